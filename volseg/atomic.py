@@ -1,0 +1,66 @@
+"""Files that are whole or absent: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from volseg.errors import DiskFullError, FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEMPORARY_MARK = ".partial-"
+"""Stands in the name of each unfinished file, so that a reader can pass over what a killed run left."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; rename it to ``path`` when the block ends without an error.
+
+    The temporary name keeps the suffixes of ``path``, since many writers choose the format by them.
+
+    Raises:
+        DiskFullError: no space is left; the unfinished file was removed.
+        FileError: the folder can't be made or written to.
+    """
+    name = path.name
+    stem, dot, suffixes = name.partition(".")
+    partial = path.with_name(f".{stem}{TEMPORARY_MARK}{secrets.token_hex(4)}{dot}{suffixes}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise write_error(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_error(path: Path, error: OSError) -> FileError:
+    """The error for a person that stands for an ``OSError`` met while writing ``path``."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            f"No space is left on the disk to write {path}. Free some space and run the command again."
+        )
+    reason = error.strerror or type(error).__name__
+    return FileError(f"{path} can't be written: {reason}. Choose a folder that you may write to.", code="cannot-write")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file atomically and flush it to the disk."""
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a whole UTF-8 text file atomically."""
+    write_bytes(path, content.encode("utf-8"))

@@ -1,0 +1,117 @@
+"""Work over a cohort: one outcome for each case, and one bad case never costs the others."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, TypeVar
+
+from volseg.errors import DiskFullError, VolsegError
+from volseg.outcomes import Outcome, Status
+from volseg.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def run_cases(
+    work: Callable[[T], Outcome],
+    cases: Sequence[T],
+    *,
+    name_of: Callable[[T], str],
+    title: str,
+    jobs: int = 1,
+    progress: Progress = SILENT,
+) -> tuple[Outcome, ...]:
+    """Call ``work`` on each case and collect one outcome each, in the order of ``cases``.
+
+    With ``jobs`` above 1 the cases run in fresh processes, so ``work`` and the cases must be picklable, and a worker
+    that the system kills costs its own case only. A full disk ends the whole run, since it would fail every case.
+
+    Raises:
+        DiskFullError: no space is left on the disk.
+        KeyboardInterrupt: the person interrupted; cases under way leave nothing half-written.
+    """
+    if jobs <= 1 or len(cases) <= 1:
+        outcomes = []
+        with progress.task(title, len(cases), "cases") as task:
+            for case in cases:
+                outcomes.append(_guarded(work, case, name_of(case)))
+                task.advance(1, name_of(case))
+        return tuple(outcomes)
+    return _run_in_processes(work, cases, name_of=name_of, title=title, jobs=jobs, progress=progress)
+
+
+def _guarded(work: Callable[[T], Outcome], case: T, name: str) -> Outcome:
+    try:
+        return work(case)
+    except DiskFullError:
+        raise
+    except VolsegError as error:
+        return Outcome.of_error(name, error)
+    except Exception as error:
+        # The floor of the cohort's promise: what nobody foresaw is this case's failure, never the cohort's end.
+        # The text of a foreign error may quote a file, so only its kind is kept; --debug shows the rest.
+        log.debug("case %s failed", name, exc_info=True)
+        message = f"An unexpected {type(error).__name__} ended this case. Run it alone with --debug to see where."
+        return Outcome(name, Status.FAILED, "unexpected", message)
+
+
+def _run_in_processes(
+    work: Callable[[T], Outcome],
+    cases: Sequence[T],
+    *,
+    name_of: Callable[[T], str],
+    title: str,
+    jobs: int,
+    progress: Progress,
+) -> tuple[Outcome, ...]:
+    outcomes: dict[int, Outcome] = {}
+    orphans: list[int] = []
+    context = multiprocessing.get_context("spawn")
+    with progress.task(title, len(cases), "cases") as task:
+        executor = ProcessPoolExecutor(min(jobs, len(cases)), mp_context=context)
+        try:
+            pending: dict[Future[Outcome], int] = {
+                executor.submit(_guarded, work, case, name_of(case)): number for number, case in enumerate(cases)
+            }
+            while pending:
+                ready, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    number = pending.pop(future)
+                    try:
+                        outcomes[number] = future.result()
+                        task.advance(1, name_of(cases[number]))
+                    except BrokenProcessPool:
+                        orphans.append(number)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+        # One killed worker breaks the whole pool: each case that was left gets a process of its own.
+        for number in sorted(orphans):
+            outcomes[number] = _in_own_process(context, work, cases[number], name_of(cases[number]))
+            task.advance(1, name_of(cases[number]))
+    return tuple(outcomes[number] for number in range(len(cases)))
+
+
+def _in_own_process(
+    context: multiprocessing.context.SpawnContext, work: Callable[[T], Outcome], case: T, name: str
+) -> Outcome:
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        try:
+            return executor.submit(_guarded, work, case, name).result()
+        except BrokenProcessPool:
+            message = (
+                "The worker for this case was killed, most likely for lack of memory. Run it alone, with --jobs 1."
+            )
+            return Outcome(name, Status.FAILED, "killed", message)

@@ -1,0 +1,1 @@
+"""MONAI bundles: the only door to ``monai.bundle``."""

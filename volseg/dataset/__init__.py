@@ -1,0 +1,1 @@
+"""Data sets: cases, sidecars, folds and faults."""

@@ -1,0 +1,1 @@
+"""DICOM: find, classify, group, order, verify, decode."""

@@ -1,0 +1,87 @@
+"""What volseg raises: one sentence that names the file or case, says what is wrong and what to do.
+
+Every error carries a stable reason ``code`` that ledgers and scripts may rely on.
+"""
+
+from __future__ import annotations
+
+
+class VolsegError(Exception):
+    """The parent of every error that volseg raises on purpose.
+
+    Args:
+        message: one sentence or two for a person: which file or case, what is wrong, what to do.
+        code: the stable reason code, lower case with hyphens, such as ``missing-slice``.
+    """
+
+    default_code = "error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders; the keyword would be lost by the default.
+        return (_rebuild, (type(self), self.message, self.code))
+
+
+def _rebuild(kind: type[VolsegError], message: str, code: str) -> VolsegError:
+    return kind(message, code=code)
+
+
+class UsageError(VolsegError, ValueError):
+    """What was asked for makes no sense: an option's value, a path of the wrong kind."""
+
+    default_code = "usage"
+
+
+class InputError(VolsegError, ValueError):
+    """The content of an input is wrong, damaged, hostile or not supported."""
+
+    default_code = "bad-input"
+
+
+class GeometryError(InputError):
+    """Voxels can't be placed in the patient's millimetres with certainty, or two grids differ."""
+
+    default_code = "geometry"
+
+
+class DataSetError(InputError):
+    """A data set has faults; the message lists all of them."""
+
+    default_code = "data-set-faults"
+
+
+class BundleError(InputError):
+    """A bundle is incomplete, malformed, or doesn't fit what is asked of it."""
+
+    default_code = "bad-bundle"
+
+
+class TrustError(VolsegError, ValueError):
+    """A bundle would run code that nobody has trusted; the message lists that code."""
+
+    default_code = "not-trusted"
+
+
+class FileError(VolsegError, OSError):
+    """A file can't be found, read or written."""
+
+    default_code = "file"
+
+
+class OutputExistsError(FileError):
+    """An output is there already and would be overwritten."""
+
+    default_code = "exists"
+
+
+class DiskFullError(FileError):
+    """The disk is full; nothing half-written was left."""
+
+    default_code = "disk-full"

@@ -1,0 +1,167 @@
+"""The label table: what each whole number in a mask stands for."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from volseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+BACKGROUND = 0
+MAX_INDEX = 65535
+"""Masks are at most uint16."""
+
+
+@dataclass(frozen=True)
+class LabelCode:
+    """A coded concept, as DICOM SEG carries it (PS3.3, 8.8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """One structure: its whole number in the mask, its name, its colour as 8-bit RGB, its code if known."""
+
+    index: int
+    name: str
+    colour: tuple[int, int, int] | None = None
+    code: LabelCode | None = None
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The label's own colour, or one made from its index that neighbours don't share."""
+        if self.colour is not None:
+            return self.colour
+        hue = (0.02 + 0.61803398875 * (self.index - 1)) % 1.0  # golden-ratio steps keep neighbours apart
+        red, green, blue = colorsys.hsv_to_rgb(hue, 0.75 if self.index % 2 else 0.95, 0.95)
+        return round(red * 255), round(green * 255), round(blue * 255)
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The labels above background, ordered by index.
+
+    Raises:
+        InputError: an index is not in 1..65535, or an index or name stands twice.
+    """
+
+    labels: tuple[Label, ...]
+
+    def __post_init__(self) -> None:
+        indices = [label.index for label in self.labels]
+        if any(not 1 <= index <= MAX_INDEX for index in indices):
+            raise InputError(f"A label table needs whole numbers from 1 to {MAX_INDEX}, and 0 is the background.")
+        if len(set(indices)) != len(indices) or len({label.name for label in self.labels}) != len(indices):
+            raise InputError("A label table names an index or a structure twice. Give each its own.")
+        object.__setattr__(self, "labels", tuple(sorted(self.labels, key=lambda label: label.index)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def indices(self) -> tuple[int, ...]:
+        """The indices above background, ascending."""
+        return tuple(label.index for label in self.labels)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names, in the order of their indices."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the indices are 1, 2, 3 ... without a gap, so that they can be a network's channels."""
+        return self.indices == tuple(range(1, len(self.labels) + 1))
+
+    @property
+    def mask_dtype(self) -> str:
+        """``uint8``, or ``uint16`` above 255 labels."""
+        return "uint8" if not self.labels or self.indices[-1] <= 255 else "uint16"
+
+    def name_of(self, index: int) -> str:
+        """The name for an index.
+
+        Raises:
+            KeyError: the table has no such index.
+        """
+        for label in self.labels:
+            if label.index == index:
+                return label.name
+        raise KeyError(index)
+
+    @classmethod
+    def from_indices(cls, indices: Iterable[int]) -> LabelTable:
+        """A table for masks that nobody named: ``label_1``, ``label_2`` ..."""
+        return cls(tuple(Label(index, f"label_{index}") for index in indices if index != BACKGROUND))
+
+    @classmethod
+    def from_dataset_json(cls, labels: Mapping[str, object]) -> LabelTable:
+        """Read the ``labels`` of a ``dataset.json``: MSD's ``{"1": "liver"}`` or nnU-Net's ``{"liver": 1}``.
+
+        Raises:
+            InputError: an entry is neither, or names a region of several labels.
+        """
+        found = []
+        for key, value in labels.items():
+            if isinstance(value, str) and re.fullmatch(r"\d{1,5}", key):
+                index, name = int(key), value
+            elif isinstance(value, int) and not isinstance(value, bool):
+                index, name = value, key
+            elif isinstance(value, str) and re.fullmatch(r"\d{1,5}", value):
+                index, name = int(value), key
+            else:
+                raise InputError(
+                    f"dataset.json: the label entry {key!r} is not a whole number with a name. "
+                    'Write the labels as {"0": "background", "1": "liver"}.'
+                )
+            if index != BACKGROUND:
+                found.append(Label(index, name))
+        return cls(tuple(found))
+
+    def to_dataset_json(self) -> dict[str, str]:
+        """The ``labels`` of a ``dataset.json`` in MSD's form, background included."""
+        return {str(BACKGROUND): "background"} | {str(label.index): label.name for label in self.labels}
+
+    def to_itksnap(self) -> str:
+        """ITK-SNAP's label description format: index, R, G, B, opacity, visibility, mesh visibility, "name"."""
+        lines = [
+            "################################################",
+            "# ITK-SnAP Label Description File",
+            "# File format:",
+            "# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL",
+            "################################################",
+            '    0     0    0    0        0  0  0    "Clear Label"',
+        ]
+        for label in self.labels:
+            red, green, blue = label.rgb
+            name = "".join(c for c in label.name if c.isprintable() and c not in '"\\')
+            lines.append(f'{label.index:5d}  {red:4d} {green:4d} {blue:4d}        1  1  1    "{name}"')
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_itksnap(cls, text: str) -> LabelTable:
+        """Read ITK-SNAP's label description format.
+
+        Raises:
+            InputError: a line is not in that format.
+        """
+        found = []
+        for line in text.splitlines():
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            match = re.fullmatch(r'\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+[\d.]+\s+\d\s+\d\s+"(.*)"\s*', line)
+            if not match:
+                raise InputError(f"This is not a line of an ITK-SNAP label description: {line!r}")
+            index, red, green, blue = (int(match[k]) for k in range(1, 5))
+            if index != BACKGROUND:
+                found.append(Label(index, match[5], (red, green, blue)))
+        return cls(tuple(found))

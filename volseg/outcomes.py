@@ -1,0 +1,176 @@
+"""What became of each case, and the ledger that keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from volseg.atomic import write_text
+from volseg.errors import VolsegError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+LEDGER_FORMAT = 1
+RECORDED_PACKAGES = ("volseg", "monai", "torch", "numpy", "nibabel", "pydicom", "SimpleITK")
+
+
+class Status(StrEnum):
+    """How a case ended."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    """It is nothing that this work is for, such as a report among images: no failure."""
+    REFUSED = "refused"
+    """Its content can't be worked on with certainty."""
+    FAILED = "failed"
+    """Something broke: a disk, a decoder, volseg itself."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case.
+
+    Args:
+        case: the case's public name; never a name or identifier of a patient.
+        status: how it ended.
+        code: a stable reason code; ``done`` and ``already-done`` for what went well.
+        message: the sentence that a person needs; empty when all is plain. It goes to the ledger, so it names no
+            patient's file.
+        outputs: what was written, relative to the output folder.
+        private: what only stderr may show, such as the file's name relative to the folder that the user gave.
+    """
+
+    case: str
+    status: Status
+    code: str
+    message: str = ""
+    outputs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    private: str = ""
+
+    @classmethod
+    def of_error(cls, case: str, error: VolsegError, *, private: str = "") -> Outcome:
+        """The outcome of a case that a ``VolsegError`` ended: failed for files and disks, refused for content."""
+        status = Status.FAILED if isinstance(error, OSError) else Status.REFUSED
+        return cls(case, status, error.code, error.message, private=private)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a result came about: enough to make it again."""
+
+    command: str
+    options: Mapping[str, object]
+    versions: Mapping[str, str]
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    seed: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        command: str,
+        options: object,
+        *,
+        checksums: Mapping[str, str] | None = None,
+        device: str = "cpu",
+        seed: int | None = None,
+    ) -> Provenance:
+        """Record a verb's frozen options dataclass and the versions of what it stands on."""
+        return cls(command, _plain_options(options), installed_versions(), checksums or {}, device, seed)
+
+
+def _plain_options(options: object) -> dict[str, object]:
+    if not is_dataclass(options) or isinstance(options, type):
+        return {}
+    plain: dict[str, object] = {}
+    for item in fields(options):
+        value = getattr(options, item.name)
+        # Folders of this machine may name patients; the options that matter are values.
+        if not isinstance(value, Path) and item.metadata.get("private") is None:
+            plain[item.name] = value
+    return plain
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of the packages that results depend on, and of Python."""
+    found = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All outcomes of one command over a cohort, and its provenance."""
+
+    outcomes: tuple[Outcome, ...]
+    provenance: Provenance
+    skipped_kinds: Mapping[str, int] = field(default_factory=dict)
+    """Files that are nothing this work is for, counted by kind."""
+
+    def count(self, status: Status) -> int:
+        """How many cases ended so."""
+        return sum(outcome.status is status for outcome in self.outcomes)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done or nothing left to do, 1 some refused or failed, 2 nothing done."""
+        bad = self.count(Status.REFUSED) + self.count(Status.FAILED)
+        if not bad:
+            return 0
+        return 1 if self.count(Status.DONE) else 2
+
+    def to_json(self) -> str:
+        """The ledger as JSON, without what is private and without the time, so that reruns give the same bytes."""
+        content = {
+            "format": LEDGER_FORMAT,
+            "outcomes": [
+                {key: value for key, value in asdict(outcome).items() if key != "private" and value not in ("", ())}
+                for outcome in self.outcomes
+            ],
+            "skipped_kinds": dict(sorted(self.skipped_kinds.items())),
+            "provenance": asdict(self.provenance),
+        }
+        return json.dumps(content, indent=1, sort_keys=False, default=_plain) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the ledger atomically.
+
+        Raises:
+            FileError: the file can't be written.
+        """
+        write_text(path, self.to_json())
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    return str(value)
+
+
+def tally(outcomes: Iterable[Outcome]) -> str:
+    """One line for a person: ``12 done, 1 refused``."""
+    counts = {status: 0 for status in Status}
+    for outcome in outcomes:
+        counts[outcome.status] += 1
+    parts = [f"{counts[status]} {status}" for status in Status if counts[status]]
+    return ", ".join(parts) or "nothing to do"

@@ -1,0 +1,52 @@
+"""How work tells a person how far it is, without knowing whether a terminal, a file or nobody listens."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Task(Protocol):
+    """One piece of work under way."""
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        """Say that ``amount`` more units are done; ``note`` is a few words on the state, such as the loss."""
+        ...
+
+
+class Progress(Protocol):
+    """Whoever listens."""
+
+    @contextmanager
+    def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
+        """Begin work of ``total`` units; it ends with the block."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Show one line to the person, above any bar."""
+        ...
+
+
+class _SilentTask:
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        del amount, note
+
+
+class Silent:
+    """Nobody listens: the default from Python."""
+
+    @contextmanager
+    def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
+        """Begin work that nobody watches."""
+        del title, total, unit
+        yield _SilentTask()
+
+    def say(self, line: str) -> None:
+        """Pass over a line."""
+        del line
+
+
+SILENT: Progress = Silent()
