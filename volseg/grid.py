@@ -73,7 +73,8 @@ class Grid:
     @cached_property
     def direction(self) -> NDArray[np.float64]:
         """(3, 3) unit vectors of i, j and k as columns, in RAS."""
-        return self.affine[:3, :3] / np.asarray(self.spacing_mm)
+        cosines: NDArray[np.float64] = self.affine[:3, :3] / np.asarray(self.spacing_mm)
+        return cosines
 
     @property
     def shear_degrees(self) -> float:

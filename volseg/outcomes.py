@@ -169,7 +169,7 @@ def _plain(value: object) -> object:
 
 def tally(outcomes: Iterable[Outcome]) -> str:
     """One line for a person: ``12 done, 1 refused``."""
-    counts = {status: 0 for status in Status}
+    counts = dict.fromkeys(Status, 0)
     for outcome in outcomes:
         counts[outcome.status] += 1
     parts = [f"{counts[status]} {status}" for status in Status if counts[status]]

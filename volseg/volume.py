@@ -127,7 +127,7 @@ def _nifti_header(path: Path, file: BinaryIO) -> Nifti1Header:
 
 def _layout(path: Path, header: Nifti1Header) -> tuple[tuple[int, int, int], int]:
     """The spatial shape and the count of channels."""
-    shape = tuple(int(n) for n in header.get_data_shape()) + (1, 1, 1)
+    shape = (*(int(n) for n in header.get_data_shape()), 1, 1, 1)
     spatial = (shape[0], shape[1], shape[2])
     channels = int(np.prod(shape[3:], dtype=np.int64))
     voxels = int(np.prod(spatial, dtype=np.int64)) * channels
@@ -332,11 +332,11 @@ def _write_nifti(path: Path, header: Nifti1Header, array: NDArray[np.generic]) -
 
             with igzip_threaded.open(partial, "wb", compresslevel=GZIP_LEVEL, threads=GZIP_THREADS) as file:
                 file.write(buffer.getvalue())
-                file.write(memoryview(body).cast("B"))
+                file.write(body.data.cast("B"))
         else:
             with partial.open("wb") as plain:
                 plain.write(buffer.getvalue())
-                plain.write(memoryview(body).cast("B"))
+                plain.write(body.data.cast("B"))
 
 
 def _itk_header(path: Path) -> ImageHeader:
