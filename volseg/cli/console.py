@@ -1,0 +1,189 @@
+"""What a person sees: results on stdout, progress and private names on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from volseg.outcomes import Ledger, Status, tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from volseg.progress import Task
+
+SPARSE_SECONDS = 10.0
+"""Into a file, a task under way writes a line at most this often."""
+NOTE_WIDTH = 48
+"""A note beside a bar is cut to this, so that the bar keeps its place on a narrow terminal."""
+
+
+def printable(text: str) -> str:
+    """The text with every control character replaced, so that no input can drive the terminal; lines are kept."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+class ConsoleProgress:
+    """Progress on stderr: bars with the time left on a terminal, sparse lines elsewhere.
+
+    Args:
+        stream: where to; stderr by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._bars: RichProgress | None = None
+        self._open = 0
+
+    @property
+    def _file(self) -> TextIO:
+        return self._stream if self._stream is not None else sys.stderr
+
+    @contextmanager
+    def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
+        """Show work of ``total`` units until the block ends."""
+        if self._file.isatty():
+            with self._live() as bars:
+                yield _Bar(bars, bars.add_task(printable(title), total=total, unit=unit, note=""))
+        else:
+            lines = _Lines(self._file, printable(title), total, unit)
+            lines.start()
+            try:
+                yield lines
+            except BaseException:
+                lines.stop("stopped")
+                raise
+            lines.stop("done")
+
+    def say(self, line: str) -> None:
+        """Show one line, above any bar."""
+        if self._bars is not None:
+            self._bars.console.print(printable(line), markup=False, highlight=False, emoji=False)
+        else:
+            print(printable(line), file=self._file, flush=True)
+
+    @contextmanager
+    def _live(self) -> Iterator[RichProgress]:
+        """One set of bars for all tasks, nested ones too."""
+        if self._bars is None:
+            self._bars = _new_bars(self._file)
+            self._bars.start()
+        self._open += 1
+        try:
+            yield self._bars
+        finally:
+            self._open -= 1
+            if not self._open:
+                self._bars.stop()
+                self._bars = None
+
+
+def _new_bars(file: TextIO) -> RichProgress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console: Console = Console(file=file, force_terminal=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+    )
+
+
+class _Bar:
+    """A task on a terminal."""
+
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        if note:
+            self._bars.update(self._task, advance=amount, note=printable(note)[:NOTE_WIDTH])
+        else:
+            self._bars.update(self._task, advance=amount)
+
+
+class _Lines:
+    """A task in a file."""
+
+    def __init__(self, file: TextIO, title: str, total: float, unit: str) -> None:
+        self._file, self._title, self._total, self._unit = file, title, total, unit
+        self._done = 0.0
+        self._note = ""
+        self._began = self._last = time.monotonic()
+
+    def start(self) -> None:
+        self._print(f"0/{self._total:.0f} {self._unit}".rstrip())
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        self._done += amount
+        self._note = printable(note) if note else self._note
+        now = time.monotonic()
+        if now - self._last >= SPARSE_SECONDS and self._done < self._total:
+            self._last = now
+            left = (now - self._began) * (self._total - self._done) / self._done if self._done else None
+            self._print(
+                f"{self._done:.0f}/{self._total:.0f} {self._unit}".rstrip()
+                + (f", about {duration(left)} left" if left is not None else "")
+                + (f", {self._note}" if self._note else "")
+            )
+
+    def stop(self, how: str) -> None:
+        took = duration(time.monotonic() - self._began)
+        done = f"{self._done:.0f}/{self._total:.0f} {self._unit}".rstrip()
+        self._print(f"{how}, {done} in {took}" + (f", {self._note}" if self._note else ""))
+
+    def _print(self, text: str) -> None:
+        print(f"{self._title}: {text}", file=self._file, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time for a person: ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def print_ledger(ledger: Ledger) -> None:
+    """Show what became of the cases: a line for each that was not simply done, then the tally.
+
+    The public sentence goes to stdout. The private name, which may be a patient's file, goes to stderr alone.
+    """
+    for outcome in ledger.outcomes:
+        if outcome.status is not Status.DONE:
+            print(printable(f"{outcome.case}: {outcome.status} [{outcome.code}] {outcome.message}".rstrip()))
+        for warning in outcome.warnings:
+            print(printable(f"{outcome.case}: warning: {warning}"))
+        if outcome.private and (outcome.status is not Status.DONE or outcome.warnings):
+            sys.stdout.flush()  # keeps both streams in step where they end in one place
+            print(printable(f"{outcome.case} is {outcome.private}"), file=sys.stderr)
+    for kind, count in sorted(ledger.skipped_kinds.items()):
+        print(printable(f"passed over: {count} x {kind}"))
+    print(tally(ledger.outcomes))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns, the first to the left and the others to the right; nothing is ever cut."""
+    lines = [[printable(cell).replace("\n", " ") for cell in row] for row in (header, *rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        first, *others = (
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        print("  ".join((first, *others)).rstrip())

@@ -1,0 +1,211 @@
+"""The entry point ``volseg``: finds the verb, runs it, and turns every end into a sentence and an exit code.
+
+Each verb lives in ``volseg/cli/<verb>.py`` as one function of its name, imported only when it is asked for. Its
+docstring is the help; the docstring's ``Examples:`` section ends the help page. It returns the exit code.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import inspect
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError, Parameter
+
+from volseg import __version__
+from volseg.cli.console import printable
+from volseg.errors import TrustError, UsageError, VolsegError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+ALL_DONE = 0
+SOME_FAILED = 1
+NOTHING_DONE = 2
+NOT_TRUSTED = 3
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+PIPE_CLOSED = 141
+"""128 + SIGPIPE: the reader of stdout went away, such as ``head``."""
+TERMINATED = 143
+"""128 + SIGTERM."""
+
+VERBS = {
+    "convert": "Turn a folder of DICOM into NIfTI images and labels.",
+    "check": "List every fault of a data set or bundle before anything is trained.",
+    "plan": "Measure a data set and write a MONAI bundle that fits it.",
+    "train": "Train a bundle's network, or go on where it stopped.",
+    "predict": "Segment images or DICOM with a trained bundle.",
+    "postprocess": "Clean masks: largest component, small pieces, holes.",
+    "evaluate": "Compare masks with reference masks, per case and label.",
+    "trust": "Read what code a bundle would run, and trust it.",
+    "demo": "Run the whole chain on phantoms made here as DICOM.",
+}
+"""Each verb and its line in ``volseg --help``, which imports none of them."""
+
+HELP = """From a folder of DICOM to a trained 3D segmentation model, and masks that open on the right voxels.
+
+`volseg VERB --help` explains a verb. With any verb, `--debug` shows tracebacks and the debug log, which may name
+the files of patients.
+
+Exit codes: 0 all done, 1 some cases refused or failed, 2 nothing done, 3 the bundle is not trusted, 130 interrupted.
+"""
+
+ROOT_FLAGS = ("--help", "-h", "--version")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: work ends as it does on Ctrl-C."""
+
+
+def build_app(verb: str | None = None) -> App:
+    """The command line, with all verbs registered by import path and only ``verb`` imported."""
+    app = App(
+        name="volseg",
+        help=HELP,
+        version=__version__,
+        help_format="markdown",
+        # No --no-overwrite beside --overwrite: every flag is off by default.
+        default_parameter=Parameter(negative=()),
+        result_action="return_value",
+    )
+    for order, (name, summary) in enumerate(VERBS.items()):
+        path = f"volseg.cli.{name}"
+        if name == verb:
+            function = getattr(importlib.import_module(path), name)
+            app.command(function, name=name, help_epilogue=examples_of(function), sort_key=order)
+        else:
+            app.command(f"{path}:{name}", name=name, help=summary, sort_key=order)
+    return app
+
+
+def examples_of(function: Callable[..., object]) -> str:
+    """The ``Examples:`` section of a docstring as a markdown code block; empty without one."""
+    found = re.search(r"^Examples:\n((?:[ \t]+\S.*\n?|\n)+)", inspect.getdoc(function) or "", re.MULTILINE)
+    if not found:
+        return ""
+    lines = "\n".join(f"    {line.strip()}" for line in found[1].strip().splitlines())
+    return f"Examples:\n\n{lines}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    A verb's ``VolsegError`` becomes its sentence on stderr and 2 (3 for ``TrustError``); bad usage is 2; Ctrl-C is
+    130 and SIGTERM 143, and both end with the one line ``interrupted``. Anything unforeseen is 1, because part of the
+    work may be done, and only its kind is shown: its text may quote a patient's file. ``--debug`` shows it whole.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    ours = words.index("--") if "--" in words else len(words)
+    debug = "--debug" in words[:ours]
+    words = [word for place, word in enumerate(words) if word != "--debug" or place > ours]
+    with _terminable(), _quiet_libraries(debug=debug):
+        try:
+            code = _run(words)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python would complain once more when it flushes stdout at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = PIPE_CLOSED
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the roof: every end becomes a sentence
+            code, sentence = verdict(error)
+            if debug:
+                traceback.print_exc()
+            print(printable(sentence), file=sys.stderr)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    verb = words[0] if words else None
+    if verb is not None and verb not in (*VERBS, *ROOT_FLAGS):
+        # Left to itself, the parser would import every verb to find the nearest.
+        near = get_close_matches(verb, VERBS, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise UsageError(f"volseg has no verb {verb!r}.{meant} Type volseg --help for the list.")
+    app = build_app(verb)
+    try:
+        result = app(words, exit_on_error=False, print_error=False)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else NOTHING_DONE
+    if not words:
+        return NOTHING_DONE  # the help was shown
+    return result if isinstance(result, int) else ALL_DONE
+
+
+def verdict(error: BaseException) -> tuple[int, str]:
+    """The exit code and the sentence for what ended a command."""
+    if isinstance(error, Terminated):
+        return TERMINATED, "interrupted"
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, TrustError):
+        return NOT_TRUSTED, f"volseg: {error.message}"
+    if isinstance(error, VolsegError):
+        return NOTHING_DONE, f"volseg: {error.message}"
+    if isinstance(error, CycloptsError):
+        return NOTHING_DONE, f"volseg: {' '.join(str(error).split())} Try volseg --help, or volseg VERB --help."
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "volseg").startswith("volseg"):
+        return NOTHING_DONE, f"volseg: the Python package {error.name} is not installed. Install volseg again with pip."
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
+        return SOME_FAILED, "volseg: memory ran out. Close other programs, or work on fewer or smaller volumes at once."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NOTHING_DONE, "volseg: no space is left on the disk. Free some space and run the command again."
+    kind = type(error).__name__
+    return SOME_FAILED, f"volseg: an unexpected {kind} ended the work. Run it again with --debug to see where."
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that nothing half-written stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _quiet_libraries(*, debug: bool) -> Iterator[None]:
+    """Send Python's warnings to the log, and show of the log only volseg's own warnings unless ``debug``."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s" if debug else "%(message)s"))
+    root, ours = logging.getLogger(), logging.getLogger("volseg")
+    levels = root.level, ours.level
+    if debug:
+        root.setLevel(logging.INFO)
+        ours.setLevel(logging.DEBUG)
+    else:
+        handler.addFilter(logging.Filter("volseg"))
+        ours.setLevel(logging.WARNING)
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        root.setLevel(levels[0])
+        ours.setLevel(levels[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
