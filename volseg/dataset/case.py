@@ -1,0 +1,56 @@
+"""A case: the images of one patient's examination that belong together, and what can be wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of a data set.
+
+    Args:
+        name: the file name of its image without suffix and channel number; its mask bears the same name.
+        images: one file per channel in the order of the data set's channels, or one file whose fourth axis is channels.
+        label: its mask; None where nobody has drawn one.
+        patient: a pseudonym; cases of one patient stay together in a fold. None where it is not known.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None
+    patient: str | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a data set.
+
+    Args:
+        code: the stable reason code, such as ``grids-differ``.
+        case: the case's name; empty for the data set as a whole.
+        message: one line for a person: what is wrong and what to do. Files are named relative to the data set.
+        is_error: whether planning and training refuse; the others are warnings.
+    """
+
+    code: str
+    case: str
+    message: str
+    is_error: bool = True
+
+    def __post_init__(self) -> None:
+        # File names and dataset.json are written by strangers: a line break would forge a line, an escape the screen.
+        object.__setattr__(self, "case", printable(self.case))
+        object.__setattr__(self, "message", printable(self.message))
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.message}" if self.case else self.message
+
+
+def printable(text: str) -> str:
+    """The text with a ``?`` for each character that can't be printed: control characters, bytes of no encoding."""
+    return "".join(character if character.isprintable() else "?" for character in text)
