@@ -1,7 +1,20 @@
 """The entry point ``volseg``: finds the verb, runs it, and turns every end into a sentence and an exit code.
 
 Each verb lives in ``volseg/cli/<verb>.py`` as one function of its name, imported only when it is asked for. Its
-docstring is the help; the docstring's ``Examples:`` section ends the help page. It returns the exit code.
+docstring is the help; the docstring's ``Examples:`` section ends the help page. It returns the exit code. Paths are
+positional-only parameters; the verb's frozen options dataclass comes flattened, so that its field docstrings are the
+help of the options:
+
+    def convert(
+        dicom_dir: Path,
+        nifti_dir: Path,
+        /,
+        *,
+        options: Annotated[ConvertOptions, Parameter(name="*")] = DEFAULTS,
+    ) -> int:
+
+Annotations are read at run time, so what they name is imported, not hidden behind ``TYPE_CHECKING``, and the module
+of the options dataclass has to be light: ``volseg convert --help`` loads it.
 """
 
 from __future__ import annotations
@@ -14,13 +27,14 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import threading
 import traceback
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from volseg import __version__
 from volseg.cli.console import printable
@@ -79,6 +93,7 @@ def build_app(verb: str | None = None) -> App:
         # No --no-overwrite beside --overwrite: every flag is off by default.
         default_parameter=Parameter(negative=()),
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
     for order, (name, summary) in enumerate(VERBS.items()):
         path = f"volseg.cli.{name}"
@@ -95,8 +110,7 @@ def examples_of(function: Callable[..., object]) -> str:
     found = re.search(r"^Examples:\n((?:[ \t]+\S.*\n?|\n)+)", inspect.getdoc(function) or "", re.MULTILINE)
     if not found:
         return ""
-    lines = "\n".join(f"    {line.strip()}" for line in found[1].strip().splitlines())
-    return f"Examples:\n\n{lines}"
+    return "Examples:\n\n" + textwrap.indent(textwrap.dedent(found[1]).strip(), "    ")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,6 +151,8 @@ def _run(words: list[str]) -> int:
     try:
         result = app(words, exit_on_error=False, print_error=False)
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich ends so where a help page meets a closed pipe
+            return PIPE_CLOSED
         return error.code if isinstance(error.code, int) else NOTHING_DONE
     if not words:
         return NOTHING_DONE  # the help was shown
@@ -154,7 +170,7 @@ def verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, VolsegError):
         return NOTHING_DONE, f"volseg: {error.message}"
     if isinstance(error, CycloptsError):
-        return NOTHING_DONE, f"volseg: {' '.join(str(error).split())} Try volseg --help, or volseg VERB --help."
+        return NOTHING_DONE, f"volseg: {_usage(error)}"
     if isinstance(error, ModuleNotFoundError) and not (error.name or "volseg").startswith("volseg"):
         return NOTHING_DONE, f"volseg: the Python package {error.name} is not installed. Install volseg again with pip."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
@@ -163,6 +179,14 @@ def verdict(error: BaseException) -> tuple[int, str]:
         return NOTHING_DONE, "volseg: no space is left on the disk. Free some space and run the command again."
     kind = type(error).__name__
     return SOME_FAILED, f"volseg: an unexpected {kind} ended the work. Run it again with --debug to see where."
+
+
+def _usage(error: CycloptsError) -> str:
+    verb = " ".join(error.command_chain or ("VERB",))
+    said = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, UnusedCliTokensError):
+        said = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    return f"{said}. See volseg {verb} --help."
 
 
 @contextmanager

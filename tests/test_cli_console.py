@@ -1,0 +1,137 @@
+"""What a person sees, on a terminal and in a file."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from volseg.cli import console
+from volseg.cli.console import ConsoleProgress, duration, print_ledger, print_table, printable
+from volseg.outcomes import Ledger, Outcome, Provenance, Status
+
+if TYPE_CHECKING:
+    from volseg.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stand_in = Clock()
+    monkeypatch.setattr(console, "time", stand_in)
+    return stand_in
+
+
+def test_lines_in_a_file_are_sparse(clock: Clock) -> None:
+    stream = io.StringIO()
+    progress: Progress = ConsoleProgress(stream)
+    with progress.task("converting", 100, "series") as task:
+        for _ in range(100):
+            clock.now += 0.25
+            task.advance(1, "ct_001")
+    assert stream.getvalue().splitlines() == [
+        "converting: 0/100 series",
+        "converting: 40/100 series, about 15 s left, ct_001",
+        "converting: 80/100 series, about 5 s left, ct_001",
+        "converting: done, 100/100 series in 25 s, ct_001",
+    ]
+
+
+def test_lines_in_a_file_tell_when_work_stopped(clock: Clock) -> None:
+    stream = io.StringIO()
+
+    def work() -> None:
+        with ConsoleProgress(stream).task("training", 10, "epochs") as task:
+            clock.now += 11
+            task.advance(0)
+            clock.now += 60
+            task.advance(3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert stream.getvalue().splitlines() == [
+        "training: 0/10 epochs",
+        "training: 0/10 epochs",
+        "training: 3/10 epochs, about 2 min 46 s left",
+        "training: stopped, 3/10 epochs in 1 min 11 s",
+    ]
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def test_bars_on_a_terminal() -> None:
+    stream = Terminal()
+    progress = ConsoleProgress(stream)
+    with progress.task("outer", 2, "folds") as outer, progress.task("inner", 4, "steps") as inner:
+        progress.say("a line [bold]as it is[/bold] \x1b[2J")
+        inner.advance(4, "loss 0.5 \x1b]0;title\x07")
+        inner.advance(0)
+        outer.advance()
+    shown = stream.getvalue()
+    assert "a line [bold]as it is[/bold] \N{REPLACEMENT CHARACTER}[2J" in plain(shown)
+    assert "4/4 steps" in plain(shown)
+    assert "1/2 folds" in plain(shown)
+    assert "loss 0.5" in plain(shown)
+    assert "\x07" not in shown
+    assert "\x1b]" not in shown
+    assert shown.endswith("\x1b[?25h"), "the cursor comes back"
+
+
+def test_say_in_a_file_and_without_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    ConsoleProgress().say("[red]plain\x00")
+    shown = capsys.readouterr()
+    assert shown.err == "[red]plain\N{REPLACEMENT CHARACTER}\n"
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-1, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+)
+def test_duration(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_printable_keeps_lines_and_letters() -> None:
+    assert printable("Łódź\nb\x1b\r\x9b") == "Łódź\nb" + "\N{REPLACEMENT CHARACTER}" * 3
+
+
+def test_ledger_keeps_private_names_off_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = (
+        Outcome("ct_1", Status.DONE, "done", private="doe/1.dcm"),
+        Outcome("ct_2", Status.REFUSED, "missing-slice", "A slice is missing.", private="doe/2.dcm"),
+        Outcome("ct_3", Status.DONE, "done", warnings=("Its slices vary.",), private="doe/3.dcm"),
+    )
+    print_ledger(Ledger(outcomes, Provenance("convert", {}, {}), {"report": 2}))
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
+        "ct_2: refused [missing-slice] A slice is missing.",
+        "ct_3: warning: Its slices vary.",
+        "passed over: 2 x report",
+        "2 done, 1 refused",
+    ]
+    assert shown.err.splitlines() == ["ct_2 is doe/2.dcm", "ct_3 is doe/3.dcm"]
+
+
+def test_table_aligns_and_never_cuts(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("case", "Dice"), (("a" * 100, "0.9"), ("b\nb", "0.987")))
+    assert capsys.readouterr().out.splitlines() == [
+        "case" + " " * 96 + "   Dice",
+        "a" * 100 + "    0.9",
+        "b b" + " " * 97 + "  0.987",
+    ]
