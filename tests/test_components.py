@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from volseg.components import (
+    bounding_box,
+    fill_holes,
+    find_cavities,
+    find_components,
+    largest_components,
+    largest_share,
+    remove_small,
+)
+from volseg.errors import InputError, UsageError
+
+STRUCTURES = {6: 1, 18: 2, 26: 3}
+
+
+def blobs(seed: int, labels: int = 4, shape: tuple[int, int, int] = (37, 29, 23), dtype: type = np.uint8) -> np.ndarray:
+    """Labels in many pieces of many sizes: smoothed noise, cut at levels, with single voxels strewn over it."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+    mask = np.digitize(field, np.quantile(field, np.linspace(0.5, 0.98, labels))).astype(dtype)
+    strewn = rng.random(shape) < 0.02
+    mask[strewn] = rng.integers(0, labels + 1, int(strewn.sum()))
+    return mask
+
+
+def scipy_pieces(mask: np.ndarray, label: int, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
+    """One label's components by scipy, and their sizes; scipy numbers them in C order."""
+    structure = ndimage.generate_binary_structure(3, STRUCTURES[connectivity])
+    # Transposed, C order is the order of a NIfTI file.
+    numbers, count = ndimage.label((mask == label).T, structure)
+    return numbers.T, np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("order", ["C", "F", "strided"])
+def test_largest_components_are_those_of_scipy_per_label(connectivity: int, order: str) -> None:
+    for seed in range(4):
+        mask = blobs(seed)
+        given = mask.repeat(2, axis=1)[:, ::2] if order == "strided" else np.asarray(mask, order=order)
+        expected = np.zeros_like(mask)
+        for label in range(1, 5):
+            numbers, sizes = scipy_pieces(mask, label, connectivity)
+            expected[numbers == np.argmax(sizes) + 1] = label  # argmax: the first of equals
+        found = largest_components(given, connectivity=connectivity)
+        assert np.array_equal(found, expected)
+        assert found.dtype == mask.dtype
+        assert np.array_equal(given, mask)
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+def test_records_count_as_scipy_does(connectivity: int) -> None:
+    mask = blobs(7)
+    for record in largest_share(mask, connectivity):
+        _, sizes = scipy_pieces(mask, record.label, connectivity)
+        assert (record.voxels, record.components, record.largest_voxels) == (sizes.sum(), len(sizes), sizes.max())
+        assert record.largest_share == sizes.max() / sizes.sum()
+    assert [record.label for record in largest_share(mask, connectivity)] == [1, 2, 3, 4]
+
+
+def test_work_in_many_slabs_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = blobs(3)
+    whole = largest_components(mask), fill_holes(mask), largest_share(mask), remove_small(mask, 5)
+    monkeypatch.setattr("volseg.components.SLAB_VOXELS", 1)
+    sliced = largest_components(mask), fill_holes(mask), largest_share(mask), remove_small(mask, 5)
+    assert whole[2] == sliced[2]
+    for one, other in zip(whole, sliced, strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_of_equal_components_the_first_in_file_order_stays(order: str) -> None:
+    mask = np.zeros((9, 9, 9), np.uint8, order=order)
+    # Label 1: the second piece has the smaller k, the third the smaller i. Label 2: no tie.
+    mask[4:6, 4, 7], mask[6:8, 1, 2], mask[0:2, 8, 5] = 1, 1, 1
+    mask[0, 0, 0], mask[2:4, 6, 1] = 2, 2
+    kept = largest_components(mask)
+    assert np.argwhere(kept == 1).tolist() == [[6, 1, 2], [7, 1, 2]]
+    assert np.argwhere(kept == 2).tolist() == [[2, 6, 1], [3, 6, 1]]
+
+
+def test_ties_of_several_labels_keep_one_each() -> None:
+    mask = np.zeros((20, 20, 3), np.uint16)
+    mask[::2, ::2, 0] = np.arange(100).reshape(10, 10) % 7 + 300
+    kept = largest_components(mask)
+    assert [int((kept == label).sum()) for label in range(300, 307)] == [1] * 7
+    for label in range(300, 307):
+        first = np.flatnonzero((mask == label).ravel(order="F"))[0]
+        assert np.flatnonzero((kept == label).ravel(order="F")).tolist() == [first]
+
+
+def test_only_the_named_labels_are_treated() -> None:
+    mask = blobs(1)
+    kept = largest_components(mask, labels=(2, 99))
+    for label in (1, 3, 4):
+        assert np.array_equal(kept == label, mask == label)
+    assert np.array_equal(kept == 2, largest_components(mask) == 2)
+    assert not np.array_equal(kept == 2, mask == 2)
+
+
+def test_neighbours_of_different_labels_are_not_joined() -> None:
+    mask = np.array([1, 2, 1, 1, 2], np.uint8).reshape(5, 1, 1)
+    assert [(r.label, r.components, r.largest_voxels) for r in largest_share(mask)] == [(1, 2, 2), (2, 2, 1)]
+
+
+def test_small_components_go_and_those_of_the_size_stay() -> None:
+    mask = blobs(2)
+    kept = remove_small(mask, 6, labels=(1, 3), connectivity=6)
+    for label in (1, 2, 3, 4):
+        numbers, sizes = scipy_pieces(mask, label, 6)
+        large = np.isin(numbers, np.flatnonzero(sizes >= 6) + 1) if label in (1, 3) else mask == label
+        assert np.array_equal(kept == label, large)
+
+
+def shell(shape: tuple[int, int, int] = (9, 9, 9)) -> np.ndarray:
+    mask = np.zeros(shape, np.uint8)
+    mask[1:8, 1:8, 1:8] = 1
+    mask[2:7, 2:7, 2:7] = 0
+    return mask
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_holes_of_one_label_are_filled_as_scipy_fills_them(order: str) -> None:
+    mask = np.asarray(blobs(5, labels=1), order=order)
+    filled = fill_holes(mask)
+    assert np.array_equal(filled > 0, ndimage.binary_fill_holes(mask > 0))
+    assert (filled > 0).sum() > (mask > 0).sum()
+
+
+def test_a_hole_between_two_labels_stays_and_is_counted() -> None:
+    mask = shell()
+    mask[4, 4, 4] = 2  # an island in the cavity: the cavity touches both labels
+    assert np.array_equal(fill_holes(mask), mask)
+    assert find_cavities(mask).between_labels == 1
+    assert np.array_equal(fill_holes(mask, labels=(1,)), mask)
+
+
+def test_a_hole_is_filled_with_the_label_around_it_and_no_other_voxel_changes() -> None:
+    mask = shell()
+    mask[2:7, 2:7, 2:7] = 2
+    mask[4, 4, 4] = 0
+    filled = fill_holes(mask)
+    assert filled[4, 4, 4] == 2
+    filled[4, 4, 4] = 0
+    assert np.array_equal(filled, mask)
+    assert np.array_equal(fill_holes(mask, labels=(1,)), mask)
+
+
+def test_a_hole_open_to_the_outside_or_the_border_stays() -> None:
+    mask = shell()
+    mask[4, 4, 1] = 0
+    assert np.array_equal(fill_holes(mask), mask)
+    half = shell()[:5]
+    assert np.array_equal(fill_holes(half), half)
+
+
+def test_the_wall_of_a_hole_is_joined_as_the_labels_are() -> None:
+    # Six voxels around one: joined to each other across edges only.
+    mask = ndimage.generate_binary_structure(3, 1).astype(np.uint8)
+    mask[1, 1, 1] = 0
+    assert fill_holes(mask)[1, 1, 1] == 1
+    assert fill_holes(mask, connectivity=18)[1, 1, 1] == 1
+    assert fill_holes(mask, connectivity=6)[1, 1, 1] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.int32, np.int64])
+def test_every_whole_type_is_kept(dtype: type) -> None:
+    mask = shell().astype(dtype)
+    mask[0, 0, 8] = 1
+    tidy = fill_holes(largest_components(mask, connectivity=6))
+    assert tidy.dtype == dtype
+    assert int(tidy.sum()) == 343
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (1, 1, 1), (5, 1, 1), (1, 1, 5)])
+def test_an_empty_mask_stays_empty(shape: tuple[int, int, int]) -> None:
+    mask = np.zeros(shape, np.uint8)
+    assert largest_share(mask) == ()
+    for tidy in (largest_components(mask), remove_small(mask, 3), fill_holes(mask)):
+        assert np.array_equal(tidy, mask)
+
+
+def test_a_full_mask_stays_full() -> None:
+    mask = np.ones((3, 4, 5), np.uint8)
+    assert np.array_equal(fill_holes(largest_components(mask)), mask)
+    assert find_components(mask).sizes.tolist() == [0, 60]
+
+
+def test_bounding_box_is_the_smallest() -> None:
+    mask = np.zeros((6, 7, 8), np.uint8)
+    mask[2:4, 5, 0:3] = 9
+    assert bounding_box(mask) == (slice(2, 4), slice(5, 6), slice(0, 3))
+    assert bounding_box(np.asfortranarray(mask)) == (slice(2, 4), slice(5, 6), slice(0, 3))
+    assert mask[bounding_box(np.zeros_like(mask))].size == 0
+
+
+def test_what_is_no_mask_is_refused() -> None:
+    with pytest.raises(UsageError, match="6, 18 or 26"):
+        largest_components(shell(), connectivity=8)
+    with pytest.raises(UsageError, match="6, 18 or 26"):
+        fill_holes(shell(), connectivity=4)
+    with pytest.raises(InputError, match="whole numbers") as caught:
+        largest_components(shell().astype(np.float32))
+    assert caught.value.code == "mask-values"
+    with pytest.raises(InputError, match="three axes"):
+        fill_holes(shell()[0])

@@ -1,0 +1,345 @@
+"""Connected components of a mask: all labels in one pass, in memory that does not grow with their number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from volseg.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from numpy.typing import NDArray
+
+Connectivity: TypeAlias = Literal[6, 18, 26]
+"""Voxels are neighbours across faces (6), edges too (18), or corners too (26)."""
+CONNECTIVITIES: tuple[int, ...] = get_args(Connectivity)
+
+Box: TypeAlias = tuple[slice, slice, slice]
+
+SLAB_VOXELS = 2**22
+"""numpy widens what it indexes with to eight bytes a voxel; in slabs of this size that costs 32 MiB, no more."""
+
+
+@dataclass(frozen=True)
+class LabelComponents:
+    """How the voxels of one label hang together."""
+
+    label: int
+    voxels: int
+    components: int
+    largest_voxels: int
+
+    @property
+    def largest_share(self) -> float:
+        """The share of the label's voxels that its largest component holds, above 0 and up to 1."""
+        return self.largest_voxels / self.voxels
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """The connected components of a mask, numbered from 1; number 0 is the background.
+
+    Args:
+        shape: the mask's.
+        box: the smallest box that holds every voxel above background; ``numbers`` covers it.
+        numbers: (i, j, k) inside ``box``, the number of the component that a voxel belongs to.
+        owners: (n + 1,) the label of each component.
+        sizes: (n + 1,) the voxels of each component.
+    """
+
+    shape: tuple[int, ...]
+    box: Box
+    numbers: NDArray[np.unsignedinteger]
+    owners: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    @cached_property
+    def by_label(self) -> tuple[LabelComponents, ...]:
+        """One record for each label that has voxels, ascending."""
+        labels, which = np.unique(self.owners[1:], return_inverse=True)
+        largest = np.zeros(len(labels), np.int64)
+        np.maximum.at(largest, which, self.sizes[1:])
+        voxels = np.zeros(len(labels), np.int64)
+        np.add.at(voxels, which, self.sizes[1:])
+        counts = np.bincount(which, minlength=len(labels))
+        rows = zip(labels, voxels, counts, largest, strict=True)
+        return tuple(LabelComponents(*(int(value) for value in row)) for row in rows)
+
+    def largest(self) -> NDArray[np.bool_]:
+        """(n + 1,) whether a component is its label's largest.
+
+        Of several with equally many voxels it is the one whose first voxel comes first in a NIfTI file, where i runs
+        fastest and k slowest, so that the answer doesn't depend on how the mask lies in memory.
+        """
+        labels, which = np.unique(self.owners[1:], return_inverse=True)
+        best = np.array([record.largest_voxels for record in self.by_label], np.int64)
+        chosen = np.zeros(len(self.sizes), bool)
+        chosen[1:] = self.sizes[1:] == best[which]
+        tied = np.bincount(which[chosen[1:]], minlength=len(labels)) > 1
+        candidates = chosen.copy()
+        candidates[1:] &= tied[which]
+        if candidates.any():
+            rivals = np.flatnonzero(candidates)
+            rivals = rivals[np.lexsort((self._first_voxels(candidates)[rivals], self.owners[rivals]))]
+            chosen[rivals] = False
+            chosen[rivals[np.unique(self.owners[rivals], return_index=True)[1]]] = True
+        return chosen
+
+    def of_labels(self, labels: Collection[int]) -> NDArray[np.bool_]:
+        """(n + 1,) whether a component belongs to one of ``labels``."""
+        return np.isin(self.owners, np.array(sorted(labels), np.int64))
+
+    def keep(self, mask: NDArray[np.generic], kept: NDArray[np.bool_]) -> NDArray[np.generic]:
+        """A copy of ``mask`` in which the components that are not ``kept`` (n + 1,) are background."""
+        result = mask.copy(order="K")
+        if kept[1:].all():
+            return result
+        removed = ~kept
+        removed[0] = False
+        inside = result[self.box]
+        for slab in _slabs(self.numbers):
+            inside[slab][removed[self.numbers[slab]]] = 0
+        return result
+
+    def _first_voxels(self, candidates: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """(n + 1,) the place in file order of the first voxel of each of the ``candidates``."""
+        first = np.full(len(self.sizes), np.iinfo(np.int64).max)
+        ni, nj, _ = self.numbers.shape
+        for slab in _slabs(self.numbers):
+            numbers = self.numbers[slab]
+            voxels = np.nonzero(candidates[numbers])
+            i, j, k = (places + (part.start or 0) for places, part in zip(voxels, slab, strict=True))
+            np.minimum.at(first, numbers[voxels], i + ni * (j + nj * k))
+        return first
+
+
+@dataclass(frozen=True, eq=False)
+class Cavities:
+    """The pockets of background that no path across voxel faces joins to the outside, numbered as components are.
+
+    Args:
+        box: as of ``Components``.
+        numbers: (i, j, k) inside ``box``, the number of the piece of background that a voxel belongs to.
+        owners: (n + 1,) the one label that encloses a pocket; 0 where several do, and for what is no pocket.
+        sizes: (n + 1,) the voxels of each pocket; 0 for what is no pocket.
+    """
+
+    box: Box
+    numbers: NDArray[np.unsignedinteger]
+    owners: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    @property
+    def between_labels(self) -> int:
+        """How many pockets lie between several labels. They stay background: nobody knows whose they are."""
+        return int(((self.sizes > 0) & (self.owners == 0)).sum())
+
+    def of_labels(self, labels: Collection[int] | None = None) -> NDArray[np.bool_]:
+        """(n + 1,) whether a pocket is enclosed by one of ``labels``, or by any one label."""
+        enclosed = self.owners > 0
+        return enclosed if labels is None else enclosed & np.isin(self.owners, np.array(sorted(labels), np.int64))
+
+    def fill(self, mask: NDArray[np.generic], filled: NDArray[np.bool_]) -> NDArray[np.generic]:
+        """A copy of ``mask`` in which each of the pockets ``filled`` (n + 1,) has the label that encloses it."""
+        result = mask.copy(order="K")
+        if not filled.any():
+            return result
+        inside = result[self.box]
+        for slab in _slabs(self.numbers):
+            numbers = self.numbers[slab]
+            here = filled[numbers]
+            inside[slab][here] = self.owners[numbers[here]]
+        return result
+
+
+def find_components(mask: NDArray[np.generic], connectivity: int = 26) -> Components:
+    """Number the connected components of all labels at once; neighbours of different labels are never joined.
+
+    Args:
+        mask: (i, j, k) whole numbers, 0 is the background.
+        connectivity: 6, 18 or 26 neighbours.
+
+    Raises:
+        UsageError: the connectivity is none of these.
+        InputError: the mask is not three-dimensional, or not of whole numbers.
+    """
+    _check_connectivity(connectivity)
+    inside, box = _crop(mask)
+    numbers, count = _number(inside, connectivity)
+    owners, sizes = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
+    for slab in _slabs(numbers):
+        starts, lengths = _runs(numbers[slab])
+        here = _line(numbers[slab])[starts]
+        owners[here] = _line(inside[slab])[starts]
+        # Sums of whole numbers below 2**53 are exact in float64.
+        counted = np.bincount(here, weights=lengths).astype(np.int64)
+        sizes[: len(counted)] += counted
+    sizes[0] = 0
+    return Components(mask.shape, box, numbers, owners, sizes)
+
+
+def find_cavities(mask: NDArray[np.generic], connectivity: int = 26) -> Cavities:
+    """Find the pockets of background inside a mask, for all labels at once.
+
+    Background is joined across faces where the labels are joined across corners or edges, and across corners where
+    the labels are joined across faces: so no pocket leaks through a wall that holds together (Rosenfeld, 1970,
+    Connectivity in digital pictures). A pocket at the image's border is open, as nobody knows what lies beyond.
+
+    Args:
+        mask: (i, j, k) whole numbers, 0 is the background.
+        connectivity: of the labels, 6, 18 or 26.
+
+    Raises:
+        UsageError: the connectivity is none of these.
+        InputError: the mask is not three-dimensional, or not of whole numbers.
+    """
+    _check_connectivity(connectivity)
+    inside, box = _crop(mask)
+    background = 26 if connectivity == 6 else 6
+    numbers, count = _number(inside == 0, background)
+    pockets = np.ones(count + 1, bool)
+    pockets[0] = False
+    for axis in range(3):
+        line = np.moveaxis(numbers, axis, 0)
+        for face in (line[:1], line[-1:]):
+            pockets[face] = False
+    lowest, highest = np.full(count + 1, np.iinfo(np.int64).max), np.zeros(count + 1, np.int64)
+    sizes = np.zeros(count + 1, np.int64)
+    if pockets.any():
+        for slab in _slabs(numbers):
+            here = numbers[slab]
+            voxels = np.nonzero(pockets[here])
+            whose = here[voxels]
+            counted = np.bincount(whose)
+            sizes[: len(counted)] += counted
+            i, j, k = (places + (part.start or 0) for places, part in zip(voxels, slab, strict=True))
+            # A pocket never touches the box's faces, so each neighbour lies inside it.
+            for di, dj, dk in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)):
+                label = inside[i + di, j + dj, k + dk].astype(np.int64)
+                wall = label > 0
+                np.minimum.at(lowest, whose[wall], label[wall])
+                np.maximum.at(highest, whose[wall], label[wall])
+    return Cavities(box, numbers, np.where(lowest == highest, lowest, 0), sizes)
+
+
+def largest_components(
+    mask: NDArray[np.generic], labels: Collection[int] | None = None, connectivity: int = 26
+) -> NDArray[np.generic]:
+    """Keep the largest component of each label and make the rest background, in one pass for all labels.
+
+    Args:
+        mask: (i, j, k) whole numbers, 0 is the background.
+        labels: those to treat; all of them when None. Others stay as they are.
+        connectivity: 6, 18 or 26 neighbours.
+
+    Returns:
+        A new mask of the same type. Ties: see ``Components.largest``.
+
+    Raises:
+        UsageError: the connectivity is none of these.
+        InputError: the mask is not three-dimensional, or not of whole numbers.
+    """
+    components = find_components(mask, connectivity)
+    kept = components.largest()
+    if labels is not None:
+        kept |= ~components.of_labels(labels)
+    return components.keep(mask, kept)
+
+
+def remove_small(
+    mask: NDArray[np.generic],
+    minimum_voxels: int,
+    labels: Collection[int] | None = None,
+    connectivity: int = 26,
+) -> NDArray[np.generic]:
+    """Make components of fewer than ``minimum_voxels`` background; arguments and errors as ``largest_components``."""
+    components = find_components(mask, connectivity)
+    kept = components.sizes >= minimum_voxels
+    if labels is not None:
+        kept |= ~components.of_labels(labels)
+    return components.keep(mask, kept)
+
+
+def fill_holes(
+    mask: NDArray[np.generic], labels: Collection[int] | None = None, connectivity: int = 26
+) -> NDArray[np.generic]:
+    """Fill each pocket of background that one label alone encloses with that label, in three dimensions.
+
+    A pocket that touches several labels stays as it is, also when only one of them is in ``labels``: nobody knows
+    whose it is. No voxel of another label is ever changed. Arguments and errors as ``largest_components``.
+    """
+    cavities = find_cavities(mask, connectivity)
+    return cavities.fill(mask, cavities.of_labels(labels))
+
+
+def largest_share(mask: NDArray[np.generic], connectivity: int = 26) -> tuple[LabelComponents, ...]:
+    """For each label that has voxels: its components and the share of its voxels that the largest holds."""
+    return find_components(mask, connectivity).by_label
+
+
+def bounding_box(mask: NDArray[np.generic]) -> Box:
+    """The smallest box that holds every voxel that is not 0; empty slices when there is none."""
+    box = [slice(0, size) for size in mask.shape]
+    # The slowest axis first: what it cuts off need not be read for the others.
+    for axis in sorted(range(mask.ndim), key=lambda axis: -abs(mask.strides[axis])):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        filled = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        if not len(filled):
+            return slice(0, 0), slice(0, 0), slice(0, 0)
+        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
+    return box[0], box[1], box[2]
+
+
+def _check_connectivity(connectivity: int) -> None:
+    if connectivity not in CONNECTIVITIES:
+        raise UsageError(f"The connectivity is 6, 18 or 26 neighbours, not {connectivity}.")
+
+
+def _crop(mask: NDArray[np.generic]) -> tuple[NDArray[np.generic], Box]:
+    """The part of the mask that is not background, contiguous, in the order that it has in memory."""
+    if mask.ndim != 3:
+        raise InputError(f"A mask has three axes, not {mask.ndim}.", code="not-a-volume")
+    if mask.dtype.kind not in "bui":
+        raise InputError(f"A mask holds whole numbers, not {mask.dtype}.", code="mask-values")
+    values = mask.view(np.uint8) if mask.dtype.kind == "b" else mask
+    box = bounding_box(values)
+    return np.asarray(values[box], order="F" if abs(mask.strides[0]) < abs(mask.strides[2]) else "C"), box
+
+
+def _number(inside: NDArray[np.generic], connectivity: int) -> tuple[NDArray[np.unsignedinteger], int]:
+    if not inside.size:
+        return np.zeros(inside.shape, np.uint16), 0
+    import cc3d
+
+    numbers, count = cc3d.connected_components(inside, connectivity=connectivity, return_N=True)
+    return numbers, int(count)
+
+
+def _slabs(array: NDArray[np.generic]) -> Iterator[Box]:
+    """Cut along the axis that is slowest in memory into pieces of about ``SLAB_VOXELS``."""
+    axis = int(np.argmax(np.abs(array.strides)))
+    size = array.shape[axis]
+    if not array.size:
+        return
+    step = max(1, SLAB_VOXELS // (array.size // size))
+    for start in range(0, size, step):
+        slab = [slice(None)] * 3
+        slab[axis] = slice(start, min(start + step, size))
+        yield slab[0], slab[1], slab[2]
+
+
+def _line(slab: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The voxels of a slab in a row, as they lie in memory."""
+    return slab.ravel(order="K")
+
+
+def _runs(slab: NDArray[np.generic]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each run of equal values begins, and its length: far fewer than voxels."""
+    line = _line(slab)
+    starts = np.concatenate(([0], np.flatnonzero(line[1:] != line[:-1]) + 1))
+    return starts, np.diff(starts, append=len(line))
