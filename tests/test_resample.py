@@ -1,0 +1,224 @@
+"""Resampling against closed forms and scipy.ndimage."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from volseg.errors import UsageError
+from volseg.grid import Grid
+from volseg.resample import downsampling_factors, reorient, resample
+from volseg.volume import Volume
+
+SLOPE = np.array([0.7, -1.3, 0.4])
+
+
+def grid_of(shape=(20, 24, 18), spacing=(0.8, 1.1, 2.5), angles=(0.0, 0.0, 0.0), shear=0.0, origin=(-31.0, 12.0, 5.0)):
+    a, b, c = np.radians(angles)
+    rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    lean = np.eye(3)
+    lean[1, 2] = np.tan(np.radians(shear))
+    affine = np.eye(4)
+    affine[:3, :3] = rx @ ry @ rz @ lean @ np.diag(spacing)
+    affine[:3, 3] = origin
+    return Grid(shape, affine)
+
+
+def ramp(grid, dtype=np.float64):
+    voxels = np.moveaxis(np.indices(grid.shape), 0, -1)
+    return (grid.to_world(voxels) @ SLOPE + 100).astype(dtype)
+
+
+def inner(grid, source, margin):
+    """The target voxels whose place in the source lies at least ``margin`` voxels inside its border."""
+    places = source.to_voxel(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1)))
+    return ((places >= margin) & (places <= np.array(source.shape) - 1 - margin)).all(axis=-1)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "bspline"])
+@pytest.mark.parametrize(
+    ("angles", "shear"), [((0, 0, 0), 0), ((10, -20, 33), 0), ((0, 0, 0), 18.5), ((5, 6, 7), 14.0), ((0, 180, 90), 0)]
+)
+def test_a_linear_function_of_world_position_is_reproduced(interpolation, angles, shear):
+    source = grid_of(angles=angles, shear=shear)
+    centre = source.to_world((np.array(source.shape) - 1) / 2)
+    target = Grid((9, 10, 11), grid_of(spacing=(0.6, 0.9, 0.7), angles=(3, 4, 5)).affine)
+    affine = target.affine.copy()
+    affine[:3, 3] += centre - target.to_world((4, 4.5, 5))
+    target = Grid(target.shape, affine)
+    got = resample(Volume(ramp(source), source), target, interpolation=interpolation)
+    where = inner(target, source, 0 if interpolation == "linear" else 5)
+    assert where.sum() > 100
+    assert np.abs(got.array - ramp(target))[where].max() < (1e-9 if interpolation == "linear" else 0.02)
+
+
+def test_a_ramp_survives_the_smoothing_before_downsampling():
+    source = grid_of(shape=(40, 40, 40), spacing=(1, 1, 1))
+    target = source.with_spacing((2.0, 3.0, 2.5))
+    got = resample(Volume(ramp(source), source), target)
+    where = inner(target, source, 6)
+    assert where.any()
+    assert np.abs(got.array - ramp(target))[where].max() < 1e-9
+
+
+def test_linear_agrees_with_scipy():
+    rng = np.random.default_rng(0)
+    source = grid_of(angles=(12, 3, -8))
+    array = rng.normal(size=source.shape).astype(np.float32)
+    target = grid_of(shape=(25, 20, 30), spacing=(0.8, 1.1, 2.5), angles=(12, 3, -8), origin=(-30.2, 11.5, 6.1))
+    places = source.to_voxel(target.to_world(np.moveaxis(np.indices(target.shape), 0, -1)))
+    expected = ndimage.map_coordinates(array, np.moveaxis(places, -1, 0), order=1, mode="nearest")
+    got = resample(Volume(array, source), target).array
+    where = inner(target, source, 0)
+    assert np.abs(got - expected)[where].max() < 1e-5
+
+
+@pytest.mark.parametrize("factor", [1.3, 2.0, 4.0, 6.5])
+def test_smoothing_has_the_stated_width(factor):
+    """A symmetric kernel of variance v turns x^2 into x^2 + v, and v is (w^2 - s^2) / (8 ln 2)."""
+    source = Grid((121, 2, 2), np.eye(4))
+    array = np.broadcast_to((np.arange(121.0)[:, None, None] - 60) ** 2, source.shape)
+    affine = np.diag([factor, 1.0, 1.0, 1.0])
+    affine[0, 3] = 60
+    got = resample(Volume(array, source), Grid((2, 2, 2), affine)).array[0, 0, 0]
+    assert got == pytest.approx((factor**2 - 1) / (8 * np.log(2)), rel=0.03)
+
+
+def test_a_rotation_alone_asks_for_no_smoothing():
+    factors = downsampling_factors(grid_of(spacing=(1, 1, 1), angles=(30, 45, 60)), grid_of(spacing=(1, 1, 1)))
+    assert np.allclose(factors, 1)
+
+
+def test_straightening_a_tilt_asks_for_no_smoothing():
+    tilted = grid_of(spacing=(0.5, 0.5, 4.0), shear=18.5)
+    assert (downsampling_factors(tilted, grid_of(spacing=(0.5, 0.5, 4.0))) <= 1 + 1e-9).all()
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.3, 2.9, 4.1), (0.31, 0.47, 0.9), (7, 7, 7)])
+@pytest.mark.parametrize("interpolation", ["linear", "bspline", "nearest"])
+def test_inside_the_same_box_no_border_gets_the_fill(spacing, interpolation):
+    source = grid_of()
+    volume = Volume(np.full(source.shape, 7, np.uint8), source)
+    got = resample(volume, source.with_spacing(spacing), interpolation=interpolation, fill=200)
+    assert (got.array == 7).all()
+
+
+def test_outside_the_box_the_fill_stands_and_only_there():
+    source = Grid((4, 4, 4), np.eye(4))
+    target = Grid((8, 4, 4), np.array([[1, 0, 0, -2.0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    volume = Volume(np.full((4, 4, 4), 5, np.int16) + np.arange(4, dtype=np.int16), source)
+    assert resample(volume, target, fill=-9).array[:, 0, 1].tolist() == [-9, -9, 6, 6, 6, 6, -9, -9]
+    assert resample(volume, target).array[:, 0, 1].tolist() == [5, 5, 6, 6, 6, 6, 5, 5]
+    assert resample(volume, target, interpolation="nearest").array[0, 0, 1] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.float32, np.float64])
+def test_the_type_is_kept_and_nothing_wraps(dtype):
+    rng = np.random.default_rng(1)
+    whole = np.dtype(dtype).kind in "iu"
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if whole else (-1000, 1000)
+    source = Grid((8, 8, 8), np.eye(4))
+    array = rng.choice([low, high], size=source.shape).astype(dtype)
+    target = source.with_spacing((0.7, 0.7, 0.7))
+    for interpolation in ("linear", "bspline"):
+        got = resample(Volume(array, source), target, interpolation=interpolation).array
+        assert got.dtype == dtype
+        exact = resample(Volume(array.astype(np.float64), source), target, interpolation=interpolation).array
+        expected = np.clip(exact, low, high) if whole else exact
+        assert np.abs(got.astype(np.float64) - expected).max() <= (0.51 if whole else 1e-3)
+
+
+def test_integers_are_rounded_not_truncated():
+    source = Grid((2, 1, 1), np.eye(4))
+    array = np.array([0, 10], np.int16).reshape(2, 1, 1)
+    target = Grid((1, 1, 1), np.array([[1, 0, 0, 0.27], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    assert resample(Volume(array, source), target).array.item() == 3
+    assert resample(Volume(-array, source), target).array.item() == -3
+
+
+def test_channels_bytes_and_booleans():
+    source = grid_of(shape=(6, 7, 8))
+    target = source.with_spacing((1.0, 1.0, 1.0))
+    two = np.stack([ramp(source, np.float32), ramp(source, np.float32) * 2], axis=-1)
+    got = resample(Volume(two, source), target)
+    assert got.array.shape == (*target.shape, 2)
+    assert np.allclose(got.array[..., 1], 2 * got.array[..., 0], rtol=1e-6)
+    swapped = resample(Volume(two[..., 0].astype(">f4"), source), target).array
+    assert np.array_equal(swapped.astype(np.float32), got.array[..., 0])
+    flags = np.zeros(source.shape, bool)
+    flags[2:4, 2:5, 2:6] = True
+    assert resample(Volume(flags, source), target, interpolation="nearest").array.dtype == bool
+
+
+def test_the_same_grid_gives_the_same_voxels():
+    source = grid_of(angles=(3, 2, 1))
+    volume = Volume(np.random.default_rng(0).normal(size=source.shape), source)
+    assert resample(volume, Grid(source.shape, source.affine), interpolation="bspline").array is volume.array
+
+
+def ball(grid, radius_mm):
+    centre = grid.to_world((np.array(grid.shape) - 1) / 2)
+    places = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))
+    distance = np.linalg.norm(places - centre, axis=-1)
+    return np.where(distance < radius_mm / 2, 2, np.where(distance < radius_mm, 300, 0)).astype(np.uint16), centre
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (2, 2, 2), (2, 2, 3), (3.3, 2.1, 2.7), (0.7, 0.5, 0.9)])
+def test_masks_keep_volume_and_centroid(spacing):
+    source = grid_of(shape=(60, 60, 60), spacing=(1, 1, 1), angles=(0, 0, 90))
+    array, centre = ball(source, 22.0)
+    target = source.with_spacing(spacing)
+    got = resample(Volume(array, source), target, interpolation="nearest").array
+    assert got.dtype == np.uint16
+    assert set(np.unique(got)) == {0, 2, 300}
+    for label in (2, 300):
+        before, after = (array == label).sum(), (got == label).sum() * target.voxel_volume_mm3
+        assert after == pytest.approx(before, rel=0.03)
+        assert np.linalg.norm(target.to_world(np.argwhere(got == label)).mean(axis=0) - centre) < 0.15 * max(spacing)
+
+
+def test_a_wider_mask_voxel_takes_the_label_that_fills_most_of_it():
+    source = Grid((3, 3, 3), np.eye(4))
+    array = np.full((3, 3, 3), 9, np.uint8)
+    array[1, 1, 1] = 4  # what a plain nearest neighbour would take
+    array[0] = 1
+    target = source.with_spacing((3, 3, 3))
+    assert resample(Volume(array, source), target, interpolation="nearest").array.item() == 9
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_the_vote_agrees_with_counting(factor):
+    rng = np.random.default_rng(3)
+    source = Grid((12, 12, 12), np.diag([-1.0, 2.0, 0.5, 1]))
+    array = rng.integers(0, 4, source.shape).astype(np.uint8)
+    target = source.with_spacing(tuple(factor * s for s in source.spacing_mm))
+    got = resample(Volume(array, source), target, interpolation="nearest").array
+    for place in np.ndindex(*target.shape):
+        block = array[tuple(slice(p * factor, (p + 1) * factor) for p in place)]
+        counts = np.bincount(block.ravel(), minlength=4)
+        assert counts[got[place]] == counts.max()
+
+
+def test_reorient_moves_no_voxel():
+    source = grid_of(shape=(5, 6, 7), angles=(10, 20, 30))
+    volume = Volume(np.arange(5 * 6 * 7).reshape(5, 6, 7), source)
+    places = {int(v): source.to_world(p) for p, v in np.ndenumerate(volume.array)}
+    for letters in itertools.product("LR", "AP", "IS"):
+        for order in itertools.permutations(letters):
+            word = "".join(order)
+            got = reorient(volume, word)
+            assert got.grid.orientation == word
+            for place in ((0, 0, 0), (1, 2, 3), tuple(n - 1 for n in got.grid.shape)):
+                assert np.allclose(got.grid.to_world(place), places[int(got.array[place])], atol=1e-9)
+
+
+@pytest.mark.parametrize("word", ["", "RA", "RRS", "RLS", "XYZ", "RASS"])
+def test_reorient_refuses_other_words(word):
+    volume = Volume(np.zeros((2, 2, 2)), Grid((2, 2, 2), np.eye(4)))
+    with pytest.raises(UsageError, match="three letters"):
+        reorient(volume, word)
