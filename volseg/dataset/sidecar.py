@@ -100,10 +100,11 @@ class _SidecarRecord(BaseModel):
     acquisition: dict[str, Fact] = {}
 
 
-class _PatientRecord(BaseModel):
+class _OriginRecord(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     patient: str | None = None
+    modality: str | None = None
 
 
 def sidecar_path(image: Path) -> Path:
@@ -143,19 +144,29 @@ def read_sidecar(path: Path) -> Sidecar:
     )
 
 
-def read_patient(path: Path) -> str | None:
-    """The pseudonym of the patient in a sidecar of any make; None where it has no ``patient``.
+@dataclass(frozen=True)
+class Origin:
+    """What a sidecar of any make says of a case's patient, as a pseudonym, and modality; None where it is silent."""
+
+    patient: str | None
+    modality: str | None
+
+
+def read_origin(path: Path) -> Origin:
+    """The keys ``patient`` and ``modality`` of any JSON beside an image, also of one that volseg did not write.
 
     Raises:
         FileError: the file is absent or can't be read.
-        InputError: it is no JSON object, or its ``patient`` is no text.
+        InputError: it is no JSON object, or one of the two is no text.
     """
     try:
-        return _PatientRecord.model_validate_json(_read_bounded(path)).patient
+        record = _OriginRecord.model_validate_json(_read_bounded(path))
     except ValidationError as error:
         raise InputError(
-            f"{path} is not a JSON object with a text as its patient. Repair or remove it.", code="bad-sidecar"
+            f"{path} is not a JSON object whose patient and modality are texts. Repair or remove it.",
+            code="bad-sidecar",
         ) from error
+    return Origin(record.patient, record.modality)
 
 
 def _read_bounded(path: Path) -> bytes:

@@ -1,0 +1,218 @@
+"""A data set on disk: its cases, its labels and its channels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from volseg.dataset.case import Case, Fault
+from volseg.dataset.listing import DATASET_JSON, Listing, read_listing
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS, pair
+from volseg.dataset.patients import PATIENTS_CSV, read_patients
+from volseg.dataset.sidecar import Origin, read_origin, sidecar_path
+from volseg.errors import DataSetError, UsageError, VolsegError
+from volseg.labels import BACKGROUND, LabelTable
+from volseg.volume import read_header, read_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+_MODALITIES = {
+    "CT": re.compile(r"(CTA?|CBCT)([^A-Z].*)?|COMPUTED TOMOGRAPHY", re.IGNORECASE),
+    "MR": re.compile(r"MRI?|(.*[^A-Z])?(T[12]|FLAIR|ADC|DWI|PD|SWI)([^A-Z].*|W|WI|C|CE|GD|F)?", re.IGNORECASE),
+    "PT": re.compile(r"PET|PT|FDG|.*FDG-?PET|SUV", re.IGNORECASE),
+}
+"""What data sets call their channels, and DICOM's term for it (PS3.3 C.7.3.1.1.1)."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set.
+
+    Args:
+        folder: where it lies.
+        labels: what the numbers in its masks stand for.
+        channels: what each channel of an image is, such as ``("CT",)`` or ``("FLAIR", "T1c")``.
+        training: the cases with a mask, sorted by name.
+        test: the cases without one, sorted by name.
+        faults: what the pairing of files met; ``find_faults`` adds what only the voxels tell.
+    """
+
+    folder: Path
+    labels: LabelTable
+    channels: tuple[str, ...]
+    training: tuple[Case, ...]
+    test: tuple[Case, ...]
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def modality(self) -> str:
+        """DICOM's term for the channels: ``CT``, ``MR`` or ``PT``, several joined by ``+``, or the name as it is."""
+        return "+".join(dict.fromkeys(modality_of(channel) for channel in self.channels))
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """All cases, sorted by name."""
+        return tuple(sorted(self.training + self.test, key=lambda case: case.name))
+
+
+def modality_of(channel: str) -> str:
+    """DICOM's term for a channel's name: ``MR`` for ``T1c`` or ``MRI``; the name itself where it is not known."""
+    return next((term for term, names in _MODALITIES.items() if names.fullmatch(channel.strip())), channel)
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder has a data set's ``dataset.json``, ``imagesTr`` or ``imagesTs``."""
+    return (folder / DATASET_JSON).is_file() or any((folder / name).is_dir() for name in (TRAINING_IMAGES, TEST_IMAGES))
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read a data set: the Medical Segmentation Decathlon's layout, nnU-Net's raw layout, or the folders alone.
+
+    No voxel is read, except of the masks when nothing names their labels. Faults of single files or cases don't end
+    the reading: they stand in ``faults``, and such cases are left out.
+
+    Raises:
+        UsageError: the folder is absent, a file, or holds no data set.
+        DataSetError: ``dataset.json`` or ``patients.csv`` makes no sense, or a folder is a link out of the data set.
+    """
+    if not folder.exists():
+        raise UsageError(f"{folder} does not exist.", code="missing-folder")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file, and a data set is a folder. Name the folder.", code="not-a-folder")
+    is_listed = (folder / DATASET_JSON).exists()
+    if not is_listed and not any((folder / name).is_dir() for name in (TRAINING_IMAGES, TRAINING_LABELS, TEST_IMAGES)):
+        raise UsageError(
+            f"{folder} holds no data set: there is no {DATASET_JSON}, {TRAINING_IMAGES} or {TEST_IMAGES}. "
+            "Make one with volseg convert, or put images into imagesTr and their masks, of the same names, "
+            "into labelsTr.",
+            code="no-data-set",
+        )
+    listing = read_listing(folder / DATASET_JSON) if is_listed else Listing()
+    pairing = pair(folder, listing)
+    faults = list(pairing.faults)
+    origins = _origins(folder, pairing.cases, faults)
+    cases = _with_patients(folder, pairing.cases, listing.patients, origins, faults)
+    training = tuple(case for case in cases if case.label is not None)
+    faults.extend(_mixed_modalities(listing, training, origins))
+    test = tuple(case for case in cases if case.label is None)
+    return Dataset(
+        folder=folder,
+        labels=listing.labels if len(listing.labels) else _discovered_labels(training),
+        channels=listing.channels or _discovered_channels(training + test, origins),
+        training=training,
+        test=test,
+        faults=tuple(faults),
+    )
+
+
+def count_labels(mask: NDArray[np.generic]) -> dict[int, int]:
+    """How many voxels of a mask (i, j, k) bear each number, by ascending number; absent numbers are left out."""
+    total = np.zeros(1, dtype=np.int64)
+    for k in range(mask.shape[2]):  # by slice, since bincount makes 64-bit integers of what it counts
+        counts = np.bincount(mask[:, :, k].ravel(), minlength=total.size)
+        counts[: total.size] += total
+        total = counts
+    return {int(index): int(total[index]) for index in np.flatnonzero(total)}
+
+
+def _discovered_labels(training: Iterable[Case]) -> LabelTable:
+    """The numbers that occur in any mask, with default names. Masks that can't be read are for ``find_faults``."""
+    found: set[int] = set()
+    for case in training:
+        if case.label is None:
+            continue
+        try:
+            found.update(count_labels(read_mask(case.label).array))
+        except VolsegError:
+            continue
+    return LabelTable.from_indices(sorted(found - {BACKGROUND}))
+
+
+def _discovered_channels(cases: Sequence[Case], origins: Mapping[str, Origin]) -> tuple[str, ...]:
+    """Names for channels that nothing declares: the sidecar's modality, or ``image``, or numbers."""
+    for case in cases:
+        try:
+            count = len(case.images) if len(case.images) > 1 else read_header(case.images[0]).channels
+        except VolsegError:
+            continue
+        if count > 1:
+            return tuple(f"channel_{number}" for number in range(count))
+        origin = origins.get(case.name)
+        return (origin.modality or "image",) if origin else ("image",)
+    return ("image",)
+
+
+def _origins(folder: Path, cases: Iterable[Case], faults: list[Fault]) -> dict[str, Origin]:
+    found = {}
+    for case in cases:
+        first = case.images[0]
+        for path in dict.fromkeys((sidecar_path(first), first.with_name(f"{case.name}.json"))):
+            if path.is_file():
+                try:
+                    found[case.name] = read_origin(path)
+                except VolsegError as error:
+                    faults.append(Fault(error.code, case.name, error.message.replace(f"{folder}/", "")))
+                break
+    return found
+
+
+def _with_patients(
+    folder: Path,
+    cases: Iterable[Case],
+    listed: Mapping[str, str],
+    origins: Mapping[str, Origin],
+    faults: list[Fault],
+) -> tuple[Case, ...]:
+    """The cases with their patients: ``patients.csv`` before ``dataset.json`` before the sidecars."""
+    table = read_patients(folder / PATIENTS_CSV) if (folder / PATIENTS_CSV).is_file() else {}
+    told = (
+        {name: origin.patient for name, origin in origins.items() if origin.patient is not None} | dict(listed) | table
+    )
+    known = tuple(replace(case, patient=told.get(case.name)) for case in cases)
+    without = [case.name for case in known if case.patient is None]
+    if told and without:
+        faults.append(
+            Fault(
+                "patient-unknown",
+                "",
+                f"{len(without)} of {len(known)} cases have no patient, among them {without[0]}, and count as patients "
+                f"of their own when folds are made. Name them in {PATIENTS_CSV}.",
+                is_error=False,
+            )
+        )
+    return known
+
+
+def _mixed_modalities(listing: Listing, training: Iterable[Case], origins: Mapping[str, Origin]) -> list[Fault]:
+    """A warning where the sidecars of cases with one channel name another modality than the data set does."""
+    if len(listing.channels) > 1:
+        return []
+    told = {case.name: origins[case.name].modality for case in training if case.name in origins}
+    found = {modality_of(modality): name for name, modality in told.items() if modality is not None}
+    for channel in listing.channels:
+        if modality_of(channel) in _MODALITIES:
+            found.setdefault(modality_of(channel), "dataset.json")
+    if len(found) < 2:
+        return []
+    shown = ", ".join(f"{modality} ({name})" for modality, name in sorted(found.items()))
+    message = f"several modalities are mixed: {shown}. A network learns one kind of image: make a data set for each."
+    return [Fault("mixed-modalities", "", message, is_error=False)]
+
+
+def require_cases(dataset: Dataset) -> None:
+    """Refuse a data set without a single case.
+
+    Raises:
+        DataSetError: there is no case, with the code ``no-cases``.
+    """
+    if not dataset.training and not dataset.test and not dataset.faults:
+        raise DataSetError(
+            f"{dataset.folder} has no images in {TRAINING_IMAGES} or {TEST_IMAGES}. Put some there.", code="no-cases"
+        )

@@ -1,0 +1,260 @@
+"""Everything that is wrong with a data set, found before anything is trained on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from volseg.batch import run_cases
+from volseg.dataset.case import Case, Fault, printable
+from volseg.dataset.dataset import Dataset, count_labels, read_dataset
+from volseg.errors import DataSetError, VolsegError
+from volseg.labels import BACKGROUND
+from volseg.outcomes import Outcome, Status
+from volseg.progress import SILENT, Progress
+from volseg.volume import ImageHeader, read_header, read_mask, read_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from volseg.labels import LabelTable
+
+__all__ = ["Fault", "find_faults", "require_sound"]
+
+NAMED_LABELS = 20
+"""A line names this many labels and counts the others."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One case to examine; picklable, since it may go to a worker."""
+
+    case: Case
+    folder: Path
+    labels: LabelTable
+    channels: int
+
+
+@dataclass(frozen=True)
+class _Examined(Outcome):
+    """What one case told: its faults, and what the data set as a whole is judged by."""
+
+    faults: tuple[Fault, ...] = ()
+    digest: str | None = None
+    """Of the voxels of all channels; None where they can't be read."""
+    seen: tuple[int, ...] = ()
+    """The labels that occur."""
+
+
+def find_faults(source: Path | Dataset, *, jobs: int = 1, progress: Progress = SILENT) -> tuple[Fault, ...]:
+    """Find all faults of a data set: of its files' pairing, its headers and its voxels.
+
+    Holds one case at a time in memory for each of ``jobs``.
+
+    Args:
+        source: a data set or its folder.
+        jobs: how many cases are examined at once, each in a process of its own above 1.
+        progress: hears of each case.
+
+    Returns:
+        The faults, those of the data set as a whole first, the others by case.
+
+    Raises:
+        UsageError: there is no data set.
+    """
+    if isinstance(source, Path):
+        try:
+            source = read_dataset(source)
+        except DataSetError as error:
+            return (Fault(error.code, "", error.message),)
+    examined = _examine_all(source, source.cases, jobs=jobs, progress=progress)
+    found = [*source.faults, *_of_cases(source, examined), *_duplicates(examined), *_unused_labels(source, examined)]
+    return tuple(sorted(dict.fromkeys(found), key=lambda fault: (fault.case, not fault.is_error, fault.code)))
+
+
+def require_sound(dataset: Dataset, *, jobs: int = 1, progress: Progress = SILENT) -> None:
+    """Refuse a data set that can't be trained on, by the rules of ``find_faults``.
+
+    The voxels of cases without a mask are not read: nothing is learnt from them.
+
+    Raises:
+        DataSetError: the data set has errors, all of which the message lists, or no case with a mask.
+    """
+    faults = [fault for fault in find_faults(replace(dataset, test=()), jobs=jobs, progress=progress) if fault.is_error]
+    if faults:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise DataSetError(f"{dataset.folder} has {count}; mend what each line says:\n{lines}")
+    if not dataset.training:
+        raise DataSetError(
+            f"{dataset.folder} has no case with a mask. Save masks as labelsTr/CASE.nii.gz, named as their images.",
+            code="no-labels",
+        )
+
+
+def _examine_all(dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress: Progress) -> dict[Case, Outcome]:
+    work = [_Job(case, dataset.folder, dataset.labels, len(dataset.channels)) for case in cases]
+    outcomes = run_cases(
+        _examine, work, name_of=lambda job: job.case.name, title="Checking", jobs=jobs, progress=progress
+    )
+    return dict(zip(cases, outcomes, strict=True))
+
+
+def _examine(job: _Job) -> _Examined:
+    faults: list[Fault] = []
+
+    def report(code: str, message: str, *, is_error: bool = True) -> None:
+        # The messages of lower floors name the whole path; here the data set's folder goes without saying.
+        faults.append(Fault(code, job.case.name, message.replace(f"{job.folder}/", ""), is_error))
+
+    headers: list[ImageHeader] = []
+    digest = hashlib.blake2b(digest_size=16)
+    is_whole = True
+    for path in job.case.images:
+        try:
+            headers.append(read_header(path))
+            _examine_image(read_volume(path).array, path.relative_to(job.folder).as_posix(), digest, report)
+        except VolsegError as error:
+            is_whole = False
+            report(error.code, error.message)
+    if headers:
+        _examine_channels(job, headers, report)
+    seen: tuple[int, ...] = ()
+    if job.case.label is not None:
+        try:
+            seen = _examine_mask(job, headers[0] if headers else None, report)
+        except VolsegError as error:
+            report(error.code, error.message)
+    return _Examined(
+        case=job.case.name,
+        status=Status.DONE,
+        code="done",
+        faults=tuple(faults),
+        digest=digest.hexdigest() if is_whole else None,
+        seen=seen,
+    )
+
+
+class _Report(Protocol):
+    def __call__(self, code: str, message: str, *, is_error: bool = True) -> None: ...
+
+
+def _examine_image(array: NDArray[np.generic], name: str, digest: hashlib.blake2b, report: _Report) -> None:
+    """Look at each voxel of an image (i, j, k) or (i, j, k, channel), a slice at a time."""
+    if array.dtype.kind not in "biuf":
+        report("not-scalar", f"{name} stores colours or complex numbers. Convert it to one number in each voxel.")
+        return
+    wrong = 0
+    channels = array[..., np.newaxis] if array.ndim == 3 else array
+    digest.update(repr(array.shape[:3]).encode())
+    for channel in range(channels.shape[3]):
+        low, high = np.inf, -np.inf
+        for k in range(channels.shape[2]):
+            slab = channels[:, :, k, channel]
+            # As float32, so that a copy stored as another type is known; NIfTI runs i fastest, hence the transpose.
+            with np.errstate(over="ignore"):
+                digest.update(np.ascontiguousarray(slab.T, dtype=np.float32).data)
+            if slab.dtype.kind == "f":
+                finite = np.isfinite(slab)
+                wrong += slab.size - int(np.count_nonzero(finite))
+                slab = slab[finite]
+            if slab.size:
+                low, high = min(low, float(slab.min())), max(high, float(slab.max()))
+        if low == high:
+            where = f"channel {channel} of {name}" if channels.shape[3] > 1 else name
+            report("constant-image", f"{where} has the same value, {low:g}, in every voxel.", is_error=False)
+    if wrong:
+        voxels = "1 voxel that is" if wrong == 1 else f"{wrong} voxels that are"
+        report(
+            "not-finite",
+            f"{name} has {voxels} not a number or infinite. Replace them, with the background's value say.",
+        )
+
+
+def _examine_channels(job: _Job, headers: Sequence[ImageHeader], report: _Report) -> None:
+    count = sum(header.channels for header in headers)
+    if len(headers) == len(job.case.images) and count != job.channels:
+        report(
+            "channel-count",
+            f"the image has {count} {'channel' if count == 1 else 'channels'}, and the data set declares "
+            f"{job.channels}. Add what is missing, or declare the channels in dataset.json.",
+        )
+    for path, header in zip(job.case.images[1:], headers[1:], strict=False):
+        apart = headers[0].grid.difference(header.grid)
+        if apart is not None:
+            report(
+                "channel-grids-differ",
+                f"{job.case.images[0].name} and {path.name} lie on different grids: {apart}. "
+                "Resample them onto one grid.",
+            )
+
+
+def _examine_mask(job: _Job, image: ImageHeader | None, report: _Report) -> tuple[int, ...]:
+    """Look at a mask's grid and labels; the labels above the background that occur."""
+    path = job.case.label
+    if path is None:
+        return ()
+    name = path.relative_to(job.folder).as_posix()
+    if image is not None:
+        apart = image.grid.difference(read_header(path).grid)
+        if apart is not None:
+            report(
+                "grids-differ",
+                f"image and mask lie on different grids: {apart}. Draw the mask on this image, "
+                "or resample it onto the image's grid with the nearest neighbour.",
+            )
+    counts = count_labels(read_mask(path).array)
+    seen = tuple(index for index in counts if index != BACKGROUND)
+    if not seen:
+        report("empty-mask", f"{name} has background only. Draw the structures, or remove the mask.")
+    unknown = [index for index in seen if index not in job.labels.indices]
+    if unknown and len(job.labels):
+        shown = ", ".join(f"{index} ({counts[index]} voxels)" for index in unknown[:NAMED_LABELS])
+        more = f" and {len(unknown) - NAMED_LABELS} more" if len(unknown) > NAMED_LABELS else ""
+        known = ", ".join(str(index) for index in job.labels.indices[:NAMED_LABELS])
+        report(
+            "label-outside-table",
+            f"{name} has the labels {shown}{more}, and dataset.json names {known}. "
+            "Name them there, or correct the mask.",
+        )
+    return seen
+
+
+def _of_cases(dataset: Dataset, examined: Mapping[Case, Outcome]) -> list[Fault]:
+    found: list[Fault] = []
+    for case, outcome in examined.items():
+        if isinstance(outcome, _Examined):
+            found.extend(outcome.faults)
+        else:  # the worker was killed, or something unforeseen ended the case
+            found.append(Fault(outcome.code, case.name, outcome.message.replace(f"{dataset.folder}/", "")))
+    return found
+
+
+def _duplicates(examined: Mapping[Case, Outcome]) -> list[Fault]:
+    by_digest: dict[str, list[str]] = defaultdict(list)
+    for case, outcome in examined.items():
+        if isinstance(outcome, _Examined) and outcome.digest is not None:
+            by_digest[outcome.digest].append(case.name)
+    return [
+        Fault("duplicate", name, f"its image has the same voxels as that of {printable(names[0])}. Keep one of them.")
+        for names in by_digest.values()
+        for name in names[1:]
+    ]
+
+
+def _unused_labels(dataset: Dataset, examined: Mapping[Case, Outcome]) -> list[Fault]:
+    if not dataset.training:
+        return []
+    seen = {index for outcome in examined.values() if isinstance(outcome, _Examined) for index in outcome.seen}
+    return [
+        Fault("label-unused", "", f"the label {label.index}, {label.name}, occurs in no mask.", is_error=False)
+        for label in dataset.labels.labels
+        if label.index not in seen
+    ]

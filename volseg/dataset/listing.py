@@ -1,0 +1,177 @@
+"""What a ``dataset.json`` says: the Medical Segmentation Decathlon's form and nnU-Net's.
+
+Read as hostile input: bounded in size and depth, every field validated, no path followed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from volseg.dataset.case import printable
+from volseg.errors import DataSetError, InputError
+from volseg.labels import LabelTable
+from volseg.volume import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+DATASET_JSON = "dataset.json"
+MAX_LISTING_BYTES = 2**24
+"""Ten thousand cases take 1.5 MB. Parsed, JSON grows by a factor of up to 30, so the bound keeps below 0.5 GB."""
+MAX_NAME_LENGTH = 200
+"""Names of labels, channels and cases become file names, columns and headings."""
+
+
+@dataclass(frozen=True)
+class ListedCase:
+    """One entry of ``training`` or ``test``: paths as written, not yet checked."""
+
+    images: tuple[str, ...]
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The content of a ``dataset.json``; the defaults are those of a folder that has none.
+
+    Args:
+        labels: the table; empty where only the background is named.
+        channels: the names in their order; empty where none are named.
+        numbered: whether every image is named by case and channel, ``CASE_0000``, as nnU-Net has it.
+        training: the listed pairs.
+        test: the listed images without a label.
+        patients: from case name to the patient's pseudonym.
+    """
+
+    labels: LabelTable = field(default_factory=lambda: LabelTable(()))
+    channels: tuple[str, ...] = ()
+    numbered: bool = False
+    training: tuple[ListedCase, ...] = ()
+    test: tuple[ListedCase, ...] = ()
+    patients: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    image: str | list[str]
+    label: str | None = None
+
+
+class _DatasetJson(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    labels: dict[str, str | int | list[int]] | None = None
+    modality: dict[str, str] | list[str] | str | None = None
+    channel_names: dict[str, str] | list[str] | None = None
+    file_ending: str | None = None
+    training: list[_Entry | str] = []
+    test: list[_Entry | str] = []
+    patients: dict[str, str] = {}
+
+
+def read_listing(path: Path) -> Listing:
+    """Read a ``dataset.json``.
+
+    Raises:
+        DataSetError: the file can't be read, is too large or too deep, is no JSON, or a field makes no sense; with
+            the code ``bad-dataset-json``.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_LISTING_BYTES + 1)
+    except OSError as error:
+        raise _bad(f"{path} can't be read: {error.strerror}.") from error
+    if len(raw) > MAX_LISTING_BYTES:
+        raise _bad(f"{path} is larger than {MAX_LISTING_BYTES // 2**20} MiB, far above any list of cases.")
+    try:
+        # pydantic's parser is bounded in depth; editors on Windows begin a file with a byte order mark.
+        content = _DatasetJson.model_validate_json(raw.removeprefix(b"\xef\xbb\xbf"))
+    except ValidationError as error:
+        raise _bad(f"{path} {_first_reason(error)}") from error
+    return _listing(path, content)
+
+
+def _listing(path: Path, content: _DatasetJson) -> Listing:
+    if content.file_ending is not None and content.file_ending.lower() not in IMAGE_SUFFIXES:
+        raise _bad(
+            f"{path} has the file_ending {_quoted(content.file_ending)}, and volseg reads {', '.join(IMAGE_SUFFIXES)}."
+        )
+    declared = content.channel_names if content.channel_names is not None else content.modality
+    channels = _channels(path, declared)
+    return Listing(
+        labels=_labels(path, content.labels or {}),
+        channels=channels,
+        numbered=content.channel_names is not None,
+        training=tuple(_listed(entry) for entry in content.training),
+        test=tuple(_listed(entry) for entry in content.test),
+        patients=content.patients,
+    )
+
+
+def _listed(entry: _Entry | str) -> ListedCase:
+    if isinstance(entry, str):
+        return ListedCase((entry,), None)
+    images = (entry.image,) if isinstance(entry.image, str) else tuple(entry.image)
+    return ListedCase(images, entry.label)
+
+
+def _channels(path: Path, declared: dict[str, str] | list[str] | str | None) -> tuple[str, ...]:
+    if declared is None:
+        return ()
+    if isinstance(declared, str):
+        declared = [declared]
+    if isinstance(declared, dict):
+        if set(declared) != {str(number) for number in range(len(declared))}:
+            raise _bad(f'{path} has channels that are not numbered "0", "1" and so on.')
+        declared = [declared[str(number)] for number in range(len(declared))]
+    for name in declared:
+        _require_name(path, "channel", name)
+    return tuple(declared)
+
+
+def _labels(path: Path, declared: Mapping[str, object]) -> LabelTable:
+    for key, value in declared.items():
+        if isinstance(value, list):
+            raise _bad(
+                f"{path} has the label {_quoted(key)}, a region of several numbers, which volseg does not train. "
+                "Give every label one whole number."
+            )
+        if key.lower() == "ignore" and not isinstance(value, str):
+            raise _bad(
+                f"{path} has nnU-Net's ignore label, which volseg does not train with. "
+                "Draw those voxels, or leave the cases out."
+            )
+        for name in (key, str(value)):
+            _require_name(path, "label", name)
+    try:
+        return LabelTable.from_dataset_json(declared)
+    except InputError as error:
+        raise _bad(f"{path} has labels that make no sense: {error.message}") from error
+
+
+def _require_name(path: Path, what: str, name: str) -> None:
+    if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+        raise _bad(
+            f"{path} has a {what} whose name is empty, longer than {MAX_NAME_LENGTH} characters or not printable."
+        )
+
+
+def _first_reason(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if first["type"] == "json_invalid":
+        return f"is not JSON that can be read ({first['msg'].removeprefix('Invalid JSON: ')})."
+    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("_Entry", "dict[", "list[")))
+    return f"has an entry that makes no sense: {_quoted(where)}: {first['msg']}."
+
+
+def _quoted(text: str) -> str:
+    return repr(printable(text[:MAX_NAME_LENGTH]))
+
+
+def _bad(message: str) -> DataSetError:
+    return DataSetError(message, code="bad-dataset-json")
