@@ -1,0 +1,48 @@
+"""``volseg check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from volseg.cli.console import ConsoleProgress, printable
+from volseg.verbs.check import DEFAULTS, CheckOptions, CheckReport
+from volseg.verbs.check import check as run_check
+
+
+def check(
+    dataset_dir: Path,
+    /,
+    *,
+    options: Annotated[CheckOptions, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """List every fault of a data set before anything is trained.
+
+    Pairs of image and mask, their grids, labels outside the table, voxels that are no numbers, empty masks,
+    duplicates, damaged files: one line each. Exit codes: 0 clean, 1 faults found, 2 nothing to check.
+
+    Examples:
+        volseg check nifti
+
+    Args:
+        dataset_dir: The folder with imagesTr and labelsTr; dataset.json may be there or not.
+        options: How the check works.
+    """
+    report = run_check(dataset_dir, options, ConsoleProgress())
+    show(report)
+    return report.exit_code
+
+
+def show(report: CheckReport) -> None:
+    """Print one line for each fault, then the sum."""
+    for fault in report.faults:
+        kind = "error" if fault.is_error else "warning"
+        print(printable(f"{kind} [{fault.code}] {fault}"))
+    counts = [_count(len(report.errors), "fault")] + ([_count(len(report.warnings), "warning")] * bool(report.warnings))
+    print(f"{report.summary}: {', '.join(counts)}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
