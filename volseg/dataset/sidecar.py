@@ -105,6 +105,7 @@ class _OriginRecord(BaseModel):
 
     patient: str | None = None
     modality: str | None = None
+    resampled: bool = False
 
 
 def sidecar_path(image: Path) -> Path:
@@ -146,18 +147,25 @@ def read_sidecar(path: Path) -> Sidecar:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a sidecar of any make says of a case's patient, as a pseudonym, and modality; None where it is silent."""
+    """What the JSON beside an image says of it, whoever wrote it.
+
+    Args:
+        patient: a pseudonym; None where it is silent.
+        modality: as DICOM names it; None where it is silent.
+        resampled: whether voxels were interpolated; False where it is silent.
+    """
 
     patient: str | None
     modality: str | None
+    resampled: bool
 
 
 def read_origin(path: Path) -> Origin:
-    """The keys ``patient`` and ``modality`` of any JSON beside an image, also of one that volseg did not write.
+    """The keys ``patient``, ``modality`` and ``resampled`` of any JSON beside an image, also of another's making.
 
     Raises:
         FileError: the file is absent or can't be read.
-        InputError: it is no JSON object, or one of the two is no text.
+        InputError: it is no JSON object, or one of the three makes no sense.
     """
     try:
         record = _OriginRecord.model_validate_json(_read_bounded(path))
@@ -166,7 +174,18 @@ def read_origin(path: Path) -> Origin:
             f"{path} is not a JSON object whose patient and modality are texts. Repair or remove it.",
             code="bad-sidecar",
         ) from error
-    return Origin(record.patient, record.modality)
+    return Origin(record.patient, record.modality, record.resampled)
+
+
+def was_resampled(image: Path) -> bool:
+    """Whether the sidecar of an image says that its voxels were interpolated; False without a sidecar.
+
+    Raises:
+        FileError: the sidecar can't be read.
+        InputError: the sidecar makes no sense.
+    """
+    path = sidecar_path(image)
+    return path.is_file() and read_origin(path).resampled
 
 
 def _read_bounded(path: Path) -> bytes:
