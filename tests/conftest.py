@@ -1,0 +1,94 @@
+"""What many tests need: real data where it is there, and small data sets written by nibabel, not by volseg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import nibabel
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def _oblique() -> NDArray[np.float64]:
+    """A rotated grid of 0.8 x 0.8 x 2.5 mm, as an oblique scan has it."""
+    around_x, around_z = np.radians((17.0, -24.0))
+    x = [[1, 0, 0], [0, np.cos(around_x), -np.sin(around_x)], [0, np.sin(around_x), np.cos(around_x)]]
+    z = [[np.cos(around_z), -np.sin(around_z), 0], [np.sin(around_z), np.cos(around_z), 0], [0, 0, 1]]
+    affine = np.eye(4)
+    affine[:3, :3] = (np.array(x) @ np.array(z)) * (0.8, 0.8, 2.5)
+    affine[:3, 3] = -31.5, 12.25, -7.125
+    return affine
+
+
+OBLIQUE = _oblique()
+
+
+class RealData(Protocol):
+    def __call__(self, relative: str) -> Path: ...
+
+
+class WriteImage(Protocol):
+    def __call__(self, path: Path, array: ArrayLike, affine: ArrayLike | None = None) -> Path: ...
+
+
+class MakeDataset(Protocol):
+    def __call__(self, cases: int = 3, channels: int = 1, folder: str = "data") -> Path: ...
+
+
+@pytest.fixture
+def real_data() -> RealData:
+    """A path of the third-party data; the test is skipped where it is absent."""
+
+    def find(relative: str) -> Path:
+        path = SHARED_DATA / relative
+        if not path.exists():
+            pytest.skip(f"the third-party data {relative} is not beside the project")
+        return path
+
+    return find
+
+
+@pytest.fixture
+def write_image() -> WriteImage:
+    """Writes an array as NIfTI by nibabel; sform and qform from the affine, 1 mm RAS by default."""
+
+    def write(path: Path, array: ArrayLike, affine: ArrayLike | None = None) -> Path:
+        image = nibabel.Nifti1Image(np.asarray(array), np.eye(4) if affine is None else np.asarray(affine))
+        image.set_sform(image.affine, code=1)
+        image.set_qform(image.affine, code=1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(image, path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path, write_image: WriteImage) -> MakeDataset:
+    """Makes a sound data set of small random cases, ``case_0`` and so on, without a ``dataset.json``.
+
+    Each has labels 1 and 2. With several channels the images are named as nnU-Net does, ``case_0_0000.nii.gz``.
+    """
+
+    def make(cases: int = 3, channels: int = 1, folder: str = "data") -> Path:
+        root = tmp_path / folder
+        random = np.random.default_rng(7)
+        for case in range(cases):
+            shape = (6, 7, 5 + case)
+            for channel in range(channels):
+                name = f"case_{case}_{channel:04d}" if channels > 1 else f"case_{case}"
+                voxels = random.normal(100, 20, shape).astype(np.float32)
+                write_image(root / "imagesTr" / f"{name}.nii.gz", voxels, OBLIQUE)
+            mask = np.zeros(shape, np.uint8)
+            mask[1:3, 1:4, 1:3] = 1
+            mask[4:, 4:, 2:] = 2
+            write_image(root / "labelsTr" / f"case_{case}.nii.gz", mask, OBLIQUE)
+        return root
+
+    return make
