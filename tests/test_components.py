@@ -5,7 +5,6 @@ import pytest
 from scipy import ndimage
 
 from volseg.components import (
-    bounding_box,
     fill_holes,
     find_cavities,
     find_components,
@@ -65,7 +64,7 @@ def test_records_count_as_scipy_does(connectivity: int) -> None:
 def test_work_in_many_slabs_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = blobs(3)
     whole = largest_components(mask), fill_holes(mask), largest_share(mask), remove_small(mask, 5)
-    monkeypatch.setattr("volseg.components.SLAB_VOXELS", 1)
+    monkeypatch.setattr("volseg.voxels.SLAB_VOXELS", 1)
     sliced = largest_components(mask), fill_holes(mask), largest_share(mask), remove_small(mask, 5)
     assert whole[2] == sliced[2]
     for one, other in zip(whole, sliced, strict=True):
@@ -188,14 +187,6 @@ def test_a_full_mask_stays_full() -> None:
     mask = np.ones((3, 4, 5), np.uint8)
     assert np.array_equal(fill_holes(largest_components(mask)), mask)
     assert find_components(mask).sizes.tolist() == [0, 60]
-
-
-def test_bounding_box_is_the_smallest() -> None:
-    mask = np.zeros((6, 7, 8), np.uint8)
-    mask[2:4, 5, 0:3] = 9
-    assert bounding_box(mask) == (slice(2, 4), slice(5, 6), slice(0, 3))
-    assert bounding_box(np.asfortranarray(mask)) == (slice(2, 4), slice(5, 6), slice(0, 3))
-    assert mask[bounding_box(np.zeros_like(mask))].size == 0
 
 
 def test_what_is_no_mask_is_refused() -> None:

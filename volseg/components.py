@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 
 from volseg.errors import InputError, UsageError
+from volseg.voxels import bounding_box, memory_order, slabs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
+
+    from volseg.voxels import Box
 
 Connectivity: TypeAlias = Literal[6, 18, 26]
 """Voxels are neighbours across faces (6), edges too (18), or corners too (26)."""
 CONNECTIVITIES: tuple[int, ...] = get_args(Connectivity)
-
-Box: TypeAlias = tuple[slice, slice, slice]
-
-SLAB_VOXELS = 2**22
-"""numpy widens what it indexes with to eight bytes a voxel; in slabs of this size that costs 32 MiB, no more."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class Components:
         removed = ~kept
         removed[0] = False
         inside = result[self.box]
-        for slab in _slabs(self.numbers):
+        for slab in slabs(self.numbers):
             inside[slab][removed[self.numbers[slab]]] = 0
         return result
 
@@ -110,7 +108,7 @@ class Components:
         """(n + 1,) the place in file order of the first voxel of each of the ``candidates``."""
         first = np.full(len(self.sizes), np.iinfo(np.int64).max)
         ni, nj, _ = self.numbers.shape
-        for slab in _slabs(self.numbers):
+        for slab in slabs(self.numbers):
             numbers = self.numbers[slab]
             voxels = np.nonzero(candidates[numbers])
             i, j, k = (places + (part.start or 0) for places, part in zip(voxels, slab, strict=True))
@@ -150,7 +148,7 @@ class Cavities:
         if not filled.any():
             return result
         inside = result[self.box]
-        for slab in _slabs(self.numbers):
+        for slab in slabs(self.numbers):
             numbers = self.numbers[slab]
             here = filled[numbers]
             inside[slab][here] = self.owners[numbers[here]]
@@ -172,7 +170,7 @@ def find_components(mask: NDArray[np.generic], connectivity: int = 26) -> Compon
     inside, box = _crop(mask)
     numbers, count = _number(inside, connectivity)
     owners, sizes = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
-    for slab in _slabs(numbers):
+    for slab in slabs(numbers):
         starts, lengths = _runs(numbers[slab])
         here = _line(numbers[slab])[starts]
         owners[here] = _line(inside[slab])[starts]
@@ -211,7 +209,7 @@ def find_cavities(mask: NDArray[np.generic], connectivity: int = 26) -> Cavities
     lowest, highest = np.full(count + 1, np.iinfo(np.int64).max), np.zeros(count + 1, np.int64)
     sizes = np.zeros(count + 1, np.int64)
     if pockets.any():
-        for slab in _slabs(numbers):
+        for slab in slabs(numbers):
             here = numbers[slab]
             voxels = np.nonzero(pockets[here])
             whose = here[voxels]
@@ -282,19 +280,6 @@ def largest_share(mask: NDArray[np.generic], connectivity: int = 26) -> tuple[La
     return find_components(mask, connectivity).by_label
 
 
-def bounding_box(mask: NDArray[np.generic]) -> Box:
-    """The smallest box that holds every voxel that is not 0; empty slices when there is none."""
-    box = [slice(0, size) for size in mask.shape]
-    # The slowest axis first: what it cuts off need not be read for the others.
-    for axis in sorted(range(mask.ndim), key=lambda axis: -abs(mask.strides[axis])):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask[tuple(box)].any(axis=others))
-        if not len(filled):
-            return slice(0, 0), slice(0, 0), slice(0, 0)
-        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
-    return box[0], box[1], box[2]
-
-
 def _check_connectivity(connectivity: int) -> None:
     if connectivity not in CONNECTIVITIES:
         raise UsageError(f"The connectivity is 6, 18 or 26 neighbours, not {connectivity}.")
@@ -308,7 +293,7 @@ def _crop(mask: NDArray[np.generic]) -> tuple[NDArray[np.generic], Box]:
         raise InputError(f"A mask holds whole numbers, not {mask.dtype}.", code="mask-values")
     values = mask.view(np.uint8) if mask.dtype.kind == "b" else mask
     box = bounding_box(values)
-    return np.asarray(values[box], order="F" if abs(mask.strides[0]) < abs(mask.strides[2]) else "C"), box
+    return np.asarray(values[box], order=memory_order(mask)), box
 
 
 def _number(inside: NDArray[np.generic], connectivity: int) -> tuple[NDArray[np.unsignedinteger], int]:
@@ -318,19 +303,6 @@ def _number(inside: NDArray[np.generic], connectivity: int) -> tuple[NDArray[np.
 
     numbers, count = cc3d.connected_components(inside, connectivity=connectivity, return_N=True)
     return numbers, int(count)
-
-
-def _slabs(array: NDArray[np.generic]) -> Iterator[Box]:
-    """Cut along the axis that is slowest in memory into pieces of about ``SLAB_VOXELS``."""
-    axis = int(np.argmax(np.abs(array.strides)))
-    size = array.shape[axis]
-    if not array.size:
-        return
-    step = max(1, SLAB_VOXELS // (array.size // size))
-    for start in range(0, size, step):
-        slab = [slice(None)] * 3
-        slab[axis] = slice(start, min(start + step, size))
-        yield slab[0], slab[1], slab[2]
 
 
 def _line(slab: NDArray[np.generic]) -> NDArray[np.generic]:
