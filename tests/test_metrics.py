@@ -40,7 +40,7 @@ def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def one_hot(mask: np.ndarray) -> object:
     import torch
 
-    return torch.from_numpy(np.stack([mask == label for label in (0, *LABELS)]))[None]
+    return torch.from_numpy(np.stack([mask == label for label in (0, *LABELS)])).float()[None]
 
 
 def ball(
