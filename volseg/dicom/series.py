@@ -1,0 +1,432 @@
+"""Series of slices: grouped, split into volumes where they hold several, ordered and verified."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from volseg.dicom import tags
+from volseg.dicom.files import CLASSIC_IMAGES, ENHANCED_IMAGES
+from volseg.dicom.header import UNCOMPRESSED
+from volseg.dicom.naming import Identity
+from volseg.dicom.splitting import SplitFault, split_volumes
+from volseg.dicom.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
+from volseg.outcomes import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from volseg.dicom.header import Header
+    from volseg.grid import Grid
+
+MAX_SLICE_PIXELS = 2**26
+"""8192 squared, above any slice of a scanner, and a bound for headers that lie about compressed pixels."""
+MAX_NUMBER = 1e6
+"""Of a spacing or position in mm: a bound for numbers that only overflow later sums."""
+BITS_ALLOCATED = (8, 16, 32)
+NAMED_FILES = 3
+"""So many files are named on stderr where a series is refused for some of them."""
+
+Axes = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Slice:
+    """One image of a series.
+
+    Args:
+        header: of its file.
+        name: of its file relative to the folder that the user gave; private.
+        position_mm: ImagePositionPatient, LPS.
+    """
+
+    header: Header
+    name: str
+    position_mm: tuple[float, float, float]
+
+    @property
+    def slope(self) -> float:
+        """RescaleSlope, 1 where absent (PS3.3 C.7.6.16.2.9)."""
+        return _or(self.header.number(tags.RESCALE_SLOPE), 1.0)
+
+    @property
+    def intercept(self) -> float:
+        """RescaleIntercept, 0 where absent."""
+        return _or(self.header.number(tags.RESCALE_INTERCEPT), 0.0)
+
+    def pixel_digest(self) -> bytes:
+        """A digest of the pixel data as stored; the file is read for it."""
+        header = self.header
+        with header.path.open("rb") as file:
+            file.seek(header.pixel_offset)
+            return hashlib.blake2b(file.read(header.pixel_length if header.pixel_length is not None else -1)).digest()
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Slices that make one volume, verified.
+
+    Args:
+        identity: what tells it from every other; private.
+        modality: ``CT``, ``MR`` or ``PT``, by its SOP class.
+        order: its place among the series of its study, from 1.
+        slices: ascending along the slice normal.
+        geometry: where they lie.
+        source: where its files are, relative to the folder that the user gave; private.
+        changes: stable codes of what was put right, such as ``duplicates-dropped``.
+    """
+
+    identity: Identity
+    modality: str
+    order: int
+    slices: tuple[Slice, ...]
+    geometry: StackGeometry
+    source: str
+    changes: tuple[str, ...] = ()
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The volume's grid: i along the rows, j along the columns, k along the slice normal; orthogonal."""
+        return self.geometry.regular_grid()
+
+
+@dataclass(frozen=True, eq=False)
+class Rejected:
+    """Slices that make no volume.
+
+    Args:
+        identity: what tells the series from every other; private.
+        modality: ``CT``, ``MR`` or ``PT``.
+        order: its place among the series of its study, from 1.
+        status: skipped or refused.
+        faults: why, the gravest first.
+        remedy: what a person can do.
+        count: how many images it has.
+        source: where its files are, relative to the folder that the user gave; private.
+    """
+
+    identity: Identity
+    modality: str
+    order: int
+    status: Status
+    faults: tuple[StackFault, ...]
+    remedy: str
+    count: int
+    source: str
+
+    @property
+    def code(self) -> str:
+        """The stable reason code."""
+        return self.faults[0].code
+
+    @property
+    def message(self) -> str:
+        """The sentences for a person; nothing in them is private."""
+        return " ".join([*(fault.sentence for fault in self.faults), self.remedy]).strip()
+
+
+_REMEDIES = {
+    "missing-slice": "Export the series again, with all its slices.",
+    "uneven-spacing": "Ask for a reconstruction with even spacing.",
+    "gantry-tilt": "Ask for a reconstruction without tilt.",
+    "shifted-slices": "Export the series again; if it stays so, it is no volume.",
+    "several-images-at-one-position": "Export each of its volumes as a series of its own.",
+    "unequal-volumes": "Export the series again, with all its images.",
+    "truncated-pixels": "Copy or export these files again.",
+    "declares-too-much": "Copy or export these files again.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images on the way to a volume: ``label`` names what tells them from the others of their series."""
+
+    slices: tuple[Slice, ...]
+    label: str = ""
+    changes: tuple[str, ...] = ()
+
+    def parted(self, slices: Iterable[Slice], word: str) -> Part:
+        """Some of the images, with a word added to the label."""
+        label = f"{self.label}_{word}" if self.label and word else self.label or word
+        return replace(self, slices=tuple(slices), label=label)
+
+
+def build_series(images: Sequence[tuple[Header, str]]) -> list[Series | Rejected]:
+    """Group images into series, split those that hold several volumes, order and verify each.
+
+    Args:
+        images: header and private name of every CT, MR and PET image, in any order.
+
+    Returns:
+        One entry for each volume, or for each series that is none, ordered by study and series number.
+    """
+    by_uid: dict[tuple[str, str], list[tuple[Header, str]]] = defaultdict(list)
+    for header, name in images:
+        by_uid[header.uid(tags.STUDY_INSTANCE_UID), header.uid(tags.SERIES_INSTANCE_UID)].append((header, name))
+    built: list[Series | Rejected] = []
+    previous_study, order = "", 0
+    for (study, _), members in sorted(by_uid.items(), key=lambda item: _series_rank(item[0], item[1])):
+        order = order + 1 if study == previous_study else 1
+        previous_study = study
+        built.extend(_build_one(members, order))
+    return built
+
+
+def _series_rank(uids: tuple[str, str], members: list[tuple[Header, str]]) -> tuple[str, float, str]:
+    numbers = [header.number(tags.SERIES_NUMBER) for header, _ in members]
+    known = [number for number in numbers if number is not None]
+    return uids[0], min(known, default=np.inf), uids[1]
+
+
+def _build_one(members: list[tuple[Header, str]], order: int) -> list[Series | Rejected]:
+    """All volumes under one SeriesInstanceUID."""
+    members = sorted(members, key=lambda member: member[1])
+    first = members[0][0]
+    identity = Identity(
+        patient_id="\\".join(filter(None, (first.text(tags.PATIENT_ID), first.text(tags.ISSUER_OF_PATIENT_ID)))),
+        study_uid=first.uid(tags.STUDY_INSTANCE_UID),
+        series_uid=first.uid(tags.SERIES_INSTANCE_UID),
+    )
+    built: list[Series | Rejected] = []
+    for label, group in _by_form(members):
+        builder = _Builder(replace(identity, part=label), _modality(group[0][0]), order, _source(group))
+        built.extend(builder.build(group))
+    return built
+
+
+@dataclass(frozen=True)
+class _Builder:
+    identity: Identity
+    modality: str
+    order: int
+    source: str
+
+    def build(self, group: list[tuple[Header, str]]) -> list[Series | Rejected]:
+        """The volumes among images of one form."""
+        fault, bad = _image_fault(group)
+        slices, unplaced = _placed(group)
+        if fault is None and unplaced:
+            fault = StackFault(
+                "no-position",
+                f"{len(unplaced)} of {len(group)} images have no position or orientation in the patient, or no spacing "
+                "of pixels.",
+            )
+            bad = unplaced
+        if fault is not None:
+            return [self._rejected(Part(()), (fault,), count=len(group), files=bad)]
+        whole = _without_copies(Part(tuple(slices)))
+        if isinstance(whole, StackFault):
+            return [self._rejected(Part(()), (whole,), count=len(group))]
+        built: list[Series | Rejected] = []
+        for part, axes in _by_orientation(whole):
+            built.extend(self._volumes(part, axes))
+        return built
+
+    def _volumes(self, part: Part, axes: Axes) -> list[Series | Rejected]:
+        positions = np.array([image.position_mm for image in part.slices])
+        places = places_of(positions @ axes[2])
+        count = int(places.max()) + 1
+        if count < MIN_SLICES:
+            return [self._too_few(part, count)]
+        try:
+            volumes = split_volumes(part.slices, places)
+        except SplitFault as error:
+            return [self._rejected(part, (StackFault(error.code, error.sentence),))]
+        changed = replace(part, changes=(*part.changes, *volumes.changes))
+        return [self._volume(changed.parted(slices, word), axes) for word, slices in volumes.parts]
+
+    def _volume(self, part: Part, axes: Axes) -> Series | Rejected:
+        positions = np.array([image.position_mm for image in part.slices])
+        along = np.argsort(positions @ axes[2], kind="stable")
+        if len(along) < MIN_SLICES:
+            return self._too_few(part, len(along))
+        slices = tuple(part.slices[place] for place in along)
+        header = slices[0].header
+        row_mm, column_mm = header.numbers(tags.PIXEL_SPACING)[:2]  # between rows first (PS3.3, 10.7.1.3)
+        size = (header.unsigned(tags.COLUMNS) or 0, header.unsigned(tags.ROWS) or 0)
+        geometry = StackGeometry(axes, positions[along], (column_mm, row_mm), size)
+        faults = geometry.faults()
+        if faults:
+            return self._rejected(part, faults)
+        return Series(self._named(part), self.modality, self.order, slices, geometry, self.source, part.changes)
+
+    def _named(self, part: Part) -> Identity:
+        return replace(self.identity, part="_".join(filter(None, (self.identity.part, part.label))))
+
+    def _rejected(
+        self, part: Part, faults: tuple[StackFault, ...], *, count: int | None = None, files: Sequence[str] = ()
+    ) -> Rejected:
+        return Rejected(
+            self._named(part),
+            self.modality,
+            self.order,
+            Status.REFUSED,
+            faults,
+            _REMEDIES.get(faults[0].code, ""),
+            len(part.slices) if count is None else count,
+            _some(files) or self.source,
+        )
+
+    def _too_few(self, part: Part, places: int) -> Rejected:
+        code = "one-position" if places == 1 else "too-few-slices"
+        images = "1 image" if len(part.slices) == 1 else f"{len(part.slices)} images"
+        where = "one position" if places == 1 else f"{places} positions"
+        sentence = f"{images} at {where} make no volume; it takes {MIN_SLICES} positions."
+        return replace(self._rejected(part, (StackFault(code, sentence),)), status=Status.SKIPPED)
+
+
+def _or(number: float | None, absent: float) -> float:
+    return absent if number is None else number
+
+
+def _modality(header: Header) -> str:
+    sop_class = header.uid(tags.SOP_CLASS_UID)
+    return CLASSIC_IMAGES.get(sop_class) or ENHANCED_IMAGES[sop_class]
+
+
+def _source(group: Sequence[tuple[Header, str]]) -> str:
+    """The folder of a group, or its file where it is but one."""
+    names = [name for _, name in group]
+    return names[0] if len(names) == 1 else (os.path.commonpath(names) or ".")
+
+
+def _some(files: Sequence[str]) -> str:
+    shown = ", ".join(files[:NAMED_FILES])
+    return shown if len(files) <= NAMED_FILES else f"{shown} and {len(files) - NAMED_FILES} more"
+
+
+_FORM_WORDS = ("kind", "series", "frame", "size", "spacing")
+
+
+def _by_form(members: list[tuple[Header, str]]) -> list[tuple[str, list[tuple[Header, str]]]]:
+    """Images that can't share a volume apart: by SOP class, SeriesNumber, frame of reference, size, pixel spacing."""
+    groups: dict[tuple[object, ...], list[tuple[Header, str]]] = defaultdict(list)
+    for header, name in members:
+        form = (
+            header.uid(tags.SOP_CLASS_UID),
+            _or(header.number(tags.SERIES_NUMBER), np.inf),
+            header.uid(tags.FRAME_OF_REFERENCE_UID),
+            (header.unsigned(tags.ROWS), header.unsigned(tags.COLUMNS)),
+            tuple(round(step, 4) for step in header.numbers(tags.PIXEL_SPACING)),
+        )
+        groups[form].append((header, name))
+    forms = sorted(groups, key=repr if len(groups) > 1 else None)  # type: ignore[arg-type]
+    labels = ["" for _ in forms]
+    for place, word in enumerate(_FORM_WORDS):
+        values = sorted({form[place] for form in forms}, key=lambda value: (len(repr(value)), repr(value)))
+        if len(values) > 1:
+            labels = [
+                f"{label}_{word}{values.index(form[place]) + 1}".lstrip("_")
+                for label, form in zip(labels, forms, strict=True)
+            ]
+    return [(label, groups[form]) for label, form in sorted(zip(labels, forms, strict=True), key=lambda pair: pair[0])]
+
+
+def _image_fault(group: Sequence[tuple[Header, str]]) -> tuple[StackFault | None, list[str]]:
+    """What is wrong with the pixels that the headers describe, and in which files; no pixel is read."""
+    faults: dict[str, list[str]] = defaultdict(list)
+    for header, name in group:
+        code = _pixel_code(header)
+        if code:
+            faults[code].append(name)
+    for code, sentence in _PIXEL_FAULTS.items():
+        if code in faults:
+            names = faults[code]
+            return StackFault(code, f"{len(names)} of {len(group)} files: {sentence}"), names
+    return None, []
+
+
+_PIXEL_FAULTS = {
+    "declares-too-much": "the header declares more pixels than the file holds.",
+    "truncated-pixels": "the file ends before its last pixel.",
+    "unsupported-pixels": "the pixels are of a kind that no CT, MR or PET image has.",
+    "enhanced-multiframe": "enhanced multi-frame images are not read yet. Export the series as classic single slices.",
+    "siemens-mosaic": "mosaics, many slices tiled in one image, are not read yet. Export the series as single slices.",
+    "multi-frame": "several frames in a single-frame object have no place in the patient.",
+}
+
+
+def _pixel_code(header: Header) -> str:
+    rows, columns = header.unsigned(tags.ROWS) or 0, header.unsigned(tags.COLUMNS) or 0
+    bits, stored = header.unsigned(tags.BITS_ALLOCATED), header.unsigned(tags.BITS_STORED)
+    frames = _or(header.integer(tags.NUMBER_OF_FRAMES), 1)
+    if rows * columns > MAX_SLICE_PIXELS:
+        return "declares-too-much"
+    if bits not in BITS_ALLOCATED or stored is None or not 1 <= stored <= bits:
+        return "unsupported-pixels"
+    if header.syntax in UNCOMPRESSED:
+        needed = rows * columns * max(1, int(frames)) * (bits // 8)
+        if header.pixel_length is None or header.pixel_length < needed:
+            return "declares-too-much"
+        if header.pixel_offset + needed > header.file_size:
+            return "truncated-pixels"
+    if header.uid(tags.SOP_CLASS_UID) in ENHANCED_IMAGES:
+        return "enhanced-multiframe"
+    if "MOSAIC" in header.texts(tags.IMAGE_TYPE):
+        return "siemens-mosaic"
+    return "multi-frame" if frames != 1 else ""
+
+
+def _placed(group: Sequence[tuple[Header, str]]) -> tuple[list[Slice], list[str]]:
+    """The images whose header says where they lie, and the names of the others."""
+    slices, unplaced = [], []
+    for header, name in group:
+        position = header.numbers(tags.IMAGE_POSITION_PATIENT)
+        spacing = header.numbers(tags.PIXEL_SPACING)
+        if (
+            len(position) == 3
+            and len(spacing) == 2
+            and all(0 < step < MAX_NUMBER for step in spacing)
+            and all(abs(place) < MAX_NUMBER for place in position)
+            and axes_of(header.numbers(tags.IMAGE_ORIENTATION_PATIENT)) is not None
+        ):
+            slices.append(Slice(header, name, (position[0], position[1], position[2])))
+        else:
+            unplaced.append(name)
+    return slices, unplaced
+
+
+def _without_copies(part: Part) -> Part | StackFault:
+    """Each image once, where files are copies of one another."""
+    by_uid: dict[str, list[Slice]] = defaultdict(list)
+    for image in part.slices:
+        by_uid[image.header.uid(tags.SOP_INSTANCE_UID) or f"file {image.name}"].append(image)
+    if len(by_uid) == len(part.slices):
+        return part
+    for copies in by_uid.values():
+        if len(copies) > 1 and len({(image.position_mm, image.pixel_digest()) for image in copies}) > 1:
+            return StackFault(
+                "conflicting-copies", "Files with the same identifier hold different images, so one of them is wrong."
+            )
+    kept = tuple(copies[0] for copies in by_uid.values())
+    return replace(part, slices=kept, changes=(*part.changes, "copies-dropped"))
+
+
+def _by_orientation(part: Part) -> list[tuple[Part, Axes]]:
+    """Images of one orientation each, with their axes."""
+    known: dict[tuple[float, ...], Axes] = {}
+    clusters: list[tuple[Axes, list[Slice]]] = []
+    for image in part.slices:
+        cosines = image.header.numbers(tags.IMAGE_ORIENTATION_PATIENT)
+        axes = known.get(cosines)
+        if axes is None:
+            found = axes_of(cosines)
+            assert found is not None, "images without orientation were put aside before"
+            axes = known.setdefault(cosines, found)
+        for leader, members in clusters:
+            if leader is axes or same_orientation(leader, axes):
+                members.append(image)
+                break
+        else:
+            clusters.append((axes, [image]))
+    if len(clusters) == 1:
+        return [(part, clusters[0][0])]
+    return [
+        (part.parted(members, f"orientation{number}"), axes) for number, (axes, members) in enumerate(clusters, start=1)
+    ]
