@@ -1,0 +1,172 @@
+"""Write a complete bundle from a plan: configs, metadata, the README that explains it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING
+
+import yaml
+
+from volseg.atomic import TEMPORARY_MARK, write_error
+from volseg.bundle.configs import inference_config, train_config
+from volseg.errors import OutputExistsError
+from volseg.outcomes import installed_versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from volseg.bundle.folder import ConfigValue
+    from volseg.planning.plan import Plan
+
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+LICENCE = """The weights in this folder are made from the data that they were trained on. Whoever trained them decides
+under which licence they may be used, and has to keep to the licence of that data. Put that licence here
+before you share this bundle.
+"""
+
+
+def write_bundle(plan: Plan, dataset_dir: Path, bundle_dir: Path) -> None:
+    """Write the bundle beside its place, then rename it there.
+
+    Raises:
+        OutputExistsError: something is there already.
+        FileError: the folder can't be written.
+    """
+    if bundle_dir.exists() and (not bundle_dir.is_dir() or any(bundle_dir.iterdir())):
+        raise OutputExistsError(
+            f"{bundle_dir} is there already and may hold trained weights. Name another folder, or remove it first."
+        )
+    relative = os.path.relpath(dataset_dir.resolve(), bundle_dir.resolve())
+    partial = bundle_dir.with_name(f".{bundle_dir.name}{TEMPORARY_MARK}{secrets.token_hex(4)}")
+    try:
+        (partial / "configs").mkdir(parents=True)
+        (partial / "docs").mkdir()
+        (partial / "models").mkdir()
+        for name, config in (("inference", inference_config(plan, relative)), ("train", train_config(plan, relative))):
+            (partial / "configs" / f"{name}.yaml").write_text(_yaml(config), encoding="utf-8")
+        metadata = json.dumps(bundle_metadata(plan), indent=1) + "\n"
+        (partial / "configs" / "metadata.json").write_text(metadata, encoding="utf-8")
+        (partial / "docs" / "README.md").write_text(readme(plan), encoding="utf-8")
+        (partial / "LICENSE").write_text(LICENCE, encoding="utf-8")
+        partial.replace(bundle_dir)
+    except OSError as error:
+        raise write_error(bundle_dir, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """YAML without anchors: they would only puzzle a reader."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        del data
+        return True
+
+
+def _yaml(config: dict[str, ConfigValue]) -> str:
+    return yaml.dump(config, Dumper=_PlainDumper, sort_keys=False, width=118, default_flow_style=None)
+
+
+def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
+    """``metadata.json``, after MONAI's schema of 2024-07-25."""
+    versions = installed_versions()
+    hounsfield = all(one.kind == "percentiles" for one in plan.normalisations)
+    background: dict[str, ConfigValue] = {"0": "background"}
+    names: dict[str, ConfigValue] = {str(number): name for number, name in enumerate(plan.labels.names, 1)}
+    classes: dict[str, ConfigValue] = background | names
+    channels: dict[str, ConfigValue] = {str(number): name for number, name in enumerate(plan.channels)}
+    indices: dict[str, ConfigValue] = {str(label.index): label.name for label in plan.labels.labels}
+    required: dict[str, ConfigValue] = {
+        name: versions[name] for name in ("nibabel", "pytorch-ignite") if name in versions
+    }
+    return {
+        "schema": SCHEMA,
+        "version": "0.1.0",
+        "changelog": {"0.1.0": "written by volseg plan"},
+        "monai_version": versions.get("monai", ""),
+        "pytorch_version": versions.get("torch", ""),
+        "numpy_version": versions.get("numpy", ""),
+        "required_packages_version": required,
+        "name": plan.name,
+        "task": f"Segmentation of {', '.join(plan.labels.names[:8])}{' ...' if len(plan.labels) > 8 else ''}",
+        "description": f"A 3D U-Net for {' and '.join(plan.channels)} volumes, planned and trained with volseg.",
+        "authors": "to be named by whoever trains it",
+        "copyright": "to be named by whoever trains it",
+        "intended_use": "Research. Not a medical device; a person has to check every mask.",
+        "label_table": background | indices,
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "hounsfield" if hounsfield else "magnitude",
+                    "modality": plan.channels[0],
+                    "num_channels": len(plan.channels),
+                    "spatial_shape": list(plan.patch),
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": True,
+                    "channel_def": channels,
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "image",
+                    "format": "segmentation",
+                    "num_channels": len(classes),
+                    "spatial_shape": list(plan.patch),
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": True,
+                    "channel_def": classes,
+                }
+            },
+        },
+    }
+
+
+def readme(plan: Plan) -> str:
+    """``docs/README.md``: what the bundle is, why each choice was made, how to run it."""
+    rows = "\n".join(f"| {_cell(choice)} | {_cell(reason)} |" for choice, reason in plan.reasons)
+    labels = "\n".join(f"| {label.index} | {_cell(label.name)} |" for label in plan.labels.labels)
+    warnings = "".join(f"\n> {_cell(warning)}\n" for warning in plan.warnings)
+    return f"""# {_cell(plan.name)}
+
+A MONAI bundle that segments {len(plan.labels)} structures in {_cell(" and ".join(plan.channels))} volumes, planned
+from {plan.training_cases} labelled cases with the preset `{plan.preset}`.
+{warnings}
+## Choices
+
+| choice | reason |
+|---|---|
+{rows}
+| {plan.max_epochs} epochs of {plan.steps_per_epoch} steps | the preset's length; `--minutes` or `--epochs` changes it |
+
+## Labels
+
+| value | structure |
+|---|---|
+{labels}
+
+## Use
+
+```
+volseg train BUNDLE_DIR --fold 0
+volseg predict BUNDLE_DIR IMAGES OUT_DIR
+python -m monai.bundle run --meta_file configs/metadata.json --config_file configs/inference.yaml \\
+  --dataset_dir DATASET_DIR --output_dir OUT_DIR
+```
+
+`configs/inference.yaml` names stock MONAI targets only. `configs/train.yaml` also names public objects of
+`volseg.training`. Runs with their checkpoints, CSV and curve lie in `runs/fold_K/`.
+"""
+
+
+def _cell(text: str) -> str:
+    """Text from a file, harmless in Markdown: no markup, no new cell, no new line."""
+    escaped = " ".join(text.split())
+    for character in "\\`*_{}[]<>|#!":
+        escaped = escaped.replace(character, "\\" + character)
+    return escaped

@@ -1,0 +1,43 @@
+"""``volseg plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from volseg.cli.console import ConsoleProgress, printable
+from volseg.verbs.plan import PlanOptions
+from volseg.verbs.plan import plan as verb
+
+DEFAULTS = PlanOptions()
+
+
+def plan(
+    dataset_dir: Path,
+    bundle_dir: Path,
+    /,
+    *,
+    options: Annotated[PlanOptions, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """Measure a data set and write a MONAI bundle that fits it.
+
+    Chooses target spacing, patch, network and normalisation, and says why in the bundle's docs/README.md.
+
+    Args:
+        dataset_dir: A data set: imagesTr, labelsTr, dataset.json.
+        bundle_dir: Where the bundle goes; must not hold anything.
+
+    Examples:
+        volseg plan hippocampus/ bundle/
+        volseg plan liver/ bundle/ --preset full
+    """
+    chosen = verb(dataset_dir, bundle_dir, options, ConsoleProgress())
+    print(printable(f"{chosen.training_cases} cases, {len(chosen.labels)} labels: {', '.join(chosen.labels.names)}"))
+    for choice, reason in chosen.reasons:
+        print(printable(f"  {choice}: {reason}"))
+    for warning in chosen.warnings:
+        print(printable(f"warning: {warning}"))
+    print(f"Wrote {bundle_dir}. Next: volseg train {bundle_dir}")
+    return 0

@@ -1,0 +1,66 @@
+"""``volseg train``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from volseg.cli.console import ConsoleProgress, printable
+from volseg.verbs.train import TrainOptions
+from volseg.verbs.train import train as verb
+
+if TYPE_CHECKING:
+    from volseg.verbs.train import FoldResult
+
+DEFAULTS = TrainOptions()
+
+
+def train(
+    bundle_dir: Path,
+    /,
+    *,
+    options: Annotated[TrainOptions, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """Train a bundle's network, or go on where it stopped.
+
+    Fold 0 is held out unless told otherwise. Checkpoints, history.csv and curve.png go to the bundle's runs/fold_K/,
+    the best weights to models/model.pt. Called again, it goes on; a run that is complete is left alone.
+
+    Args:
+        bundle_dir: The bundle's folder.
+
+    Examples:
+        volseg train bundle/ --minutes 10
+        volseg train bundle/ --cv --device cuda
+        volseg train bundle/ --all-cases --data liver/
+    """
+    results = verb(bundle_dir, options, ConsoleProgress())
+    for result in results:
+        _show(result)
+    if len(results) > 1:
+        scores = [found.best.validation.score for found in results if found.best and found.best.validation]
+        if scores:
+            print(f"{len(scores)} folds: mean validation Dice {sum(scores) / len(scores):.4f}")
+    return 0
+
+
+def _show(result: FoldResult) -> None:
+    cases = f"{result.training} cases trained, {result.validation} held out"
+    minutes = result.history[-1].minutes if result.history else 0.0
+    if result.already:
+        print(
+            f"{result.name}: already complete after {minutes:.1f} minutes; give more --minutes or --epochs, or --fresh."
+        )
+    else:
+        state = "complete" if result.complete else "stopped"
+        steps = result.history[-1].step if result.history else 0
+        print(f"{result.name}: {state} after {minutes:.1f} minutes and {steps} steps; {cases}.")
+    best = result.best
+    if best is not None and best.validation is not None:
+        print(f"  best validation, epoch {best.epoch}: mean Dice {best.validation.score:.4f}")
+        for label, dice in zip(result.labels, best.validation.per_label, strict=False):
+            print(printable(f"    {label}: {dice:.4f}" if math.isfinite(dice) else f"    {label}: in no case held out"))
+    print(f"  {result.folder / 'curve.png'}")

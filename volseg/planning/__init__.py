@@ -1,0 +1,1 @@
+"""Measure a data set and choose how to train on it."""

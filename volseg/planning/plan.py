@@ -1,0 +1,319 @@
+"""What to train: chosen from a fingerprint, each choice with its reason.
+
+The rules for spacing, patch and depth follow nnU-Net's (Isensee et al., Nature Methods 18, 2021, supplement), bounded
+by what the preset may cost.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from volseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from volseg.labels import LabelTable
+    from volseg.planning.fingerprint import Fingerprint
+
+Preset = Literal["fast", "full"]
+
+ANISOTROPY = 3.0
+"""A data set is anisotropic when its thickest spacing is more than this times its finest (nnU-Net)."""
+SINGLE_PIECE_CASES = 0.98
+"""A label is kept to its largest piece when it is one piece in at least this share of the training cases."""
+MASKED_SHARE = 0.25
+"""An image with more zeros than this was masked, so only what is not 0 is normalised."""
+MIN_BOTTLENECK = 4
+"""No axis is halved below this many voxels."""
+SMALLEST_LABEL_VOXELS = 64
+"""A label coarser than 4x4x4 voxels can't be learned, whatever the preset would save."""
+PERCENTILES = (0.5, 99.5)
+"""CT is clipped to these percentiles of the foreground."""
+CT_CHANNELS = ("CT",)
+"""Channels whose numbers mean the same everywhere. Cone-beam CT's don't: its grey values are not calibrated."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a preset may cost."""
+
+    volume_voxels: float
+    """The median volume is resampled coarser above this."""
+    patch_voxels: int
+    batch_voxels: int
+    max_batch: int
+    features: int
+    max_features: int
+    max_levels: int
+    steps_per_epoch: int
+    max_epochs: int
+    learning_rate: float
+
+
+BUDGETS: dict[Preset, Budget] = {
+    # Minutes on two cores: a light residual U-Net that halves at its first convolution.
+    "fast": Budget(4e6, 96**3, 600_000, 8, 16, 256, 5, 50, 100, 2e-3),
+    # nnU-Net's topology and length: 1000 epochs of 250 steps, patches of about 128^3, batch 2, up to 320 features.
+    "full": Budget(math.inf, 128**3, 2 * 128**3, 8, 32, 320, 6, 250, 1000, 1e-2),
+}
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How one channel's intensities are brought to about zero mean and unit spread.
+
+    ``percentiles`` clips to [low, high] and then takes ``mean`` off and divides by ``std``, all measured inside the
+    foreground of the whole data set; ``z-score`` uses each image's own mean and spread, over what is not 0 where
+    ``nonzero`` says so.
+    """
+
+    kind: Literal["percentiles", "z-score"]
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    std: float = 1.0
+    nonzero: bool = False
+
+
+@dataclass(frozen=True)
+class Network:
+    """Topology: features and strides of each level; the kernel is 3 except across slices that lie far apart."""
+
+    features: tuple[int, ...]
+    strides: tuple[tuple[int, int, int], ...]
+    """From each level to the next, one fewer than levels."""
+    kernels: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a bundle is written from."""
+
+    preset: Preset
+    name: str
+    labels: LabelTable
+    channels: tuple[str, ...]
+    spacing_mm: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    batch: int
+    network: Network
+    normalisations: tuple[Normalisation, ...]
+    keep_largest: tuple[int, ...]
+    steps_per_epoch: int
+    max_epochs: int
+    learning_rate: float
+    whole_volumes: bool
+    """Whether every training volume fits the patch, so that nothing is cropped."""
+    channels_in_one_file: bool
+    """Whether several channels lie on the fourth axis of one file, as in MSD."""
+    cached_gib: float
+    """Memory that the preprocessed training cases take."""
+    reasons: tuple[tuple[str, str], ...]
+    """What was chosen and why, in words for a person: (choice, reason)."""
+    warnings: tuple[str, ...]
+    training_cases: int
+
+
+def choose(
+    fingerprint: Fingerprint,
+    labels: LabelTable,
+    name: str,
+    *,
+    preset: Preset = "fast",
+    spacing_mm: tuple[float, float, float] | None = None,
+) -> Plan:
+    """Choose a plan; ``spacing_mm`` (R, A, S) overrides the target spacing.
+
+    Raises:
+        UsageError: a spacing that was asked for is not positive.
+    """
+    budget = BUDGETS[preset]
+    reasons: list[tuple[str, str]] = []
+    if spacing_mm is None:
+        spacing_mm, why = _spacing(fingerprint, labels, budget)
+    elif all(step > 0 for step in spacing_mm):
+        why = "asked for"
+    else:
+        raise UsageError(f"The spacing must be above 0 mm, not {spacing_mm}.")
+    reasons.append((f"spacing {_by(spacing_mm)} mm (R, A, S)", why))
+
+    shapes = fingerprint.shapes_at(spacing_mm)
+    patch, strides, kernels, why = _patch(shapes, spacing_mm, budget)
+    whole = bool((shapes <= np.array(patch)).all())
+    reasons.append((f"patch {_by(patch)} voxels", why))
+    features = tuple(min(budget.max_features, budget.features * 2**level) for level in range(len(strides) + 1))
+    reasons.append(
+        (
+            f"{len(features)} levels of {', '.join(map(str, features))} features",
+            f"axes are halved down to {MIN_BOTTLENECK} voxels or more; thick ones wait for the others to catch up",
+        )
+    )
+    batch = int(np.clip(budget.batch_voxels // math.prod(patch), 2, budget.max_batch))
+    reasons.append((f"batch {batch}", f"about {budget.batch_voxels:,} voxels a step"))
+
+    all_ct = all(channel.strip().upper() in CT_CHANNELS for channel in fingerprint.channels)
+    normalisations = tuple(
+        _normalisation(fingerprint, number, ct=all_ct) for number in range(len(fingerprint.channels))
+    )
+    for channel, chosen in zip(fingerprint.channels, normalisations, strict=True):
+        reasons.append((f"{channel}: {_normalisation_words(chosen)}", _normalisation_reason(chosen)))
+
+    keep = tuple(i for i in labels.indices if fingerprint.is_single_piece(i, share_of_cases=SINGLE_PIECE_CASES))
+    if keep:
+        names = ", ".join(labels.name_of(index) for index in keep)
+        reasons.append(
+            (f"largest piece only: {names}", f"one piece in at least {SINGLE_PIECE_CASES:.0%} of the training cases")
+        )
+    voxels = float(np.maximum(shapes, patch).prod(axis=1).sum())
+    resampled = sum(case.resampled for case in fingerprint.cases)
+    warnings = []
+    if resampled:
+        warnings.append(
+            f"{resampled} of {len(fingerprint.cases)} training images were resampled when they were converted. "
+            "Convert with --spacing native: resampling once, here, keeps more detail."
+        )
+    return Plan(
+        preset=preset,
+        name=name,
+        labels=labels,
+        channels=fingerprint.channels,
+        spacing_mm=spacing_mm,
+        patch=patch,
+        batch=batch,
+        network=Network(features, strides, kernels),
+        normalisations=normalisations,
+        keep_largest=keep,
+        steps_per_epoch=budget.steps_per_epoch,
+        max_epochs=budget.max_epochs,
+        learning_rate=budget.learning_rate,
+        whole_volumes=whole,
+        channels_in_one_file=fingerprint.channels_in_one_file,
+        cached_gib=voxels * (4 * len(fingerprint.channels) + 4) / 2**30,
+        reasons=tuple(reasons),
+        warnings=tuple(warnings),
+        training_cases=len(fingerprint.cases),
+    )
+
+
+def _spacing(fingerprint: Fingerprint, labels: LabelTable, budget: Budget) -> tuple[tuple[float, float, float], str]:
+    spacings = fingerprint.spacings_mm
+    target = np.median(spacings, axis=0)
+    why = "the median of the training images"
+    thick = int(target.argmax())
+    if target[thick] > ANISOTROPY * np.delete(target, thick).max():
+        # nnU-Net: the median of a thick axis would throw away what the finer images show.
+        target[thick] = max(np.percentile(spacings[:, thick], 10), np.delete(target, thick).max())
+        why = "the median of the training images, and along the thick axis their tenth percentile"
+    voxels = float(np.median(fingerprint.shapes_at(_triple(target)).prod(axis=1)))
+    if voxels > budget.volume_voxels:
+        coarser = _coarsened(target, voxels / budget.volume_voxels)
+        floor_mm3 = min((np.median(fingerprint.label_volumes_mm3(i)) for i in labels.indices
+                         if len(fingerprint.label_volumes_mm3(i))), default=math.inf) / SMALLEST_LABEL_VOXELS  # fmt: skip
+        if float(coarser.prod()) > floor_mm3:
+            coarser = _coarsened(target, max(1.0, floor_mm3 / float(target.prod())))
+            why += f", coarsened as far as the smallest label keeps {SMALLEST_LABEL_VOXELS} voxels"
+        else:
+            why += f", coarsened so that the median volume has {budget.volume_voxels / 1e6:.3g} million voxels"
+        target = coarser
+    return _triple(np.round(target, 4)), why
+
+
+def _coarsened(spacing_mm: np.ndarray[tuple[int], np.dtype[np.float64]], factor: float) -> np.ndarray[
+    tuple[int], np.dtype[np.float64]
+]:  # fmt: skip
+    """The spacing with voxels ``factor`` times as large, the finest axes coarsened first."""
+    goal = float(np.prod(spacing_mm)) * factor
+    low, high = float(spacing_mm.min()), float(spacing_mm.max()) * factor
+    for _ in range(60):  # bisection on the least spacing of any axis
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(np.maximum(spacing_mm, middle).prod()) < goal else (low, middle)
+    return np.maximum(spacing_mm, low)
+
+
+def _patch(
+    shapes: np.ndarray[tuple[int, int], np.dtype[np.int64]], spacing_mm: tuple[float, float, float], budget: Budget
+) -> tuple[tuple[int, int, int], tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...], str]:
+    largest, median = shapes.max(axis=0), np.median(shapes, axis=0)
+    size = largest.astype(np.float64)
+    strides, kernels = _topology(size, spacing_mm, budget)
+    patch = _rounded(size, strides)
+    if math.prod(patch) <= budget.patch_voxels:
+        return patch, strides, kernels, "every training volume fits in it whole"
+    # Start from the median volume and shorten the physically longest side, as nnU-Net does.
+    size = median.copy()
+    while True:
+        strides, kernels = _topology(size, spacing_mm, budget)
+        patch = _rounded(size, strides)
+        if math.prod(patch) <= budget.patch_voxels:
+            return patch, strides, kernels, f"the median volume, shortened to about {budget.patch_voxels:,} voxels"
+        longest = int(np.argmax(size * np.array(spacing_mm)))
+        size[longest] *= 0.95
+        if size[longest] < 2 * MIN_BOTTLENECK:
+            size[int(np.argmax(size))] *= 0.9
+
+
+def _topology(
+    size: np.ndarray[tuple[int], np.dtype[np.float64]], spacing_mm: tuple[float, float, float], budget: Budget
+) -> tuple[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...]]:
+    current, spacing = size.copy(), np.array(spacing_mm, dtype=np.float64)
+    strides: list[tuple[int, int, int]] = []
+    kernels: list[tuple[int, int, int]] = []
+    while True:
+        # A kernel looks across slices only once the in-plane spacing has come within twice of theirs.
+        near = spacing <= 2 * spacing.min()
+        kernels.append(_int_triple(np.where(near, 3, 1)))
+        halve = near & (current / 2 >= MIN_BOTTLENECK)
+        if not halve.any() or len(strides) + 1 >= budget.max_levels:
+            break
+        factor = np.where(halve, 2, 1)
+        strides.append(_int_triple(factor))
+        current, spacing = np.ceil(current / factor), spacing * factor
+    if not strides:  # a volume this thin still gets a second level
+        strides, kernels = [(1, 1, 1)], [kernels[0], kernels[0]]
+    return tuple(strides), tuple(kernels)
+
+
+def _rounded(
+    size: np.ndarray[tuple[int], np.dtype[np.float64]], strides: tuple[tuple[int, int, int], ...]
+) -> tuple[int, int, int]:
+    multiple = np.prod(np.array(strides), axis=0)
+    return _int_triple(np.ceil(size / multiple) * multiple)
+
+
+def _normalisation(fingerprint: Fingerprint, channel: int, *, ct: bool) -> Normalisation:
+    if ct:
+        values = fingerprint.foreground(channel)
+        low, high = (float(value) for value in np.percentile(values, PERCENTILES))
+        if not high > low:
+            low, high = float(values.min()) - 1.0, float(values.max()) + 1.0
+        clipped = np.clip(values, low, high)
+        spread = float(clipped.std())
+        return Normalisation("percentiles", low, high, float(clipped.mean()), spread if spread > 0 else 1.0)
+    return Normalisation("z-score", nonzero=fingerprint.zero_share(channel) > MASKED_SHARE)
+
+
+def _normalisation_words(chosen: Normalisation) -> str:
+    if chosen.kind == "percentiles":
+        return f"clipped to {chosen.low:.4g} .. {chosen.high:.4g}, mean {chosen.mean:.4g}, spread {chosen.std:.4g}"
+    return "z-score" + (" over what is not 0" if chosen.nonzero else "")
+
+
+def _normalisation_reason(chosen: Normalisation) -> str:
+    if chosen.kind == "percentiles":
+        return f"CT numbers mean the same everywhere: percentiles {PERCENTILES} of the foreground"
+    return "intensities have no fixed scale" + (", and the background was masked to 0" if chosen.nonzero else "")
+
+
+def _triple(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _int_triple(values: np.ndarray[tuple[int], np.dtype[np.generic]]) -> tuple[int, int, int]:
+    return int(values[0]), int(values[1]), int(values[2])
+
+
+def _by(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,323 @@
+"""One run: a trainer taken through its budget, with checkpoints that survive interruption."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ignite.engine import Events
+
+from volseg.atomic import atomic_path
+from volseg.errors import BundleError
+from volseg.progress import SILENT, Progress
+from volseg.training.cases import CASES_FILE
+from volseg.training.history import Epoch, Validation, draw_curve, write_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from ignite.engine import Engine
+
+    from volseg.progress import Task
+    from volseg.training.budget import Budget
+
+SAVE_SECONDS = 20.0
+"""The last checkpoint is written after an epoch when the one before is older than this."""
+BAR_UNITS = 1000.0
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where one fold's run lives."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from: network, optimizer, history."""
+        return self.folder / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The flat state dict of the best validation."""
+        return self.folder / "best.pt"
+
+    @property
+    def final(self) -> Path:
+        """The flat state dict of the end of the schedule."""
+        return self.folder / "final.pt"
+
+    @property
+    def cases(self) -> Path:
+        """The names of the cases that the run trains on and holds out."""
+        return self.folder / CASES_FILE
+
+    @property
+    def history(self) -> Path:
+        """The CSV."""
+        return self.folder / "history.csv"
+
+    @property
+    def curve(self) -> Path:
+        """The picture."""
+        return self.folder / "curve.png"
+
+    def remove(self) -> None:
+        """Remove what an earlier run left, so that a fresh one begins."""
+        for path in (self.last, self.best, self.final, self.cases, self.history, self.curve):
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What an earlier run left to go on from."""
+
+    network: Mapping[str, torch.Tensor]
+    optimizer: Mapping[str, Any]
+    scheduler: Mapping[str, Any] | None
+    epoch: int
+    step: int
+    seconds: float
+    epochs: int
+    minutes: float | None
+    complete: bool
+    history: tuple[Epoch, ...]
+
+    @classmethod
+    def read(cls, path: Path, content: Any) -> RunState:
+        """Check what a checkpoint holds.
+
+        Raises:
+            BundleError: it is no checkpoint of a run.
+        """
+        try:
+            if content["format"] != CHECKPOINT_FORMAT:
+                raise ValueError(content["format"])
+            return cls(
+                network=dict(content["network"]),
+                optimizer=dict(content["optimizer"]),
+                scheduler=content["scheduler"],
+                epoch=int(content["epoch"]),
+                step=int(content["step"]),
+                seconds=float(content["seconds"]),
+                epochs=int(content["epochs"]),
+                minutes=None if content["minutes"] is None else float(content["minutes"]),
+                complete=bool(content["complete"]),
+                history=tuple(Epoch.from_plain(plain) for plain in content["history"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{path} is no checkpoint of this version of volseg. Start the fold over with --fresh.",
+                code="bad-checkpoint",
+            ) from error
+
+    def best_score(self) -> float:
+        """The best validation so far; minus infinity before the first."""
+        scores = [row.validation.score for row in self.history if row.validation is not None]
+        return max((score for score in scores if math.isfinite(score)), default=-math.inf)
+
+
+@dataclass(eq=False)
+class Run:
+    """A trainer and its evaluator on their way through a budget.
+
+    Args:
+        folder: where checkpoints and history go.
+        trainer: MONAI's ``SupervisedTrainer`` or another engine with ``network`` and ``optimizer``.
+        evaluator: what validates; None when no case is held out.
+        budget: how long.
+        labels: names of the labels above background, for history and progress.
+        publish: called with the path of a new best (or, without validation, last) state dict.
+        scheduler: a learning-rate scheduler of the bundle's own, kept over a resume.
+    """
+
+    folder: RunFolder
+    trainer: Any
+    evaluator: Any
+    budget: Budget
+    labels: Sequence[str]
+    publish: Callable[[Path], None]
+    scheduler: Any = None
+    state: RunState | None = None
+    progress: Progress = SILENT
+    history: list[Epoch] = field(default_factory=list)
+    _losses: list[float] = field(default_factory=list)
+    _best: float = -math.inf
+    _saved_at: float = 0.0
+    _validated_at_step: int = -1
+    _pending: Validation | None = None
+    _shown: float = 0.0
+    _task: Task | None = None
+
+    def resume(self, state: RunState) -> None:
+        """Go on from an earlier run's state.
+
+        Raises:
+            BundleError: the checkpoint doesn't fit the network or optimizer.
+        """
+        try:
+            self.trainer.network.load_state_dict(state.network)
+            self.trainer.optimizer.load_state_dict(state.optimizer)
+            if self.scheduler is not None and state.scheduler is not None:
+                self.scheduler.load_state_dict(state.scheduler)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise BundleError(
+                f"{self.folder.last} doesn't fit the network in train.yaml, which has changed since. "
+                "Start the fold over with --fresh.",
+                code="bad-checkpoint",
+            ) from error
+        self.trainer.state.epoch, self.trainer.state.iteration = state.epoch, state.step
+        self.history = list(state.history)
+        self._best = state.best_score()
+
+    def go(self) -> bool:
+        """Train until the budget is spent; gives whether it is.
+
+        On KeyboardInterrupt the state is saved before it goes on its way, so that the next run resumes there.
+        """
+        self._attach()
+        self._saved_at = time.monotonic()
+        with self.progress.task("Training", BAR_UNITS, "") as task:
+            self._task = task
+            self._shown = 0.0
+            self._show()
+            try:
+                self.trainer.run()
+            except KeyboardInterrupt:
+                self._end_epoch()
+                self.save(complete=False)
+                raise
+        complete = self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
+        self._end_epoch()
+        if self.evaluator is not None and self._validated_at_step != self.budget.steps:
+            self.evaluator.run(self.trainer.state.epoch)
+            self._record_validation()
+        self._write_weights(self.folder.final)
+        if self.evaluator is None or not self.folder.best.is_file():
+            self._write_weights(self.folder.best)
+            self.publish(self.folder.best)
+        self.save(complete=complete)
+        return complete
+
+    def save(self, *, complete: bool) -> None:
+        """Write the checkpoint to go on from, the CSV and the curve, each atomically."""
+        content = {
+            "format": CHECKPOINT_FORMAT,
+            "network": self.trainer.network.state_dict(),
+            "optimizer": self.trainer.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "epoch": self.trainer.state.epoch,
+            "step": self.trainer.state.iteration,
+            "seconds": self.budget.elapsed_seconds,
+            "epochs": self.budget.epochs,
+            "minutes": self.budget.minutes,
+            "complete": complete,
+            "history": [row.to_plain() for row in self.history],
+        }
+        with atomic_path(self.folder.last) as partial:
+            torch.save(content, partial)
+        if self.history:
+            write_csv(self.folder.history, self.history, self.labels)
+            draw_curve(self.folder.curve, self.history, self.labels)
+        self._saved_at = time.monotonic()
+
+    def _attach(self) -> None:
+        self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
+        # Last, so that a validation that another handler runs after the epoch belongs to it.
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
+        if self.evaluator is not None:
+            self.evaluator.add_event_handler(Events.COMPLETED, self._after_validation)
+
+    def _after_step(self, engine: Engine) -> None:
+        self.budget.step()
+        output = engine.state.output
+        loss = output[0].get("loss") if isinstance(output, list) else output.get("loss")
+        if loss is not None:
+            value = float(loss.detach()) if isinstance(loss, torch.Tensor) else float(loss)
+            if not math.isfinite(value):
+                raise BundleError(
+                    f"The loss became {value} at step {engine.state.iteration}, so training can't go on. "
+                    "Lower the learning rate in train.yaml and train again with --fresh.",
+                    code="loss-not-finite",
+                )
+            self._losses.append(value)
+        self._show()
+        if self.budget.is_spent:
+            engine.terminate()
+
+    def _after_epoch(self, engine: Engine) -> None:
+        del engine
+        self._end_epoch()
+        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
+            self.save(complete=False)
+
+    def _end_epoch(self) -> None:
+        if not self._losses:
+            return
+        self.history.append(
+            Epoch(
+                epoch=self.trainer.state.epoch,
+                step=self.trainer.state.iteration,
+                minutes=self.budget.elapsed_seconds / 60,
+                learning_rate=float(self.trainer.optimizer.param_groups[0]["lr"]),
+                loss=sum(self._losses) / len(self._losses),
+                validation=self._pending,
+            )
+        )
+        self._losses, self._pending = [], None
+
+    def _after_validation(self, engine: Engine) -> None:
+        state = engine.state
+        name = state.key_metric_name
+        score = float(state.metrics[name]) if name in state.metrics else math.nan
+        self._pending = Validation(score, _per_label(state.metric_details.get(name), len(self.labels)))
+        self._validated_at_step = self.budget.steps
+        if math.isfinite(score) and score > self._best:
+            self._best = score
+            self._write_weights(self.folder.best)
+            self.publish(self.folder.best)
+        self._show()
+
+    def _record_validation(self) -> None:
+        """Give the validation after the last step to the last epoch."""
+        if self.history and self._pending is not None:
+            last = self.history[-1]
+            self.history[-1] = Epoch(
+                last.epoch, last.step, self.budget.elapsed_seconds / 60, last.learning_rate, last.loss, self._pending
+            )
+        self._pending = None
+
+    def _write_weights(self, path: Path) -> None:
+        with atomic_path(path) as partial:
+            torch.save({name: tensor.cpu() for name, tensor in self.trainer.network.state_dict().items()}, partial)
+
+    def _show(self) -> None:
+        if self._task is None:
+            return
+        reached = BAR_UNITS * self.budget.fraction
+        self._task.advance(reached - self._shown, self._note())
+        self._shown = reached
+
+    def _note(self) -> str:
+        recent = self._losses[-50:] or ([self.history[-1].loss] if self.history else [])
+        words = [f"loss {sum(recent) / len(recent):.3f}"] if recent else []
+        latest = self._pending or next((row.validation for row in reversed(self.history) if row.validation), None)
+        if latest is not None and latest.per_label and len(latest.per_label) <= 4:
+            pairs = zip(self.labels, latest.per_label, strict=False)
+            words.append("Dice " + " ".join(f"{label} {value:.3f}" for label, value in pairs))
+        elif latest is not None:
+            words.append(f"Dice {latest.score:.3f}")
+        return ", ".join(words)
+
+
+def _per_label(details: Any, count: int) -> tuple[float, ...]:
+    """The mean over cases of each label, where the metric kept (cases, labels); NaN where no case has it."""
+    if not isinstance(details, torch.Tensor) or details.ndim != 2 or details.shape[1] != count:
+        return ()
+    means = torch.nanmean(details.float().cpu(), dim=0)
+    return tuple(float(value) for value in means)

@@ -1,0 +1,62 @@
+"""Plan: measure a data set and write a bundle that fits it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from volseg.errors import OutputExistsError
+from volseg.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from volseg.planning.plan import Plan
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """How to plan."""
+
+    preset: Literal["fast", "full"] = "fast"
+    """fast: minutes on two cores. full: nnU-Net's topology and length, for a GPU."""
+
+    spacing: tuple[float, float, float] | None = None
+    """Target spacing in mm along right-left, back-front, feet-head, instead of the one that the data suggest."""
+
+
+def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None, progress: Progress = SILENT) -> Plan:
+    """Measure a data set, choose how to train on it, and write a complete MONAI bundle.
+
+    Args:
+        dataset_dir: the data set.
+        bundle_dir: where the bundle goes; must be absent or empty.
+        options: how to plan.
+        progress: who listens.
+
+    Raises:
+        UsageError: there is no data set.
+        DataSetError: it has faults; the message lists all of them.
+        OutputExistsError: ``bundle_dir`` holds something.
+        FileError: the bundle can't be written.
+    """
+    from volseg.batch import available_cores
+    from volseg.bundle.write import write_bundle
+    from volseg.dataset.dataset import read_dataset, require_cases
+    from volseg.dataset.faults import require_sound
+    from volseg.planning.fingerprint import measure
+    from volseg.planning.plan import choose
+
+    options = options or PlanOptions()
+    if bundle_dir.exists() and (not bundle_dir.is_dir() or any(bundle_dir.iterdir())):
+        raise OutputExistsError(
+            f"{bundle_dir} is there already and may hold trained weights. Name another folder, or remove it first."
+        )
+    dataset = read_dataset(dataset_dir)
+    require_cases(dataset)
+    require_sound(dataset, jobs=available_cores(), progress=progress)
+    fingerprint = measure(dataset, progress)
+    name = bundle_dir.resolve().name
+    chosen = choose(fingerprint, dataset.labels, name, preset=options.preset, spacing_mm=options.spacing)
+    write_bundle(chosen, dataset_dir, bundle_dir)
+    return chosen
