@@ -90,8 +90,8 @@ def build_app(verb: str | None = None) -> App:
         help=HELP,
         version=__version__,
         help_format="markdown",
-        # No --no-overwrite beside --overwrite: every flag is off by default.
-        default_parameter=Parameter(negative=()),
+        # No --no-overwrite beside --overwrite: every flag is off by default. Lists take words: --keep-largest 1 2.
+        default_parameter=Parameter(negative=(), consume_multiple=True),
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )

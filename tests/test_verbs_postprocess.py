@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import volseg
+from volseg.cli.main import main
+from volseg.errors import OutputExistsError, UsageError
+from volseg.outcomes import Status
+from volseg.verbs.postprocess import PostprocessOptions, TidiedMask, postprocess
+
+AFFINE = np.array([[0.0, 0.8, 0.1, -20], [-0.79, 0, 0.12, 31], [0.05, -0.1, 2.4, 5], [0, 0, 0, 1]])
+ALL_LARGEST = PostprocessOptions(keep_largest=("all",), jobs=1)
+
+
+def crumbs() -> np.ndarray:
+    """Label 1: 27 voxels and a crumb; label 2: a hollow cube of 26 voxels and a crumb of 2."""
+    mask = np.zeros((14, 12, 10), np.uint8)
+    mask[1:4, 1:4, 1:4] = 1
+    mask[12, 10, 8] = 1
+    mask[6:9, 6:9, 6:9] = 2
+    mask[7, 7, 7] = 0
+    mask[11:13, 2, 2] = 2
+    return mask
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(array, affine)
+    image.set_sform(affine, 2)
+    image.set_qform(affine, 1)
+    image.header["descrip"] = b"drawn by somebody"
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    folder = tmp_path / "masks"
+    for name in ("a", "b", "c"):
+        save(folder / f"{name}.nii.gz", crumbs())
+    (folder / "labels.txt").write_text('    1   255    0    0        1  1  1    "liver"\n')
+    return folder
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+def test_every_mask_is_tidied_and_the_ledger_says_how(masks: Path, tmp_path: Path) -> None:
+    ledger = volseg.postprocess(masks, tmp_path / "out", PostprocessOptions(("all",), 0.0, (2,), jobs=1))
+    assert ledger.exit_code == 0
+    for name in ("a", "b", "c"):
+        tidy = read(tmp_path / "out" / f"{name}.nii.gz")
+        assert [(tidy == label).sum() for label in (1, 2)] == [27, 27]
+        assert np.array_equal(read(masks / f"{name}.nii.gz"), crumbs())
+    written = json.loads((tmp_path / "out" / "postprocessing.json").read_text())
+    assert [outcome["case"] for outcome in written["outcomes"]] == ["a", "b", "c"]
+    assert written["outcomes"][0]["changes"]["labels"][1] == {
+        "label": 2,
+        "removed_components": 1,
+        "removed_voxels": 2,
+        "filled_cavities": 1,
+        "filled_voxels": 1,
+        "voxels": 27,
+    }
+    assert written["provenance"]["options"]["keep_largest"] == ["all"]
+    assert (tmp_path / "out" / "labels.txt").read_bytes() == (masks / "labels.txt").read_bytes()
+
+
+def test_the_header_geometry_is_kept_byte_for_byte(masks: Path, tmp_path: Path) -> None:
+    postprocess(masks / "a.nii.gz", tmp_path / "out", ALL_LARGEST)
+    before, after = (
+        nibabel.Nifti1Header(gzip.decompress(path.read_bytes())[:348], check=False)
+        for path in (masks / "a.nii.gz", tmp_path / "out" / "a.nii.gz")
+    )
+    for name in ("qform_code", "sform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d"):
+        assert before[name].tobytes() == after[name].tobytes()
+    assert before["pixdim"][:4].tobytes() == after["pixdim"][:4].tobytes()
+    assert all(before[f"qoffset_{axis}"] == after[f"qoffset_{axis}"] for axis in "xyz")
+    assert after["descrip"].tobytes().strip(b"\0") == b""
+
+
+def test_a_smallest_size_is_in_cubic_millimetres(masks: Path, tmp_path: Path) -> None:
+    voxel_mm3 = abs(np.linalg.det(AFFINE[:3, :3]))
+    for below, left in ((1.9, 28), (2.1, 26)):
+        out = tmp_path / f"out{left}"
+        postprocess(masks / "a.nii.gz", out, PostprocessOptions(minimum_size_mm3=below * voxel_mm3))
+        tidy = read(out / "a.nii.gz")
+        assert [(tidy == label).sum() for label in (1, 2)] == [27, left]
+
+
+def test_one_bad_mask_never_costs_the_others(masks: Path, tmp_path: Path) -> None:
+    save(masks / "halves.nii.gz", crumbs().astype(np.float32) / 2)
+    whole = (masks / "a.nii.gz").read_bytes()
+    (masks / "short.nii.gz").write_bytes(whole[: len(whole) // 2])
+    save(masks / "b.nii", crumbs())
+    ledger = postprocess(masks, tmp_path / "out", ALL_LARGEST)
+    assert ledger.exit_code == 1
+    ended = {(outcome.case, outcome.status, outcome.code) for outcome in ledger.outcomes}
+    assert ended == {
+        ("a", Status.DONE, "done"),
+        ("b", Status.REFUSED, "name-twice"),
+        ("c", Status.DONE, "done"),
+        ("halves", Status.REFUSED, "mask-values"),
+        ("short", Status.REFUSED, "damaged-file"),
+    }
+    assert not (tmp_path / "out" / "b.nii.gz").exists()
+    assert str(tmp_path) not in (tmp_path / "out" / "postprocessing.json").read_text()
+
+
+def test_in_processes_the_same_comes_out(masks: Path, tmp_path: Path) -> None:
+    one = postprocess(masks, tmp_path / "one", ALL_LARGEST)
+    two = postprocess(masks, tmp_path / "two", PostprocessOptions(keep_largest=("all",), jobs=2))
+    assert one.outcomes == two.outcomes
+    assert all(isinstance(outcome, TidiedMask) for outcome in two.outcomes)
+    for name in ("a", "b", "c"):
+        assert (tmp_path / "one" / f"{name}.nii.gz").read_bytes() == (tmp_path / "two" / f"{name}.nii.gz").read_bytes()
+
+
+def test_a_second_run_changes_nothing_and_another_rule_overwrites_only_when_asked(masks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    postprocess(masks, out, ALL_LARGEST)
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.nii.gz")}
+    again = postprocess(masks, out, ALL_LARGEST)
+    assert again.exit_code == 0
+    assert {outcome.code for outcome in again.outcomes} == {"already-done"}
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.nii.gz")} == before
+
+    other = postprocess(masks, out, PostprocessOptions(keep_largest=(1,)))
+    assert (other.exit_code, {outcome.code for outcome in other.outcomes}) == (2, {"exists"})
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.nii.gz")} == before
+    assert postprocess(masks, out, PostprocessOptions(keep_largest=(1,), overwrite=True)).exit_code == 0
+    assert (read(out / "a.nii.gz") == 2).sum() == 28
+
+
+def test_other_labels_there_are_not_replaced(masks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "labels.txt").write_text("# mine\n")
+    with pytest.raises(OutputExistsError, match="labels"):
+        postprocess(masks, out, ALL_LARGEST)
+    assert [path.name for path in out.iterdir()] == ["labels.txt"]
+
+
+def test_what_vanished_or_stayed_open_is_told(tmp_path: Path) -> None:
+    mask = crumbs()
+    mask[11:13, 2, 2] = 0
+    mask[7, 7, 8] = 1
+    save(tmp_path / "masks" / "a.nii.gz", mask)
+    voxel_mm3 = abs(np.linalg.det(AFFINE[:3, :3]))
+    options = PostprocessOptions(minimum_size_mm3=26.5 * voxel_mm3, fill_holes=("all",))
+    (outcome,) = postprocess(tmp_path / "masks", tmp_path / "out", options).outcomes
+    assert outcome.warnings == ("label 2 was removed whole.",)
+    (outcome,) = postprocess(tmp_path / "masks", tmp_path / "other", PostprocessOptions(fill_holes=(1, 2))).outcomes
+    assert "between several labels" in outcome.warnings[0]
+    assert np.array_equal(read(tmp_path / "other" / "a.nii.gz"), mask)
+
+
+def test_other_formats_are_read(tmp_path: Path) -> None:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(crumbs().T)
+    image.SetSpacing((0.5, 0.6, 2.0))
+    image.SetOrigin((4, 5, -6))
+    (tmp_path / "masks").mkdir()
+    sitk.WriteImage(image, str(tmp_path / "masks" / "a.nrrd"))
+    postprocess(tmp_path / "masks", tmp_path / "out", ALL_LARGEST)
+    tidy = sitk.ReadImage(str(tmp_path / "out" / "a.nii.gz"))
+    assert tidy.GetSpacing() == pytest.approx(image.GetSpacing())
+    assert tidy.GetOrigin() == pytest.approx(image.GetOrigin())
+    assert int((sitk.GetArrayFromImage(tidy) == 1).sum()) == 27
+
+
+def test_what_makes_no_sense_is_refused(masks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    for path, where, options, code in (
+        (masks, out, PostprocessOptions(), "nothing-asked"),
+        (masks, out, PostprocessOptions(keep_largest=(0,)), "usage"),
+        (masks, out, PostprocessOptions(minimum_size_mm3=-1), "usage"),
+        (masks, masks, ALL_LARGEST, "same-folder"),
+        (masks / "a.nii.gz", masks, ALL_LARGEST, "same-folder"),
+        (masks, masks / "a.nii.gz", ALL_LARGEST, "not-a-folder"),
+        (tmp_path / "empty", out, ALL_LARGEST, "no-masks"),
+        (tmp_path / "absent", out, ALL_LARGEST, "missing-file"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            postprocess(path, where, options)
+        assert caught.value.code == code
+    assert not out.exists()
+
+
+def test_the_command_line_takes_labels_and_prints_what_changed(
+    masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert main(["postprocess", str(masks), out, "--keep-largest", "1", "2", "--fill-holes", "all"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1].split() == ["a", "1", "1", "1", "0", "0", "27"]
+    assert said.out.splitlines()[2].split() == ["a", "2", "1", "2", "1", "1", "27"]
+    assert said.out.splitlines()[-1] == "3 done"
+    assert "\x1b" not in said.out
+
+    assert main(["postprocess", out, str(tmp_path / "again"), "--keep-largest", "all", "9"]) == 0
+    assert "No mask had anything to change." in capsys.readouterr().out
+    assert main(["postprocess", out, str(tmp_path / "again"), "--keep-largest", "1", "9"]) == 0
+    assert "No mask has the label 9." in capsys.readouterr().err
+
+
+def test_the_command_line_s_exit_codes(masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    assert main(["postprocess", str(masks), out]) == 2
+    assert "--keep-largest" in capsys.readouterr().err
+    assert main(["postprocess", str(tmp_path / "absent"), out, "--keep-largest", "all"]) == 2
+    assert main(["postprocess", str(masks), out, "--keep-largest", "most"]) == 2
+    assert main(["postprocess", str(masks), out, "--connectivity", "8", "--keep-largest", "1"]) == 2
+    (masks / "a.nii.gz").write_bytes(b"no image")
+    capsys.readouterr()
+    assert main(["postprocess", str(masks), out, "--keep-largest", "all"]) == 1
+    said = capsys.readouterr()
+    assert "a: refused [damaged-file]" in said.out
+    assert "Traceback" not in said.err

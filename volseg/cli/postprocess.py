@@ -1,0 +1,57 @@
+"""``volseg postprocess``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from volseg.cli.console import ConsoleProgress, print_ledger, print_table
+from volseg.verbs.postprocess import DEFAULTS, PostprocessOptions, TidiedMask
+from volseg.verbs.postprocess import postprocess as run_postprocess
+
+
+def postprocess(
+    masks: Path,
+    out_dir: Path,
+    /,
+    *,
+    options: Annotated[PostprocessOptions, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """Clean masks: largest component, small pieces, holes.
+
+    Components are removed first, holes filled afterwards. A hole that several labels enclose stays. The results keep
+    the names and the header geometry of the masks; what was changed stands in OUT_DIR/postprocessing.json.
+
+    Args:
+        masks: A mask, or a folder of masks.
+        out_dir: Where the results go; never the folder of the masks.
+        options: What to do.
+
+    Examples:
+        volseg postprocess predicted tidy --keep-largest all
+        volseg postprocess predicted tidy --keep-largest 1 2 --minimum-size-mm3 50 --fill-holes 1
+    """
+    ledger = run_postprocess(masks, out_dir, options, ConsoleProgress())
+    tidied = [outcome for outcome in ledger.outcomes if isinstance(outcome, TidiedMask)]
+    rows = [
+        (
+            outcome.case,
+            str(change.label),
+            str(change.removed_components),
+            str(change.removed_voxels),
+            str(change.filled_cavities),
+            str(change.filled_voxels),
+            str(change.voxels),
+        )
+        for outcome in tidied
+        for change in outcome.changes.labels
+        if change.removed_voxels or change.filled_voxels
+    ]
+    if rows:
+        print_table(("case", "label", "pieces removed", "voxels", "holes filled", "voxels", "voxels left"), rows)
+    elif tidied:
+        print("No mask had anything to change.")
+    print_ledger(ledger)
+    return ledger.exit_code

@@ -1,0 +1,243 @@
+"""Postprocess: tidy the masks of a folder by the same rules that a bundle may name."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from volseg.batch import available_cores, run_cases
+from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
+from volseg.outcomes import Ledger, Outcome, Provenance, Status
+from volseg.postprocessing import ALL, Changes, PostprocessingRules, apply
+from volseg.progress import SILENT, Progress
+from volseg.volume import list_images, read_mask, stem_of, write_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from volseg.grid import Grid
+
+LEDGER_NAME = "postprocessing.json"
+LABELS_NAME = "labels.txt"
+MAX_LABELS_BYTES = 2**24
+"""65,535 labels with long names; what is larger is no label description."""
+
+
+SMALL_COHORT_BYTES = 2**21
+"""Masks compress to a hundredth; below this in all, starting workers takes longer than they save."""
+
+
+@dataclass(frozen=True)
+class PostprocessOptions:
+    """What to do with the masks; components are removed first, holes filled afterwards."""
+
+    keep_largest: tuple[Literal["all"] | int, ...] = ()
+    """Labels of which only the largest connected component stays, such as 1 2; or all."""
+
+    minimum_size_mm3: float = 0.0
+    """Remove connected components below this volume, in mm3."""
+
+    fill_holes: tuple[Literal["all"] | int, ...] = ()
+    """Labels whose holes are filled, where that label alone encloses them in 3D; or all."""
+
+    connectivity: Literal[6, 18, 26] = 26
+    """Voxels are connected across faces (6), edges too (18), or corners too (26)."""
+
+    overwrite: bool = False
+    """Replace masks that are there already and differ."""
+
+    jobs: int = 0
+    """How many masks are worked on at once; 0 takes all cores."""
+
+    @property
+    def rules(self) -> PostprocessingRules:
+        """The rules that these options ask for.
+
+        Raises:
+            UsageError: a label is below 1, or a size makes no sense.
+        """
+        return PostprocessingRules(
+            keep_largest=_labels(self.keep_largest),
+            minimum_size_mm3=self.minimum_size_mm3,
+            fill_holes=_labels(self.fill_holes),
+            connectivity=self.connectivity,
+        )
+
+
+DEFAULTS = PostprocessOptions()
+
+
+NOTHING_CHANGED = Changes(())
+
+
+@dataclass(frozen=True)
+class TidiedMask(Outcome):
+    """The outcome of a mask that was tidied, with what was changed."""
+
+    changes: Changes = NOTHING_CHANGED
+
+
+@dataclass(frozen=True)
+class _Work:
+    path: Path
+    out_dir: Path
+    rules: PostprocessingRules
+    overwrite: bool
+
+
+def postprocess_mask(
+    mask: NDArray[np.generic], grid: Grid, options: PostprocessOptions
+) -> tuple[NDArray[np.generic], Changes]:
+    """Tidy one mask in memory; see ``volseg.postprocessing.apply``."""
+    return apply(mask, grid, options.rules)
+
+
+def postprocess(
+    masks: Path, out_dir: Path, options: PostprocessOptions = DEFAULTS, progress: Progress = SILENT
+) -> Ledger:
+    """Tidy one mask or all masks of a folder.
+
+    Each result has the name of its mask, as ``.nii.gz``, and its header geometry byte for byte. ``labels.txt`` comes
+    along. A result that is there already and is what would be written stays untouched.
+
+    Args:
+        masks: a mask, or a folder of masks.
+        out_dir: another folder, for the results and the ledger ``postprocessing.json``.
+        options: what to do.
+        progress: who listens.
+
+    Returns:
+        The ledger; what was changed stands in the outcomes of kind ``TidiedMask``.
+
+    Raises:
+        UsageError: the options ask for nothing, there is no mask, or ``out_dir`` is the masks' own folder.
+        OutputExistsError: ``out_dir`` has another ``labels.txt``.
+        FileError: ``out_dir`` can't be written.
+    """
+    rules = options.rules
+    if rules.is_empty:
+        raise UsageError(
+            "Nothing was asked for, so the masks would stay as they are. "
+            "Say what to do with --keep-largest, --minimum-size-mm3 or --fill-holes.",
+            code="nothing-asked",
+        )
+    folder, paths = _find(masks)
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UsageError(f"{out_dir} is a file, and the results need a folder. Name another.", code="not-a-folder")
+    if out_dir.resolve() == folder.resolve():
+        raise UsageError(
+            f"{out_dir} is the folder of the masks themselves, which stay as they are. Name another folder.",
+            code="same-folder",
+        )
+    _copy_labels(folder, out_dir, overwrite=options.overwrite)
+    counts = Counter(stem_of(path) for path in paths)
+    outcomes = run_cases(
+        functools.partial(_tidy, twice=frozenset(name for name, count in counts.items() if count > 1)),
+        [_Work(path, out_dir, rules, options.overwrite) for path in paths],
+        name_of=lambda work: stem_of(work.path),
+        title="Tidying masks",
+        jobs=options.jobs or _paying_jobs(paths),
+        progress=progress,
+    )
+    _tell_unmet(rules, outcomes, progress)
+    ledger = Ledger(outcomes, Provenance.of("postprocess", options))
+    ledger.write(out_dir / LEDGER_NAME)
+    return ledger
+
+
+def _tidy(work: _Work, twice: frozenset[str]) -> Outcome:
+    name = stem_of(work.path)
+    try:
+        if name in twice:
+            raise InputError(
+                f"Several masks are called {name}, and their results would be one file. Rename all but one.",
+                code="name-twice",
+            )
+        return _tidy_one(work, name)
+    except VolsegError as error:
+        # The ledger names no folder of this machine: it may be called after a patient.
+        message = error.message.replace(f"{work.path.parent}/", "").replace(f"{work.out_dir}/", "")
+        return Outcome.of_error(name, type(error)(message, code=error.code))
+
+
+def _tidy_one(work: _Work, name: str) -> Outcome:
+    volume = read_mask(work.path)
+    tidy, changes = apply(volume.array, volume.grid, work.rules)
+    warnings = tuple(f"label {label} was removed whole." for label in changes.vanished)
+    if changes.cavities_between_labels:
+        count = changes.cavities_between_labels
+        warnings += (f"{count} hole{'s' * (count != 1)} between several labels stayed: whose they are is not known.",)
+    output = work.out_dir / f"{name}.nii.gz"
+    if output.exists() and not work.overwrite:
+        if not _holds(output, tidy, volume.grid):
+            raise OutputExistsError(f"{output} is there already and differs. Add --overwrite to replace it.")
+        return TidiedMask(name, Status.DONE, "already-done", str(changes), (output.name,), warnings, changes=changes)
+    write_mask(output, tidy, work.path)
+    return TidiedMask(name, Status.DONE, "done", str(changes), (output.name,), warnings, changes=changes)
+
+
+def _holds(path: Path, mask: NDArray[np.generic], grid: Grid) -> bool:
+    import numpy as np
+
+    try:
+        there = read_mask(path)
+    except (InputError, GeometryError):
+        return False
+    return there.grid.difference(grid) is None and np.array_equal(there.array, mask)
+
+
+def _find(masks: Path) -> tuple[Path, list[Path]]:
+    """The folder of the masks, and the masks."""
+    if not masks.exists():
+        raise UsageError(f"{masks} does not exist.", code="missing-file")
+    if masks.is_file():
+        return masks.parent, [masks]
+    paths = list_images(masks)
+    if not paths:
+        raise UsageError(
+            f"{masks} holds no mask (.nii.gz, .nii, .nrrd, .mha, .mhd). Name the folder in which they lie.",
+            code="no-masks",
+        )
+    return masks, paths
+
+
+def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
+    from volseg.atomic import write_bytes
+
+    source, target = folder / LABELS_NAME, out_dir / LABELS_NAME
+    if not source.is_file():
+        return
+    if source.stat().st_size > MAX_LABELS_BYTES:
+        raise InputError(f"{source} is too large for a label description. Remove it or write it anew.")
+    content = source.read_bytes()
+    if target.is_file():
+        if target.read_bytes() == content:
+            return
+        if not overwrite:
+            raise OutputExistsError(
+                f"{target} is there already and names other labels. Name another folder, or add --overwrite."
+            )
+    write_bytes(target, content)
+
+
+def _paying_jobs(paths: Sequence[Path]) -> int:
+    return available_cores() if sum(path.stat().st_size for path in paths) > SMALL_COHORT_BYTES else 1
+
+
+def _tell_unmet(rules: PostprocessingRules, outcomes: Sequence[Outcome], progress: Progress) -> None:
+    """Say which of the labels that were named are in no mask: most likely a slip of the pen."""
+    named = {label for labels in (rules.keep_largest, rules.fill_holes) if labels != ALL for label in labels}
+    tidied = [outcome for outcome in outcomes if isinstance(outcome, TidiedMask)]
+    met = {change.label for outcome in tidied for change in outcome.changes.labels}
+    for label in sorted(named - met) if tidied else ():
+        progress.say(f"No mask has the label {label}.")
+
+
+def _labels(labels: tuple[Literal["all"] | int, ...]) -> tuple[int, ...] | Literal["all"]:
+    return ALL if ALL in labels else tuple(label for label in labels if label != ALL)
