@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from volseg.batch import available_cores
 from volseg.dataset.case import Fault
+from volseg.errors import DataSetError, UsageError
 from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -63,16 +64,17 @@ def check(path: Path, options: CheckOptions = DEFAULTS, progress: Progress = SIL
     """Find every fault of a data set.
 
     Raises:
-        UsageError: there is nothing to check: the path is absent or a file, or the folder holds no data set, or one
-            without a single case.
+        UsageError: the path is absent or a file, the folder holds no data set, or an option makes no sense.
+        DataSetError: the data set's folders are empty, with the code ``no-cases``.
     """
+    if options.jobs < 0:
+        raise UsageError(f"--jobs {options.jobs} makes no sense; 0 takes all cores.")
     return _check_dataset(path, options, progress)
 
 
 def _check_dataset(folder: Path, options: CheckOptions, progress: Progress) -> CheckReport:
     from volseg.dataset.dataset import read_dataset, require_cases
     from volseg.dataset.faults import find_faults
-    from volseg.errors import DataSetError
 
     try:
         dataset = read_dataset(folder)

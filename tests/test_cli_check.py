@@ -1,0 +1,96 @@
+"""``volseg check`` as a person types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from volseg.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeDataset, RealData
+
+
+def test_clean(make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(make_dataset())]) == 0
+    out, err = capsys.readouterr()
+    assert out == "3 cases with a mask, 0 without: no faults\n"
+    assert "3/3 cases" in err
+
+
+def test_one_line_for_each_fault(real_data: RealData, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(real_data("hippocampus-faulty"))]) == 1
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.split(" ")[:3] for line in lines] == [
+        ["error", "[label-without-image]", "hippocampus_010:"],
+        ["error", "[duplicate]", "hippocampus_019_copy:"],
+        ["error", "[image-without-label]", "hippocampus_019_copy:"],
+        ["error", "[grids-differ]", "hippocampus_118:"],
+        ["error", "[label-without-image]", "hippocampus_281:"],
+    ]
+    assert last == "5 cases with a mask, 1 without: 5 faults"
+
+
+def test_warnings_alone_are_clean(make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_dataset(1)
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"1": "a", "2": "b", "3": "[red]c[/red]"}}))
+    assert main(["check", str(folder), "--jobs", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "warning [label-unused] the label 3, [red]c[/red], occurs in no mask.",
+        "1 case with a mask, 0 without: no faults, 1 warning",
+    ]
+
+
+@pytest.mark.parametrize("what", ["absent", "file", "empty", "no images"])
+def test_nothing_to_check(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "data"
+    if what == "file":
+        path.write_text("x")
+    elif what != "absent":
+        path.mkdir()
+    if what == "no images":
+        (path / "imagesTr").mkdir()
+    assert main(["check", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("volseg: ")
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, '{"labels": 5}', '{"training": [{"image": "../../x"}]}'])
+def test_a_hostile_dataset_json(content: str, make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_dataset(1)
+    (folder / "dataset.json").write_text(content)
+    assert main(["check", str(folder)]) == 1
+    out, err = capsys.readouterr()
+    assert "error [" in out
+    assert "Traceback" not in out + err
+
+
+def test_a_listed_file_that_is_missing_is_named(make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_dataset(1)
+    entry = {"image": "imagesTr/gone.nii.gz", "label": "labelsTr/case_0.nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps({"training": [entry]}))
+    assert main(["check", str(folder)]) == 1
+    assert "error [missing-file] gone: dataset.json lists imagesTr/gone.nii.gz" in capsys.readouterr().out
+
+
+def test_workers_from_the_command_line(make_dataset: MakeDataset) -> None:
+    folder = make_dataset(3)
+    (folder / "imagesTr" / "case_1.nii.gz").write_bytes(b"x")
+    done = subprocess.run(
+        [sys.executable, "-m", "volseg", "check", str(folder), "--jobs", "2"],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=os.environ,
+    )
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0].startswith("error [damaged-file] case_1: imagesTr/case_1.nii.gz")

@@ -1,0 +1,148 @@
+"""Folds: balanced, the same everywhere, patients whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from volseg.dataset.case import Case
+from volseg.dataset.folds import count_patients, read_folds, require_fitting, split_folds
+from volseg.errors import DataSetError, FileError, InputError, UsageError
+
+
+def cases_of(*patients: str | None) -> list[Case]:
+    return [Case(f"case_{n:03d}", (Path(f"{n}.nii.gz"),), Path("m"), patient) for n, patient in enumerate(patients)]
+
+
+@pytest.mark.parametrize(("cases", "count"), [(10, 5), (200, 5), (13, 5), (7, 2), (5, 5)])
+def test_every_case_is_held_out_once_in_folds_of_equal_size(cases: int, count: int) -> None:
+    folds = split_folds(cases_of(*[None] * cases), count)
+    sizes = [len(fold) for fold in folds]
+    assert len(folds) == count
+    assert max(sizes) - min(sizes) <= 1
+    assert sorted(name for fold in folds for name in fold) == [f"case_{n:03d}" for n in range(cases)]
+    assert all(list(fold) == sorted(fold) for fold in folds)
+
+
+def test_a_patients_cases_stay_together_and_the_folds_balanced() -> None:
+    patients = [f"p{n}" for n in range(30) for _ in range(1 + n % 4)]
+    cases = cases_of(*patients)
+    folds = split_folds(cases, 5)
+    patient_of = {case.name: case.patient for case in cases}
+    seen = Counter(patient for fold in folds for patient in {patient_of[name] for name in fold})
+    assert set(seen.values()) == {1}
+    sizes = [len(fold) for fold in folds]
+    assert max(sizes) - min(sizes) <= 1
+    assert count_patients(cases) == 30
+
+
+def test_the_order_of_the_cases_does_not_matter_and_the_seed_does() -> None:
+    cases = cases_of(*[None] * 40)
+    assert split_folds(cases) == split_folds(cases[::-1])
+    assert split_folds(cases, seed=1) != split_folds(cases)
+
+
+def test_other_processes_with_another_hash_seed_deal_the_same() -> None:
+    program = (
+        "from volseg.dataset.case import Case; from volseg.dataset.folds import split_folds; "
+        "print(split_folds([Case(f'case_{n:03d}', (), None) for n in range(20)]))"
+    )
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        out = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+        assert out.stdout.decode().strip() == str(split_folds(cases_of(*[None] * 20)))
+
+
+def test_the_split_is_the_one_that_runs_were_made_with() -> None:
+    """Worked out apart: SHA-256 of ``0:case:<name>`` orders the cases, dealt one by one to the smallest fold."""
+    import hashlib
+
+    names = [f"case_{n:03d}" for n in range(11)]
+    ordered = sorted(names, key=lambda name: hashlib.sha256(f"0:case:{name}".encode()).hexdigest())
+    assert split_folds(cases_of(*[None] * 11), 3) == tuple(tuple(sorted(ordered[k::3])) for k in range(3))
+
+
+def test_fewer_patients_than_folds_leave_the_last_folds_empty() -> None:
+    folds = split_folds(cases_of("p", "p", "q"), 5)
+    assert sorted(map(len, folds)) == [0, 0, 0, 1, 2]
+    assert folds[2:] == ((), (), ())
+
+
+def test_a_pseudonym_that_equals_a_case_name_is_no_kin_of_it() -> None:
+    assert count_patients(cases_of("case_001", None)) == 2
+
+
+@pytest.mark.parametrize("count", [1, 0, -3])
+def test_one_fold_is_none(count: int) -> None:
+    with pytest.raises(UsageError) as caught:
+        split_folds(cases_of(None, None), count)
+    assert caught.value.code == "bad-fold-count"
+
+
+class TestImport:
+    def write(self, path: Path, folds: object) -> Path:
+        path.write_text(json.dumps(folds))
+        return path
+
+    def test_reads_nnunets_form(self, tmp_path: Path) -> None:
+        path = self.write(
+            tmp_path / "splits_final.json", [{"train": ["b", "c"], "val": ["a"]}, {"train": ["a"], "val": ["c", "b"]}]
+        )
+        assert read_folds(path) == (("a",), ("b", "c"))
+
+    @pytest.mark.parametrize(
+        "folds",
+        [
+            [],
+            {"train": ["a"], "val": ["b"]},
+            [{"train": ["a"]}],
+            [{"train": [], "val": ["a"]}],
+            [{"train": ["a"], "val": []}],
+            [{"train": ["a", "b"], "val": ["b"]}],
+            [{"train": ["a"], "val": ["b"]}, {"train": ["c"], "val": ["a"]}],
+            [{"train": ["a", "c"], "val": ["b"]}, {"train": ["a", "c"], "val": ["b"]}],
+            [{"train": [1], "val": ["b"]}],
+        ],
+        ids=lambda folds: json.dumps(folds)[:50],
+    )
+    def test_refuses_what_can_not_be_kept_by_what_is_held_out(self, folds: object, tmp_path: Path) -> None:
+        with pytest.raises(InputError) as caught:
+            read_folds(self.write(tmp_path / "folds.json", folds))
+        assert caught.value.code == "bad-folds"
+
+    def test_refuses_what_is_no_json_too_large_or_absent(self, tmp_path: Path) -> None:
+        path = tmp_path / "folds.json"
+        path.write_bytes(b"[" * 100_000)
+        with pytest.raises(InputError, match="JSON list of folds"):
+            read_folds(path)
+        with path.open("wb") as file:
+            file.truncate(2**33)
+        with pytest.raises(InputError, match="MiB"):
+            read_folds(path)
+        with pytest.raises(FileError, match="does not exist"):
+            read_folds(tmp_path / "none.json")
+        with pytest.raises(FileError, match="can't be read"):
+            read_folds(tmp_path)
+
+
+class TestFitting:
+    def test_what_split_folds_makes_fits(self) -> None:
+        cases = cases_of(*"aabbccddee")
+        require_fitting(split_folds(cases), cases)
+
+    def test_an_unknown_case_is_named(self) -> None:
+        with pytest.raises(DataSetError, match="'ghost'") as caught:
+            require_fitting([("case_000",), ("ghost",)], cases_of(None, None))
+        assert caught.value.code == "folds-unknown-case"
+
+    @pytest.mark.parametrize("folds", [[("case_000",), ("case_001",)], [("case_000",), ("case_002",)]])
+    def test_a_patient_in_two_parts_is_refused(self, folds: list[tuple[str, ...]]) -> None:
+        with pytest.raises(DataSetError, match="'case_000', 'case_001'") as caught:
+            require_fitting(folds, cases_of("p", "p", "q"))
+        assert caught.value.code == "folds-part-patient"
