@@ -40,6 +40,8 @@ class Sidecar:
         resampled: whether voxels were interpolated, for the spacing or for a repair.
         changes: the stable codes of what was repaired or changed on the way, such as ``tilt-repaired``.
         acquisition: facts from an allow-list, with units in their names, such as ``echo_time_ms``.
+        fingerprint: a keyed digest of the options and the files that the image came from, by which a later run knows
+            finished work.
     """
 
     case: str
@@ -52,6 +54,7 @@ class Sidecar:
     resampled: bool
     changes: tuple[str, ...] = ()
     acquisition: Mapping[str, Fact] = field(default_factory=dict)
+    fingerprint: str = ""
 
     def to_json(self) -> str:
         """The sidecar as JSON; the same sidecar gives the same bytes."""
@@ -67,6 +70,7 @@ class Sidecar:
             "source_grid": _grid_to_json(self.source_grid),
             "target_grid": _grid_to_json(self.target_grid),
             "acquisition": dict(sorted(self.acquisition.items())),
+            "fingerprint": self.fingerprint,
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -98,6 +102,7 @@ class _SidecarRecord(BaseModel):
     source_grid: _GridRecord
     target_grid: _GridRecord
     acquisition: dict[str, Fact] = {}
+    fingerprint: str = ""
 
 
 class _OriginRecord(BaseModel):
@@ -142,6 +147,7 @@ def read_sidecar(path: Path) -> Sidecar:
         resampled=record.resampled,
         changes=record.changes,
         acquisition=record.acquisition,
+        fingerprint=record.fingerprint,
     )
 
 

@@ -1,1 +1,25 @@
-"""DICOM: find, classify, group, order, verify, decode."""
+"""DICOM: find, classify, group, order, verify, decode.
+
+``scan(folder)`` reads every header under a folder and gives the verified series; ``load(series)`` gives a series'
+voxels. ``Naming`` gives both names that tell nothing of the patient.
+"""
+
+from volseg.dicom.facts import acquisition_facts
+from volseg.dicom.loading import SliceFault, load
+from volseg.dicom.naming import Identity, Naming
+from volseg.dicom.scan import BadFile, Scan, scan
+from volseg.dicom.series import Rejected, Series, Slice
+
+__all__ = [
+    "BadFile",
+    "Identity",
+    "Naming",
+    "Rejected",
+    "Scan",
+    "Series",
+    "Slice",
+    "SliceFault",
+    "acquisition_facts",
+    "load",
+    "scan",
+]

@@ -117,9 +117,10 @@ def skipped_kind(header: Header, *, localizers: bool = False) -> str | None:
         return "image without pixel data"
     if not header.unsigned(tags.ROWS) or not header.unsigned(tags.COLUMNS):
         return "image without rows or columns"
-    if header.unsigned(tags.SAMPLES_PER_PIXEL) not in (None, 1) or header.text(
-        tags.PHOTOMETRIC_INTERPRETATION
-    ) not in ("MONOCHROME1", "MONOCHROME2"):
+    if header.unsigned(tags.SAMPLES_PER_PIXEL) not in (None, 1) or header.text(tags.PHOTOMETRIC_INTERPRETATION) not in (
+        "MONOCHROME1",
+        "MONOCHROME2",
+    ):
         return "colour image"
     if "LOCALIZER" in header.texts(tags.IMAGE_TYPE) and not localizers:
         return "localizer"

@@ -137,6 +137,7 @@ class Naming:
     def _mac(self, kind: str, parts: tuple[str, ...]) -> bytes:
         # Lengths go in, so that no two lists of parts make the same message.
         message = b"".join(
-            len(raw).to_bytes(8, "big") + raw for raw in (part.encode("utf-8", "surrogateescape") for part in (kind, *parts))
+            len(raw).to_bytes(8, "big") + raw
+            for raw in (part.encode("utf-8", "surrogateescape") for part in (kind, *parts))
         )
         return hmac.new(self.key, message, hashlib.sha256).digest()

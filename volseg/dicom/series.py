@@ -13,10 +13,11 @@ import numpy as np
 
 from volseg.dicom import tags
 from volseg.dicom.files import CLASSIC_IMAGES, ENHANCED_IMAGES
-from volseg.dicom.header import UNCOMPRESSED
 from volseg.dicom.naming import Identity
+from volseg.dicom.pixels import layout_of
 from volseg.dicom.splitting import SplitFault, split_volumes
 from volseg.dicom.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
+from volseg.errors import InputError
 from volseg.outcomes import Status
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ MAX_SLICE_PIXELS = 2**26
 """8192 squared, above any slice of a scanner, and a bound for headers that lie about compressed pixels."""
 MAX_NUMBER = 1e6
 """Of a spacing or position in mm: a bound for numbers that only overflow later sums."""
-BITS_ALLOCATED = (8, 16, 32)
 NAMED_FILES = 3
 """So many files are named on stderr where a series is refused for some of them."""
 
@@ -138,8 +138,6 @@ _REMEDIES = {
     "shifted-slices": "Export the series again; if it stays so, it is no volume.",
     "several-images-at-one-position": "Export each of its volumes as a series of its own.",
     "unequal-volumes": "Export the series again, with all its images.",
-    "truncated-pixels": "Copy or export these files again.",
-    "declares-too-much": "Copy or export these files again.",
 }
 
 
@@ -316,11 +314,11 @@ def _by_form(members: list[tuple[Header, str]]) -> list[tuple[str, list[tuple[He
             tuple(round(step, 4) for step in header.numbers(tags.PIXEL_SPACING)),
         )
         groups[form].append((header, name))
-    forms = sorted(groups, key=repr if len(groups) > 1 else None)  # type: ignore[arg-type]
+    forms = sorted(groups, key=repr)
     labels = ["" for _ in forms]
     for place, word in enumerate(_FORM_WORDS):
         values = sorted({form[place] for form in forms}, key=lambda value: (len(repr(value)), repr(value)))
-        if len(values) > 1:
+        if len(values) > 1 and len(set(labels)) < len(forms):
             labels = [
                 f"{label}_{word}{values.index(form[place]) + 1}".lstrip("_")
                 for label, form in zip(labels, forms, strict=True)
@@ -330,47 +328,38 @@ def _by_form(members: list[tuple[Header, str]]) -> list[tuple[str, list[tuple[He
 
 def _image_fault(group: Sequence[tuple[Header, str]]) -> tuple[StackFault | None, list[str]]:
     """What is wrong with the pixels that the headers describe, and in which files; no pixel is read."""
-    faults: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, tuple[str, list[str]]] = {}
     for header, name in group:
-        code = _pixel_code(header)
+        code, sentence = _pixel_fault(header)
         if code:
-            faults[code].append(name)
-    for code, sentence in _PIXEL_FAULTS.items():
-        if code in faults:
-            names = faults[code]
-            return StackFault(code, f"{len(names)} of {len(group)} files: {sentence}"), names
-    return None, []
+            found.setdefault(code, (sentence, []))[1].append(name)
+    if not found:
+        return None, []
+    code, (sentence, names) = min(found.items(), key=lambda item: (-len(item[1][1]), item[0]))
+    where = "" if len(names) == 1 else f"{len(names)} of {len(group)} files: "
+    return StackFault(code, where + sentence), names
 
 
-_PIXEL_FAULTS = {
-    "declares-too-much": "the header declares more pixels than the file holds.",
-    "truncated-pixels": "the file ends before its last pixel.",
-    "unsupported-pixels": "the pixels are of a kind that no CT, MR or PET image has.",
-    "enhanced-multiframe": "enhanced multi-frame images are not read yet. Export the series as classic single slices.",
-    "siemens-mosaic": "mosaics, many slices tiled in one image, are not read yet. Export the series as single slices.",
-    "multi-frame": "several frames in a single-frame object have no place in the patient.",
-}
-
-
-def _pixel_code(header: Header) -> str:
-    rows, columns = header.unsigned(tags.ROWS) or 0, header.unsigned(tags.COLUMNS) or 0
-    bits, stored = header.unsigned(tags.BITS_ALLOCATED), header.unsigned(tags.BITS_STORED)
-    frames = _or(header.integer(tags.NUMBER_OF_FRAMES), 1)
-    if rows * columns > MAX_SLICE_PIXELS:
-        return "declares-too-much"
-    if bits not in BITS_ALLOCATED or stored is None or not 1 <= stored <= bits:
-        return "unsupported-pixels"
-    if header.syntax in UNCOMPRESSED:
-        needed = rows * columns * max(1, int(frames)) * (bits // 8)
-        if header.pixel_length is None or header.pixel_length < needed:
-            return "declares-too-much"
-        if header.pixel_offset + needed > header.file_size:
-            return "truncated-pixels"
+def _pixel_fault(header: Header) -> tuple[str, str]:
+    if (header.unsigned(tags.ROWS) or 0) * (header.unsigned(tags.COLUMNS) or 0) > MAX_SLICE_PIXELS:
+        return "declares-too-much", "A header declares an image larger than any scanner's."
+    try:
+        frames = layout_of(header).frames
+    except InputError as error:
+        return error.code, error.message
     if header.uid(tags.SOP_CLASS_UID) in ENHANCED_IMAGES:
-        return "enhanced-multiframe"
+        return (
+            "enhanced-multiframe",
+            "Enhanced multi-frame images are not read yet. Export the series as classic single slices.",
+        )
     if "MOSAIC" in header.texts(tags.IMAGE_TYPE):
-        return "siemens-mosaic"
-    return "multi-frame" if frames != 1 else ""
+        return (
+            "siemens-mosaic",
+            "Mosaics, many slices tiled in one image, are not read yet. Export the series as single slices.",
+        )
+    if frames != 1:
+        return "multi-frame", "Several frames in a single-frame object have no place in the patient. Export it again."
+    return "", ""
 
 
 def _placed(group: Sequence[tuple[Header, str]]) -> tuple[list[Slice], list[str]]:

@@ -70,7 +70,9 @@ def split_volumes(slices: Sequence[Slice], places: NDArray[np.int64]) -> Volumes
         groups = [
             part
             for group in groups
-            for part in (_parted(group, word, tag, slices, places, binary=binary) if _repeats(group[1], places) else [group])
+            for part in (
+                _parted(group, word, tag, slices, places, binary=binary) if _repeats(group[1], places) else [group]
+            )
         ]
     changes: tuple[str, ...] = ()
     final: list[_Group] = []
@@ -100,14 +102,12 @@ def _parted(
     for place in members:
         header = slices[place].header
         by_value[header.doubles(tag) if binary else (header.numbers(tag) or header.texts(tag))].append(place)
-    if len(by_value) < 2 or (() in by_value and word not in ("direction",)):
+    if len(by_value) < 2 or (() in by_value and word != "direction"):
         return [group]
     everywhere = set(places[members])
     covered = all(set(places[part]) == everywhere for part in by_value.values())
     # Acquisitions may cover different stretches of the body; anything else that does so is no volume of its own.
-    apart = word == "acq" and all(
-        not _repeats(part, places) and len(part) >= MIN_SLICES for part in by_value.values()
-    )
+    apart = word == "acq" and all(not _repeats(part, places) and len(part) >= MIN_SLICES for part in by_value.values())
     if not (covered or apart):
         return [group]
     width = len(str(len(by_value)))

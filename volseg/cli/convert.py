@@ -1,0 +1,66 @@
+"""``volseg convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from volseg.cli.console import ConsoleProgress, print_ledger, print_table
+from volseg.outcomes import Status
+from volseg.verbs.convert import DEFAULTS, ConvertOptions, preview
+from volseg.verbs.convert import convert as run_convert
+
+
+def convert(
+    dicom_dir: Path,
+    nifti_dir: Path,
+    /,
+    *,
+    options: Annotated[ConvertOptions, Parameter(name="*", consume_multiple=True)] = DEFAULTS,
+    dry_run: bool = False,
+) -> int:
+    """Turn a folder of DICOM into NIfTI images.
+
+    Finds every series under DICOM_DIR, whatever its files are called, and places its voxels by the positions in the
+    headers alone. What can't be placed with certainty is refused, with the reason. Series that an earlier run finished
+    stay as they are. Case names come from a keyed hash; the key stays in NIFTI_DIR, and nothing of the patient leaves
+    the DICOM files.
+
+    Examples:
+        volseg convert dicom nifti
+        volseg convert dicom nifti --spacing native
+        volseg convert dicom nifti --spacing 0.8 0.8 3
+
+    Args:
+        dicom_dir: The folder with the DICOM files.
+        nifti_dir: The folder for images, sidecars, dataset.json and conversion.json.
+        options: How the conversion works.
+        dry_run: Show what would become of each series, and write nothing.
+    """
+    if dry_run:
+        return _show(dicom_dir, nifti_dir, options)
+    ledger = run_convert(dicom_dir, nifti_dir, options, ConsoleProgress())
+    for outcome in ledger.outcomes:
+        if outcome.status is Status.DONE:
+            again = " (already done)" if outcome.code == "already-done" else ""
+            print(f"{outcome.case}{again}: {outcome.message}")
+    print_ledger(ledger)
+    return ledger.exit_code
+
+
+def _show(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions) -> int:
+    progress = ConsoleProgress()
+    rows, found = preview(dicom_dir, nifti_dir, options, progress)
+    print_table(
+        ("case", "images", "grid", "what would happen"),
+        [(row.case, str(row.images), row.grid, row.action) for row in rows],
+    )
+    for row in rows:
+        progress.say(f"{row.case} is {row.source}")
+    for bad in found.bad_files:
+        progress.say(f"{bad.name}: {bad.error.message}")
+    for kind, count in sorted(found.skipped_kinds.items()):
+        print(f"passed over: {count} x {kind}")
+    return 0

@@ -1,0 +1,74 @@
+"""The voxels of a series."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from volseg.dicom.pixels import FileFault, layout_of, read_series, rescale, stored_dtype
+from volseg.errors import InputError
+from volseg.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from volseg.dicom.series import Series
+
+INT16 = np.iinfo(np.int16)
+
+
+class SliceFault(InputError):
+    """One file of a series can't be read; ``name``, its path relative to the folder that was given, is private."""
+
+    def __init__(self, error: InputError, name: str) -> None:
+        super().__init__(error.message, code=error.code)
+        self.name = name
+        self._error = error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return SliceFault, (self._error, self.name)
+
+
+def load(series: Series, *, jobs: int | None = None) -> Volume:
+    """Read a series into memory: stored values, rescaled by slope and intercept (PS3.3 C.11.1.1.2).
+
+    Args:
+        series: as ``scan`` verified it.
+        jobs: processes that decode compressed pixels at once; by default one for each core.
+
+    Returns:
+        Voxels [i, j, k] along the rows, the columns and the slice normal, as a view of one C-ordered [k, j, i] array,
+        so that writing NIfTI copies nothing. CT is int16 HU where its values fit; other modalities the integer type
+        that holds them exactly; float32 where slope or intercept are fractions or differ between slices.
+
+    Raises:
+        SliceFault: a file's pixels are cut off, damaged or in a form without decoder.
+        FileError: a file can't be read.
+    """
+    names = [image.name for image in series.slices]
+    layouts = [layout_of(image.header) for image in series.slices]
+    columns, rows, count = series.grid.shape
+    stored: NDArray[Any] = np.empty((count, rows, columns), stored_dtype(layouts))
+    try:
+        read_series(layouts, stored, jobs=jobs)
+    except FileFault as fault:
+        raise SliceFault(fault, names[fault.number]) from fault
+    values = rescale(
+        stored,
+        [image.slope for image in series.slices],
+        [image.intercept for image in series.slices],
+        reuse=True,
+    )
+    if series.modality == "CT":
+        values = _as_int16(values)
+    return Volume(values.T, series.grid)
+
+
+def _as_int16(values: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers as int16 where they fit, as Hounsfield units do; without a copy where they are as wide."""
+    if values.dtype.kind not in "iu" or values.dtype == np.int16:
+        return values
+    if int(values.min()) < INT16.min or int(values.max()) > INT16.max:
+        return values
+    return values.view(np.int16) if values.dtype == np.uint16 else values.astype(np.int16)

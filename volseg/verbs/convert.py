@@ -1,0 +1,451 @@
+"""Convert a folder of DICOM to NIfTI images, with a sidecar each, a ``dataset.json`` and a ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from volseg.batch import available_cores, run_cases
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
+from volseg.dicom import Naming, Rejected, Scan, Series, SliceFault, acquisition_facts, load, scan
+from volseg.errors import FileError, InputError, UsageError, VolsegError
+from volseg.outcomes import Ledger, Outcome, Provenance, Status
+from volseg.progress import SILENT, Progress
+from volseg.volume import NIFTI_SUFFIXES, write_image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from volseg.dataset.sidecar import Sidecar
+    from volseg.grid import Grid
+
+LEDGER_FILE = "conversion.json"
+NATIVE = "native"
+SMALL_BYTES = 2**25
+"""Of pixels altogether: below this, starting workers takes longer than they save."""
+MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 100.0
+"""Bounds for a target spacing: beyond them a slip of the finger is likelier than a wish."""
+
+_HEAD = frozenset({"HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "IAC", "JAW", "HEADNECK"})
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """How DICOM becomes NIfTI."""
+
+    spacing: tuple[float | Literal["native"], ...] = (1.0,)
+    """Voxel spacing of the images in mm: one number for all axes, or three. "native" keeps the scanner's grid."""
+
+    interpolation: Literal["linear", "bspline"] = "linear"
+    """How voxels are interpolated where the spacing changes: linear, or 3rd-order B-spline."""
+
+    localizers: bool = False
+    """Convert scouts and localizers too; they are passed over otherwise."""
+
+    jobs: int = 0
+    """How many series are converted at once; 0 takes all cores."""
+
+    overwrite: bool = False
+    """Convert again what an earlier run converted with other options or from other files."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """The target spacing along i, j and k; None for the scanner's own.
+
+        Raises:
+            UsageError: the spacing makes no sense.
+        """
+        if self.spacing == (NATIVE,):
+            return None
+        numbers = [step for step in self.spacing if not isinstance(step, str)]
+        if len(numbers) != len(self.spacing) or len(numbers) not in (1, 3):
+            raise UsageError(f'A spacing is "{NATIVE}", one number for all axes or three numbers, in mm.')
+        if not all(MIN_SPACING_MM <= step <= MAX_SPACING_MM for step in numbers):
+            raise UsageError(f"A spacing lies between {MIN_SPACING_MM:g} and {MAX_SPACING_MM:g} mm.")
+        x, y, z = numbers * 3 if len(numbers) == 1 else numbers
+        return float(x), float(y), float(z)
+
+
+DEFAULTS = ConvertOptions()
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """What would become of one series.
+
+    Args:
+        case: the name it would get; without the hash where the output folder has no key yet.
+        modality: ``CT``, ``MR`` or ``PT``.
+        images: how many.
+        grid: of the scanner, in words; empty where there is none.
+        action: what would happen, in words.
+        source: where its files are, relative to the folder that was given; private.
+    """
+
+    case: str
+    modality: str
+    images: int
+    grid: str
+    action: str
+    source: str
+
+
+def convert(
+    dicom_dir: Path, nifti_dir: Path, options: ConvertOptions = DEFAULTS, progress: Progress = SILENT
+) -> Ledger:
+    """Convert every series under a folder of DICOM to NIfTI.
+
+    Images go to ``imagesTs/<case>.nii.gz`` with a sidecar ``<case>.json`` beside each; ``dataset.json`` lists them,
+    and ``conversion.json`` tells what became of every series. Series that an earlier run finished with the same
+    options stay as they are.
+
+    Args:
+        dicom_dir: searched with all its folders; file names don't matter.
+        nifti_dir: made where it is absent. It keeps the key of the case names.
+        options: how.
+        progress: told of each file and series.
+
+    Returns:
+        One outcome for each volume, series or file that was refused or skipped, sorted by case. Their ``private``
+        names the files and is for stderr alone.
+
+    Raises:
+        UsageError: a path or option makes no sense.
+        InputError: there is no DICOM under ``dicom_dir``, or ``nifti_dir`` has a key or ``dataset.json`` that can't
+            be read.
+        FileError: a file can't be read or written.
+    """
+    spacing_mm = options.spacing_mm
+    _require_output(nifti_dir)
+    dataset = _DatasetFile.read(nifti_dir)
+    found = scan(dicom_dir, progress, localizers=options.localizers)
+    naming = _naming(nifti_dir)
+    outcomes = _rejections(found, naming)
+    tasks = []
+    for series in found.series:
+        task = _task(series, naming, nifti_dir, options, spacing_mm)
+        finished = None if options.overwrite else _finished(task)
+        if finished is None:
+            tasks.append(task)
+        else:
+            outcomes.append(finished)
+    outcomes.extend(_run(tasks, options.jobs, progress))
+    outcomes.sort(key=lambda outcome: outcome.case)
+    ledger = Ledger(tuple(outcomes), Provenance.of("convert", options), found.skipped_kinds)
+    _record(ledger, dataset, nifti_dir)
+    return ledger
+
+
+def preview(
+    dicom_dir: Path, nifti_dir: Path, options: ConvertOptions = DEFAULTS, progress: Progress = SILENT
+) -> tuple[tuple[PreviewRow, ...], Scan]:
+    """What ``convert`` would do, without writing anything.
+
+    Raises:
+        UsageError: a path or option makes no sense.
+        InputError: there is no DICOM under ``dicom_dir``.
+        FileError: a file can't be read.
+    """
+    spacing_mm = options.spacing_mm
+    _require_output(nifti_dir)
+    found = scan(dicom_dir, progress, localizers=options.localizers)
+    naming = Naming.existing(nifti_dir)
+    rows = []
+    everything: tuple[Series | Rejected, ...] = (*found.series, *found.rejected)
+    for one in everything:
+        shown = naming.case(one.identity, one.modality, one.order) if naming else _nameless(one)
+        if isinstance(one, Rejected):
+            row = PreviewRow(shown, one.modality, one.count, "", f"{one.status} [{one.code}] {one.message}", one.source)
+        else:
+            task = _task(one, naming, nifti_dir, options, spacing_mm) if naming else None
+            finished = _finished(task) if task and not options.overwrite else None
+            action = (
+                f"{finished.status} [{finished.code}]" if finished else _resampling(one.grid, _target(one, spacing_mm))
+            )
+            row = PreviewRow(shown, one.modality, len(one.slices), described(one.grid), action, one.source)
+        rows.append(row)
+    return tuple(sorted(rows, key=lambda row: row.case)), found
+
+
+def described(grid: Grid) -> str:
+    """A grid in words: ``512 x 512 x 300 at 0.7 x 0.7 x 1 mm``."""
+    sizes = " x ".join(map(str, grid.shape))
+    return f"{sizes} at {' x '.join(f'{step:.4g}' for step in grid.spacing_mm)} mm"
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One series on its way to a file; it travels to a worker process."""
+
+    series: Series
+    case: str
+    image: Path
+    patient: str
+    study: str
+    pseudonym: str
+    fingerprint: str
+    spacing_mm: tuple[float, float, float] | None
+    interpolation: Literal["linear", "bspline"]
+    decoders: int | None = None
+
+
+def _task(
+    series: Series,
+    naming: Naming,
+    nifti_dir: Path,
+    options: ConvertOptions,
+    spacing_mm: tuple[float, float, float] | None,
+) -> _Task:
+    identity = series.identity
+    case = naming.case(identity, series.modality, series.order)
+    files = (f"{image.name}\n{image.header.file_size}" for image in series.slices)
+    how = (repr(spacing_mm), options.interpolation if spacing_mm else "")
+    return _Task(
+        series,
+        case,
+        nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}",
+        naming.patient(identity),
+        naming.study(identity),
+        naming.series(identity),
+        naming.digest(*how, *files),
+        spacing_mm,
+        options.interpolation,
+    )
+
+
+def _run(tasks: Sequence[_Task], jobs: int, progress: Progress) -> tuple[Outcome, ...]:
+    if not tasks:
+        return ()
+    jobs = min(jobs if jobs > 0 else available_cores(), len(tasks))
+    if sum(_pixel_bytes(task.series) for task in tasks) < SMALL_BYTES:
+        jobs = 1
+    if jobs > 1:
+        tasks = [replace(task, decoders=max(1, available_cores() // jobs)) for task in tasks]
+    return run_cases(
+        _convert_one, tasks, name_of=lambda task: task.case, title="converting", jobs=jobs, progress=progress
+    )
+
+
+def _pixel_bytes(series: Series) -> int:
+    columns, rows, count = series.grid.shape
+    return 2 * columns * rows * count
+
+
+def _convert_one(task: _Task) -> Outcome:
+    series = task.series
+    try:
+        volume = load(series, jobs=task.decoders)
+        source = volume.grid
+        target = _target(series, task.spacing_mm)
+        resampled = target.difference(source) is not None
+        if resampled:
+            from volseg.resample import resample
+
+            volume = resample(volume, target, interpolation=task.interpolation)
+        write_image(task.image, volume)
+        sidecar = _sidecar(task, source, volume.grid, resampled=resampled)
+        sidecar.write(_sidecar_path(task.image))
+    except SliceFault as error:
+        return Outcome.of_error(task.case, error, private=error.name)
+    except InputError as error:
+        return Outcome.of_error(task.case, error, private=series.source)
+    return replace(_outcome(sidecar, task.image), private=series.source)
+
+
+def _target(series: Series, spacing_mm: tuple[float, float, float] | None) -> Grid:
+    return series.grid if spacing_mm is None else series.grid.with_spacing(spacing_mm)
+
+
+def _sidecar(task: _Task, source: Grid, target: Grid, *, resampled: bool) -> Sidecar:
+    from volseg.dataset.sidecar import Sidecar
+
+    return Sidecar(
+        case=task.case,
+        modality=task.series.modality,
+        patient=task.patient,
+        study=task.study,
+        series=task.pseudonym,
+        source_grid=source,
+        target_grid=target,
+        resampled=resampled,
+        changes=task.series.changes,
+        acquisition=acquisition_facts(task.series),
+        fingerprint=task.fingerprint,
+    )
+
+
+def _sidecar_path(image: Path) -> Path:
+    from volseg.dataset.sidecar import sidecar_path
+
+    return sidecar_path(image)
+
+
+def _outcome(sidecar: Sidecar, image: Path) -> Outcome:
+    """What a finished series' outcome says; all of it stands in the sidecar, so that a later run says the same."""
+    warnings = []
+    if "copies-dropped" in sidecar.changes:
+        warnings.append("Some files are copies of others; each image was taken once.")
+    if "duplicates-dropped" in sidecar.changes:
+        warnings.append("Some images stand twice at one position with the same pixels; each was taken once.")
+    if sidecar.acquisition.get("burned_in_annotation") == "YES":
+        warnings.append("The header says that text is burned into the pixels, which may name the patient.")
+    if sidecar.acquisition.get("body_part") in _HEAD:
+        warnings.append("This is a head: a face can be rebuilt from it.")
+    outputs = tuple(f"{path.parent.name}/{path.name}" for path in (image, _sidecar_path(image)))
+    message = _resampling(sidecar.source_grid, sidecar.target_grid)
+    return Outcome(sidecar.case, Status.DONE, "done", message, outputs, tuple(warnings))
+
+
+def _resampling(source: Grid, target: Grid) -> str:
+    if target.difference(source) is None:
+        return f"{described(source)}, the scanner's grid."
+    return f"Resampled from {described(source)} to {described(target)}."
+
+
+def _finished(task: _Task) -> Outcome | None:
+    """The outcome of a series that an earlier run finished; None where there is work to do."""
+    name = task.image.name
+    for folder in (TEST_IMAGES, TRAINING_IMAGES):
+        image = task.image.parent.parent / folder / name
+        sidecar_file = image.with_name(f"{task.case}.json")
+        if not image.is_file() or not sidecar_file.is_file():
+            continue
+        from volseg.dataset.sidecar import read_sidecar
+
+        try:
+            sidecar = read_sidecar(sidecar_file)
+        except VolsegError as error:
+            return Outcome.of_error(task.case, error, private=task.series.source)
+        if sidecar.fingerprint == task.fingerprint:
+            return replace(_outcome(sidecar, image), code="already-done", private=task.series.source)
+        message = (
+            "An image of this series is there, made with other options or from other files. Give --overwrite to "
+            "replace it, or another output folder."
+        )
+        return Outcome(task.case, Status.REFUSED, "exists", message, private=task.series.source)
+    return None
+
+
+def _rejections(found: Scan, naming: Naming) -> list[Outcome]:
+    outcomes = []
+    for one in found.rejected:
+        case = naming.case(one.identity, one.modality, one.order)
+        outcomes.append(Outcome(case, one.status, one.code, one.message, private=one.source))
+    for bad in found.bad_files:
+        outcomes.append(Outcome.of_error(naming.file(bad.name), bad.error, private=bad.name))
+    return outcomes
+
+
+def _nameless(one: Series | Rejected) -> str:
+    return "_".join(filter(None, (one.modality.lower(), f"{one.order:02d}", one.identity.part)))
+
+
+def _require_output(nifti_dir: Path) -> None:
+    if nifti_dir.exists() and not nifti_dir.is_dir():
+        raise UsageError(f"{nifti_dir} is a file. Give a folder for the NIfTI images.", code="not-a-folder")
+
+
+def _naming(nifti_dir: Path) -> Naming:
+    from volseg.atomic import write_error
+
+    try:
+        return Naming.of_folder(nifti_dir)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise write_error(nifti_dir, error) from error
+
+
+def _record(ledger: Ledger, dataset: _DatasetFile, nifti_dir: Path) -> None:
+    """Write ``dataset.json`` and the ledger; done work of earlier runs stays in both."""
+    current = {outcome.case for outcome in ledger.outcomes}
+    # What was done before reads as done, so that a second run changes no byte.
+    kept = [replace(outcome, code="done") if outcome.code == "already-done" else outcome for outcome in ledger.outcomes]
+    modalities = set()
+    images = []
+    for folder in (TEST_IMAGES, TRAINING_IMAGES):
+        for sidecar_file in sorted((nifti_dir / folder).glob("*.json")):
+            image = sidecar_file.with_name(f"{sidecar_file.stem}{NIFTI_SUFFIXES[0]}")
+            sidecar = _sidecar_of(image, sidecar_file)
+            if sidecar is None:
+                continue
+            modalities.add(sidecar.modality)
+            if folder == TEST_IMAGES:
+                images.append(f"./{folder}/{image.name}")
+            if sidecar.case not in current:
+                kept.append(_outcome(sidecar, image))
+    replace(ledger, outcomes=tuple(sorted(kept, key=lambda outcome: outcome.case))).write(nifti_dir / LEDGER_FILE)
+    if images:
+        dataset.write(images, modalities)
+
+
+def _sidecar_of(image: Path, sidecar_file: Path) -> Sidecar | None:
+    """The sidecar of an image that is there; None for other JSON files and for those of another's making."""
+    from volseg.dataset.sidecar import read_sidecar
+
+    if not image.is_file():
+        return None
+    try:
+        sidecar = read_sidecar(sidecar_file)
+    except InputError:
+        return None
+    return sidecar if sidecar.case == sidecar_file.stem else None
+
+
+@dataclass(frozen=True)
+class _DatasetFile:
+    """The output folder's ``dataset.json``, and what a person wrote into it."""
+
+    path: Path
+    content: dict[str, object] | None
+
+    @classmethod
+    def read(cls, nifti_dir: Path) -> _DatasetFile:
+        """Read it where it is there, before any work is done that would be lost on a broken one.
+
+        Raises:
+            DataSetError: it is no JSON, or a field makes no sense.
+        """
+        import json
+
+        from volseg.dataset.listing import DATASET_JSON, read_listing
+
+        path = nifti_dir / DATASET_JSON
+        if not path.is_file():
+            return cls(path, None)
+        read_listing(path)
+        return cls(path, json.loads(path.read_text(encoding="utf-8-sig")))
+
+    def write(self, images: Sequence[str], modalities: set[str]) -> None:
+        """Add images that it doesn't list; everything else that stands there stays. Unchanged, it is not written."""
+        import json
+
+        from volseg.atomic import write_text
+
+        content: dict[str, object] = dict(self.content or {})
+        content.setdefault("name", self.path.resolve().parent.name)
+        content.setdefault("tensorImageSize", "3D")
+        if len(modalities) == 1 and "modality" not in content and "channel_names" not in content:
+            content["modality"] = {"0": next(iter(modalities))}
+        content.setdefault("labels", {"0": "background"})
+        training, test = _entries(content, "training"), _entries(content, "test")
+        listed = {_plain(entry) for entry in (*training, *test)}
+        test = [*test, *(image for image in images if _plain(image) not in listed)]
+        content |= {"numTraining": len(training), "numTest": len(test), "training": training, "test": test}
+        if content != self.content:
+            write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _entries(content: dict[str, object], key: str) -> list[object]:
+    found = content.get(key, [])
+    return list(found) if isinstance(found, list) else []
+
+
+def _plain(entry: object) -> str:
+    """An entry's image as one text, whichever way it is written."""
+    if isinstance(entry, dict):
+        entry = entry.get("image", "")
+    if isinstance(entry, list):
+        entry = entry[0] if entry else ""
+    return str(entry).removeprefix("./")
