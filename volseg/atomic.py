@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise
         raise write_error(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        # What is in the folder's place may be a file; that error is under way already and must not be hidden.
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_error(path: Path, error: OSError) -> FileError:

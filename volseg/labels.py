@@ -112,11 +112,11 @@ class LabelTable:
         """
         found = []
         for key, value in labels.items():
-            if isinstance(value, str) and re.fullmatch(r"\d{1,5}", key):
+            if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", key):
                 index, name = int(key), value
             elif isinstance(value, int) and not isinstance(value, bool):
                 index, name = value, key
-            elif isinstance(value, str) and re.fullmatch(r"\d{1,5}", value):
+            elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", value):
                 index, name = int(value), key
             else:
                 raise InputError(
@@ -158,7 +158,7 @@ class LabelTable:
         for line in text.splitlines():
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
-            match = re.fullmatch(r'\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s+[\d.]+\s+\d\s+\d\s+"(.*)"\s*', line)
+            match = re.fullmatch(r'\s*(\d{1,5})\s+(\d+)\s+(\d+)\s+(\d+)\s+[\d.]+\s+\d\s+\d\s+"(.*)"\s*', line, re.ASCII)
             if not match:
                 raise InputError(f"This is not a line of an ITK-SNAP label description: {line!r}")
             index, red, green, blue = (int(match[k]) for k in range(1, 5))
