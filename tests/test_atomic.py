@@ -78,7 +78,7 @@ def test_other_reasons_name_the_file_and_the_reason(tmp_path: Path) -> None:
         write_text(tmp_path / "file" / "x.json", "y")
     assert caught.value.code == "cannot-write"
     assert "x.json" in caught.value.message
-    assert "directory" in caught.value.message
+    assert "file is a file" in caught.value.message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -51,7 +51,8 @@ def write_error(path: Path, error: OSError) -> FileError:
         return DiskFullError(
             f"No space is left on the disk to write {path}. Free some space and run the command again."
         )
-    reason = error.strerror or type(error).__name__
+    in_the_way = next((parent for parent in path.parents if parent.is_file()), None)
+    reason = f"{in_the_way} is a file" if in_the_way else error.strerror or type(error).__name__
     return FileError(f"{path} can't be written: {reason}. Choose a folder that you may write to.", code="cannot-write")
 
 
