@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 BACKGROUND = 0
 MAX_INDEX = 65535
 """Masks are at most uint16."""
+LABELS_NAME = "labels.txt"
+"""Lies beside masks, in ITK-SNAP's label description format."""
+MAX_LABELS_BYTES = 2**24
+"""65,535 labels with long names; what is larger is no label description."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, run_cases
 from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
+from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.postprocessing import ALL, Changes, PostprocessingRules, apply
 from volseg.progress import SILENT, Progress
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from volseg.grid import Grid
 
 LEDGER_NAME = "postprocessing.json"
-LABELS_NAME = "labels.txt"
-MAX_LABELS_BYTES = 2**24
-"""65,535 labels with long names; what is larger is no label description."""
 
 
 SMALL_COHORT_BYTES = 2**21

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import volseg
+from volseg.cli.main import main
+from volseg.errors import DataSetError, GeometryError, InputError, OutputExistsError, UsageError
+from volseg.grid import Grid
+from volseg.outcomes import Status
+from volseg.verbs.evaluate import EvaluateOptions, evaluate, evaluate_mask
+from volseg.volume import Volume
+
+AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
+LABELS = '    1   255    0    0        1  1  1    "liver"\n    2     0  255    0        1  1  1    "spleen"\n'
+
+
+def box(start: int, label: int = 1) -> np.ndarray:
+    mask = np.zeros((16, 12, 10), np.uint8)
+    mask[start : start + 5, 2:8, 2:8] = label
+    return mask
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+    return path
+
+
+@pytest.fixture
+def sides(tmp_path: Path) -> tuple[Path, Path]:
+    """Case a is right, b is off by a voxel, c misses label 2."""
+    predicted, reference = tmp_path / "predicted", tmp_path / "reference"
+    for name, start, also in (("a", 3, 2), ("b", 4, 2), ("c", 3, 0)):
+        save(predicted / f"{name}.nii.gz", box(start) + box(10, also))
+        save(reference / f"{name}.nii.gz", box(3) + box(10, 2))
+    (reference / "labels.txt").write_text(LABELS)
+    return predicted, reference
+
+
+def test_cases_are_paired_by_name_and_scored(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    result = volseg.evaluate(*sides, EvaluateOptions(out=tmp_path / "out"))
+    assert result.exit_code == 0
+    assert result.labels.names == ("liver", "spleen")
+    dice = {case.case: [score.dice for score in case.scores] for case in result.cases}
+    assert dice == {"a": [1, 1], "b": [pytest.approx(0.8), 1], "c": [1, 0]}
+    liver, spleen = result.means
+    assert liver.dice.mean == pytest.approx((1 + 0.8 + 1) / 3)
+    assert (spleen.hd95_mm.counted, spleen.hd95_mm.infinite) == (2, 1)
+    assert result.cases[1].scores[0].hd95_mm == 1
+    assert result.cases[0].scores[0].reference_ml == pytest.approx(5 * 6 * 6 * 2 / 1000)
+
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert content["labels"][0]["dice"]["mean"] == pytest.approx(liver.dice.mean)
+    rows = list(csv.DictReader((tmp_path / "out" / "evaluation.csv").read_text().splitlines()))
+    assert len(rows) == 6
+    assert str(tmp_path) not in (tmp_path / "out" / "evaluation.json").read_text()
+
+
+def test_processes_give_the_same(sides: tuple[Path, Path]) -> None:
+    one, two = evaluate(*sides, EvaluateOptions(jobs=1)), evaluate(*sides, EvaluateOptions(jobs=2))
+    assert one.to_csv() == two.to_csv()
+
+
+def test_the_means_show_who_is_missing(sides: tuple[Path, Path]) -> None:
+    predicted, reference = sides
+    (predicted / "b.nii.gz").unlink()
+    save(predicted / "d.nii.gz", box(3))
+    result = evaluate(predicted, reference)
+    assert (result.missing_predictions, result.missing_references, result.exit_code) == (("b",), ("d",), 0)
+    assert [case.case for case in result.cases] == ["a", "c"]
+    assert result.means[0].dice.counted == 2
+    strict = evaluate(predicted, reference, EvaluateOptions(require_all=True))
+    assert (strict.missing_predictions, strict.exit_code) == (("b",), 1)
+
+
+def test_masks_on_different_grids_are_refused_and_the_others_done(sides: tuple[Path, Path]) -> None:
+    predicted, reference = sides
+    moved = AFFINE.copy()
+    moved[0, 3] = 0.5
+    save(predicted / "a.nii.gz", box(3), moved)
+    save(predicted / "b.nii.gz", box(3)[:-1])
+    result = evaluate(predicted, reference)
+    assert {(o.case, o.status, o.code) for o in result.ledger.outcomes} == {
+        ("a", Status.REFUSED, "grids-differ"),
+        ("b", Status.REFUSED, "grids-differ"),
+        ("c", Status.DONE, "done"),
+    }
+    assert "0.5 mm apart" in result.ledger.outcomes[0].message
+    assert (result.exit_code, result.refused) == (1, ("a", "b"))
+    save(predicted / "c.nii.gz", box(3), moved)
+    assert evaluate(predicted, reference).exit_code == 2
+
+
+def test_damaged_and_ambiguous_masks_are_refused(sides: tuple[Path, Path]) -> None:
+    predicted, reference = sides
+    (predicted / "a.nii.gz").write_bytes(b"nothing")
+    save(reference / "b.nii", box(3))
+    save(reference / "c.nii.gz", box(3).astype(np.float32) * 0.4)
+    save(predicted / "z.nii.gz", box(3))
+    save(reference / "z.nii.gz", box(3))
+    result = evaluate(predicted, reference)
+    assert {(o.case, o.code) for o in result.ledger.outcomes} == {
+        ("a", "damaged-file"),
+        ("b", "name-twice"),
+        ("c", "mask-values"),
+        ("z", "done"),
+    }
+    messages = {o.case: o.message for o in result.ledger.outcomes}
+    assert messages["a"].startswith("The predicted mask: a.nii.gz ")
+    assert messages["c"].startswith("The reference mask: c.nii.gz ")
+
+
+def test_two_files_are_a_pair_whatever_their_names(sides: tuple[Path, Path]) -> None:
+    predicted, reference = sides
+    result = evaluate(predicted / "b.nii.gz", reference / "a.nii.gz")
+    assert [case.case for case in result.cases] == ["b"]
+    assert result.cases[0].scores[0].dice == pytest.approx(0.8)
+    assert result.labels.names == ("liver", "spleen")
+    assert not result.missing_predictions
+    one = evaluate(predicted / "b.nii.gz", reference)
+    assert [case.case for case in one.cases] == ["b"]
+    assert one.missing_predictions == ("a", "c")
+
+
+def dataset(folder: Path, labels: dict[str, str]) -> Path:
+    for name in ("a", "b"):
+        save(folder / "imagesTr" / f"{name}.nii.gz", box(3).astype(np.int16))
+        save(folder / "labelsTr" / f"{name}.nii.gz", box(3) + box(10, 2))
+    training = [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"} for n in ("a", "b")]
+    (folder / "dataset.json").write_text(
+        json.dumps({"labels": labels, "modality": {"0": "CT"}, "training": training, "test": []})
+    )
+    return folder
+
+
+def test_a_data_set_is_a_reference(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    predicted, _ = sides
+    folder = dataset(tmp_path / "data", {"0": "background", "1": "Leber", "2": "Milz", "3": "Niere"})
+    save(folder / "labelsTr" / "c.nii.gz", box(3))  # a mask whose image is not there
+    for reference in (folder, folder / "labelsTr"):
+        result = evaluate(predicted, reference)
+        assert result.labels.names == ("Leber", "Milz", "Niere")
+        assert [case.case for case in result.cases] == ["a", "b", "c"]
+        assert math.isnan(result.cases[0].scores[2].dice)
+        assert result.means[2].dice.undefined == 3
+        assert result.mean_over_labels("dice") == pytest.approx((0.8 / 3 + 2 / 3 + 1) / 2)
+
+
+def test_a_broken_dataset_json_is_told(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "data", {"1": "liver"})
+    (folder / "dataset.json").write_text("{")
+    with pytest.raises(DataSetError, match=r"dataset\.json"):
+        evaluate(sides[0], folder)
+
+
+def test_labels_beyond_the_table_are_scored_and_told(sides: tuple[Path, Path]) -> None:
+    predicted, reference = sides
+    save(predicted / "a.nii.gz", box(3) + box(10, 7))
+    result = evaluate(predicted, reference)
+    assert result.labels.indices == (1, 2, 7)
+    assert result.labels.names[2] == "label_7"
+    assert "no label 7" in result.warnings[0]
+    assert result.cases[0].scores[2].dice == 0
+    chosen = evaluate(predicted, reference, EvaluateOptions(labels=(2,)))
+    assert (chosen.labels.names, chosen.warnings) == (("spleen",), ())
+    assert [len(case.scores) for case in chosen.cases] == [1, 1, 1]
+
+
+def test_without_a_table_the_numbers_are_the_names(sides: tuple[Path, Path]) -> None:
+    predicted, reference = sides
+    (reference / "labels.txt").unlink()
+    result = evaluate(predicted, reference)
+    assert (result.labels.names, result.warnings) == (("label_1", "label_2"), ())
+
+
+def test_names_that_differ_for_one_number_are_told(sides: tuple[Path, Path]) -> None:
+    predicted, reference = sides
+    (predicted / "labels.txt").write_text(LABELS.replace("liver", "LIVER ").replace("spleen", "kidney"))
+    (warning,) = evaluate(predicted, reference).warnings
+    assert "'spleen' in the reference and 'kidney' in the prediction" in warning
+
+
+def test_in_memory_grids_have_to_agree() -> None:
+    mask = Volume(box(3), Grid((16, 12, 10), AFFINE))
+    (score,) = evaluate_mask(mask, mask)
+    assert score.dice == 1
+    with pytest.raises(GeometryError) as caught:
+        evaluate_mask(mask, Volume(box(3), Grid((16, 12, 10), np.eye(4))))
+    assert caught.value.code == "grids-differ"
+
+
+def test_what_makes_no_sense_is_refused(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    predicted, reference = sides
+    save(tmp_path / "other" / "x.nii.gz", box(3))
+    (tmp_path / "empty").mkdir()
+    for one, other, options, code in (
+        (predicted, predicted, EvaluateOptions(), "same-folder"),
+        (predicted, tmp_path / "absent", EvaluateOptions(), "missing-file"),
+        (tmp_path / "absent", reference, EvaluateOptions(), "missing-file"),
+        (predicted, tmp_path / "other", EvaluateOptions(), "no-pairs"),
+        (tmp_path / "empty", reference, EvaluateOptions(), "no-pairs"),
+        (predicted, reference, EvaluateOptions(labels=(0,)), "usage"),
+        (predicted, reference, EvaluateOptions(out=predicted / "a.nii.gz"), "not-a-folder"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            evaluate(one, other, options)
+        assert caught.value.code == code
+    (reference / "labels.txt").write_text("no labels\n")
+    with pytest.raises(InputError, match=r"labels\.txt"):
+        evaluate(predicted, reference)
+
+
+def test_an_evaluation_is_not_replaced_unasked(sides: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    evaluate(*sides, EvaluateOptions(out=out))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (sides[0] / "b.nii.gz").unlink()
+    with pytest.raises(OutputExistsError, match=r"evaluation\.csv and evaluation\.json"):
+        evaluate(*sides, EvaluateOptions(out=out))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    evaluate(*sides, EvaluateOptions(out=out, overwrite=True))
+    assert (out / "evaluation.csv").read_bytes() != before["evaluation.csv"]
+
+
+def test_the_command_line_prints_cases_means_and_what_is_in_no_mean(
+    sides: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predicted, reference = sides
+    save(reference / "d.nii.gz", box(3))
+    assert main(["evaluate", str(predicted), str(reference), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert lines[0].split()[:3] == ["case", "label", "Dice"]
+    assert lines[6].split()[:4] == ["c", "spleen", "0.0000", "0.0000"]
+    assert any(line.startswith("mean of 3 cases") for line in lines)
+    assert any(line.startswith("spleen") and "0.00 /2" in line for line in lines)
+    assert "References without a prediction, in no mean: 1 (d)" in lines
+    assert any(line.startswith("Infinite HD95, in no mean: 1.") for line in lines)
+    assert "3 done" in lines
+    assert (tmp_path / "out" / "evaluation.csv").is_file()
+    assert "Comparing masks" in said.err
+
+    assert main(["evaluate", str(predicted), str(reference), "--require-all", "--labels", "1"]) == 1
+    said = capsys.readouterr()
+    assert "d: refused [missing-prediction]" in said.out
+    assert "spleen" not in said.out
+
+
+def test_the_command_line_s_exit_codes(
+    sides: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predicted, reference = sides
+    save(predicted / "a.nii.gz", box(3)[1:])
+    assert main(["evaluate", str(predicted), str(reference)]) == 1
+    assert "a: refused [grids-differ]" in capsys.readouterr().out
+    for name in "bc":
+        (predicted / f"{name}.nii.gz").unlink()
+    assert main(["evaluate", str(predicted), str(reference)]) == 2
+    (predicted / "a.nii.gz").unlink()
+    assert main(["evaluate", str(predicted), str(reference)]) == 2
+    assert main(["evaluate", str(tmp_path / "absent"), str(reference)]) == 2
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+
+
+def test_many_rows_go_to_a_file_and_the_means_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(61):
+        for side in ("predicted", "reference"):
+            save(tmp_path / side / f"case_{number:02d}.nii.gz", box(3)[:9, :9, :9])
+    assert main(["evaluate", str(tmp_path / "predicted"), str(tmp_path / "reference"), "--jobs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "61 rows of cases and labels are not shown" in said
+    assert "case_00" not in said
+    assert "mean of 61 cases" in said

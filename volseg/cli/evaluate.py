@@ -1,0 +1,141 @@
+"""``volseg evaluate``."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from volseg.cli.console import ConsoleProgress, print_ledger, print_table, printable
+from volseg.outcomes import Ledger, Status
+from volseg.verbs.evaluate import DEFAULTS, EvaluateOptions
+from volseg.verbs.evaluate import evaluate as run_evaluate
+
+if TYPE_CHECKING:
+    from volseg.evaluation import Evaluation
+    from volseg.metrics import LabelScore, Summary
+
+MAX_ROWS = 60
+"""More rows of cases than this hide the means above them; they go to a file."""
+NAMED = 10
+"""A line names this many cases and counts the others."""
+
+COLUMNS = {
+    "dice": ("Dice", 4),
+    "iou": ("IoU", 4),
+    "sensitivity": ("sensitivity", 4),
+    "specificity": ("specificity", 4),
+    "precision": ("precision", 4),
+    "hd95_mm": ("HD95 mm", 2),
+    "reference_ml": ("reference ml", 3),
+    "volume_difference_ml": ("difference ml", 3),
+    "relative_volume_difference": ("relative", 3),
+}
+"""What is shown of each score: its head and its decimals."""
+
+
+def evaluate(
+    predicted: Path,
+    reference: Path,
+    /,
+    *,
+    options: Annotated[EvaluateOptions, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """Compare masks with reference masks, per case and label.
+
+    Masks of the same name are a pair. Prints Dice, IoU, sensitivity, specificity, precision, the 95th-percentile
+    Hausdorff distance in mm and the difference in volume, per case and as means. A dash is a figure that is not
+    defined, such as the Dice of a label that neither mask has; inf is a distance to nothing.
+
+    Args:
+        predicted: A folder of masks, or one mask.
+        reference: A folder of masks, one mask, or a data set with its labelsTr.
+        options: How to compare.
+
+    Examples:
+        volseg evaluate predicted hippocampus --out evaluation
+        volseg evaluate predicted/case_1.nii.gz drawn/case_1.nii.gz
+    """
+    evaluation = run_evaluate(predicted, reference, options, ConsoleProgress())
+    show(evaluation, is_written=options.out is not None)
+    if options.out is not None:
+        print(printable(f"Wrote evaluation.csv and evaluation.json in {options.out}"))
+    return evaluation.exit_code
+
+
+def show(evaluation: Evaluation, *, is_written: bool = False) -> None:
+    """Print the cases, the means, and what is in no mean."""
+    _print_warnings(evaluation)
+    names = evaluation.labels.names
+    rows = [
+        (case.case, name, *_cells(score))
+        for case in evaluation.cases
+        for name, score in zip(names, case.scores, strict=True)
+    ]
+    if 0 < len(rows) <= MAX_ROWS:
+        print_table(("case", "label", *_heads()), rows)
+        print()
+    elif rows and not is_written:
+        print(f"{len(rows)} rows of cases and labels are not shown; --out DIR writes them to a file.\n")
+    if evaluation.cases:
+        _print_means(evaluation)
+    _print_rest(evaluation)
+
+
+def _print_warnings(evaluation: Evaluation) -> None:
+    for warning in evaluation.warnings:
+        print(printable(f"warning: {warning}"), file=sys.stderr, flush=True)
+
+
+def _heads() -> tuple[str, ...]:
+    return tuple(head for head, _ in COLUMNS.values())
+
+
+def _cells(score: LabelScore) -> tuple[str, ...]:
+    return tuple(_number(getattr(score, metric), decimals) for metric, (_, decimals) in COLUMNS.items())
+
+
+def _print_means(evaluation: Evaluation) -> None:
+    cases = len(evaluation.cases)
+    rows = [
+        (
+            label.name,
+            *(_mean(label.summary_of(metric), cases, decimals) for metric, (_, decimals) in COLUMNS.items()),
+        )
+        for label in evaluation.means
+    ]
+    if len(rows) > 1:
+        means = (_number(evaluation.mean_over_labels(metric), decimals) for metric, (_, decimals) in COLUMNS.items())
+        rows.append(("mean of the labels", *means))
+    print_table((f"mean of {cases} case{'s' * (cases != 1)}", *_heads()), rows)
+    if any("/" in cell for row in rows for cell in row[1:]):
+        print("/n: the mean of n cases; in the others the figure is infinite or not defined.")
+
+
+def _print_rest(evaluation: Evaluation) -> None:
+    told = [outcome for outcome in evaluation.ledger.outcomes if outcome.status is not Status.SKIPPED]
+    for what, names in (
+        ("References without a prediction, in no mean", evaluation.missing_predictions),
+        ("Predictions without a reference", evaluation.missing_references),
+    ):
+        if names:
+            listed = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+            print(printable(f"{what}: {len(names)} ({listed})"))
+    infinite = sum(label.hd95_mm.infinite for label in evaluation.means)
+    if infinite:
+        print(f"Infinite HD95, in no mean: {infinite}. One of the two masks lacks the label, which the mean hides.")
+    print_ledger(Ledger(tuple(told), evaluation.ledger.provenance))
+
+
+def _mean(summary: Summary, cases: int, decimals: int) -> str:
+    text = _number(summary.mean, decimals)
+    return text if summary.counted in (0, cases) else f"{text} /{summary.counted}"
+
+
+def _number(value: float, decimals: int) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.{decimals}f}"

@@ -1,0 +1,277 @@
+"""Evaluate: compare masks with reference masks, per case and label."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from volseg.batch import available_cores, run_cases
+from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
+from volseg.evaluation import CSV_NAME, JSON_NAME, MISSING_PREDICTION, MISSING_REFERENCE, Evaluation, ScoredCase
+from volseg.labels import LABELS_NAME, MAX_INDEX, MAX_LABELS_BYTES, Label, LabelTable
+from volseg.metrics import LabelScore, compare
+from volseg.outcomes import Ledger, Outcome, Provenance, Status
+from volseg.progress import SILENT, Progress
+from volseg.volume import Volume, list_images, read_mask, stem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["DEFAULTS", "EvaluateOptions", "Evaluation", "evaluate", "evaluate_mask"]
+
+LABEL_FOLDERS = ("labelsTr", "labelsTs")
+SMALL_COHORT_BYTES = 2**21
+"""Masks compress to a hundredth; below this in all, starting workers takes longer than they save."""
+NAMED = 5
+"""A sentence names this many cases and counts the others."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How to compare."""
+
+    out: Path | None = None
+    """Folder for evaluation.csv and evaluation.json."""
+
+    labels: tuple[int, ...] = ()
+    """Labels to score, such as 1 2, instead of all."""
+
+    require_all: bool = False
+    """Count a reference without a prediction as a refused case, so that the exit code is 1."""
+
+    overwrite: bool = False
+    """Replace an evaluation that is there already."""
+
+    jobs: int = 0
+    """How many cases are compared at once; 0 takes all cores."""
+
+
+DEFAULTS = EvaluateOptions()
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: str
+    predicted: tuple[Path, ...]
+    reference: tuple[Path, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The masks on one side, by case, and what their numbers stand for, if anybody says so."""
+
+    masks: Mapping[str, tuple[Path, ...]]
+    labels: LabelTable | None
+
+
+def evaluate_mask(predicted: Volume, reference: Volume, labels: Sequence[int] | None = None) -> tuple[LabelScore, ...]:
+    """Compare one mask with its reference in memory; see ``volseg.metrics.compare``.
+
+    Raises:
+        GeometryError: the two lie on different grids, with the code ``grids-differ``.
+    """
+    apart = predicted.grid.difference(reference.grid)
+    if apart is not None:
+        raise GeometryError(
+            f"The prediction and its reference lie on different grids: {apart}. Resample the prediction onto the "
+            "reference's grid with the nearest neighbour, or predict on the image that the reference was drawn on.",
+            code="grids-differ",
+        )
+    return compare(predicted.array, reference.array, reference.grid, labels)
+
+
+def evaluate(
+    predicted: Path, reference: Path, options: EvaluateOptions = DEFAULTS, progress: Progress = SILENT
+) -> Evaluation:
+    """Compare masks with reference masks of the same names.
+
+    Args:
+        predicted: a folder of masks, or one mask.
+        reference: a folder of masks, one mask, or a data set, whose ``labelsTr`` is meant.
+        options: how to compare.
+        progress: who listens.
+
+    Raises:
+        UsageError: a path is absent, both are the same, or no case is on both sides.
+        OutputExistsError: an evaluation is there already.
+        DataSetError: the reference's ``dataset.json`` makes no sense.
+        FileError: the result can't be written.
+    """
+    _check(predicted, reference, options)
+    found, true = _masks(predicted), _references(reference)
+    if predicted.is_file() and reference.is_file():
+        # Two files that a person names are a pair, whatever they are called.
+        true = _Side({stem_of(predicted): (reference,)}, true.labels)
+    common = sorted(set(found.masks) & set(true.masks))
+    if not common:
+        raise UsageError(
+            f"No case is on both sides. Predicted: {_named(found.masks)}. Reference: {_named(true.masks)}. "
+            "Give a mask and its reference the same file name.",
+            code="no-pairs",
+        )
+    pairs = [_Pair(name, found.masks[name], true.masks[name], options.labels) for name in common]
+    scored = run_cases(
+        _score,
+        pairs,
+        name_of=lambda pair: pair.name,
+        title="Comparing masks",
+        jobs=options.jobs or _paying_jobs(pairs),
+        progress=progress,
+    )
+    outcomes = sorted((*scored, *_unpaired(found.masks, true.masks, options)), key=lambda outcome: outcome.case)
+    labels, warnings = _labels(found.labels, true.labels, scored, options)
+    evaluation = Evaluation(labels, Ledger(tuple(outcomes), Provenance.of("evaluate", options)), warnings)
+    if options.out is not None:
+        evaluation.write(options.out)
+    return evaluation
+
+
+def _check(predicted: Path, reference: Path, options: EvaluateOptions) -> None:
+    for path in (predicted, reference):
+        if not path.exists():
+            raise UsageError(f"{path} does not exist.", code="missing-file")
+    if predicted.resolve() == reference.resolve():
+        raise UsageError(f"{predicted} would be compared with itself. Name the reference.", code="same-folder")
+    if any(not 1 <= label <= MAX_INDEX for label in options.labels):
+        raise UsageError(f"Labels are numbers from 1 to {MAX_INDEX}, not {list(options.labels)}.")
+    if options.out is None:
+        return
+    if options.out.exists() and not options.out.is_dir():
+        raise UsageError(f"{options.out} is a file, and the results need a folder.", code="not-a-folder")
+    there = [name for name in (CSV_NAME, JSON_NAME) if (options.out / name).exists()]
+    if there and not options.overwrite:
+        raise OutputExistsError(
+            f"{options.out} has {' and '.join(there)} already. Name another folder, or add --overwrite."
+        )
+
+
+def _masks(path: Path) -> _Side:
+    """The masks of a folder, or one mask, and ``labels.txt`` beside them."""
+    if path.is_file():
+        return _Side({stem_of(path): (path,)}, _read_labels(path.parent / LABELS_NAME))
+    return _Side(_by_name(list_images(path)), _read_labels(path / LABELS_NAME))
+
+
+def _references(path: Path) -> _Side:
+    from volseg.dataset.dataset import is_dataset, read_dataset
+    from volseg.dataset.listing import DATASET_JSON, read_listing
+
+    if path.is_dir() and (is_dataset(path) or (path / LABEL_FOLDERS[0]).is_dir()):
+        dataset = read_dataset(path)
+        masks = {case.name: (case.label,) for case in dataset.training if case.label is not None}
+        # A mask whose image is absent is a reference all the same.
+        listed = {mask for paths in masks.values() for mask in paths}
+        others = _by_name(mask for mask in list_images(path / LABEL_FOLDERS[0]) if mask not in listed)
+        return _Side(others | masks, dataset.labels if len(dataset.labels) else None)
+    side = _masks(path)
+    folder = path.parent if path.is_file() else path
+    listing = folder.parent / DATASET_JSON
+    if side.labels is None and folder.name in LABEL_FOLDERS and listing.is_file():
+        labels = read_listing(listing).labels
+        return _Side(side.masks, labels if len(labels) else None)
+    return side
+
+
+def _by_name(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
+    found: dict[str, tuple[Path, ...]] = defaultdict(tuple)
+    for path in paths:
+        found[stem_of(path)] += (path,)
+    return dict(found)
+
+
+def _read_labels(path: Path) -> LabelTable | None:
+    if not path.is_file():
+        return None
+    if path.stat().st_size > MAX_LABELS_BYTES:
+        raise InputError(f"{path} is too large for a label description. Remove it or write it anew.")
+    try:
+        table = LabelTable.from_itksnap(path.read_text(encoding="utf-8", errors="replace"))
+    except InputError as error:
+        raise InputError(f"{path}: {error.message} Remove the file or write it anew.", code=error.code) from error
+    return table if len(table) else None
+
+
+def _score(pair: _Pair) -> Outcome:
+    folders = {path.parent for path in (*pair.predicted, *pair.reference)}
+    try:
+        for which, paths in (("predicted", pair.predicted), ("reference", pair.reference)):
+            if len(paths) > 1:
+                raise InputError(
+                    f"Several {which} masks bear this name: {', '.join(path.name for path in paths)}. Keep one.",
+                    code="name-twice",
+                )
+        masks = []
+        for which, (path,) in (("predicted", pair.predicted), ("reference", pair.reference)):
+            try:
+                masks.append(read_mask(path))
+            except VolsegError as error:
+                raise type(error)(f"The {which} mask: {error.message}", code=error.code) from error
+        scores = evaluate_mask(masks[0], masks[1], pair.labels or None)
+    except VolsegError as error:
+        # The ledger names no folder of this machine: it may be called after a patient.
+        message = error.message
+        for folder in folders:
+            message = message.replace(f"{folder}/", "")
+        return Outcome.of_error(pair.name, type(error)(message, code=error.code))
+    return ScoredCase(pair.name, Status.DONE, "done", scores=scores)
+
+
+def _unpaired(
+    predicted: Mapping[str, object], reference: Mapping[str, object], options: EvaluateOptions
+) -> Iterable[Outcome]:
+    status = Status.REFUSED if options.require_all else Status.SKIPPED
+    for name in set(reference) - set(predicted):
+        message = "There is a reference and no prediction, so this case is in no mean."
+        yield Outcome(name, status, MISSING_PREDICTION, message)
+    for name in set(predicted) - set(reference):
+        yield Outcome(name, Status.SKIPPED, MISSING_REFERENCE, "There is a prediction and no reference for it.")
+
+
+def _labels(
+    predicted: LabelTable | None, reference: LabelTable | None, outcomes: Iterable[Outcome], options: EvaluateOptions
+) -> tuple[LabelTable, tuple[str, ...]]:
+    """The labels to show: those of the table, and those that were met beyond it."""
+    met = {score.label for outcome in outcomes if isinstance(outcome, ScoredCase) for score in outcome.scores}
+    table = reference or predicted
+    names = {label.index: label for label in table.labels} if table else {}
+    wanted = set(options.labels) or (met | set(names))
+    warnings = []
+    beyond = sorted(label for label in wanted if label not in names)
+    if table and beyond:
+        warnings.append(f"The label table has no label {', '.join(map(str, beyond))}, and masks have it.")
+    if predicted and reference:
+        theirs = {label.index: label.name for label in predicted.labels}
+        warnings += [
+            f"Label {index} is {name!r} in the reference and {theirs[index]!r} in the prediction: is it the same thing?"
+            for index, name in ((label.index, label.name) for label in reference.labels)
+            if index in theirs and _essence(theirs[index]) != _essence(name)
+        ]
+    taken = {label.name for label in names.values()}
+    labels = [names[index] for index in wanted if index in names]
+    labels += [Label(index, _free_name(index, taken)) for index in beyond]
+    return LabelTable(tuple(labels)), tuple(warnings)
+
+
+def _free_name(index: int, taken: set[str]) -> str:
+    name = f"label_{index}"
+    return name if name not in taken else f"label_{index} (not in the table)"
+
+
+def _essence(name: str) -> str:
+    """A name without case, blanks and punctuation."""
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def _named(masks: Mapping[str, object]) -> str:
+    if not masks:
+        return "no mask"
+    names = ", ".join(sorted(masks)[:NAMED])
+    return f"{len(masks)} ({names}{', ...' if len(masks) > NAMED else ''})"
+
+
+def _paying_jobs(pairs: Sequence[_Pair]) -> int:
+    size = sum(path.stat().st_size for pair in pairs for path in (*pair.predicted, *pair.reference))
+    return available_cores() if size > SMALL_COHORT_BYTES else 1
