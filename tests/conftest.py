@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import ArrayLike, NDArray
+    from pydicom.dataset import Dataset
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -39,6 +42,21 @@ class WriteImage(Protocol):
 
 class MakeDataset(Protocol):
     def __call__(self, cases: int = 3, channels: int = 1, folder: str = "data") -> Path: ...
+
+
+class WriteSeries(Protocol):
+    def __call__(
+        self,
+        folder: Path,
+        *,
+        positions: Sequence[Sequence[float]] | None = None,
+        orientation: Sequence[float] = (1, 0, 0, 0, 1, 0),
+        array: NDArray[np.generic] | None = None,
+        edit: Callable[[Dataset, int], object] | None = None,
+        name: str = "{:03d}.dcm",
+        syntax: str = "1.2.840.10008.1.2.1",
+        seed: int = 0,
+    ) -> NDArray[np.generic]: ...
 
 
 @pytest.fixture
@@ -92,3 +110,64 @@ def make_dataset(tmp_path: Path, write_image: WriteImage) -> MakeDataset:
         return root
 
     return make
+
+
+@pytest.fixture
+def write_series() -> WriteSeries:
+    """Writes a CT series by pydicom, one file a slice, and gives the stored values (slices, rows, columns).
+
+    Five slices 2.5 mm apart of 12 x 10 pixels at 0.5 (rows) x 0.75 (columns) mm, unless told otherwise. ``edit`` is
+    called with each data set and its number before it is written.
+    """
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, generate_uid
+
+    def write(
+        folder: Path,
+        *,
+        positions: Sequence[Sequence[float]] | None = None,
+        orientation: Sequence[float] = (1, 0, 0, 0, 1, 0),
+        array: NDArray[np.generic] | None = None,
+        edit: Callable[[Dataset, int], object] | None = None,
+        name: str = "{:03d}.dcm",
+        syntax: str = "1.2.840.10008.1.2.1",
+        seed: int = 0,
+    ) -> NDArray[np.generic]:
+        if positions is None:
+            positions = [(-30.0, -40.0, 2.5 * number) for number in range(5)]
+        if array is None:
+            array = np.random.default_rng(seed).integers(0, 4096, (len(positions), 12, 10)).astype(np.uint16)
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def uid(*what: object) -> str:
+            return str(generate_uid(entropy_srcs=["volseg", str(seed), *map(str, what)]))
+
+        for number, (position, plane) in enumerate(zip(positions, array, strict=True)):
+            meta = FileMetaDataset()
+            meta.TransferSyntaxUID = syntax
+            ds = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+            ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, uid("image", number)
+            ds.StudyInstanceUID, ds.SeriesInstanceUID = uid("study"), uid("series")
+            ds.FrameOfReferenceUID = uid("frame")
+            ds.Modality, ds.PatientID, ds.PatientName = "CT", f"patient {seed}", "Doe^Jane"
+            ds.SeriesNumber, ds.InstanceNumber = 3, number + 1
+            ds.ImageOrientationPatient, ds.ImagePositionPatient = list(orientation), list(position)
+            ds.PixelSpacing = [0.5, 0.75]
+            ds.Rows, ds.Columns = plane.shape
+            ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+            ds.BitsAllocated = 8 * plane.dtype.itemsize
+            ds.BitsStored = 12 if plane.dtype == np.uint16 else ds.BitsAllocated
+            ds.HighBit, ds.PixelRepresentation = ds.BitsStored - 1, int(plane.dtype.kind == "i")
+            ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
+            big = syntax == "1.2.840.10008.1.2.2"
+            ds.PixelData = plane.astype(plane.dtype.newbyteorder(">" if big else "<")).tobytes()
+            ds["PixelData"].VR = "OW" if ds.BitsAllocated > 8 else "OB"
+            if edit is not None:
+                edit(ds, number)
+            meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+            path = folder / name.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ds.save_as(path, enforce_file_format=True)
+        return array
+
+    return write
