@@ -44,3 +44,23 @@ def publish(weights: Path, bundle: Bundle) -> None:
         state = {name: tensor for name, tensor in state.items() if name in names}
     with atomic_path(bundle.model_path) as partial:
         torch.save(state, partial)
+
+
+def load_into(network: Module, weights: Path) -> Module:
+    """Load a state dict into a network, every weight in its place.
+
+    Raises:
+        BundleError: there are no weights, they are damaged, or they are another network's.
+    """
+    state = load_weights(weights)
+    if isinstance(state, dict) and isinstance(state.get("model"), dict):
+        state = state["model"]  # as MONAI's CheckpointSaver nests it when told to
+    names = set(network.state_dict())
+    try:
+        network.load_state_dict({name: tensor for name, tensor in state.items() if name in names}, strict=True)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise BundleError(
+            f"{weights} holds the weights of another network than the one in the bundle's inference config.",
+            code="weights-differ",
+        ) from error
+    return network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -117,6 +116,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     """
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.trust import require_trust, trust_kept
+    from volseg.device import choose_device
 
     started = time.monotonic()
     options = options or TrainOptions()
@@ -136,19 +136,6 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
             results.append(_train_fold(bundle, dataset, fold, options, device, started, progress))
             started = time.monotonic()
     return tuple(results)
-
-
-def choose_device(asked: str | None) -> str:
-    """``cpu`` or ``cuda``; a GPU where there is one unless asked otherwise.
-
-    Raises:
-        UsageError: cuda was asked for and there is none.
-    """
-    import torch
-
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no GPU that torch can use. Leave --device out, or say cpu.")
-    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _require_sense(options: TrainOptions) -> None:

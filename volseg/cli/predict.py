@@ -1,0 +1,42 @@
+"""``volseg predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from volseg.cli.console import ConsoleProgress, print_ledger
+from volseg.verbs.predict import PredictOptions
+from volseg.verbs.predict import predict as verb
+
+DEFAULTS = PredictOptions()
+
+
+def predict(
+    bundle_dir: Path,
+    source: Path,
+    out_dir: Path,
+    /,
+    *,
+    options: Annotated[PredictOptions, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """Segment images or DICOM with a trained bundle.
+
+    Writes one mask for each case on the image's own grid, labels.txt for ITK-SNAP, and prediction.json. From DICOM
+    the images go to OUT_DIR/images, since the masks are opened on them.
+
+    Args:
+        bundle_dir: The bundle's folder.
+        source: An image, a folder of images, a data set, or a folder of DICOM.
+        out_dir: Where the masks go.
+
+    Examples:
+        volseg predict bundle/ image.nii.gz masks/
+        volseg predict bundle/ dicom/ masks/
+        volseg predict bundle/ hippocampus/ masks/ --fold 0
+    """
+    ledger = verb(bundle_dir, source, out_dir, options, ConsoleProgress())
+    print_ledger(ledger)
+    return ledger.exit_code

@@ -1,0 +1,1 @@
+"""Segmenting one image with a network that is loaded once."""

@@ -1,0 +1,111 @@
+"""From an image file to a mask on that image's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, SaveImage, SaveImaged
+
+from volseg.errors import BundleError, GeometryError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from volseg.grid import Grid
+
+AFFINE_TOLERANCE_MM = 0.01
+"""How far the inverted mask's corner may lie from its image's; MONAI inverts in float32 and float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A bundle's parts for inference.
+
+    Args:
+        preprocessing: from ``{"image": path}`` to a normalised tensor (channel, i, j, k) on the network's grid.
+        network: in evaluation mode, on its device.
+        inferer: runs the network over a batch of one, such as a sliding window.
+        postprocessing: from ``{"image", "pred"}`` to a mask (1, i, j, k) on the image's own grid; steps that save
+            files are left out.
+        device: where the network lies.
+    """
+
+    preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
+    network: torch.nn.Module
+    inferer: Callable[..., torch.Tensor]
+    postprocessing: Callable[[dict[str, Any]], dict[str, Any]]
+    device: torch.device
+
+    def segment(self, images: Sequence[Path], grid: Grid) -> NDArray[np.unsignedinteger]:
+        """The mask (i, j, k) of one case: uint8, or uint16 when a label is above 255.
+
+        Args:
+            images: one file for each channel, or one that holds all.
+            grid: of the first image; what comes out has to lie on it.
+
+        Raises:
+            InputError: a voxel is not a number.
+            GeometryError: the bundle's mask is not on the image's grid.
+            BundleError: what the bundle gives is no mask of whole numbers.
+        """
+        names = [str(path) for path in images]
+        item = self.preprocessing({"image": names[0] if len(names) == 1 else names})
+        image = item["image"]
+        if not bool(torch.isfinite(image).all()):
+            raise InputError(
+                "The image has voxels that are not finite numbers after preprocessing. Repair or export it again.",
+                code="not-finite",
+            )
+        with torch.inference_mode():
+            logits = self.inferer(image.unsqueeze(0).to(self.device), self.network)
+        item["pred"] = logits[0]
+        result = self.postprocessing(item)["pred"]
+        self._require_grid(result, grid)
+        return _whole_numbers(result)
+
+    @staticmethod
+    def _require_grid(result: torch.Tensor, grid: Grid) -> None:
+        if tuple(result.shape) != (1, *grid.shape):
+            raise GeometryError(
+                f"The bundle gives a mask of shape {tuple(result.shape)} for an image of shape {grid.shape}. "
+                "Its postprocessing has to invert the preprocessing and give one channel.",
+                code="mask-off-grid",
+            )
+        if isinstance(result, MetaTensor):
+            affine = result.affine.cpu().numpy().astype(np.float64)
+            corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(grid.shape) - 1)
+            apart = corners @ affine[:3, :3].T + affine[:3, 3] - grid.corners_mm
+            if float(np.abs(apart).max()) > AFFINE_TOLERANCE_MM:
+                raise GeometryError(
+                    "The bundle's mask lies elsewhere than its image: its postprocessing doesn't invert its "
+                    "preprocessing.",
+                    code="mask-off-grid",
+                )
+
+
+def without_saving(postprocessing: Any) -> Any:
+    """The transforms without those that write files: volseg writes masks itself, with the image's own header."""
+    steps = getattr(postprocessing, "transforms", None)
+    if steps is None:
+        return postprocessing
+    return Compose([step for step in steps if not isinstance(step, (SaveImage, SaveImaged))])
+
+
+def _whole_numbers(result: torch.Tensor) -> NDArray[np.unsignedinteger]:
+    values = result.as_tensor() if isinstance(result, MetaTensor) else result
+    array = values[0].cpu().numpy()
+    low, high = float(array.min()), float(array.max())
+    mask: NDArray[np.unsignedinteger] = array.astype(np.uint8 if high <= 255 else np.uint16)
+    if low < 0 or high > 65535 or not np.array_equal(mask, array):
+        raise BundleError(
+            "The bundle's postprocessing gives no whole numbers, so it is no mask. It has to end in a discrete label.",
+            code="no-mask",
+        )
+    return mask
