@@ -14,7 +14,7 @@ import numpy as np
 from volseg.dicom import tags
 from volseg.dicom.files import CLASSIC_IMAGES, ENHANCED_IMAGES
 from volseg.dicom.naming import Identity
-from volseg.dicom.pixels import layout_of
+from volseg.dicom.pixels import layout_of, read_frames
 from volseg.dicom.splitting import SplitFault, split_volumes
 from volseg.dicom.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
 from volseg.errors import InputError
@@ -389,12 +389,27 @@ def _without_copies(part: Part) -> Part | StackFault:
     if len(by_uid) == len(part.slices):
         return part
     for copies in by_uid.values():
-        if len(copies) > 1 and len({(image.position_mm, image.pixel_digest()) for image in copies}) > 1:
+        if len(copies) > 1 and not _are_copies(copies):
             return StackFault(
                 "conflicting-copies", "Files with the same identifier hold different images, so one of them is wrong."
             )
     kept = tuple(copies[0] for copies in by_uid.values())
     return replace(part, slices=kept, changes=(*part.changes, "copies-dropped"))
+
+
+def _are_copies(images: Sequence[Slice]) -> bool:
+    """Whether images lie at one place and have the same pixels, be it in different transfer syntaxes."""
+    if len({image.position_mm for image in images}) > 1:
+        return False
+    if len({image.pixel_digest() for image in images}) == 1:
+        return True
+    if len({image.header.syntax for image in images}) == 1:
+        return False
+    try:
+        frames = [read_frames(layout_of(image.header)) for image in images]
+    except InputError:
+        return False
+    return all(np.array_equal(frames[0], frame) for frame in frames[1:])
 
 
 def _by_orientation(part: Part) -> list[tuple[Part, Axes]]:

@@ -1,0 +1,409 @@
+"""Convert, on made series and on real ones; compared with the formula, SimpleITK and dcm2niix."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from volseg.dataset.sidecar import read_sidecar
+from volseg.errors import DataSetError, InputError, UsageError
+from volseg.outcomes import Outcome, Status
+from volseg.verbs.convert import ConvertOptions, convert, preview
+from volseg.volume import read_volume
+
+if TYPE_CHECKING:
+    from conftest import RealData, WriteSeries
+    from numpy.typing import NDArray
+    from pydicom.dataset import Dataset
+
+NATIVE = ConvertOptions(spacing=("native",), jobs=1)
+
+# Folders of the real data, the outcomes of each, and the files that are passed over; see the README there.
+REAL = {
+    "mr-t1-head": (Counter({"done": 2}), {}),
+    "cbct-with-rtstruct": (Counter({"done": 1}), {"radiotherapy structure set": 1}),
+    "ct-gantry-tilt-ge": (Counter({"gantry-tilt": 1}), {}),
+    "faulty-series": (
+        Counter({"gantry-tilt": 1, "missing-slice": 1, "one-position": 1, "too-few-slices": 3}),
+        {},
+    ),
+    "mr-localizer-three-orientations": (Counter({"done": 3}), {}),
+    "mr-4d-nih": (Counter({"done": 40, "siemens-mosaic": 4}), {"file that is not DICOM": 26}),
+    "one-image-nine-syntaxes": (Counter({"siemens-mosaic": 9}), {"file that is not DICOM": 18}),
+    "mr-enhanced": (Counter({"enhanced-multiframe": 2}), {"file that is not DICOM": 13}),
+    "mr-pacs-mangled": (Counter({"enhanced-multiframe": 2}), {"file that is not DICOM": 4}),
+    "vendors": (Counter({"done": 6, "siemens-mosaic": 1}), {"secondary capture": 4}),
+    "codecs-wg04": (Counter({"one-position": 4}), {}),
+    "segmentation-objects": (
+        Counter({"done": 3, "enhanced-multiframe": 2, "one-position": 1}),
+        {
+            "file that is not DICOM": 3, "microscopy annotation": 1, "microscopy image": 8,
+            "projection X-ray image": 1, "segmentation": 16, "structured report": 2,
+        },
+    ),
+    "hostile": (
+        Counter({"nested-too-deep": 1, "one-position": 1}),
+        {"image without pixel data": 3, "secondary capture": 1, "structured report": 1, "unknown object": 2},
+    ),
+}  # fmt: skip
+ROUNDED_POSITIONS_MM = {"12-T1post": 0.1}
+"""Series that lean by the rounding of their positions: half the drift from end to end, where the two ways to lay an
+affine through them part."""
+
+
+def codes(outcomes: tuple[Outcome, ...]) -> Counter[str]:
+    return Counter("done" if outcome.status is Status.DONE else outcome.code for outcome in outcomes)
+
+
+def the_image(folder: Path, outcome: Outcome) -> Path:
+    assert outcome.status is Status.DONE, outcome
+    return folder / outcome.outputs[0]
+
+
+def only_image(folder: Path) -> Path:
+    (path,) = (folder / "imagesTs").glob("*.nii.gz")
+    return path
+
+
+def assert_same_in_world(
+    ours: Path, array: NDArray[np.generic], affine: NDArray[np.float64], tolerance_mm: float, rtol: float = 0
+) -> None:
+    """Every voxel of ours lies, within the tolerance, on a voxel of the other with the same value, and none is over."""
+    mine = nibabel.load(ours)
+    assert isinstance(mine, nibabel.Nifti1Image)
+    step = np.linalg.inv(affine) @ mine.affine
+    turn = np.rint(step[:3, :3]).astype(int)
+    np.testing.assert_array_equal(np.abs(turn).sum(axis=0), 1)
+    axes = np.abs(turn).argmax(axis=0)
+    flips = [axis for axis in range(3) if turn[axes[axis], axis] < 0]
+    turned = np.flip(array.transpose(axes), flips)
+    assert turned.shape == mine.shape
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(mine.shape) - 1)
+    start = np.where(turn.sum(axis=1) < 0, np.array(array.shape) - 1, 0)
+    apart = nibabel.affines.apply_affine(mine.affine, corners) - nibabel.affines.apply_affine(
+        affine, corners @ turn.T + start
+    )
+    assert np.linalg.norm(apart, axis=1).max() <= tolerance_mm
+    np.testing.assert_allclose(np.asanyarray(mine.dataobj), turned, rtol=rtol, atol=0)
+
+
+def normal_axis(image: nibabel.Nifti1Image) -> int:
+    """Which of x, y, z is nearest to the normal of the slices."""
+    return int(np.abs(image.affine[:3, 2] / np.linalg.norm(image.affine[:3, 2])).argmax())
+
+
+def read_with_itk(files: list[str]) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
+    image = sitk.ReadImage(files)
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return sitk.GetArrayFromImage(image).T, np.diag([-1, -1, 1, 1]) @ affine
+
+
+def dcm2niix() -> str:
+    found = shutil.which("dcm2niix", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert found is not None, "dcm2niix is a development dependency"
+    return found
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_folders_end_as_their_table_says(name: str, real_data: RealData, tmp_path: Path) -> None:
+    ledger = convert(real_data(f"dicom/{name}"), tmp_path, NATIVE)
+    expected, kinds = REAL[name]
+    assert codes(ledger.outcomes) == expected
+    assert ledger.skipped_kinds == kinds
+    done = [outcome for outcome in ledger.outcomes if outcome.status is Status.DONE]
+    assert sorted(the_image(tmp_path, outcome) for outcome in done) == sorted((tmp_path / "imagesTs").glob("*.nii.gz"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cbct-with-rtstruct",
+        "mr-t1-head/12-T1post",
+        "mr-t1-head/13-hippocampus-crop",
+        "vendors/ge-anatomical-001",
+        "vendors/siemens-anatomical-001",
+        "vendors/philips-anatomical-001",
+        "vendors/philips-anatomical-001_implicit",
+        "vendors/generic-anatomical-002_non_isotropic",
+        "vendors/generic-compressed-001",
+        "vendors/generic-compressed_j2k-001",
+        "vendors/generic-compressed_jpegls-001",
+        "vendors/generic-compressed_rle-001",
+        "segmentation-objects/dcmqi/ct-3slice",
+        "segmentation-objects/dcmqi/24x38x3/image",
+        "segmentation-objects/dcmqi/23x38x3/image",
+        "mr-localizer-three-orientations",
+    ],
+)
+def test_real_series_equal_dcm2niix_and_itk_in_world_space(name: str, real_data: RealData, tmp_path: Path) -> None:
+    source = real_data(f"dicom/{name}")
+    tolerance_mm = ROUNDED_POSITIONS_MM.get(source.name, 0.01)
+    rtol = 1e-6 if "non_isotropic" in name else 0  # a slope for each slice: float32 on both sides
+    (tmp_path / "peer").mkdir()
+    command = [dcm2niix(), "-z", "n", "-b", "n", "-f", "%s_%d", "-o", str(tmp_path / "peer"), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    peers = [nibabel.load(path) for path in (tmp_path / "peer").glob("*.nii")]
+
+    ledger = convert(source, tmp_path / "ours", NATIVE)
+    done = [outcome for outcome in ledger.outcomes if outcome.status is Status.DONE]
+    assert len(done) == len(peers) > 0
+    for outcome in done:
+        ours = the_image(tmp_path / "ours", outcome)
+        (peer,) = [peer for peer in peers if len(peers) == 1 or normal_axis(peer) == normal_axis(nibabel.load(ours))]
+        assert_same_in_world(ours, np.asanyarray(peer.dataobj), peer.affine, tolerance_mm, rtol)
+
+    if len(done) == 1 and not rtol:
+        series = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(source))
+        array, affine = read_with_itk(list(series))
+        # ITK keeps the lean of a series in its direction, which it reads from the first two slices.
+        assert_same_in_world(the_image(tmp_path / "ours", done[0]), array, affine, 2 * tolerance_mm)
+
+
+@pytest.mark.parametrize("number", [4, 5, 6, 7])
+def test_real_time_series_equal_their_reference(number: int, real_data: RealData, tmp_path: Path) -> None:
+    source = real_data(f"dicom/mr-4d-nih/In/20180918GE/mr_000{number}")
+    reference = nibabel.load(real_data(f"dicom/mr-4d-nih/Ref/DCM2NIIX_regression_test_{number}.nii"))
+    assert isinstance(reference, nibabel.Nifti1Image)
+    ledger = convert(source, tmp_path, NATIVE)
+    voxels = np.asanyarray(reference.dataobj)
+    assert len(ledger.outcomes) == voxels.shape[3] == 10
+    for time, outcome in enumerate(ledger.outcomes):
+        assert outcome.case.endswith(f"_time{time + 1:02d}")
+        assert_same_in_world(the_image(tmp_path, outcome), voxels[..., time], reference.affine, 0.01)
+
+
+def test_real_lossless_codecs_give_the_same_voxels(real_data: RealData, tmp_path: Path) -> None:
+    images = []
+    for codec in ("-001", "_j2k-001", "_jpegls-001", "_rle-001"):
+        out = tmp_path / codec
+        convert(real_data(f"dicom/vendors/generic-compressed{codec}"), out, NATIVE)
+        images.append(read_volume(only_image(out)))
+    for image in images[1:]:
+        np.testing.assert_array_equal(image.array, images[0].array)
+        assert image.grid.difference(images[0].grid, 0) is None
+
+
+def test_real_default_is_1_mm_inside_the_same_outer_box(real_data: RealData, tmp_path: Path) -> None:
+    ledger = convert(real_data("dicom/mr-t1-head/12-T1post"), tmp_path)
+    (outcome,) = ledger.outcomes
+    assert (
+        outcome.message
+        == "Resampled from 512 x 512 x 22 at 0.4297 x 0.4297 x 6.5 mm to 220 x 220 x 143 at 1 x 1 x 1 mm."
+    )
+    sidecar = read_sidecar(the_image(tmp_path, outcome).with_name(f"{outcome.case}.json"))
+    assert sidecar.resampled
+    assert sidecar.target_grid.spacing_mm == pytest.approx((1, 1, 1), abs=1e-6)
+    half = np.array([0.5, 0.5, 0.5])
+    np.testing.assert_allclose(sidecar.source_grid.to_world(-half), sidecar.target_grid.to_world(-half), atol=1e-4)
+
+
+def test_a_series_lands_where_its_headers_say(write_series: WriteSeries, tmp_path: Path) -> None:
+    stored = write_series(tmp_path / "dicom")
+    ledger = convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    (outcome,) = ledger.outcomes
+    image = nibabel.load(the_image(tmp_path / "out", outcome))
+    assert isinstance(image, nibabel.Nifti1Image)
+    assert image.get_data_dtype() == np.int16
+    np.testing.assert_array_equal(np.asanyarray(image.dataobj), stored.T.astype(int) - 1024)
+    # Column index along x by 0.75 mm, row index along y by 0.5 mm, both to the left and back of LPS.
+    expected = [[-0.75, 0, 0, 30], [0, -0.5, 0, 40], [0, 0, 2.5, 0], [0, 0, 0, 1]]
+    np.testing.assert_allclose(image.affine, expected, atol=1e-6)
+    assert image.header["sform_code"] == image.header["qform_code"] == 1
+
+
+def test_file_names_and_order_do_not_matter(write_series: WriteSeries, tmp_path: Path) -> None:
+    order = [3, 0, 4, 1, 2]
+    positions = [(-30.0, -40.0, 2.5 * number) for number in order]
+    stored = write_series(tmp_path / "dicom", positions=positions, name="deep/{:d}/IMG")
+    convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    volume = read_volume(only_image(tmp_path / "out"))
+    np.testing.assert_array_equal(volume.array, stored[np.argsort(order)].T.astype(int) - 1024)
+
+
+def test_a_second_run_changes_no_byte(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom/a", seed=1)
+    write_series(tmp_path / "dicom/b", seed=2, positions=[(0, 0, 0), (0, 0, 1)])
+    first = convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "out").rglob("*.*z")}
+    texts = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    second = convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    assert [outcome.code for outcome in first.outcomes] == ["done", "too-few-slices"]
+    assert [outcome.code for outcome in second.outcomes] == ["already-done", "too-few-slices"]
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == texts
+
+
+def test_the_same_input_gives_the_same_image_bytes(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    for name in ("a", "b"):
+        convert(tmp_path / "dicom", tmp_path / name)
+    first, second = (only_image(tmp_path / name) for name in ("a", "b"))
+    assert first.name != second.name, "each folder has a key of its own"
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_other_options_are_refused_until_overwrite(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    before = only_image(tmp_path / "out").read_bytes()
+    ledger = convert(tmp_path / "dicom", tmp_path / "out")
+    assert [(outcome.status, outcome.code) for outcome in ledger.outcomes] == [(Status.REFUSED, "exists")]
+    assert only_image(tmp_path / "out").read_bytes() == before
+    ledger = convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(overwrite=True))
+    assert codes(ledger.outcomes) == {"done": 1}
+    assert read_volume(only_image(tmp_path / "out")).grid.spacing_mm == pytest.approx((1, 1, 1))
+
+
+def test_dataset_json_keeps_what_a_person_wrote(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom/a", seed=1)
+    convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    path = tmp_path / "out/dataset.json"
+    content = json.loads(path.read_text())
+    assert content["modality"] == {"0": "CT"}
+    assert content["numTest"] == 1
+    (image,) = content["test"]
+    assert (tmp_path / "out" / image).is_file()
+    content["labels"] = {"0": "background", "1": "liver"}
+    content["licence"] = "ours"
+    content["training"] = [{"image": image, "label": "./labelsTr/x.nii.gz"}]
+    content["test"] = []
+    path.write_text(json.dumps(content))
+    write_series(tmp_path / "dicom/b", seed=2)
+    convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    merged = json.loads(path.read_text())
+    assert merged["labels"] == content["labels"]
+    assert merged["licence"] == "ours"
+    assert merged["training"] == content["training"]
+    assert len(merged["test"]) == merged["numTest"] == 1
+    assert merged["test"] != [image]
+
+
+def test_a_broken_dataset_json_stops_before_any_work(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/dataset.json").write_text("{")
+    with pytest.raises(DataSetError):
+        convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dataset.json"]
+    assert (tmp_path / "out/dataset.json").read_text() == "{"
+
+
+def test_the_ledger_keeps_what_earlier_folders_gave(write_series: WriteSeries, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_series(tmp_path / f"dicom{seed}", seed=seed)
+        convert(tmp_path / f"dicom{seed}", tmp_path / "out", NATIVE)
+    content = json.loads((tmp_path / "out/conversion.json").read_text())
+    assert [outcome["status"] for outcome in content["outcomes"]] == ["done", "done"]
+    assert len(json.loads((tmp_path / "out/dataset.json").read_text())["test"]) == 2
+
+
+def test_a_truncated_file_refuses_its_series_alone(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom/good", seed=1)
+    write_series(tmp_path / "dicom/cut", seed=2, name="canary{:d}.dcm")
+    path = tmp_path / "dicom/cut/canary2.dcm"
+    path.write_bytes(path.read_bytes()[:-20])
+    ledger = convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    assert codes(ledger.outcomes) == {"done": 1, "truncated-pixels": 1}
+    assert ledger.exit_code == 1
+    (refused,) = [outcome for outcome in ledger.outcomes if outcome.status is Status.REFUSED]
+    assert refused.private == "cut/canary2.dcm"
+    assert "canary" not in (tmp_path / "out/conversion.json").read_text()
+
+
+def test_nothing_of_the_patient_is_written(write_series: WriteSeries, tmp_path: Path) -> None:
+    def with_canaries(ds: Dataset, number: int) -> None:
+        for keyword in (
+            "PatientID", "PatientName", "PatientComments", "InstitutionName", "OperatorsName", "StudyDescription",
+            "SeriesDescription", "ProtocolName", "StationName", "AccessionNumber", "StudyID", "ReferringPhysicianName",
+            "Manufacturer", "ManufacturerModelName", "BodyPartExamined", "ScanningSequence", "PatientPosition",
+            "FrameOfReferenceUID", "ConvolutionKernel", "ImageComments", "IssuerOfPatientID", "RescaleType",
+        ):  # fmt: skip
+            value = "1.2.826.99.4711" if keyword.endswith("UID") else "CANARY 4711"
+            setattr(ds, keyword, value)
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.2.826.99.4711.1", "1.2.826.99.4711.2"
+        ds.SOPInstanceUID = f"1.2.826.99.4711.3.{number}"
+        ds.StudyDate = ds.SeriesDate = ds.PatientBirthDate = "19474711"[:8].replace("4711", "0711")
+        ds.KVP = 19470711
+
+    write_series(tmp_path / "dicom", edit=with_canaries, name="canary-{}.dcm")
+    convert(tmp_path / "dicom", tmp_path / "out")
+    image = only_image(tmp_path / "out")
+    written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    written[image] = nibabel.load(image).header.binaryblock
+    assert len(written) == 5
+    for path, content in written.items():
+        text = content.lower()
+        assert not any(word in text for word in (b"canary", b"4711", b"19470711", b"1.2.826")), path
+        assert "canary" not in path.name.lower()
+
+
+def test_the_key_is_for_its_owner_alone(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    (key,) = (path for path in (tmp_path / "out").iterdir() if path.name.startswith(".volseg-key"))
+    assert key.stat().st_mode & 0o777 == 0o600
+    key.write_text("no key")
+    with pytest.raises(InputError):
+        convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+
+
+def test_worker_processes_give_the_same_as_one(
+    write_series: WriteSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("volseg.verbs.convert.SMALL_BYTES", 0)
+    for seed in (1, 2, 3):
+        write_series(tmp_path / f"dicom/{seed}", seed=seed)
+    convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(jobs=1))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out/imagesTs").iterdir()}
+    shutil.rmtree(tmp_path / "out/imagesTs")
+    ledger = convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(jobs=2))
+    assert codes(ledger.outcomes) == {"done": 3}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out/imagesTs").iterdir()} == before
+
+
+def test_preview_writes_nothing(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom/a", seed=1)
+    write_series(tmp_path / "dicom/b", seed=2, positions=[(0, 0, 0), (0, 0, 1), (0, 0, 3)])
+    rows, _ = preview(tmp_path / "dicom", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert sorted(row.action.split(" ")[0] for row in rows) == ["Resampled", "refused"]
+    convert(tmp_path / "dicom", tmp_path / "out")
+    rows, _ = preview(tmp_path / "dicom", tmp_path / "out")
+    assert any("already-done" in row.action for row in rows)
+
+
+@pytest.mark.parametrize("spacing", [(0.0,), (1.0, 2.0), ("native", 1.0), (-1.0,), (float("nan"),), ()])
+def test_senseless_spacings_are_refused(spacing: tuple[float, ...], tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        convert(tmp_path, tmp_path / "out", ConvertOptions(spacing=spacing))
+
+
+def test_bad_places_give_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/a.txt").write_text("no DICOM")
+    for folder, kind, code in (
+        ("absent", UsageError, "missing-folder"),
+        ("text/a.txt", UsageError, "not-a-folder"),
+        ("empty", InputError, "empty-folder"),
+        ("text", InputError, "no-dicom"),
+    ):
+        with pytest.raises(kind) as caught:
+            convert(tmp_path / folder, tmp_path / "out")
+        assert caught.value.code == code
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UsageError):
+        convert(tmp_path / "text", tmp_path / "text/a.txt")
