@@ -30,11 +30,14 @@ LABELS = LabelTable(
     )
 )
 SMALL_LABEL = "gallbladder"
-"""About a hundredth of the liver's volume."""
+"""About a fiftieth of the liver's volume."""
 
 MIN_MATRIX, MAX_MATRIX = 24, 512
-LENGTH_MM = 235.0
+MATRIX = 64
+LENGTH_MM = 212.0
 """How much of the trunk a scan covers, from head to foot."""
+SLICE_MM = 6.6
+"""Of a scan of the usual matrix; finer ones have thinner slices."""
 AIR_HU = -1000.0
 FAT_HU, MUSCLE_HU, BONE_HU, LUNG_HU = -100.0, 55.0, 450.0, -840.0
 SKIN_MM, WALL_MM, RENAL_FAT_MM = 2.5, 15.0, 4.0
@@ -145,7 +148,7 @@ class Phantom:
         return depths
 
 
-def make_phantom(name: str, seed: tuple[int, ...], *, matrix: int = 72) -> Phantom:
+def make_phantom(name: str, seed: tuple[int, ...], *, matrix: int = MATRIX) -> Phantom:
     """Draw an abdomen at random; the same seed gives the same one.
 
     Args:
@@ -159,16 +162,16 @@ def make_phantom(name: str, seed: tuple[int, ...], *, matrix: int = 72) -> Phant
     if not MIN_MATRIX <= matrix <= MAX_MATRIX:
         raise UsageError(f"The matrix must be from {MIN_MATRIX} to {MAX_MATRIX}, not {matrix}.")
     rng = np.random.default_rng(seed)
-    size = rng.uniform(0.9, 1.1, 3)
+    size = rng.uniform(0.92, 1.08, 3)
     trunk = _shape((0, 0, 0), (128, 92, np.inf), size)
-    fat_mm = float(rng.uniform(8, 32))
+    fat_mm = float(rng.uniform(6, 24))
     organs = _organs(rng, size)
     contrast = float(rng.uniform(0, 1))  # from before the agent to the portal phase
     hu = {
         LIVER: 55 + 55 * contrast + rng.normal(0, 4),
         KIDNEY: 32 + 135 * contrast + rng.normal(0, 8),
         SPLEEN: 48 + 75 * contrast + rng.normal(0, 4),
-        GALLBLADDER: rng.uniform(0, 16),
+        GALLBLADDER: rng.uniform(-2, 12),
     }
     position = str(rng.choice(list(POSITION_ODDS), p=list(POSITION_ODDS.values())))
     outer_mm = 128 * size[0] + WALL_MM + fat_mm + SKIN_MM
@@ -209,7 +212,7 @@ def _organs(rng: np.random.Generator, size: NDArray[np.float64]) -> dict[int, tu
             organ((-58, -44, -38), (24, 25, 50), (8, -8, 0)),
         ),
         SPLEEN: (organ((-84, -22, 34), (27, 42, 50), (15, 10, 10)),),
-        GALLBLADDER: (organ((44, 56, -32), (14, 15, 23), (-20, 10, 0)),),
+        GALLBLADDER: (organ((42, 58, -34), (16, 17, 26), (-20, 10, 0)),),
     }
 
 
@@ -238,8 +241,8 @@ def rotation(degrees: NDArray[np.float64] | tuple[float, ...]) -> NDArray[np.flo
 def _scan_grid(rng: np.random.Generator, position: str, outer_mm: float, matrix: int) -> Grid:
     """A grid that holds the body, anywhere in the scanner's coordinates."""
     pixels = matrix + int(rng.integers(-matrix // 9, matrix // 9 + 1))
-    pixel_mm = round(float(rng.uniform(1.06, 1.16)) * 2 * outer_mm / pixels, 6)
-    slice_mm = round(float(rng.uniform(0.9, 1.2)) * 5.0 * 72 / matrix, 2)
+    pixel_mm = round(float(rng.uniform(1.06, 1.14)) * 2 * outer_mm / pixels, 6)
+    slice_mm = round(float(rng.uniform(0.9, 1.2)) * SLICE_MM * MATRIX / matrix, 2)
     slices = round(LENGTH_MM / slice_mm)
     row, column = (np.array(direction) for direction in DIRECTIONS_LPS[position])
     normal = np.cross(row, column)
@@ -257,7 +260,7 @@ def _body_frame(rng: np.random.Generator, grid: Grid) -> NDArray[np.float64]:
     frame = np.eye(4)
     frame[:3, :3] = rotation(rng.normal(0, 2.5, 3))
     middle = grid.to_world((np.array(grid.shape) - 1) / 2)
-    frame[:3, 3] = middle + rng.uniform((-8, -8, -12), (8, 8, 12)) - frame[:3, :3] @ (0.0, 0.0, 8.0)
+    frame[:3, 3] = middle + rng.uniform((-6, -6, -8), (6, 6, 8)) - frame[:3, :3] @ (0.0, 0.0, 2.0)
     return frame
 
 

@@ -142,14 +142,14 @@ def _bowel(canvas: _Canvas, phantom: Phantom, inside: Values, rng: np.random.Gen
     y = canvas.points_mm[..., 1]
     stomach = np.minimum(canvas.depth((-48, 42, 42), (38, 34, 44)), inside - 2)
     canvas.lay(stomach, 45.0)
-    canvas.lay(stomach - 5, 18.0)
+    canvas.lay(stomach - 5, 32.0)
     canvas.lay(np.minimum(stomach - 5, up * (y - 42) - 14), -920.0)
     width, depth = phantom.trunk.semi_axes_mm[:2]
     for _ in range(LOOPS):
         centre = rng.uniform((-0.8 * width, -0.1 * depth, -130), (0.8 * width, 0.7 * depth, -40))
         loop = np.minimum(canvas.depth(tuple(centre), tuple(rng.uniform(10, 24, 3))), inside - 3)
         canvas.lay(loop, 45.0)
-        canvas.lay(loop - 3, float(rng.choice([15.0, 35.0, -500.0, -900.0], p=[0.4, 0.3, 0.15, 0.15])))
+        canvas.lay(loop - 3, float(rng.choice([28.0, 40.0, -500.0, -900.0], p=[0.4, 0.3, 0.15, 0.15])))
 
 
 def _smooth(rng: np.random.Generator, phantom: Phantom, length_mm: float) -> Values:
