@@ -262,6 +262,19 @@ class TestWarnings:
         assert "spleen" in faults[0].message
         require_sound(read_dataset(folder))
 
+    def test_an_image_whose_two_forms_differ(self, make_dataset: MakeDataset) -> None:
+        folder = make_dataset()
+        image = nibabel.load(folder / "imagesTr" / "case_1.nii.gz")
+        turned = image.affine.copy()
+        turned[0, 3] += 2.5
+        image = nibabel.Nifti1Image(image.get_fdata(dtype=np.float32), image.affine)
+        image.set_sform(image.affine, 2)
+        image.set_qform(turned, 1)
+        nibabel.save(image, folder / "imagesTr" / "case_1.nii.gz")
+        faults = find_faults(folder)
+        assert told(faults) == [("two-placements", "case_1", False)]
+        assert "2.5 mm" in faults[0].message
+
     def test_an_image_of_one_value(self, make_dataset: MakeDataset, write_image: WriteImage) -> None:
         folder = make_dataset()
         path = folder / "imagesTr" / "case_1.nii.gz"
@@ -327,7 +340,7 @@ def test_all_faults_at_once_and_with_workers_the_same(
     (folder / "imagesTr" / "case_1.nii.gz").write_bytes(b"x")
     (folder / "imagesTr" / "case_2.nii.gz").unlink()
     image = nibabel.load(folder / "imagesTr" / "case_3.nii.gz")
-    write_image(folder / "imagesTr" / "case_3.nii.gz", image.get_fdata() * np.nan, image.affine * [[2], [1], [1], [1]])
+    write_image(folder / "imagesTr" / "case_3.nii.gz", image.get_fdata() * np.nan, np.diag([2, 1, 1, 1]))
     faults = find_faults(folder)
     assert told(faults) == [
         ("empty-mask", "case_0", True),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
+from isal.igzip_lib import IsalError
 
 from volseg.atomic import atomic_path
 from volseg.errors import FileError, GeometryError, InputError
@@ -32,6 +33,11 @@ GZIP_THREADS = 2
 """Fixed, since the bytes of a file must not depend on the machine."""
 WHOLE_NUMBER_TOLERANCE = 1e-3
 """Labels stored as floats through a scale factor come back as 0.9999999."""
+
+_READ_ERRORS = (OSError, EOFError, zlib.error, cast("type[Exception]", IsalError))
+
+_MM_OF_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""Metres, millimetres, micrometres (NIfTI-1, UNITS OF SPATIAL AND TEMPORAL DIMENSIONS)."""
 
 _GEOMETRY_FIELDS = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
@@ -58,11 +64,20 @@ class Volume:
 
 @dataclass(frozen=True, eq=False)
 class ImageHeader:
-    """What a file says about its voxels before they are read."""
+    """What a file says about its voxels before they are read.
+
+    Args:
+        grid: where the voxels lie; in NIfTI by the sform, or by the qform without one, as nibabel has it.
+        channels: how many values each voxel has.
+        dtype: the stored type.
+        forms_apart_mm: how far apart NIfTI's sform and qform place a corner voxel, where both are set. ITK and
+            ITK-SNAP go by the qform unless the sform has code 1, so above rounding nobody is certain.
+    """
 
     grid: Grid
     channels: int
     dtype: np.dtype[np.generic]
+    forms_apart_mm: float = 0.0
 
 
 def stem_of(path: Path) -> str:
@@ -145,13 +160,37 @@ def _nifti_grid(path: Path, header: Nifti1Header, shape: tuple[int, int, int]) -
             "Convert it again from its source, or set the orientation in a viewer and save it.",
             code="no-orientation",
         )
+    from nibabel.spatialimages import HeaderDataError
+
     try:
-        return Grid(shape, header.get_best_affine())
+        affine = header.get_best_affine()
+    except (ValueError, HeaderDataError) as error:  # a quaternion longer than 1, a negative voxel size
+        raise _damaged(path, "has a qform that makes no sense") from error
+    try:
+        return Grid(shape, _in_mm(header, affine))
     except GeometryError as error:
         raise GeometryError(f"{path}: {error.message}", code=error.code) from error
 
 
-def _reading(path: Path, error: OSError | EOFError | zlib.error) -> FileError | InputError:
+def _in_mm(header: Nifti1Header, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """An affine of the header in mm: the bits 0 to 2 of xyzt_units name the unit, and 0, unknown, is taken as mm."""
+    scale = _MM_OF_UNIT.get(int(header["xyzt_units"]) & 0x07, 1.0)
+    return np.diag((scale, scale, scale, 1.0)) @ affine
+
+
+def _forms_apart_mm(header: Nifti1Header, grid: Grid) -> float:
+    if not int(header["sform_code"]) or not int(header["qform_code"]):
+        return 0.0
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        other = Grid(grid.shape, _in_mm(header, header.get_qform()))
+    except (ValueError, HeaderDataError):
+        return float("inf")
+    return float(np.linalg.norm(grid.corners_mm - other.corners_mm, axis=1).max())
+
+
+def _reading(path: Path, error: Exception) -> FileError | InputError:
     if isinstance(error, FileNotFoundError):
         return FileError(f"{path} does not exist.", code="missing-file")
     if isinstance(error, (PermissionError, IsADirectoryError)):
@@ -173,10 +212,11 @@ def read_header(path: Path) -> ImageHeader:
         with _open(path) as file:
             header = _nifti_header(path, file)
             shape, channels = _layout(path, header)
-            return ImageHeader(_nifti_grid(path, header, shape), channels, header.get_data_dtype())
+            grid = _nifti_grid(path, header, shape)
+            return ImageHeader(grid, channels, header.get_data_dtype(), _forms_apart_mm(header, grid))
     except (FileError, InputError):
         raise
-    except (OSError, EOFError, zlib.error) as error:
+    except _READ_ERRORS as error:
         raise _reading(path, error) from error
 
 
@@ -199,16 +239,21 @@ def read_volume(path: Path) -> Volume:
             shape, channels = _layout(path, header)
             grid = _nifti_grid(path, header, shape)
             position = 540 if int(header["sizeof_hdr"]) == 540 else 348
-            offset = int(header["vox_offset"])
+            offset = float(header["vox_offset"])
             if not position <= offset <= path.stat().st_size * MAX_DEFLATE_RATIO:
                 raise _damaged(path, "has a header that makes no sense")
-            file.seek(offset)
+            file.seek(int(offset))
             dtype = header.get_data_dtype()
+            if dtype.kind not in "biuf":
+                raise InputError(
+                    f"{path} stores colours or complex numbers. Convert it to one number in each voxel.",
+                    code="not-scalar",
+                )
             count = int(np.prod(shape, dtype=np.int64)) * channels
             raw = file.read(count * dtype.itemsize)
     except (FileError, InputError):
         raise
-    except (OSError, EOFError, zlib.error) as error:
+    except _READ_ERRORS as error:
         raise _reading(path, error) from error
     if len(raw) < count * dtype.itemsize:
         raise _damaged(path, "ends before its last voxel")
@@ -216,11 +261,24 @@ def read_volume(path: Path) -> Volume:
     array = np.frombuffer(raw, dtype=dtype).reshape(full, order="F")
     if not dtype.isnative:
         array = array.astype(dtype.newbyteorder("="))
-    slope, inter = header.get_slope_inter()
-    if slope is not None and (slope, inter) not in ((1.0, 0.0), (1.0, None)):
-        kind = np.float64 if dtype.itemsize == 8 else np.float32
-        array = (array.astype(np.float64) * slope + (inter or 0.0)).astype(kind)
-    return Volume(array, grid)
+    return Volume(_scaled(path, header, array), grid)
+
+
+def _scaled(path: Path, header: Nifti1Header, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The voxels by the header's slope and intercept, computed as float64 a slice at a time."""
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        slope, inter = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise _damaged(path, "has a scale factor that makes no sense") from error
+    if slope is None or (slope, inter or 0.0) == (1.0, 0.0):
+        return array
+    scaled = np.empty(array.shape, np.float64 if array.dtype.itemsize >= 8 else np.float32, order="F")
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, which check tells
+        for last in range(array.shape[-1]):
+            scaled[..., last] = array[..., last].astype(np.float64) * slope + (inter or 0.0)
+    return scaled
 
 
 def read_mask(path: Path) -> Volume:

@@ -14,6 +14,7 @@ from volseg.batch import run_cases
 from volseg.dataset.case import Case, Fault, printable
 from volseg.dataset.dataset import Dataset, count_labels, read_dataset
 from volseg.errors import DataSetError, VolsegError
+from volseg.grid import CORNER_TOLERANCE_MM
 from volseg.labels import BACKGROUND
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
@@ -119,8 +120,10 @@ def _examine(job: _Job) -> _Examined:
     is_whole = True
     for path in job.case.images:
         try:
+            name = path.relative_to(job.folder).as_posix()
             headers.append(read_header(path))
-            _examine_image(read_volume(path).array, path.relative_to(job.folder).as_posix(), digest, report)
+            _examine_forms(headers[-1], name, report)
+            _examine_image(read_volume(path).array, name, digest, report)
         except VolsegError as error:
             is_whole = False
             report(error.code, error.message)
@@ -146,11 +149,18 @@ class _Report(Protocol):
     def __call__(self, code: str, message: str, *, is_error: bool = True) -> None: ...
 
 
+def _examine_forms(header: ImageHeader, name: str, report: _Report) -> None:
+    if header.forms_apart_mm > CORNER_TOLERANCE_MM:
+        report(
+            "two-placements",
+            f"the sform and the qform of {name} place it {header.forms_apart_mm:.3g} mm apart, and viewers differ in "
+            "which they follow; volseg follows the sform.",
+            is_error=False,
+        )
+
+
 def _examine_image(array: NDArray[np.generic], name: str, digest: hashlib.blake2b, report: _Report) -> None:
     """Look at each voxel of an image (i, j, k) or (i, j, k, channel), a slice at a time."""
-    if array.dtype.kind not in "biuf":
-        report("not-scalar", f"{name} stores colours or complex numbers. Convert it to one number in each voxel.")
-        return
     wrong = 0
     channels = array[..., np.newaxis] if array.ndim == 3 else array
     digest.update(repr(array.shape[:3]).encode())
