@@ -145,7 +145,10 @@ def write_series() -> WriteSeries:
         for number, (position, plane) in enumerate(zip(positions, array, strict=True)):
             meta = FileMetaDataset()
             meta.TransferSyntaxUID = syntax
-            ds = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+            implicit, big = syntax == "1.2.840.10008.1.2", syntax == "1.2.840.10008.1.2.2"
+            ds = FileDataset(
+                None, {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=implicit, is_little_endian=not big
+            )
             ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, uid("image", number)
             ds.StudyInstanceUID, ds.SeriesInstanceUID = uid("study"), uid("series")
             ds.FrameOfReferenceUID = uid("frame")
@@ -159,7 +162,6 @@ def write_series() -> WriteSeries:
             ds.BitsStored = 12 if plane.dtype == np.uint16 else ds.BitsAllocated
             ds.HighBit, ds.PixelRepresentation = ds.BitsStored - 1, int(plane.dtype.kind == "i")
             ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
-            big = syntax == "1.2.840.10008.1.2.2"
             ds.PixelData = plane.astype(plane.dtype.newbyteorder(">" if big else "<")).tobytes()
             ds["PixelData"].VR = "OW" if ds.BitsAllocated > 8 else "OB"
             if edit is not None:

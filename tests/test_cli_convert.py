@@ -1,0 +1,82 @@
+"""``volseg convert`` as a person types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from volseg.cli.main import main
+from volseg.volume import read_header
+
+if TYPE_CHECKING:
+    from conftest import WriteSeries
+
+
+def test_help_and_work_never_import_torch(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    for words in (["--help"], [str(tmp_path / "dicom"), str(tmp_path / "out"), "--spacing", "native"]):
+        code = (
+            "import sys\nfrom volseg.cli.main import main\n"
+            f"assert main({['convert', *words]!r}) == 0\n"
+            "heavy = {'torch', 'monai', 'SimpleITK', 'itk', 'matplotlib'} & set(sys.modules)\n"
+            "assert not heavy, heavy"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_three_spacings_and_other_options(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    words = [str(tmp_path / "dicom"), str(tmp_path / "out"), "--spacing", "1.5", "1.5", "2.5", "--jobs", "1"]
+    assert main(["convert", *words]) == 0
+    (image,) = (tmp_path / "out/imagesTs").glob("*.nii.gz")
+    assert read_header(image).grid.spacing_mm == pytest.approx((1.5, 1.5, 2.5))
+
+
+def test_results_on_stdout_private_names_on_stderr(
+    write_series: WriteSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "dicom/canary-good", seed=1)
+    write_series(tmp_path / "dicom/canary-gap", seed=2, positions=[(0, 0, z) for z in (0, 1, 2, 4, 5, 6)])
+    assert main(["convert", str(tmp_path / "dicom"), str(tmp_path / "out"), "--spacing", "native"]) == 1
+    out, err = capsys.readouterr()
+    assert "[missing-slice]" in out
+    assert "the scanner's grid" in out
+    assert "1 done, 1 refused" in out
+    assert "canary" not in out
+    assert "canary-gap" in err
+
+
+def test_dry_run_prints_a_table_and_writes_nothing(
+    write_series: WriteSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "dicom")
+    assert main(["convert", str(tmp_path / "dicom"), str(tmp_path / "out"), "--dry-run"]) == 0
+    out, _ = capsys.readouterr()
+    assert "Resampled from 10 x 12 x 5 at 0.75 x 0.5 x 2.5 mm to 8 x 6 x 13 at 1 x 1 x 1 mm." in out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["absent", "out"], ["empty", "out"], ["dicom", "file"], ["dicom", "out", "--spacing", "0"]]
+)
+def test_bad_input_is_one_sentence_and_2(
+    words: list[str],
+    write_series: WriteSeries,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_series(tmp_path / "dicom")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", *words]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+    assert err.startswith("volseg: ")
+    assert not (tmp_path / "out").exists()
