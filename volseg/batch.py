@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from volseg.errors import DiskFullError, VolsegError
@@ -14,9 +17,14 @@ from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.process import BaseProcess
+    from types import FrameType
 
 T = TypeVar("T")
+GRACE_SECONDS = 10.0
+"""After an interrupt a worker has this long to remove what it had half-written, then it is killed."""
+
 log = logging.getLogger(__name__)
 
 
@@ -79,13 +87,13 @@ def _run_in_processes(
 ) -> tuple[Outcome, ...]:
     outcomes: dict[int, Outcome] = {}
     orphans: list[int] = []
-    context = multiprocessing.get_context("spawn")
     with progress.task(title, len(cases), "cases") as task:
-        executor = ProcessPoolExecutor(min(jobs, len(cases)), mp_context=context)
-        try:
-            pending: dict[Future[Outcome], int] = {
-                executor.submit(_guarded, work, case, name_of(case)): number for number, case in enumerate(cases)
-            }
+        with _workers(min(jobs, len(cases))) as executor:
+            with _sigint_blocked():
+                pending: dict[Future[Outcome], int] = {
+                    executor.submit(_guarded_in_worker, work, case, name_of(case)): number
+                    for number, case in enumerate(cases)
+                }
             while pending:
                 ready, _ = wait(pending, return_when=FIRST_COMPLETED)
                 for future in ready:
@@ -95,23 +103,85 @@ def _run_in_processes(
                         task.advance(1, name_of(cases[number]))
                     except BrokenProcessPool:
                         orphans.append(number)
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
         # One killed worker breaks the whole pool: each case that was left gets a process of its own.
         for number in sorted(orphans):
-            outcomes[number] = _in_own_process(context, work, cases[number], name_of(cases[number]))
+            outcomes[number] = _in_own_process(work, cases[number], name_of(cases[number]))
             task.advance(1, name_of(cases[number]))
     return tuple(outcomes[number] for number in range(len(cases)))
 
 
-def _in_own_process(
-    context: multiprocessing.context.SpawnContext, work: Callable[[T], Outcome], case: T, name: str
-) -> Outcome:
-    with ProcessPoolExecutor(1, mp_context=context) as executor:
+def _in_own_process(work: Callable[[T], Outcome], case: T, name: str) -> Outcome:
+    with _workers(1) as executor:
         try:
-            return executor.submit(_guarded, work, case, name).result()
+            with _sigint_blocked():
+                future = executor.submit(_guarded_in_worker, work, case, name)
+            return future.result()
         except BrokenProcessPool:
             message = (
                 "The worker for this case was killed, most likely for lack of memory. Run it alone, with --jobs 1."
             )
             return Outcome(name, Status.FAILED, "killed", message)
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of fresh processes; an error or interrupt stops them, and they remove what they had half-written."""
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker)
+    try:
+        yield executor
+    except BaseException:
+        _stop(executor, [child for child in multiprocessing.active_children() if child not in others])
+        raise
+    executor.shutdown()
+
+
+def _stop(executor: ProcessPoolExecutor, workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        worker.terminate()
+    executor.shutdown(wait=False, cancel_futures=True)
+    deadline = time.monotonic() + GRACE_SECONDS
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Start processes that never see Ctrl-C, which a terminal sends to all; here it waits for the block's end.
+
+    A worker ends by this process's word alone, so that it prints no traceback, not even while it is starting.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_has_ended = False
+"""In a worker: whether it was told to end. The pool would hand it the cases that wait in the queue."""
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_worker)
+
+
+def _end_worker(number: int, frame: FrameType | None) -> None:
+    del frame
+    global _has_ended
+    _has_ended = True
+    raise SystemExit(128 + number)  # unwinds, so that half-written files are removed
+
+
+def _guarded_in_worker(work: Callable[[T], Outcome], case: T, name: str) -> Outcome:
+    if _has_ended:
+        raise SystemExit
+    return _guarded(work, case, name)
