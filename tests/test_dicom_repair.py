@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from volseg.dicom.repair import Run, is_planned, runs_of, straight_grid, straighten
+from volseg.dicom.repair import Repairs, Run, is_planned, runs_of, straight_grid, straighten
 from volseg.dicom.stack import StackGeometry
 from volseg.grid import LPS_FROM_RAS, Grid
 from volseg.resample import resample
@@ -157,3 +157,26 @@ def test_planned_runs_are_told_from_lost_slices(gaps, planned):
 
 def test_runs_are_counted():
     assert runs_of(np.array([4.0, 4.0, 4.01, 7.0, 7.0])) == (Run(3, pytest.approx(4.0033, abs=1e-3)), Run(2, 7.0))
+
+
+@pytest.mark.parametrize(
+    ("gaps", "tilt", "repairs", "changes", "left"),
+    [
+        ([4.0] * 9, 0.0, Repairs(), (), ()),
+        ([4.0] * 9, 18.5, Repairs(), ("tilt-straightened",), ()),
+        ([4.0] * 9, -29.0, Repairs(), ("tilt-straightened",), ()),
+        ([4.0] * 9, 18.5, Repairs(tilt=False), (), ("gantry-tilt",)),
+        ([4.0] * 9, 60.0, Repairs(), (), ("gantry-tilt",)),
+        (HEAD, 18.5, Repairs(), ("tilt-straightened", "spacing-evened"), ()),
+        ([4.0, 4.0, 8.0, 4.0, 4.0], 0.0, Repairs(), (), ("missing-slice",)),
+        ([4.0, 4.0, 8.0, 4.0, 4.0], 0.0, Repairs(gaps=True), ("gaps-filled",), ()),
+        ([4.0, 4.0, 400.0, 4.0, 4.0], 0.0, Repairs(gaps=True), (), ("missing-slice",)),
+        ([0.5] * 3 + [90.0] * 4, 0.0, Repairs(), (), ("uneven-spacing",)),
+        ([4.0, 5.0, 7.0, 4.5, 5.5], 18.5, Repairs(gaps=True), ("tilt-straightened",), ("uneven-spacing",)),
+    ],
+)
+def test_what_is_put_right_and_what_stays(gaps, tilt, repairs, changes, left):
+    geometry = stack(gaps, tilt)
+    got, stays = repairs.of(geometry, geometry.faults())
+    assert got == changes
+    assert tuple(fault.code for fault in stays) == left

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.dicom.pixels import FileFault, layout_of, read_series, rescale, stored_dtype
+from volseg.dicom.repair import straighten
 from volseg.errors import InputError
 from volseg.volume import Volume
 
@@ -40,7 +41,8 @@ def load(series: Series, *, jobs: int | None = None) -> Volume:
     Returns:
         Voxels [i, j, k] along the rows, the columns and the slice normal, as a view of one C-ordered [k, j, i] array,
         so that writing NIfTI copies nothing. CT is int16 HU where its values fit; other modalities the integer type
-        that holds them exactly; float32 where slope or intercept are fractions or differ between slices.
+        that holds them exactly; float32 where slope or intercept are fractions or differ between slices. A straightened
+        series is interpolated onto its grid, in the same type.
 
     Raises:
         SliceFault: a file's pixels are cut off, damaged or in a form without decoder.
@@ -48,8 +50,8 @@ def load(series: Series, *, jobs: int | None = None) -> Volume:
     """
     names = [image.name for image in series.slices]
     layouts = [layout_of(image.header) for image in series.slices]
-    columns, rows, count = series.grid.shape
-    stored: NDArray[Any] = np.empty((count, rows, columns), stored_dtype(layouts))
+    columns, rows = series.geometry.size
+    stored: NDArray[Any] = np.empty((len(layouts), rows, columns), stored_dtype(layouts))
     try:
         read_series(layouts, stored, jobs=jobs)
     except FileFault as fault:
@@ -62,6 +64,8 @@ def load(series: Series, *, jobs: int | None = None) -> Volume:
     )
     if series.modality == "CT":
         values = _as_int16(values)
+    if series.is_straightened:
+        return straighten(values, series.geometry)
     return Volume(values.T, series.grid)
 
 

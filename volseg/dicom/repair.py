@@ -17,9 +17,11 @@ from volseg.grid import LPS_FROM_RAS, Grid
 from volseg.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from volseg.dicom.stack import StackGeometry
+    from volseg.dicom.stack import StackFault, StackGeometry
 
 MIN_RUN = 3
 """So many equal gaps in a row are a run that somebody planned; fewer may be slices that got lost."""
@@ -29,8 +31,46 @@ SAME_GAP_MM = 0.02
 """The same for thin slices, whose positions are rounded to 0.01 mm at either end."""
 SNAP_MM = 0.005
 """A plane this near to a slice is that slice, and a shift this small is none: half of what positions are exact to."""
+MAX_TILT_DEGREES = 45.0
+"""Gantries tilt by 30 degrees at most. A stack that leans further is none, and its straight grid would be mostly
+empty."""
+MAX_GROWTH = 4
+"""Times as many planes as slices: beyond that the volume would be mostly made up."""
 EDGE_TOLERANCE = 1e-6
 """Of a pixel: a place this far outside the outer box of a slice still counts as inside."""
+
+
+TILT_STRAIGHTENED, SPACING_EVENED, GAPS_FILLED = "tilt-straightened", "spacing-evened", "gaps-filled"
+STRAIGHTENINGS = frozenset({TILT_STRAIGHTENED, SPACING_EVENED, GAPS_FILLED})
+"""The codes of changes after which a volume's voxels are interpolated from its slices."""
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Which faults of a stack are put right; the others are refused."""
+
+    tilt: bool = True
+    """A tilted gantry is straightened."""
+
+    gaps: bool = False
+    """Missing slices are filled in from those beside them, which invents what nobody has scanned."""
+
+    def of(
+        self, geometry: StackGeometry, faults: Sequence[StackFault]
+    ) -> tuple[tuple[str, ...], tuple[StackFault, ...]]:
+        """The codes of the changes that put faults right, and the faults that stay."""
+        changes, left = [], []
+        few = _plane_count(geometry) <= MAX_GROWTH * len(geometry.positions_mm)
+        for fault in faults:
+            if fault.code == "gantry-tilt" and self.tilt and geometry.tilt_degrees <= MAX_TILT_DEGREES:
+                changes.append(TILT_STRAIGHTENED)
+            elif fault.code == "uneven-spacing" and few and is_planned(geometry.gaps_mm):
+                changes.append(SPACING_EVENED)
+            elif fault.code == "missing-slice" and few and self.gaps:
+                changes.append(GAPS_FILLED)
+            else:
+                left.append(fault)
+        return tuple(changes), tuple(left)
 
 
 @dataclass(frozen=True)
@@ -85,24 +125,24 @@ def straight_grid(geometry: StackGeometry) -> Grid:
         A grid with i along the rows, j along the columns, k along the slice normal.
     """
     distances = geometry.distances_mm
-    length_mm = float(distances[-1] - distances[0])
+    count = _plane_count(geometry)
+    pixel_mm = np.array(geometry.pixel_mm)
+    sideways_mm = geometry.positions_mm @ geometry.axes[:2].T
+    low_mm, high_mm = sideways_mm.min(axis=0), sideways_mm.max(axis=0)
+    # Less than half a pixel of shift needs no further row: the pixels' own width covers it.
+    more = np.ceil((high_mm - low_mm) / pixel_mm - 0.5)
+    columns, rows = (int(n) for n in geometry.size + more)
+    first_mm = (low_mm + high_mm - more * pixel_mm) / 2
+    origin = distances[0] * geometry.axes[2] + first_mm @ geometry.axes[:2]
+    spacing = np.array((*pixel_mm, (distances[-1] - distances[0]) / (count - 1)))
+    return Grid.from_lps((columns, rows, count), origin, geometry.axes.T, spacing)
+
+
+def _plane_count(geometry: StackGeometry) -> int:
+    """The planes of the straight grid: at the spacing of the densest run, from the first slice to the last."""
     runs = runs_of(geometry.gaps_mm)
     dense = [run.gap_mm for run in runs if run.count > 1] or [run.gap_mm for run in runs]
-    count = max(1, round(length_mm / min(dense)))
-    low, high = _sideways_pixels(geometry)
-    columns, rows = (int(n) for n in geometry.size + np.ceil(high - low - SNAP_MM / np.array(geometry.pixel_mm)))
-    origin = (
-        distances[0] * geometry.axes[2]
-        + ((geometry.positions_mm @ geometry.axes[:2].T).min(axis=0)) @ geometry.axes[:2]
-    )
-    spacing = np.array((*geometry.pixel_mm, length_mm / count))
-    return Grid.from_lps((columns, rows, count + 1), origin, geometry.axes.T, spacing)
-
-
-def _sideways_pixels(geometry: StackGeometry) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(2,) the least and the greatest shift of the slices along row and column, in pixels."""
-    sideways = geometry.positions_mm @ geometry.axes[:2].T / np.array(geometry.pixel_mm)
-    return sideways.min(axis=0), sideways.max(axis=0)
+    return max(1, round(float(geometry.gaps_mm.sum()) / min(dense))) + 1
 
 
 def straighten(

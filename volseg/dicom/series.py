@@ -15,6 +15,7 @@ from volseg.dicom import tags
 from volseg.dicom.files import CLASSIC_IMAGES, ENHANCED_IMAGES
 from volseg.dicom.naming import Identity
 from volseg.dicom.pixels import layout_of, read_frames
+from volseg.dicom.repair import STRAIGHTENINGS, Repairs, straight_grid
 from volseg.dicom.splitting import SplitFault, split_volumes
 from volseg.dicom.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
 from volseg.errors import InputError
@@ -30,6 +31,7 @@ MAX_SLICE_PIXELS = 2**26
 """8192 squared, above any slice of a scanner, and a bound for headers that lie about compressed pixels."""
 MAX_NUMBER = 1e6
 """Of a spacing or position in mm: a bound for numbers that only overflow later sums."""
+DEFAULT_REPAIRS = Repairs()
 NAMED_FILES = 3
 """So many files are named on stderr where a series is refused for some of them."""
 
@@ -79,7 +81,7 @@ class Series:
         slices: ascending along the slice normal.
         geometry: where they lie.
         source: where its files are, relative to the folder that the user gave; private.
-        changes: stable codes of what was put right, such as ``duplicates-dropped``.
+        changes: stable codes of what was put right, such as ``duplicates-dropped`` or ``tilt-straightened``.
     """
 
     identity: Identity
@@ -93,7 +95,12 @@ class Series:
     @cached_property
     def grid(self) -> Grid:
         """The volume's grid: i along the rows, j along the columns, k along the slice normal; orthogonal."""
-        return self.geometry.regular_grid()
+        return straight_grid(self.geometry) if self.is_straightened else self.geometry.regular_grid()
+
+    @property
+    def is_straightened(self) -> bool:
+        """Whether its slices lie on no regular orthogonal grid, so that its voxels are interpolated from them."""
+        return not STRAIGHTENINGS.isdisjoint(self.changes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,11 +162,12 @@ class Part:
         return replace(self, slices=tuple(slices), label=label)
 
 
-def build_series(images: Sequence[tuple[Header, str]]) -> list[Series | Rejected]:
+def build_series(images: Sequence[tuple[Header, str]], repairs: Repairs = DEFAULT_REPAIRS) -> list[Series | Rejected]:
     """Group images into series, split those that hold several volumes, order and verify each.
 
     Args:
         images: header and private name of every CT, MR and PET image, in any order.
+        repairs: which faults of geometry are put right.
 
     Returns:
         One entry for each volume, or for each series that is none, ordered by study and series number.
@@ -172,7 +180,7 @@ def build_series(images: Sequence[tuple[Header, str]]) -> list[Series | Rejected
     for (study, _), members in sorted(by_uid.items(), key=lambda item: _series_rank(item[0], item[1])):
         order = order + 1 if study == previous_study else 1
         previous_study = study
-        built.extend(_build_one(members, order))
+        built.extend(_build_one(members, order, repairs))
     return built
 
 
@@ -182,7 +190,7 @@ def _series_rank(uids: tuple[str, str], members: list[tuple[Header, str]]) -> tu
     return uids[0], min(known, default=np.inf), uids[1]
 
 
-def _build_one(members: list[tuple[Header, str]], order: int) -> list[Series | Rejected]:
+def _build_one(members: list[tuple[Header, str]], order: int, repairs: Repairs) -> list[Series | Rejected]:
     """All volumes under one SeriesInstanceUID."""
     members = sorted(members, key=lambda member: member[1])
     first = members[0][0]
@@ -193,7 +201,7 @@ def _build_one(members: list[tuple[Header, str]], order: int) -> list[Series | R
     )
     built: list[Series | Rejected] = []
     for label, group in _by_form(members):
-        builder = _Builder(replace(identity, part=label), _modality(group[0][0]), order, _source(group))
+        builder = _Builder(replace(identity, part=label), _modality(group[0][0]), order, _source(group), repairs)
         built.extend(builder.build(group))
     return built
 
@@ -204,6 +212,7 @@ class _Builder:
     modality: str
     order: int
     source: str
+    repairs: Repairs
 
     def build(self, group: list[tuple[Header, str]]) -> list[Series | Rejected]:
         """The volumes among images of one form."""
@@ -249,10 +258,11 @@ class _Builder:
         row_mm, column_mm = header.numbers(tags.PIXEL_SPACING)[:2]  # between rows first (PS3.3, 10.7.1.3)
         size = (header.unsigned(tags.COLUMNS) or 0, header.unsigned(tags.ROWS) or 0)
         geometry = StackGeometry(axes, positions[along], (column_mm, row_mm), size)
-        faults = geometry.faults()
+        repaired, faults = self.repairs.of(geometry, geometry.faults())
         if faults:
             return self._rejected(part, faults)
-        return Series(self._named(part), self.modality, self.order, slices, geometry, self.source, part.changes)
+        changes = (*part.changes, *repaired)
+        return Series(self._named(part), self.modality, self.order, slices, geometry, self.source, changes)
 
     def _named(self, part: Part) -> Identity:
         return replace(self.identity, part="_".join(filter(None, (self.identity.part, part.label))))
@@ -268,7 +278,7 @@ class _Builder:
             faults,
             _REMEDIES.get(faults[0].code, ""),
             len(part.slices) if count is None else count,
-            _some(files) or self.source,
+            named_files(files) or self.source,
         )
 
     def _too_few(self, part: Part, places: int) -> Rejected:
@@ -294,7 +304,8 @@ def _source(group: Sequence[tuple[Header, str]]) -> str:
     return names[0] if len(names) == 1 else (os.path.commonpath(names) or ".")
 
 
-def _some(files: Sequence[str]) -> str:
+def named_files(files: Sequence[str]) -> str:
+    """Some of the files by name, and how many more there are."""
     shown = ", ".join(files[:NAMED_FILES])
     return shown if len(files) <= NAMED_FILES else f"{shown} and {len(files) - NAMED_FILES} more"
 
