@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 from pathlib import Path
@@ -175,6 +176,20 @@ def test_other_formats_are_read(tmp_path: Path) -> None:
     assert tidy.GetSpacing() == pytest.approx(image.GetSpacing())
     assert tidy.GetOrigin() == pytest.approx(image.GetOrigin())
     assert int((sitk.GetArrayFromImage(tidy) == 1).sum()) == 27
+
+
+def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
+    masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def replace(self: Path, target: Path) -> Path:
+        del self
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    (masks / "labels.txt").unlink()
+    monkeypatch.setattr(Path, "replace", replace)
+    assert main(["postprocess", str(masks), str(tmp_path / "out"), "--keep-largest", "all", "--jobs", "1"]) == 2
+    assert "No space is left" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_what_makes_no_sense_is_refused(masks: Path, tmp_path: Path) -> None:

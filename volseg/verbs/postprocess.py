@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, run_cases
-from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
+from volseg.errors import DiskFullError, GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.postprocessing import ALL, Changes, PostprocessingRules, apply
@@ -158,6 +158,8 @@ def _tidy(work: _Work, twice: frozenset[str]) -> Outcome:
                 code="name-twice",
             )
         return _tidy_one(work, name)
+    except DiskFullError:
+        raise  # it would end every other mask too
     except VolsegError as error:
         # The ledger names no folder of this machine: it may be called after a patient.
         message = error.message.replace(f"{work.path.parent}/", "").replace(f"{work.out_dir}/", "")
