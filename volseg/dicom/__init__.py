@@ -7,6 +7,7 @@ voxels. ``Naming`` gives both names that tell nothing of the patient.
 from volseg.dicom.facts import acquisition_facts
 from volseg.dicom.loading import SliceFault, load
 from volseg.dicom.naming import Identity, Naming
+from volseg.dicom.repair import Repairs
 from volseg.dicom.scan import BadFile, Scan, scan
 from volseg.dicom.series import Rejected, Series, Slice
 
@@ -15,6 +16,7 @@ __all__ = [
     "Identity",
     "Naming",
     "Rejected",
+    "Repairs",
     "Scan",
     "Series",
     "Slice",

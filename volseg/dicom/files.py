@@ -50,6 +50,11 @@ _KINDS = {
 }  # fmt: skip
 
 
+_LINK, _SPECIAL = "symbolic link", "special file"
+UNOPENED = frozenset({_LINK, _SPECIAL})
+"""Kinds of what is passed over without a look inside."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundFile:
     """A file under the folder.
@@ -93,12 +98,17 @@ def _walk(root: str) -> Iterator[FoundFile]:
             for entry in entries:
                 name = entry.path[len(root) :].lstrip(os.sep)
                 if entry.is_symlink():
-                    yield FoundFile(Path(entry.path), name, "symbolic link")
+                    yield FoundFile(Path(entry.path), name, _LINK)
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 else:
                     regular = entry.is_file(follow_symlinks=False)
-                    yield FoundFile(Path(entry.path), name, "" if regular else "special file")
+                    yield FoundFile(Path(entry.path), name, "" if regular else _SPECIAL)
+
+
+NO_PIXELS, NO_SIZE = "image without pixel data", "image without rows or columns"
+INCOMPLETE_IMAGES = frozenset({NO_PIXELS, NO_SIZE})
+"""Kinds that may be a slice of which the better part is lost."""
 
 
 def skipped_kind(header: Header, *, localizers: bool = False) -> str | None:
@@ -114,9 +124,9 @@ def skipped_kind(header: Header, *, localizers: bool = False) -> str | None:
     if sop_class not in CLASSIC_IMAGES and sop_class not in ENHANCED_IMAGES:
         return _named(sop_class)
     if header.pixel_tag != tags.INTEGER_PIXEL_DATA or header.pixel_length == 0:
-        return "image without pixel data"
+        return NO_PIXELS
     if not header.unsigned(tags.ROWS) or not header.unsigned(tags.COLUMNS):
-        return "image without rows or columns"
+        return NO_SIZE
     if header.unsigned(tags.SAMPLES_PER_PIXEL) not in (None, 1) or header.text(tags.PHOTOMETRIC_INTERPRETATION) not in (
         "MONOCHROME1",
         "MONOCHROME2",

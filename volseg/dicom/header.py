@@ -53,6 +53,18 @@ class NotDicomError(InputError):
     default_code = "not-dicom"
 
 
+class DamagedHeaderError(InputError):
+    """A DICOM file's header can't be read to its end; ``series_uid``, where it was met before, is private."""
+
+    def __init__(self, error: InputError, series_uid: str = "") -> None:
+        super().__init__(error.message, code=error.code)
+        self.series_uid = series_uid
+        self._error = error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return DamagedHeaderError, (self._error, self.series_uid)
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What one file says about itself before its pixels.
@@ -130,7 +142,7 @@ def read_header(path: Path) -> Header:
 
     Raises:
         NotDicomError: the file is no DICOM object.
-        InputError: the file is one, but damaged before its pixel data, or built to exhaust its reader.
+        DamagedHeaderError: the file is one, but damaged before its pixel data, or built to exhaust its reader.
         FileError: the file can't be read.
     """
     try:
@@ -151,6 +163,7 @@ def _read(path: Path, descriptor: int) -> Header:
     has_preamble = first[128:132] == b"DICM"
     if not has_preamble and not _looks_bare(first):
         raise NotDicomError("The file is no DICOM object.")
+    values: dict[int, bytes] = {}
     try:
         window = _Window(descriptor, first, size)
         meta, start = _walk_meta(window, 132 if has_preamble else 0)
@@ -161,12 +174,13 @@ def _read(path: Path, descriptor: int) -> Header:
         big = syntax == EXPLICIT_BIG
         if not _UID.fullmatch(syntax):
             syntax = IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE
-        values, pixels = _walk(window, start, implicit=implicit, big=big)
+        pixels = _walk(window, start, values, implicit=implicit, big=big)
         values |= meta
-    except InputError:
-        if has_preamble:
-            raise
-        raise NotDicomError("The file is no DICOM object.") from None
+    except InputError as error:
+        if not has_preamble:
+            raise NotDicomError("The file is no DICOM object.") from None
+        uid = values.get(tags.SERIES_INSTANCE_UID, b"").decode("latin-1").strip(" \x00")
+        raise DamagedHeaderError(error, uid if _UID.fullmatch(uid) else "") from error
     header = Header(path, values, syntax, big, *pixels, window.size, has_preamble)
     if not has_preamble and not (header.uid(tags.SOP_CLASS_UID) and header.uid(tags.SERIES_INSTANCE_UID)):
         raise NotDicomError("The file is no DICOM object.")
@@ -257,11 +271,10 @@ def _is_implicit(window: _Window, start: int, *, stated: bool) -> bool:
 
 
 def _walk(
-    window: _Window, position: int, *, implicit: bool, big: bool
-) -> tuple[dict[int, bytes], tuple[int | None, int, int | None]]:
-    """The wanted top-level values, and the pixel data's tag, offset and length."""
+    window: _Window, position: int, values: dict[int, bytes], *, implicit: bool, big: bool
+) -> tuple[int | None, int, int | None]:
+    """Put the wanted top-level values into ``values``; return the pixel data's tag, offset and length."""
     wanted = tags.WANTED
-    values: dict[int, bytes] = {}
     order = ">" if big else "<"
     two_shorts, long, short = (struct.Struct(order + form).unpack_from for form in ("HH", "I", "H"))
     # One entry for each open sequence or item of undefined length: whether it is an item, and its coding.
@@ -306,7 +319,7 @@ def _walk(
                 length, head = short(data, place + 6)[0], 8
         position += head
         if not open_levels and tag in tags.PIXEL_DATA:
-            return values, (tag, position, None if length == UNDEFINED_LENGTH else length)
+            return tag, position, None if length == UNDEFINED_LENGTH else length
         if length == UNDEFINED_LENGTH:
             _open(open_levels, is_item=False, implicit=implicit)
             # PS3.5, 6.2.2 note 2: a value of unknown VR and undefined length is a sequence in implicit coding.
@@ -316,9 +329,10 @@ def _walk(
             place = window.at(position, length)
             values[tag] = window.data[place : place + length]
         position += length
-    if position > size or open_levels:
+    # Fewer bytes than an element's head are padding where they are zero, and the rest of an element where not.
+    if position > size or open_levels or any(window.data[window.at(position, size - position) :][: size - position]):
         raise _truncated()
-    return values, (None, position, None)
+    return None, position, None
 
 
 def _open(levels: list[tuple[bool, bool]], *, is_item: bool, implicit: bool) -> None:

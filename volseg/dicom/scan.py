@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from volseg.dicom.files import find_files, skipped_kind
-from volseg.dicom.header import Header, NotDicomError, read_header
-from volseg.dicom.series import Rejected, Series, build_series
-from volseg.errors import InputError, VolsegError
+from volseg.dicom import tags
+from volseg.dicom.files import INCOMPLETE_IMAGES, UNOPENED, FoundFile, find_files, skipped_kind
+from volseg.dicom.header import DamagedHeaderError, Header, NotDicomError, read_header
+from volseg.dicom.series import DEFAULT_REPAIRS, Rejected, Series, build_series, named_files
+from volseg.dicom.stack import StackFault
+from volseg.errors import FileError, InputError, VolsegError
+from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from volseg.dicom.repair import Repairs
 
 NOT_DICOM = "file that is not DICOM"
 
 
 @dataclass(frozen=True, slots=True)
 class BadFile:
-    """A DICOM file whose header can't be read; ``name``, relative to the folder that was given, is private."""
+    """A DICOM file that can't be read, nor told to be of a series; ``name``, relative to the folder that was given, is
+    private."""
 
     name: str
     error: VolsegError
@@ -34,7 +40,7 @@ class Scan:
     Args:
         series: the volumes, verified, ordered by study and series.
         rejected: series that are no volume, skipped or refused.
-        bad_files: files whose header can't be read.
+        bad_files: files that can't be read, nor told to be of a series.
         skipped_kinds: files that are no image of a volume, counted by kind.
     """
 
@@ -44,13 +50,16 @@ class Scan:
     skipped_kinds: Mapping[str, int]
 
 
-def scan(folder: Path, progress: Progress = SILENT, *, localizers: bool = False) -> Scan:
+def scan(
+    folder: Path, progress: Progress = SILENT, *, localizers: bool = False, repairs: Repairs = DEFAULT_REPAIRS
+) -> Scan:
     """Find every DICOM file under a folder and build its series; headers are read, no pixel is decoded.
 
     Args:
         folder: searched with all folders in it; file names don't matter.
         progress: told of each file.
         localizers: whether images that call themselves localizers are series too.
+        repairs: which faults of geometry are put right.
 
     Raises:
         UsageError: the folder is absent or a file.
@@ -60,36 +69,100 @@ def scan(folder: Path, progress: Progress = SILENT, *, localizers: bool = False)
     found = find_files(folder)
     if not found:
         raise InputError(f"{folder} is empty. Give the folder that holds the DICOM files.", code="empty-folder")
-    kinds: Counter[str] = Counter()
-    images: list[tuple[Header, str]] = []
-    bad: list[BadFile] = []
+    finds = _Finds()
     with progress.task("reading headers", len(found), "files") as task:
         for file in found:
+            finds.take(file, localizers=localizers)
             task.advance()
-            if file.skipped:
-                kinds[file.skipped] += 1
-                continue
-            try:
-                header = read_header(file.path)
-            except NotDicomError:
-                kinds[NOT_DICOM] += 1
-                continue
-            except VolsegError as error:
-                bad.append(BadFile(file.name, error))
-                continue
-            kind = skipped_kind(header, localizers=localizers)
-            if kind is None:
-                images.append((header, file.name))
-            else:
-                kinds[kind] += 1
-    if not images and not bad and not kinds.keys() - {NOT_DICOM, "symbolic link", "special file"}:
+    if finds.are_empty:
         raise InputError(
             f"{folder} holds no DICOM file among {len(found)}. Give the folder that holds them.", code="no-dicom"
         )
-    built = build_series(images)
+    built = build_series(finds.images, repairs)
+    finds.settle({one.identity.series_uid for one in built})
+    built = [_without_holes(one, finds.damaged.get(one.identity.series_uid, ())) for one in built]
     return Scan(
         series=tuple(one for one in built if isinstance(one, Series)),
         rejected=tuple(one for one in built if isinstance(one, Rejected)),
-        bad_files=tuple(bad),
-        skipped_kinds=kinds,
+        bad_files=tuple(finds.bad),
+        skipped_kinds=finds.kinds,
+    )
+
+
+@dataclass
+class _Finds:
+    """What the headers of a folder say, file by file."""
+
+    images: list[tuple[Header, str]] = field(default_factory=list)
+    bad: list[BadFile] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    damaged: dict[str, list[BadFile]] = field(default_factory=lambda: defaultdict(list))
+    """Files that name their series but not all that a slice needs, by SeriesInstanceUID."""
+    _incomplete: list[tuple[str, str, str]] = field(default_factory=list)
+    _shared: dict[bytes, bytes] = field(default_factory=dict)
+
+    def take(self, file: FoundFile, *, localizers: bool) -> None:
+        """Read one file's header."""
+        if file.skipped:
+            self.kinds[file.skipped] += 1
+            return
+        try:
+            header = read_header(file.path)
+        except NotDicomError:
+            self.kinds[NOT_DICOM] += 1
+        except DamagedHeaderError as error:
+            (self.damaged[error.series_uid] if error.series_uid else self.bad).append(BadFile(file.name, error))
+        except FileError as error:
+            self.bad.append(BadFile(file.name, error))
+        else:
+            self._classify(header, file.name, localizers=localizers)
+
+    def _classify(self, header: Header, name: str, *, localizers: bool) -> None:
+        kind = skipped_kind(header, localizers=localizers)
+        if kind is None:
+            # Most values are the same in a hundred thousand headers: each is kept once.
+            values = {tag: self._shared.setdefault(value, value) for tag, value in header.values.items()}
+            self.images.append((replace(header, values=values), name))
+        elif kind in INCOMPLETE_IMAGES:
+            self._incomplete.append((header.uid(tags.SERIES_INSTANCE_UID), name, kind))
+        else:
+            self.kinds[kind] += 1
+
+    @property
+    def are_empty(self) -> bool:
+        """Whether no file was a DICOM object."""
+        seen = self.images or self.bad or self.damaged or self._incomplete
+        return not seen and not self.kinds.keys() - {NOT_DICOM, *UNOPENED}
+
+    def settle(self, series_uids: set[str]) -> None:
+        """Sort out files that are no slice as they stand: faults of a series that is there, or on their own."""
+        for series_uid, name, kind in self._incomplete:
+            if series_uid in series_uids:
+                error = InputError(f"It is an {kind}, so it was cut off. Export it again.", code="incomplete-image")
+                self.damaged[series_uid].append(BadFile(name, error))
+            else:
+                self.kinds[kind] += 1
+        for series_uid in self.damaged.keys() - series_uids:
+            self.bad.extend(self.damaged.pop(series_uid))
+        self.bad.sort(key=lambda file: file.name)
+
+
+def _without_holes(one: Series | Rejected, damaged: Sequence[BadFile]) -> Series | Rejected:
+    """A series, refused where files of it can't be read: whether slices lack at its ends, nobody could tell."""
+    if not damaged:
+        return one
+    error = damaged[0].error
+    many = "A file" if len(damaged) == 1 else f"{len(damaged)} files"
+    fault = StackFault(error.code, f"{many} of this series can't be read. {error.message}")
+    others = one.faults if isinstance(one, Rejected) else ()
+    count = one.count if isinstance(one, Rejected) else len(one.slices)
+    return Rejected(
+        one.identity,
+        one.modality,
+        one.order,
+        Status.REFUSED,
+        (fault, *others),
+        "",
+        count + len(damaged),
+        named_files([file.name for file in damaged]),
     )

@@ -139,7 +139,7 @@ class Rejected:
 
 
 _REMEDIES = {
-    "missing-slice": "Export the series again, with all its slices.",
+    "missing-slice": "Export the series again, with all its slices, or give --fill-gaps.",
     "uneven-spacing": "Ask for a reconstruction with even spacing.",
     "gantry-tilt": "Ask for a reconstruction without tilt.",
     "shifted-slices": "Export the series again; if it stays so, it is no volume.",

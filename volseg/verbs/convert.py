@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
-from volseg.dicom import Naming, Rejected, Scan, Series, SliceFault, acquisition_facts, load, scan
+from volseg.dicom import Naming, Rejected, Repairs, Scan, Series, SliceFault, acquisition_facts, load, scan
+from volseg.dicom.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
 from volseg.errors import FileError, InputError, UsageError, VolsegError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
@@ -24,9 +26,21 @@ LEDGER_FILE = "conversion.json"
 NATIVE = "native"
 SMALL_BYTES = 2**25
 """Of pixels altogether: below this, starting workers takes longer than they save."""
+MAX_TARGET_VOXELS = 2**31
+"""A whole body of 700 x 700 x 2000 voxels is half of this; headers that lie about the gaps ask for far more."""
 MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 100.0
 """Bounds for a target spacing: beyond them a slip of the finger is likelier than a wish."""
 
+_CHANGES = {
+    "copies-dropped": "Some files are copies of others; each image was taken once.",
+    "duplicates-dropped": "Some images stand twice at one position with the same pixels; each was taken once.",
+    TILT_STRAIGHTENED: "The gantry was tilted; the slices were interpolated onto an orthogonal grid.",
+    SPACING_EVENED: "The spacing changes from run to run; the slices were interpolated at even spacing.",
+    GAPS_FILLED: "Slices are missing and were made up from those beside them, as --fill-gaps asks.",
+}
+"""What was put right, and what a person has to know of it."""
+_STRAIGHTENED = "straightened by the positions of the slices"
+_AS_SCANNED = "the scanner's grid"
 _HEAD = frozenset({"HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "IAC", "JAW", "HEADNECK"})
 
 
@@ -42,6 +56,12 @@ class ConvertOptions:
 
     localizers: bool = False
     """Convert scouts and localizers too; they are passed over otherwise."""
+
+    refuse_tilt: bool = False
+    """Refuse series of a tilted gantry instead of straightening them."""
+
+    fill_gaps: bool = False
+    """Fill in missing slices from those beside them instead of refusing the series; nobody has scanned what is there."""
 
     jobs: int = 0
     """How many series are converted at once; 0 takes all cores."""
@@ -119,7 +139,7 @@ def convert(
     spacing_mm = options.spacing_mm
     _require_output(nifti_dir)
     dataset = _DatasetFile.read(nifti_dir)
-    found = scan(dicom_dir, progress, localizers=options.localizers)
+    found = _scan(dicom_dir, options, progress)
     naming = _naming(nifti_dir)
     outcomes = _rejections(found, naming)
     tasks = []
@@ -149,7 +169,7 @@ def preview(
     """
     spacing_mm = options.spacing_mm
     _require_output(nifti_dir)
-    found = scan(dicom_dir, progress, localizers=options.localizers)
+    found = _scan(dicom_dir, options, progress)
     naming = Naming.existing(nifti_dir)
     rows = []
     everything: tuple[Series | Rejected, ...] = (*found.series, *found.rejected)
@@ -160,9 +180,7 @@ def preview(
         else:
             task = _task(one, naming, nifti_dir, options, spacing_mm) if naming else None
             finished = _finished(task) if task and not options.overwrite else None
-            action = (
-                f"{finished.status} [{finished.code}]" if finished else _resampling(one.grid, _target(one, spacing_mm))
-            )
+            action = f"{finished.status} [{finished.code}]" if finished else _planned(one, spacing_mm)
             row = PreviewRow(shown, one.modality, len(one.slices), described(one.grid), action, one.source)
         rows.append(row)
     return tuple(sorted(rows, key=lambda row: row.case)), found
@@ -172,6 +190,11 @@ def described(grid: Grid) -> str:
     """A grid in words: ``512 x 512 x 300 at 0.7 x 0.7 x 1 mm``."""
     sizes = " x ".join(map(str, grid.shape))
     return f"{sizes} at {' x '.join(f'{step:.4g}' for step in grid.spacing_mm)} mm"
+
+
+def _scan(dicom_dir: Path, options: ConvertOptions, progress: Progress) -> Scan:
+    repairs = Repairs(tilt=not options.refuse_tilt, gaps=options.fill_gaps)
+    return scan(dicom_dir, progress, localizers=options.localizers, repairs=repairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,11 +223,14 @@ def _task(
     identity = series.identity
     case = naming.case(identity, series.modality, series.order)
     files = (f"{image.name}\n{image.header.file_size}" for image in series.slices)
-    how = (repr(spacing_mm), options.interpolation if spacing_mm else "")
+    how = (repr(spacing_mm), options.interpolation if spacing_mm else "", *series.changes)
+    name = f"{case}{NIFTI_SUFFIXES[0]}"
+    # A person who has drawn a mask may have moved the image to the others with masks.
+    folder = TRAINING_IMAGES if (nifti_dir / TRAINING_IMAGES / name).is_file() else TEST_IMAGES
     return _Task(
         series,
         case,
-        nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}",
+        nifti_dir / folder / name,
         naming.patient(identity),
         naming.study(identity),
         naming.series(identity),
@@ -235,9 +261,9 @@ def _pixel_bytes(series: Series) -> int:
 def _convert_one(task: _Task) -> Outcome:
     series = task.series
     try:
+        target = _target(series, task.spacing_mm)
         volume = load(series, jobs=task.decoders)
         source = volume.grid
-        target = _target(series, task.spacing_mm)
         resampled = target.difference(source) is not None
         if resampled:
             from volseg.resample import resample
@@ -254,7 +280,23 @@ def _convert_one(task: _Task) -> Outcome:
 
 
 def _target(series: Series, spacing_mm: tuple[float, float, float] | None) -> Grid:
-    return series.grid if spacing_mm is None else series.grid.with_spacing(spacing_mm)
+    """The grid of the image to write.
+
+    Raises:
+        InputError: it would have more voxels than any scanner's.
+    """
+    if spacing_mm is None:
+        return series.grid
+    voxels = math.prod(
+        length * old / new
+        for length, old, new in zip(series.grid.shape, series.grid.spacing_mm, spacing_mm, strict=True)
+    )
+    if voxels > MAX_TARGET_VOXELS:
+        raise InputError(
+            f"At this spacing the series would have {voxels:.2g} voxels. Choose a wider one, or native.",
+            code="too-large",
+        )
+    return series.grid.with_spacing(spacing_mm)
 
 
 def _sidecar(task: _Task, source: Grid, target: Grid, *, resampled: bool) -> Sidecar:
@@ -268,7 +310,7 @@ def _sidecar(task: _Task, source: Grid, target: Grid, *, resampled: bool) -> Sid
         series=task.pseudonym,
         source_grid=source,
         target_grid=target,
-        resampled=resampled,
+        resampled=resampled or task.series.is_straightened,
         changes=task.series.changes,
         acquisition=acquisition_facts(task.series),
         fingerprint=task.fingerprint,
@@ -283,48 +325,48 @@ def _sidecar_path(image: Path) -> Path:
 
 def _outcome(sidecar: Sidecar, image: Path) -> Outcome:
     """What a finished series' outcome says; all of it stands in the sidecar, so that a later run says the same."""
-    warnings = []
-    if "copies-dropped" in sidecar.changes:
-        warnings.append("Some files are copies of others; each image was taken once.")
-    if "duplicates-dropped" in sidecar.changes:
-        warnings.append("Some images stand twice at one position with the same pixels; each was taken once.")
+    warnings = [sentence for change, sentence in _CHANGES.items() if change in sidecar.changes]
     if sidecar.acquisition.get("burned_in_annotation") == "YES":
         warnings.append("The header says that text is burned into the pixels, which may name the patient.")
     if sidecar.acquisition.get("body_part") in _HEAD:
         warnings.append("This is a head: a face can be rebuilt from it.")
     outputs = tuple(f"{path.parent.name}/{path.name}" for path in (image, _sidecar_path(image)))
-    message = _resampling(sidecar.source_grid, sidecar.target_grid)
+    message = _resampling(sidecar.source_grid, sidecar.target_grid, sidecar.changes)
     return Outcome(sidecar.case, Status.DONE, "done", message, outputs, tuple(warnings))
 
 
-def _resampling(source: Grid, target: Grid) -> str:
+def _resampling(source: Grid, target: Grid, changes: Sequence[str]) -> str:
+    straightened = bool(STRAIGHTENINGS & set(changes))
     if target.difference(source) is None:
-        return f"{described(source)}, the scanner's grid."
-    return f"Resampled from {described(source)} to {described(target)}."
+        return f"{described(source)}, {_STRAIGHTENED if straightened else _AS_SCANNED}."
+    return f"Resampled from {described(source)}{f', {_STRAIGHTENED},' * straightened} to {described(target)}."
+
+
+def _planned(series: Series, spacing_mm: tuple[float, float, float] | None) -> str:
+    try:
+        return _resampling(series.grid, _target(series, spacing_mm), series.changes)
+    except InputError as error:
+        return f"{Status.REFUSED} [{error.code}] {error.message}"
 
 
 def _finished(task: _Task) -> Outcome | None:
     """The outcome of a series that an earlier run finished; None where there is work to do."""
-    name = task.image.name
-    for folder in (TEST_IMAGES, TRAINING_IMAGES):
-        image = task.image.parent.parent / folder / name
-        sidecar_file = image.with_name(f"{task.case}.json")
-        if not image.is_file() or not sidecar_file.is_file():
-            continue
-        from volseg.dataset.sidecar import read_sidecar
+    sidecar_file = task.image.with_name(f"{task.case}.json")
+    if not task.image.is_file() or not sidecar_file.is_file():
+        return None
+    from volseg.dataset.sidecar import read_sidecar
 
-        try:
-            sidecar = read_sidecar(sidecar_file)
-        except VolsegError as error:
-            return Outcome.of_error(task.case, error, private=task.series.source)
-        if sidecar.fingerprint == task.fingerprint:
-            return replace(_outcome(sidecar, image), code="already-done", private=task.series.source)
-        message = (
-            "An image of this series is there, made with other options or from other files. Give --overwrite to "
-            "replace it, or another output folder."
-        )
-        return Outcome(task.case, Status.REFUSED, "exists", message, private=task.series.source)
-    return None
+    try:
+        sidecar = read_sidecar(sidecar_file)
+    except VolsegError as error:
+        return Outcome.of_error(task.case, error, private=task.series.source)
+    if sidecar.fingerprint == task.fingerprint:
+        return replace(_outcome(sidecar, task.image), code="already-done", private=task.series.source)
+    message = (
+        "An image of this series is there, made with other options or from other files. Give --overwrite to replace "
+        "it, or another output folder."
+    )
+    return Outcome(task.case, Status.REFUSED, "exists", message, private=task.series.source)
 
 
 def _rejections(found: Scan, naming: Naming) -> list[Outcome]:
@@ -424,7 +466,7 @@ class _DatasetFile:
         from volseg.atomic import write_text
 
         content: dict[str, object] = dict(self.content or {})
-        content.setdefault("name", self.path.resolve().parent.name)
+        content.setdefault("name", "converted by volseg")  # the folder's own name may be a patient's
         content.setdefault("tensorImageSize", "3D")
         if len(modalities) == 1 and "modality" not in content and "channel_names" not in content:
             content["modality"] = {"0": next(iter(modalities))}
