@@ -17,11 +17,14 @@ from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from multiprocessing.process import BaseProcess
+    from pathlib import Path
     from types import FrameType
 
 T = TypeVar("T")
+SMALL_COHORT_BYTES = 2**26
+"""Below this, starting workers takes longer than they save."""
 GRACE_SECONDS = 10.0
 """After an interrupt a worker has this long to remove what it had half-written, then it is killed."""
 
@@ -31,6 +34,19 @@ log = logging.getLogger(__name__)
 def available_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def jobs_that_pay(files: Iterable[Path]) -> int:
+    """All cores, or 1 where the files together are so small that workers would take longer to start than they save.
+
+    In one process a script also needs no ``if __name__ == "__main__"``, which Python's ``spawn`` asks for.
+    """
+    size = 0
+    for file in files:
+        size += file.stat().st_size
+        if size > SMALL_COHORT_BYTES:
+            return available_cores()
+    return 1
 
 
 def run_cases(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from volseg.batch import run_cases
+from volseg.batch import jobs_that_pay, run_cases
 from volseg.dataset.case import Case, Fault, printable
 from volseg.dataset.dataset import Dataset, count_labels, read_dataset
 from volseg.errors import DataSetError, VolsegError
@@ -54,14 +54,14 @@ class _Examined(Outcome):
     """The labels that occur."""
 
 
-def find_faults(source: Path | Dataset, *, jobs: int = 1, progress: Progress = SILENT) -> tuple[Fault, ...]:
+def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = SILENT) -> tuple[Fault, ...]:
     """Find all faults of a data set: of its files' pairing, its headers and its voxels.
 
     Holds one case at a time in memory for each of ``jobs``.
 
     Args:
         source: a data set or its folder.
-        jobs: how many cases are examined at once, each in a process of its own above 1.
+        jobs: how many cases are examined at once, each in a process of its own above 1; 0 means as many as pay.
         progress: hears of each case.
 
     Returns:
@@ -80,7 +80,7 @@ def find_faults(source: Path | Dataset, *, jobs: int = 1, progress: Progress = S
     return tuple(sorted(dict.fromkeys(found), key=lambda fault: (fault.case, not fault.is_error, fault.code)))
 
 
-def require_sound(dataset: Dataset, *, jobs: int = 1, progress: Progress = SILENT) -> None:
+def require_sound(dataset: Dataset, *, jobs: int = 0, progress: Progress = SILENT) -> None:
     """Refuse a data set that can't be trained on, by the rules of ``find_faults``.
 
     The voxels of cases without a mask are not read: nothing is learnt from them.
@@ -101,6 +101,8 @@ def require_sound(dataset: Dataset, *, jobs: int = 1, progress: Progress = SILEN
 
 
 def _examine_all(dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress: Progress) -> dict[Case, Outcome]:
+    if not jobs:
+        jobs = jobs_that_pay(path for case in cases for path in (*case.images, *([case.label] if case.label else [])))
     work = [_Job(case, dataset.folder, dataset.labels, len(dataset.channels)) for case in cases]
     outcomes = run_cases(
         _examine, work, name_of=lambda job: job.case.name, title="Checking", jobs=jobs, progress=progress

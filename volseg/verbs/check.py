@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.batch import available_cores
 from volseg.dataset.case import Fault
 from volseg.errors import DataSetError, UsageError
 from volseg.progress import SILENT, Progress
@@ -13,18 +12,13 @@ from volseg.progress import SILENT, Progress
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from volseg.dataset.dataset import Dataset
-
-SMALL_DATA_SET_BYTES = 2**26
-"""Below this, starting workers takes longer than they save."""
-
 
 @dataclass(frozen=True)
 class CheckOptions:
     """How a check works."""
 
     jobs: int = 0
-    """How many cases are read at once; 0 takes all cores."""
+    """How many cases are read at once; 0 takes as many as pay: all cores, or 1 for a small data set."""
 
 
 DEFAULTS = CheckOptions()
@@ -68,7 +62,7 @@ def check(path: Path, options: CheckOptions = DEFAULTS, progress: Progress = SIL
         DataSetError: the data set's folders are empty, with the code ``no-cases``.
     """
     if options.jobs < 0:
-        raise UsageError(f"--jobs {options.jobs} makes no sense; 0 takes all cores.")
+        raise UsageError(f"--jobs {options.jobs} makes no sense; 0 takes as many as pay.")
     return _check_dataset(path, options, progress)
 
 
@@ -81,16 +75,6 @@ def _check_dataset(folder: Path, options: CheckOptions, progress: Progress) -> C
     except DataSetError as error:
         return CheckReport(folder, "no case could be read", (Fault(error.code, "", error.message),))
     require_cases(dataset)
-    faults = find_faults(dataset, jobs=options.jobs or _paying_jobs(dataset), progress=progress)
+    faults = find_faults(dataset, jobs=options.jobs, progress=progress)
     with_mask = "1 case" if len(dataset.training) == 1 else f"{len(dataset.training)} cases"
     return CheckReport(folder, f"{with_mask} with a mask, {len(dataset.test)} without", faults)
-
-
-def _paying_jobs(dataset: Dataset) -> int:
-    size = 0
-    for case in dataset.cases:
-        for path in (*case.images, *((case.label,) if case.label else ())):
-            size += path.stat().st_size
-            if size > SMALL_DATA_SET_BYTES:
-                return available_cores()
-    return 1

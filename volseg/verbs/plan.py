@@ -40,7 +40,6 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
         OutputExistsError: ``bundle_dir`` holds something.
         FileError: the bundle can't be written.
     """
-    from volseg.batch import available_cores
     from volseg.bundle.write import write_bundle
     from volseg.dataset.dataset import read_dataset, require_cases
     from volseg.dataset.faults import require_sound
@@ -54,7 +53,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
         )
     dataset = read_dataset(dataset_dir)
     require_cases(dataset)
-    require_sound(dataset, jobs=available_cores(), progress=progress)
+    require_sound(dataset, progress=progress)
     fingerprint = measure(dataset, progress)
     name = bundle_dir.resolve().name
     chosen = choose(fingerprint, dataset.labels, name, preset=options.preset, spacing_mm=options.spacing)

@@ -159,7 +159,6 @@ def _fold_count() -> int:
 
 def _dataset(bundle: Bundle, options: TrainOptions, progress: Progress) -> Dataset | None:
     """The data set, checked; None where a bundle of another make brings its data in its own way."""
-    from volseg.batch import available_cores
     from volseg.dataset.dataset import is_dataset, read_dataset, require_cases
     from volseg.dataset.faults import require_sound
 
@@ -177,7 +176,7 @@ def _dataset(bundle: Bundle, options: TrainOptions, progress: Progress) -> Datas
         raise UsageError(f"{folder} is no data set: it has no dataset.json, imagesTr or imagesTs.")
     dataset = read_dataset(folder)
     require_cases(dataset)
-    require_sound(dataset, jobs=available_cores(), progress=progress)
+    require_sound(dataset, progress=progress)
     return dataset
 
 
