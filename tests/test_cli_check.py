@@ -94,3 +94,30 @@ def test_workers_from_the_command_line(make_dataset: MakeDataset) -> None:
     )
     assert done.returncode == 1
     assert done.stdout.splitlines()[0].startswith("error [damaged-file] case_1: imagesTr/case_1.nii.gz")
+
+
+def test_a_mask_drawn_on_a_converted_image_is_found(
+    real_data: RealData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As ITK-SNAP saves it: named as its image, beside a ``dataset.json`` that knows nothing of it."""
+    import SimpleITK as sitk
+
+    folder = tmp_path / "nifti"
+    assert main(["convert", str(real_data("dicom/mr-t1-head")), str(folder), "--spacing", "native"]) == 0
+    capsys.readouterr()
+    assert main(["check", str(folder)]) == 0
+    assert capsys.readouterr().out == "0 cases with a mask, 2 without: no faults\n"
+
+    image_path = min((folder / "imagesTs").glob("*.nii.gz"))
+    image = sitk.ReadImage(str(image_path))
+    mask = sitk.Image(image.GetSize(), sitk.sitkUInt8)
+    mask.CopyInformation(image)
+    mask[200:300, 200:300, 8:12] = 2
+    (folder / "labelsTr").mkdir(exist_ok=True)
+    sitk.WriteImage(mask, str(folder / "labelsTr" / image_path.name))
+    assert main(["check", str(folder)]) == 0
+    assert capsys.readouterr().out == "1 case with a mask, 1 without: no faults\n"
+
+    sitk.WriteImage(sitk.Flip(mask, [False, False, True]), str(folder / "labelsTr" / image_path.name))
+    assert main(["check", str(folder)]) == 1
+    assert "[grids-differ]" in capsys.readouterr().out

@@ -323,6 +323,77 @@ class TestRefusals:
         patched(path, 112, "<2f", 3e38, 0.0)
         assert np.isinf(read_volume(path).array).any()
 
+    def test_other_formats_that_hold_no_volume(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import SimpleITK as sitk
+
+        sitk.WriteImage(sitk.Image(4, 5, sitk.sitkUInt8), str(tmp_path / "flat.mha"))
+        self.check(tmp_path / "flat.mha", "not-a-volume")
+        sitk.WriteImage(sitk.Image(5, 6, 7, sitk.sitkUInt8), str(tmp_path / "large.nrrd"))
+        monkeypatch.setattr("volseg.volume.MAX_VOXELS", 200)
+        self.check(tmp_path / "large.nrrd", "damaged-file")
+
+    NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 6 7\nencoding: raw\nendian: little\n"
+    DIRECTIONS = "space directions: (2,0,0) (0,3,0) (0,0,4)\nspace origin: (10,20,30)\n"
+
+    @pytest.mark.parametrize("space", ["", "space: scanner-xyz\n", "space dimension: 3\n"])
+    def test_an_nrrd_without_an_anatomical_space(self, space: str, tmp_path: Path) -> None:
+        path = tmp_path / "a.nrrd"
+        path.write_bytes(f"{self.NRRD}{space}{self.DIRECTIONS if space else ''}\n".encode() + bytes(5 * 6 * 7 * 2))
+        self.check(path, "no-orientation", GeometryError)
+
+    @pytest.mark.parametrize(
+        ("space", "signs"),
+        [("right-anterior-superior", (1, 1, 1)), ("left-posterior-superior", (-1, -1, 1)), ("LAS", (-1, 1, 1))],
+    )
+    def test_an_nrrd_in_any_anatomical_space(self, space: str, signs: tuple[int, ...], tmp_path: Path) -> None:
+        path = tmp_path / "a.nrrd"
+        path.write_bytes(f"{self.NRRD}space: {space}\n{self.DIRECTIONS}\n".encode() + bytes(5 * 6 * 7 * 2))
+        affine = np.diag([2.0, 3.0, 4.0, 1.0])
+        affine[:3, 3] = 10, 20, 30
+        np.testing.assert_allclose(read_header(path).grid.affine, np.diag([*signs, 1]) @ affine)
+
+    def test_an_nrrd_whose_voxels_lie_elsewhere(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_bytes(bytes(10**6))
+        path = tmp_path / "a.nrrd"
+        header = self.NRRD.replace("5 6 7", "100 100 50") + f"space: LPS\n{self.DIRECTIONS}data file: ../secret\n\n"
+        path.write_text(header)
+        self.check(path, "damaged-file")
+
+    @pytest.mark.parametrize("size", ["100000 100000 100000", "4294967296 4294967296 4294967296"])
+    @pytest.mark.parametrize("suffix", ["nrrd", "mha", "mhd"])
+    def test_other_formats_that_declare_more_than_they_can_hold(self, suffix: str, size: str, tmp_path: Path) -> None:
+        path = tmp_path / f"a.{suffix}"
+        if suffix == "nrrd":
+            path.write_text(self.NRRD.replace("5 6 7", size) + f"space: LPS\n{self.DIRECTIONS}\n")
+        else:
+            path.write_text(
+                f"ObjectType = Image\nNDims = 3\nDimSize = {size}\nElementType = MET_SHORT\nElementDataFile = "
+                + ("LOCAL\n" if suffix == "mha" else "a.raw\n")
+            )
+        self.check(path, "damaged-file")
+
+    def test_a_second_version_whose_size_overflows(self, tmp_path: Path) -> None:
+        nibabel.save(nibabel.Nifti2Image(voxels("i2"), np.eye(4)), tmp_path / "a.nii.gz")
+        patched(tmp_path / "a.nii.gz", 24, "<3q", 2**31, 2**31, 4)
+        self.check(tmp_path / "a.nii.gz", "damaged-file")
+
+    def test_an_mhd_with_its_voxels_beside_it(self, tmp_path: Path) -> None:
+        import SimpleITK as sitk
+
+        array = voxels("i2")
+        sitk.WriteImage(sitk.GetImageFromArray(array.T), str(tmp_path / "a.mhd"))
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array, array)
+
+    def test_an_mha_that_is_cut(self, tmp_path: Path) -> None:
+        import SimpleITK as sitk
+
+        path = tmp_path / "a.mha"
+        sitk.WriteImage(sitk.Image(50, 60, 70, sitk.sitkUInt8), str(path))
+        path.write_bytes(path.read_bytes()[:-1000])
+        with pytest.raises(InputError) as caught:
+            read_volume(path)
+        assert caught.value.code == "damaged-file"
+
     def test_no_orientation(self, tmp_path: Path, write_image: WriteImage) -> None:
         path = write_image(tmp_path / "a.nii.gz", voxels("i2"))
         patched(path, 252, "<2h", 0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,8 +145,8 @@ def _layout(path: Path, header: Nifti1Header) -> tuple[tuple[int, int, int], int
     """The spatial shape and the count of channels."""
     shape = (*(int(n) for n in header.get_data_shape()), 1, 1, 1)
     spatial = (shape[0], shape[1], shape[2])
-    channels = int(np.prod(shape[3:], dtype=np.int64))
-    voxels = int(np.prod(spatial, dtype=np.int64)) * channels
+    channels = math.prod(shape[3:])
+    voxels = math.prod(spatial) * channels
     size = path.stat().st_size
     can_hold = size * (MAX_DEFLATE_RATIO if path.name.lower().endswith(".gz") else 1)
     if voxels > MAX_VOXELS or voxels * header.get_data_dtype().itemsize > can_hold:
@@ -410,16 +411,37 @@ def _itk_header(path: Path) -> ImageHeader:
         raise _damaged(path, "can't be read as an image") from error
     if reader.GetDimension() != 3:
         raise InputError(f"{path} has {reader.GetDimension()} dimensions; volseg reads volumes.", code="not-a-volume")
-    size = tuple(int(n) for n in reader.GetSize())
-    if int(np.prod(size, dtype=np.int64)) > MAX_VOXELS:
-        raise _damaged(path, f"declares {size} voxels, more than any scanner makes")
-    grid = Grid.from_lps((size[0], size[1], size[2]), reader.GetOrigin(), reader.GetDirection(), reader.GetSpacing())
     try:
         name = sitk.GetPixelIDValueAsString(reader.GetPixelID()).rsplit(" ", 1)[0]
         dtype = np.dtype(_ITK_TYPES[name.replace("vector of ", "")])
     except KeyError as error:
         raise InputError(f"{path} stores a kind of voxel that volseg doesn't read.", code="bad-input") from error
+    size = tuple(int(n) for n in reader.GetSize())
+    voxels = math.prod(size) * reader.GetNumberOfComponents()
+    if voxels > MAX_VOXELS or voxels * dtype.itemsize > _itk_bytes(path) * MAX_DEFLATE_RATIO:
+        raise _damaged(path, f"declares {size} voxels, more than the file can hold")
+    # ITK turns every anatomical space into LPS, and takes any other, or none, for LPS as it is.
+    if path.name.lower().endswith(".nrrd") and (
+        not reader.HasMetaDataKey("NRRD_space") or reader.GetMetaData("NRRD_space") != "left-posterior-superior"
+    ):
+        raise GeometryError(
+            f"{path} does not say which way its axes point in the patient. Convert it again from its source.",
+            code="no-orientation",
+        )
+    try:
+        grid = Grid.from_lps(
+            (size[0], size[1], size[2]), reader.GetOrigin(), reader.GetDirection(), reader.GetSpacing()
+        )
+    except GeometryError as error:
+        raise GeometryError(f"{path}: {error.message}", code=error.code) from error
     return ImageHeader(grid, reader.GetNumberOfComponents(), dtype)
+
+
+def _itk_bytes(path: Path) -> int:
+    """The size of what may hold the voxels; an ``.mhd`` has them in another file, which has to lie beside it."""
+    if not path.name.lower().endswith(".mhd"):
+        return path.stat().st_size
+    return max(other.stat().st_size for other in path.parent.iterdir() if other.is_file())
 
 
 _ITK_TYPES = {
