@@ -377,7 +377,9 @@ def test_training_needs_a_mask(tmp_path: Path, write_image: WriteImage) -> None:
 def test_a_dataset_json_that_makes_no_sense_is_a_fault(make_dataset: MakeDataset) -> None:
     folder = make_dataset()
     (folder / "dataset.json").write_text("{")
-    assert told(find_faults(folder)) == [("bad-dataset-json", "", True)]
+    faults = find_faults(folder)
+    assert told(faults) == [("bad-dataset-json", "", True)]
+    assert faults[0].message.startswith("dataset.json ")
 
 
 def test_no_data_set_is_no_fault_but_bad_usage(tmp_path: Path) -> None:

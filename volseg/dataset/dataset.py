@@ -116,7 +116,7 @@ def count_labels(mask: NDArray[np.generic]) -> dict[int, int]:
     """How many voxels of a mask (i, j, k) bear each number, by ascending number; absent numbers are left out."""
     total = np.zeros(1, dtype=np.int64)
     for k in range(mask.shape[2]):  # by slice, since bincount makes 64-bit integers of what it counts
-        counts = np.bincount(mask[:, :, k].ravel(), minlength=total.size)
+        counts = np.bincount(mask[:, :, k].ravel(order="K"), minlength=total.size)
         counts[: total.size] += total
         total = counts
     return {int(index): int(total[index]) for index in np.flatnonzero(total)}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from volseg.labels import LabelTable
 
-__all__ = ["Fault", "find_faults", "require_sound"]
+__all__ = ["Fault", "find_faults", "require_sound", "unreadable"]
 
 NAMED_LABELS = 20
 """A line names this many labels and counts the others."""
@@ -71,13 +71,19 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
         UsageError: there is no data set.
     """
     if isinstance(source, Path):
+        folder = source
         try:
-            source = read_dataset(source)
+            source = read_dataset(folder)
         except DataSetError as error:
-            return (Fault(error.code, "", error.message),)
+            return (unreadable(folder, error),)
     examined = _examine_all(source, source.cases, jobs=jobs, progress=progress)
     found = [*source.faults, *_of_cases(source, examined), *_duplicates(examined), *_unused_labels(source, examined)]
     return tuple(sorted(dict.fromkeys(found), key=lambda fault: (fault.case, not fault.is_error, fault.code)))
+
+
+def unreadable(folder: Path, error: DataSetError) -> Fault:
+    """The one fault of a data set that can't be read at all."""
+    return Fault(error.code, "", error.message.replace(f"{folder}/", ""))
 
 
 def require_sound(dataset: Dataset, *, jobs: int = 0, progress: Progress = SILENT) -> None:

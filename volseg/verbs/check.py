@@ -68,12 +68,12 @@ def check(path: Path, options: CheckOptions = DEFAULTS, progress: Progress = SIL
 
 def _check_dataset(folder: Path, options: CheckOptions, progress: Progress) -> CheckReport:
     from volseg.dataset.dataset import read_dataset, require_cases
-    from volseg.dataset.faults import find_faults
+    from volseg.dataset.faults import find_faults, unreadable
 
     try:
         dataset = read_dataset(folder)
     except DataSetError as error:
-        return CheckReport(folder, "no case could be read", (Fault(error.code, "", error.message),))
+        return CheckReport(folder, "no case could be read", (unreadable(folder, error),))
     require_cases(dataset)
     faults = find_faults(dataset, jobs=options.jobs, progress=progress)
     with_mask = "1 case" if len(dataset.training) == 1 else f"{len(dataset.training)} cases"
