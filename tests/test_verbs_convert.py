@@ -18,12 +18,14 @@ import pytest
 import SimpleITK as sitk
 
 from volseg.dataset.sidecar import read_sidecar
-from volseg.errors import DataSetError, InputError, UsageError
+from volseg.errors import DataSetError, DiskFullError, InputError, UsageError
 from volseg.outcomes import Outcome, Status
 from volseg.verbs.convert import ConvertOptions, convert, preview
-from volseg.volume import read_volume
+from volseg.volume import Volume, read_volume, write_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import RealData, WriteSeries
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
@@ -394,6 +396,25 @@ def test_an_image_that_moved_to_the_drawn_ones_is_known(write_series: WriteSerie
     assert not (tmp_path / "out/imagesTs").exists()
 
 
+def test_a_study_that_grows_keeps_its_names(write_series: WriteSeries, tmp_path: Path) -> None:
+    def edit_of(number: int) -> Callable[[Dataset, int], None]:
+        def edit(ds: Dataset, _: int) -> None:
+            ds.StudyInstanceUID, ds.SeriesNumber = "1.2.3", number
+
+        return edit
+
+    write_series(tmp_path / "dicom/late", seed=1, edit=edit_of(7))
+    (first,) = convert(tmp_path / "dicom", tmp_path / "out", NATIVE).outcomes
+    assert first.case.startswith("ct_01_")
+    write_series(tmp_path / "dicom/early", seed=2, edit=edit_of(2))
+    both = convert(tmp_path / "dicom", tmp_path / "out", NATIVE).outcomes
+    assert {outcome.case: outcome.code for outcome in both}[first.case] == "already-done"
+    assert codes(both) == {"done": 2}
+    # Another way to the same files is the same input.
+    (again,) = convert(tmp_path / "dicom/late", tmp_path / "out", NATIVE).outcomes
+    assert (again.case, again.code) == (first.case, "already-done")
+
+
 def test_nothing_of_the_patient_is_written(write_series: WriteSeries, tmp_path: Path) -> None:
     def with_canaries(ds: Dataset, number: int) -> None:
         for keyword in (
@@ -443,6 +464,30 @@ def test_worker_processes_give_the_same_as_one(
     ledger = convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(jobs=2))
     assert codes(ledger.outcomes) == {"done": 3}
     assert {path.name: path.read_bytes() for path in (tmp_path / "out/imagesTs").iterdir()} == before
+
+
+@pytest.mark.parametrize("error", [DiskFullError("No space is left."), KeyboardInterrupt()])
+def test_what_ends_the_run_leaves_nothing_half_written(
+    error: BaseException, write_series: WriteSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (1, 2):
+        write_series(tmp_path / f"dicom/{seed}", seed=seed)
+    calls = []
+
+    def failing(path: Path, volume: Volume) -> None:
+        calls.append(path)
+        if len(calls) == 2:
+            raise error
+        write_image(path, volume)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("volseg.verbs.convert.write_image", failing)
+        with pytest.raises(type(error)):
+            convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    assert len(list((tmp_path / "out/imagesTs").iterdir())) == 2, "one image with its sidecar"
+    outcomes = convert(tmp_path / "dicom", tmp_path / "out", NATIVE).outcomes
+    assert sorted(outcome.code for outcome in outcomes) == ["already-done", "done"]
+    assert len(list((tmp_path / "out/imagesTs").iterdir())) == 4
 
 
 def test_preview_writes_nothing(write_series: WriteSeries, tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
-from volseg.dicom import Naming, Rejected, Repairs, Scan, Series, SliceFault, acquisition_facts, load, scan
+from volseg.dicom import Naming, Rejected, Repairs, Scan, Series, SliceFault, acquisition_facts, load, scan, tags
 from volseg.dicom.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
 from volseg.errors import FileError, InputError, UsageError, VolsegError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
-from volseg.volume import NIFTI_SUFFIXES, write_image
+from volseg.volume import NIFTI_SUFFIXES, list_images, stem_of, write_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from volseg.dataset.sidecar import Sidecar
@@ -142,9 +142,10 @@ def convert(
     found = _scan(dicom_dir, options, progress)
     naming = _naming(nifti_dir)
     outcomes = _rejections(found, naming)
+    images = _images_there(nifti_dir)
     tasks = []
     for series in found.series:
-        task = _task(series, naming, nifti_dir, options, spacing_mm)
+        task = _task(series, naming, images, nifti_dir, options, spacing_mm)
         finished = None if options.overwrite else _finished(task)
         if finished is None:
             tasks.append(task)
@@ -171,6 +172,7 @@ def preview(
     _require_output(nifti_dir)
     found = _scan(dicom_dir, options, progress)
     naming = Naming.existing(nifti_dir)
+    images = _images_there(nifti_dir)
     rows = []
     everything: tuple[Series | Rejected, ...] = (*found.series, *found.rejected)
     for one in everything:
@@ -178,7 +180,8 @@ def preview(
         if isinstance(one, Rejected):
             row = PreviewRow(shown, one.modality, one.count, "", f"{one.status} [{one.code}] {one.message}", one.source)
         else:
-            task = _task(one, naming, nifti_dir, options, spacing_mm) if naming else None
+            task = _task(one, naming, images, nifti_dir, options, spacing_mm) if naming else None
+            shown = task.case if task else shown
             finished = _finished(task) if task and not options.overwrite else None
             action = f"{finished.status} [{finished.code}]" if finished else _planned(one, spacing_mm)
             row = PreviewRow(shown, one.modality, len(one.slices), described(one.grid), action, one.source)
@@ -213,24 +216,35 @@ class _Task:
     decoders: int | None = None
 
 
+def _images_there(nifti_dir: Path) -> dict[str, Path]:
+    """The images of earlier runs by their name without the order of the series, which changes when a study grows."""
+    # A person who has drawn a mask may have moved the image to the others with masks: that place goes first.
+    folders = (nifti_dir / TEST_IMAGES, nifti_dir / TRAINING_IMAGES)
+    return {_without_order(stem_of(path)): path for folder in folders for path in list_images(folder)}
+
+
+def _without_order(case: str) -> str:
+    modality, _, rest = case.partition("_")
+    return f"{modality}_{rest.partition('_')[2]}"
+
+
 def _task(
     series: Series,
     naming: Naming,
+    images: Mapping[str, Path],
     nifti_dir: Path,
     options: ConvertOptions,
     spacing_mm: tuple[float, float, float] | None,
 ) -> _Task:
     identity = series.identity
     case = naming.case(identity, series.modality, series.order)
-    files = (f"{image.name}\n{image.header.file_size}" for image in series.slices)
+    image = images.get(_without_order(case)) or nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}"
+    files = (f"{one.header.uid(tags.SOP_INSTANCE_UID) or one.name}\n{one.header.file_size}" for one in series.slices)
     how = (repr(spacing_mm), options.interpolation if spacing_mm else "", *series.changes)
-    name = f"{case}{NIFTI_SUFFIXES[0]}"
-    # A person who has drawn a mask may have moved the image to the others with masks.
-    folder = TRAINING_IMAGES if (nifti_dir / TRAINING_IMAGES / name).is_file() else TEST_IMAGES
     return _Task(
         series,
-        case,
-        nifti_dir / folder / name,
+        stem_of(image),
+        image,
         naming.patient(identity),
         naming.study(identity),
         naming.series(identity),
