@@ -41,7 +41,7 @@ UNCOMPRESSED = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLAT
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _VR = re.compile(rb"[A-Z]{2}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -65,31 +65,12 @@ class DamagedHeaderError(InputError):
         return DamagedHeaderError, (self._error, self.series_uid)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What one file says about itself before its pixels.
+class ElementValues:
+    """Raw values of elements by tag, and how to read them."""
 
-    Args:
-        path: the file.
-        values: the raw value of each element that volseg asks for, by tag; nothing nested.
-        syntax: the transfer syntax that the file states, or that its bytes show where it states none.
-        big_endian: the order of the bytes of binary values.
-        pixel_tag: which pixel data element ends the header; None where there is none.
-        pixel_offset: where the pixel data's value begins (in the inflated stream of a deflated file).
-        pixel_length: its length in bytes, None when undefined, as in every compressed syntax.
-        file_size: of the file; of the inflated stream in a deflated file.
-        has_preamble: whether the file opens as PS3.10, 7.1 asks.
-    """
-
-    path: Path
+    __slots__ = ()
     values: Mapping[int, bytes]
-    syntax: str
     big_endian: bool
-    pixel_tag: int | None
-    pixel_offset: int
-    pixel_length: int | None
-    file_size: int
-    has_preamble: bool
 
     def text(self, tag: int) -> str:
         """A text value with its padding removed; empty where absent. Bytes beyond ASCII are kept one to one."""
@@ -137,6 +118,33 @@ class Header:
         return found if all(map(math.isfinite, found)) else ()
 
 
+@dataclass(frozen=True, slots=True)
+class Header(ElementValues):
+    """What one file says about itself before its pixels.
+
+    Args:
+        path: the file.
+        values: the raw value of each element that volseg asks for, by tag; nothing nested.
+        syntax: the transfer syntax that the file states, or that its bytes show where it states none.
+        big_endian: the order of the bytes of binary values.
+        pixel_tag: which pixel data element ends the header; None where there is none.
+        pixel_offset: where the pixel data's value begins (in the inflated stream of a deflated file).
+        pixel_length: its length in bytes, None when undefined, as in every compressed syntax.
+        file_size: of the file; of the inflated stream in a deflated file.
+        has_preamble: whether the file opens as PS3.10, 7.1 asks.
+    """
+
+    path: Path
+    values: Mapping[int, bytes]
+    syntax: str
+    big_endian: bool
+    pixel_tag: int | None
+    pixel_offset: int
+    pixel_length: int | None
+    file_size: int
+    has_preamble: bool
+
+
 def read_header(path: Path) -> Header:
     """Read the header of a DICOM file, with or without the preamble of PS3.10.
 
@@ -149,6 +157,43 @@ def read_header(path: Path) -> Header:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return _read(path, descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"A file can't be read: {error.strerror}.", code="cannot-read") from error
+
+
+def read_elements(header: Header, limit: int) -> tuple[bytes, bool]:
+    """The bytes of a file's elements up to its pixel data, without the meta information, and whether they carry no VR.
+
+    Args:
+        header: of the file.
+        limit: how many bytes there may be.
+
+    Raises:
+        InputError: ``declares-too-much`` above the limit; ``truncated-file`` or ``damaged-file`` where the file is no
+            longer what its header was read from.
+        FileError: the file can't be read.
+    """
+    end = header.file_size if header.pixel_tag is None else header.pixel_offset
+    if end > limit:
+        raise InputError(
+            f"A file has more than {limit // 2**20} MiB beside any pixels, more than its kind needs; it was left alone.",
+            code="declares-too-much",
+        )
+    try:
+        descriptor = os.open(header.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            window = _Window(descriptor, b"", size)
+            _, start = _walk_meta(window, 132 if header.has_preamble else 0)
+            if header.syntax == DEFLATED:
+                window, start = _inflated(descriptor, start, size), 0
+            implicit = _is_implicit(window, start, stated=header.syntax == IMPLICIT_LITTLE)
+            place = window.at(start, end - start)
+            return window.data[place : place + end - start], implicit
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -248,7 +293,7 @@ def _walk_meta(window: _Window, position: int) -> tuple[dict[int, bytes], int]:
         vr = window.data[place + 4 : place + 6]
         if group != 2 or not _VR.fullmatch(vr):
             break
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS:
             place = window.at(position, 12)
             length, head = struct.unpack_from("<I", window.data, place + 8)[0], 12
         else:
@@ -311,7 +356,7 @@ def _walk(
             length, head = long(data, place + 4)[0], 8
         else:
             vr = data[place + 4 : place + 6]
-            if vr in _LONG_VRS:
+            if vr in LONG_VRS:
                 place = window.at(position, 12)
                 data = window.data
                 length, head = long(data, place + 8)[0], 12
