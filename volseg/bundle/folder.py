@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,21 +10,41 @@ from typing import TYPE_CHECKING, cast
 
 import yaml
 
-from volseg.errors import BundleError, UsageError
+from volseg.errors import BundleError, FileError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+CONFIGS = "configs"
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
-MAX_CONFIG_BYTES = 4 * 2**20
+MAX_CONFIG_BYTES = 2**20
 """The largest config in the Model Zoo is under 100 kB."""
-MAX_CONFIG_NODES = 200_000
-"""A bound for YAML aliases that unfold without end."""
+MAX_CONFIG_NODES = 50_000
+"""A bound for YAML aliases that unfold without end; MONAI's time grows with the square of this."""
 MAX_CONFIG_DEPTH = 60
+MAX_NUMBER_CHARACTERS = 400
+"""No number in a config is longer; YAML's base 60 takes quadratic time to read."""
+OWN_FOLDERS = (CONFIGS, "models", "runs")
+"""What volseg reads and writes in a bundle: a link here would lead its files elsewhere."""
 
 ConfigValue = None | bool | int | float | str | list["ConfigValue"] | dict[str, "ConfigValue"]
 """What JSON and safe YAML hold. A bundle's config is any such tree, so here alone records are dictionaries."""
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A config as it was read once: what is judged and what is built are the same data.
+
+    Args:
+        path: where it lies.
+        sha256: of the very bytes that ``content`` was read from.
+        content: plain data.
+    """
+
+    path: Path
+    sha256: str
+    content: dict[str, ConfigValue]
 
 
 @dataclass(frozen=True)
@@ -46,48 +67,57 @@ class Bundle:
         """Where training keeps its checkpoints, outside of ``models``."""
         return self.root / "runs"
 
+    def find_config(self, name: str) -> Path | None:
+        """The config of that name, such as ``inference``; of several formats the first of ``CONFIG_SUFFIXES``."""
+        paths = (self.root / CONFIGS / f"{name}{suffix}" for suffix in CONFIG_SUFFIXES)
+        return next((path for path in paths if path.is_file()), None)
+
     def config_path(self, name: str) -> Path:
-        """The config of that name, such as ``inference``, whatever its format.
+        """The config of that name, whatever its format.
 
         Raises:
             BundleError: the bundle has none.
         """
-        for suffix in CONFIG_SUFFIXES:
-            path = self.root / "configs" / f"{name}{suffix}"
-            if path.is_file():
-                return path
-        raise BundleError(
-            f"{self.root} has no configs/{name}.yaml or .json, so it is no bundle that can do this. "
-            "Name the bundle's folder, or write one with volseg plan.",
-            code="no-config",
-        )
+        path = self.find_config(name)
+        if path is None:
+            raise BundleError(
+                f"{self.root} has no configs/{name}.yaml or .json, so it is no bundle that can do this. "
+                "Name the bundle's folder, or write one with volseg plan.",
+                code="no-config",
+            )
+        return path
 
-    def read_config(self, name: str) -> dict[str, ConfigValue]:
+    def load_config(self, name: str) -> ConfigFile:
         """Read a config as plain data; nothing in it is run.
 
         Raises:
             BundleError: it is missing, too large, too deep, or not a mapping.
+            FileError: it can't be read.
         """
         path = self.config_path(name)
         try:
-            if path.stat().st_size > MAX_CONFIG_BYTES:
-                raise BundleError(f"{path} is larger than {MAX_CONFIG_BYTES // 2**20} MiB, which no config is.")
-            text = path.read_text(encoding="utf-8")
-            content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        except RecursionError as error:
-            raise BundleError(f"{path} is nested too deeply to be a config.") from error
-        except (yaml.YAMLError, ValueError) as error:
-            if isinstance(error, BundleError):
-                raise
-            raise BundleError(
-                f"{path} is not valid {path.suffix[1:].upper()}. Repair it or get the bundle anew."
-            ) from error
+            with path.open("rb") as file:
+                raw = file.read(MAX_CONFIG_BYTES + 1)
+        except OSError as error:
+            raise FileError(f"{path} can't be read: {error.strerror or type(error).__name__}.") from error
+        if len(raw) > MAX_CONFIG_BYTES:
+            raise _bad(path, f"is larger than {MAX_CONFIG_BYTES // 2**20} MiB, which no config is.")
+        content = _parse(path, raw)
         if not isinstance(content, dict):
-            raise BundleError(f"{path} does not hold a mapping, as every config of a bundle does.")
+            raise _bad(path, "does not hold a mapping, as every config of a bundle does.")
         for count, (place, _) in enumerate(walk(content)):
             if count > MAX_CONFIG_NODES or len(place) > MAX_CONFIG_DEPTH:
-                raise BundleError(f"{path} is too large or too deep to be a config.")
-        return cast("dict[str, ConfigValue]", content)
+                raise _bad(path, "is too large or too deep to be a config.")
+        return ConfigFile(path, hashlib.sha256(raw).hexdigest(), cast("dict[str, ConfigValue]", content))
+
+    def read_config(self, name: str) -> dict[str, ConfigValue]:
+        """The plain data of a config; see ``load_config``.
+
+        Raises:
+            BundleError: it is missing, too large, too deep, or not a mapping.
+            FileError: it can't be read.
+        """
+        return self.load_config(name).content
 
     @cached_property
     def metadata(self) -> dict[str, ConfigValue]:
@@ -95,12 +125,18 @@ class Bundle:
         return self.read_config("metadata")
 
 
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder has a bundle's ``configs/metadata.json``, or another config that volseg runs."""
+    bundle = Bundle(folder)
+    return any(bundle.find_config(name) is not None for name in ("metadata", "inference", "train"))
+
+
 def open_bundle(root: Path) -> Bundle:
     """The bundle in a folder.
 
     Raises:
         UsageError: the folder doesn't exist or is a file.
-        BundleError: it holds no bundle.
+        BundleError: it holds no bundle, or a folder of it is a link.
     """
     if not root.exists():
         raise UsageError(f"{root} does not exist. Name a bundle's folder, or write one with volseg plan.")
@@ -108,16 +144,90 @@ def open_bundle(root: Path) -> Bundle:
         raise UsageError(f"{root} is a file. Name a bundle's folder.")
     bundle = Bundle(root)
     bundle.config_path("metadata")
+    refuse_links(bundle)
     return bundle
+
+
+def refuse_links(bundle: Bundle) -> None:
+    """Refuse a bundle whose folders are links: what volseg writes would land elsewhere.
+
+    Raises:
+        BundleError: ``configs``, ``models``, ``runs`` or a run's folder is a link, with the code ``link``.
+    """
+    folders = [bundle.root / name for name in OWN_FOLDERS]
+    if bundle.runs.is_dir() and not bundle.runs.is_symlink():
+        folders += bundle.runs.iterdir()
+    for folder in folders:
+        if folder.is_symlink():
+            raise BundleError(
+                f"{folder} is a link, and volseg writes nothing through links in a bundle. "
+                "Put the folder itself in its place.",
+                code="link",
+            )
 
 
 def walk(config: ConfigValue, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], ConfigValue]]:
     """Each node of a config with its place, parents first, without recursion."""
-    stack: list[tuple[tuple[str, ...], ConfigValue]] = [(place, config)]
+    stack = [iter([(place, config)])]
     while stack:
-        where, node = stack.pop()
-        yield where, node
-        if isinstance(node, dict):
-            stack.extend(((*where, str(key)), value) for key, value in reversed(node.items()))
-        elif isinstance(node, list):
-            stack.extend(((*where, str(number)), value) for number, value in reversed(list(enumerate(node))))
+        found = next(stack[-1], None)
+        if found is None:
+            stack.pop()
+        else:
+            yield found
+            stack.append(_below(*found))
+
+
+def _below(place: tuple[str, ...], node: ConfigValue) -> Iterator[tuple[tuple[str, ...], ConfigValue]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield (*place, str(key)), value
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield (*place, str(number)), value
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """Safe YAML, without what takes a stranger's few bytes and makes hours or gigabytes of them."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge keys (``<<``) copy whole mappings, so a chain of them doubles at every link."""
+        total = len(node.value)
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if isinstance(part, yaml.MappingNode):
+                        self.flatten_mapping(part)
+                        total += len(part.value)
+        if total > MAX_CONFIG_NODES:
+            raise yaml.constructor.ConstructorError(None, None, "too many merged keys", node.start_mark)
+        super().flatten_mapping(node)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > MAX_NUMBER_CHARACTERS:
+            raise yaml.constructor.ConstructorError(None, None, "a number is too long", node.start_mark)
+        return super().construct_yaml_int(node)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        if len(node.value) > MAX_NUMBER_CHARACTERS:
+            raise yaml.constructor.ConstructorError(None, None, "a number is too long", node.start_mark)
+        return super().construct_yaml_float(node)
+
+
+_BoundedLoader.add_constructor("tag:yaml.org,2002:int", _BoundedLoader.construct_yaml_int)
+_BoundedLoader.add_constructor("tag:yaml.org,2002:float", _BoundedLoader.construct_yaml_float)
+
+
+def _parse(path: Path, raw: bytes) -> object:
+    try:
+        text = raw.decode("utf-8-sig")
+        return json.loads(text) if path.suffix == ".json" else yaml.load(text, _BoundedLoader)
+    except RecursionError as error:
+        raise _bad(path, "is nested too deeply to be a config.") from error
+    # PyYAML's constructors trip over odd scalars (!!int '', !!bool x, !!timestamp x) in all these ways.
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise _bad(path, f"is not valid {path.suffix[1:].upper()}. Repair it or get the bundle anew.") from error
+
+
+def _bad(path: Path, what: str) -> BundleError:
+    return BundleError(f"{path} {what}", code="bad-config")

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
+from copy import deepcopy
+from pydoc import ErrorDuringImport
 from typing import TYPE_CHECKING, Any
 
 from volseg.bundle.trust import Verdict, require_trust
-from volseg.errors import BundleError
+from volseg.errors import BundleError, VolsegError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from volseg.bundle.folder import Bundle, ConfigValue
+
+SHOWN_CHARACTERS = 200
+"""Of what a library says when it can't build a part."""
+NAMES_A_FILE = re.compile(r"[/\\]|\.(nii|gz|dcm|nrrd|mha|mhd|img|hdr|npy|npz|pt|csv|json|yaml)\b", re.IGNORECASE)
+"""Such a text may quote a patient's file or a place of this machine."""
+PLAIN_PATH = re.compile(r"[A-Za-z0-9_./:\\ +,()-]+")
 
 
 class BundleParser:
@@ -23,7 +33,8 @@ class BundleParser:
     Args:
         bundle: the bundle.
         name: ``train`` or ``inference``.
-        overrides: values for keys at the top of the config, put in before anything is built.
+        overrides: values for keys at the top of the config, put in before anything is built. A text that begins with
+            ``$`` is an expression, any other is taken as it is.
 
     Raises:
         TrustError: the bundle would run code that nobody has trusted.
@@ -34,18 +45,20 @@ class BundleParser:
         self.bundle = bundle
         self.name = name
         self.verdict: Verdict = require_trust(bundle)
-        content = bundle.read_config(name)
+        if name not in self.verdict.configs:
+            bundle.config_path(name)  # says that it is missing
+            raise BundleError(f"{bundle.root} changed while it was read. Run the command again.", code="changed")
+        self.path = self.verdict.configs[name].path
         if self.verdict.findings:
             _open_scripts(bundle)
-        elif _judge_again(name, content):
-            raise BundleError(f"{bundle.root} changed while it was read. Run the command again.")
         from monai.bundle import ConfigParser
 
-        content["bundle_root"] = str(bundle.root.resolve())
-        self._parser = ConfigParser(content)
-        self.config = content
+        content = deepcopy(self.verdict.configs[name].content)
+        content["bundle_root"] = _literal(str(bundle.root.resolve()))
         for key, value in overrides.items():
-            self._parser[key] = value
+            # Whatever a caller passes stands beside what ConfigValue allows: devices, for one.
+            content[key] = _literal(value) if isinstance(value, str) else value  # type: ignore[assignment]
+        self._parser = ConfigParser(content)
 
     def has(self, key: str) -> bool:
         """Whether the config has a part of that id, such as ``train#trainer``."""
@@ -59,26 +72,40 @@ class BundleParser:
         """Build a part; what it refers to is built once and shared.
 
         Raises:
-            BundleError: the part is missing or can't be built.
+            BundleError: the part is missing or can't be built; its cause is what the library raised.
+            VolsegError: volseg's own objects refused, such as the data set that the part reads.
         """
         if not self.has(key):
             raise BundleError(
-                f"{self.bundle.config_path(self.name)} has no {key!r}, which MONAI bundles have by convention. "
-                "Name the part so in the config.",
+                f"{self.path} has no {key!r}, which MONAI bundles have by convention. Name the part so in the config.",
                 code="missing-part",
             )
         try:
             return self._parser.get_parsed_content(key)
-        except (BundleError, KeyboardInterrupt, MemoryError):
-            raise
         except Exception as error:
-            cause = _root_cause(error)
-            if isinstance(cause, BundleError):
-                raise cause from error
-            raise BundleError(
-                f"{self.bundle.config_path(self.name)}: {key!r} can't be built: {type(cause).__name__}: {cause}",
-                code="cannot-build",
-            ) from error
+            raise self._refusal(key, error) from error
+
+    def _refusal(self, key: str, error: Exception) -> BaseException:
+        """What stands for an error out of a config. The config is a stranger's, so it can be of any kind."""
+        cause = _root_cause(error)
+        if isinstance(cause, VolsegError):
+            return type(cause)(cause.message, code=cause.code)
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":  # the latter is torch's
+            return cause
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return cause
+        package = cause.name if isinstance(cause, ModuleNotFoundError) else None
+        if package:
+            return BundleError(
+                f"{self.path}: {key!r} needs the Python package {_shown(package)}, which is not installed. Install it.",
+                code="missing-package",
+            )
+        said = "" if isinstance(cause, OSError) else _shown(str(cause))
+        return BundleError(
+            f"{self.path}: {key!r} can't be built: {type(cause).__name__}{': ' * bool(said)}{said.rstrip('.')}. "
+            "Repair the config; --debug shows where it fails.",
+            code="cannot-build",
+        )
 
 
 def load_weights(path: Path) -> Any:
@@ -87,8 +114,6 @@ def load_weights(path: Path) -> Any:
     Raises:
         BundleError: there are no weights, or the file is damaged or holds more than tensors.
     """
-    import pickle
-
     import torch
 
     if not path.is_file():
@@ -97,28 +122,58 @@ def load_weights(path: Path) -> Any:
             code="no-weights",
         )
     try:
+        if _is_compressed(path):
+            raise ValueError("torch.save never compresses")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # The file is a stranger's: bytes that are no checkpoint trip the unpickler in every way that there is.
         raise BundleError(
             f"{path} is damaged or holds more than tensors. Train the bundle or get its weights anew.",
             code="bad-weights",
         ) from error
 
 
-def _judge_again(name: str, content: ConfigValue) -> bool:
-    from volseg.bundle.lint import lint_config
+def _is_compressed(path: Path) -> bool:
+    """Whether a zip holds what would unfold to more than the file's own size."""
+    import zipfile
 
-    return bool(lint_config(name, content))
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 
 def _open_scripts(bundle: Bundle) -> None:
     """Let a trusted bundle import its own modules, without leaving byte code that would change its tree."""
     sys.dont_write_bytecode = True
-    if str(bundle.root) not in sys.path:
-        sys.path.insert(0, str(bundle.root))
+    root = str(bundle.root.resolve())
+    if root not in sys.path:
+        sys.path.insert(0, root)
+
+
+def _literal(text: str) -> str:
+    """A text that MONAI takes as it is; it would read ``#`` as a path in the config, and ``@`` and ``%`` in front."""
+    if text.startswith("$") or PLAIN_PATH.fullmatch(text):
+        return text
+    safe = "".join(c if PLAIN_PATH.fullmatch(c) and c != "\\" else f"\\U{ord(c):08x}" for c in text)
+    return f"$'{safe}'"
+
+
+def _shown(text: str) -> str:
+    """The first line of a foreign text, harmless; nothing where it may quote a file."""
+    line = "".join(c if c.isprintable() else "?" for c in text.strip().split("\n")[0])
+    if NAMES_A_FILE.search(line):
+        return ""
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]} ..."
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        below = error.value if isinstance(error, ErrorDuringImport) else error.__cause__
+        if isinstance(below, BaseException):
+            error = below
     return error

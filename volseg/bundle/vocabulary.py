@@ -1,4 +1,4 @@
-"""The words that a config may use without being trusted: what ``volseg plan`` writes, and nothing else.
+"""The words that a config may use without being trusted: what ``volseg plan`` writes, and the likes of it.
 
 A target is a class or function by its full path with the arguments that it may be given: some take names of classes
 as plain text (``LoadImaged`` finds a reader so), which would be a way around.
@@ -38,6 +38,10 @@ TARGETS: dict[str, frozenset[str]] = {
     name: frozenset(arguments.split())
     for name, arguments in {
         "monai.transforms.Compose": "transforms",
+        "monai.transforms.LoadImaged": "keys reader image_only",
+        "monai.transforms.SaveImaged": (
+            "keys writer output_dir output_postfix output_ext output_dtype separate_folder resample print_log"
+        ),
         "monai.transforms.EnsureChannelFirstd": "keys",
         "monai.transforms.Orientationd": "keys axcodes labels",
         "monai.transforms.Spacingd": "keys pixdim mode padding_mode",
@@ -84,7 +88,6 @@ TARGETS: dict[str, frozenset[str]] = {
         ),
         "monai.handlers.MeanDice": "include_background output_transform num_classes",
         "monai.handlers.from_engine": "keys first",
-        "monai.handlers.StatsHandler": "tag_name output_transform iteration_log",
         "monai.handlers.CheckpointLoader": "load_path load_dict map_location strict",
         "monai.engines.SupervisedTrainer": f"{_SUPERVISED} train_handlers postprocessing key_train_metric decollate amp",
         "monai.engines.SupervisedEvaluator": f"{_SUPERVISED} val_handlers postprocessing key_val_metric amp",
@@ -96,20 +99,31 @@ TARGETS: dict[str, frozenset[str]] = {
     }.items()
 }
 
-LOADERS = {
+FIXED_ARGUMENTS: dict[str, dict[str, str | bool]] = {
     # A reader or writer is a class by its name; these are the ones that volseg plan writes.
     "monai.transforms.LoadImaged": {"reader": "NibabelReader"},
-    "monai.transforms.SaveImaged": {"writer": "NibabelWriter", "output_dir": "@output_dir"},
-}
-"""Targets whose named arguments must have exactly that value."""
+    # Where it writes and under which names, a stranger doesn't choose.
+    "monai.transforms.SaveImaged": {
+        "writer": "NibabelWriter", "output_dir": "@output_dir", "output_postfix": "", "output_ext": ".nii.gz",
+        "separate_folder": False,
+    },
+    "monai.handlers.CheckpointLoader": {"load_path": "$@bundle_root + '/models/model.pt'"},
+    # The data set that volseg has checked is the one that is read.
+    "volseg.training.fold_cases": {"dataset_dir": "@dataset_dir", "record": "@cases_record"},
+}  # fmt: skip
+"""Targets whose named arguments must be there with exactly that value."""
 
-TARGETS["monai.transforms.LoadImaged"] = frozenset({"keys", "reader", "image_only"})
-TARGETS["monai.transforms.SaveImaged"] = frozenset(
-    {
-        "keys", "writer", "output_dir", "output_postfix", "output_ext", "output_dtype", "separate_folder", "resample",
-        "print_log", "squeeze_end_dims",
-    }
-)  # fmt: skip
+FIXED_KEYS = {"output_dir": "$@bundle_root + '/eval'"}
+"""Keys at the top of a config that must have exactly that value where they are there."""
+
+PLACES = {"monai.transforms.SaveImaged": re.compile(r"postprocessing#transforms#[0-9]+")}
+"""Targets that may stand in one place only: volseg leaves this step out and writes masks itself."""
+
+DATA_SETS = frozenset({"monai.data.Dataset", "monai.data.CacheDataset"})
+"""Their ``data`` names files, and a damaged one is handed from reader to reader: no list of a stranger's choice."""
+DATA_SOURCE = "volseg.training.fold_cases"
+DATA_EXPRESSIONS = frozenset({"$[{'image': i} for i in @datalist]"})
+"""What ``data`` may be, beside ``CHANNEL_FILES`` and a ``DATA_SOURCE``."""
 
 COMPONENT_KEYS = frozenset({"_target_", "_desc_"})
 """What a component may hold beside its arguments: no ``_mode_`` (it can start a debugger), no ``_requires_``."""

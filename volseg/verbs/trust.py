@@ -33,10 +33,10 @@ def trust(bundle_dir: Path) -> Trusted:
 
     Raises:
         UsageError, BundleError: there is no sound bundle.
-        FileError: the record can't be written.
+        FileError: a file of the bundle, or the record, can't be read or written.
     """
     bundle = open_bundle(bundle_dir)
     verdict = judge(bundle)
     if not verdict.findings:
         return Trusted((), "", already=False)
-    return Trusted(verdict.findings, record_trust(bundle), already=verdict.trusted)
+    return Trusted(verdict.findings, record_trust(verdict), already=verdict.trusted)
