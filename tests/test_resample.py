@@ -11,6 +11,7 @@ from scipy import ndimage
 from volseg.errors import UsageError
 from volseg.grid import Grid
 from volseg.resample import downsampling_factors, reorient, resample
+from volseg.resample.index_map import IndexMap
 from volseg.volume import Volume
 
 SLOPE = np.array([0.7, -1.3, 0.4])
@@ -222,3 +223,77 @@ def test_reorient_refuses_other_words(word):
     volume = Volume(np.zeros((2, 2, 2)), Grid((2, 2, 2), np.eye(4)))
     with pytest.raises(UsageError, match="three letters"):
         reorient(volume, word)
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.7, 1.9), (0.8, 0.8, 2.5), (0.33, 1.1, 2.5)])
+@pytest.mark.parametrize("interpolation", ["linear", "bspline"])
+def test_aligned_and_oblique_ways_agree(spacing, interpolation):
+    """ITK interpolates the same function where the axes are turned by next to nothing."""
+    rng = np.random.default_rng(4)
+    source = grid_of(spacing=(0.8, 1.1, 2.5))
+    array = ndimage.gaussian_filter(rng.normal(size=source.shape), 1.0)
+    target = source.with_spacing(spacing)
+    turn = np.eye(4)
+    turn[:3, :3] = grid_of(spacing=(1, 1, 1), angles=(1e-3, 0, 0)).affine[:3, :3]
+    turned = Grid(target.shape, turn @ target.affine)
+    assert IndexMap.between(source, target).axes is not None
+    assert IndexMap.between(source, turned).axes is None
+    aligned = resample(Volume(array, source), target, interpolation=interpolation).array
+    oblique = resample(Volume(array, source), turned, interpolation=interpolation).array
+    where = inner(target, source, 1)
+    assert np.abs(aligned - oblique)[where].max() < 1e-3 * np.abs(array).max()
+
+
+def test_bspline_agrees_with_scipy():
+    rng = np.random.default_rng(5)
+    source = Grid((14, 9, 2), np.eye(4))
+    array = rng.normal(size=source.shape)
+    affine = np.diag([0.61, 0.83, 0.5, 1])
+    target = Grid((20, 10, 3), affine)
+    got = resample(Volume(array, source), target, interpolation="bspline").array
+    places = np.moveaxis(np.indices(target.shape), 0, -1) * np.diag(affine)[:3]
+    expected = ndimage.map_coordinates(array, np.moveaxis(places, -1, 0), order=3, mode="mirror")
+    assert np.abs(got - expected).max() < 1e-7
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "bspline", "nearest"])
+def test_axes_may_be_permuted_and_flipped(interpolation):
+    source = grid_of(shape=(9, 8, 7))
+    volume = Volume(np.random.default_rng(6).integers(0, 5, source.shape).astype(np.uint8), source)
+    target = source.with_spacing((0.5, 0.9, 4.0))
+    straight = resample(volume, target, interpolation=interpolation)
+    turned = reorient(volume, "SLP")
+    got = resample(turned, target, interpolation=interpolation)
+    assert np.array_equal(got.array, straight.array)
+    back = resample(volume, reorient(Volume(straight.array, target), "ASR").grid, interpolation=interpolation)
+    assert np.array_equal(reorient(back, target.orientation).array, straight.array)
+
+
+def test_a_single_slice_is_resampled_in_its_plane():
+    source = Grid((8, 8, 1), np.diag([1.0, 1, 5, 1]))
+    volume = Volume(np.arange(64, dtype=np.float64).reshape(8, 8, 1), source)
+    for interpolation in ("linear", "bspline", "nearest"):
+        got = resample(volume, source.with_spacing((0.5, 0.5, 2.5)), interpolation=interpolation)
+        assert got.array.shape == (16, 16, 2)
+        assert np.array_equal(got.array[:, :, 0], got.array[:, :, 1])
+
+
+def test_voxels_that_are_no_numbers_stay_where_they_are():
+    source = Grid((9, 9, 9), np.eye(4))
+    array = np.ones(source.shape, np.float32)
+    array[4, 4, 4] = np.nan
+    got = resample(Volume(array, source), Grid((9, 9, 9), np.diag([1, 1, 1, 1.0]) + np.eye(4, k=3) * 0.5)).array
+    assert np.isnan(got).sum() == 2
+    assert (got[~np.isnan(got)] == 1).all()
+
+
+def test_memory_is_bounded_by_the_result():
+    import tracemalloc
+
+    source = Grid((200, 200, 100), np.diag([0.7, 0.7, 1.0, 1]))
+    volume = Volume(np.zeros((100, 200, 200), np.int16).T, source)
+    tracemalloc.start()
+    got = resample(volume, source.with_spacing((1, 1, 1)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * got.array.nbytes

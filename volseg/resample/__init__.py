@@ -1,0 +1,6 @@
+"""A volume or mask onto another grid, exact in the patient's millimetres; flips and permutations without it."""
+
+from volseg.resample.orientation import reorient
+from volseg.resample.resampling import Interpolation, downsampling_factors, resample
+
+__all__ = ["Interpolation", "downsampling_factors", "reorient", "resample"]
