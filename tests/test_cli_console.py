@@ -50,6 +50,29 @@ def test_lines_in_a_file_are_sparse(clock: Clock) -> None:
     ]
 
 
+def test_work_without_a_unit_is_told_as_a_share(clock: Clock) -> None:
+    stream = io.StringIO()
+    with ConsoleProgress(stream).task("training", 1000) as task:
+        clock.now += 30
+        task.advance(250.4, "loss 0.5")
+    assert stream.getvalue().splitlines() == [
+        "training: 0 %",
+        "training: 25 %, about 1 min 30 s left, loss 0.5",
+        "training: done, 25 % in 30 s, loss 0.5",
+    ]
+
+
+def test_a_long_note_beside_a_bar_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    words = [f"label_{number}" for number in range(12)]
+    with ConsoleProgress(stream).task("training", 1000) as task:
+        task.advance(500, " ".join(words))
+    shown = plain(stream.getvalue())
+    assert "50 %" in shown
+    assert all(word in shown for word in words)
+
+
 def test_lines_in_a_file_tell_when_work_stopped(clock: Clock) -> None:
     stream = io.StringIO()
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SPARSE_SECONDS = 10.0
 """Into a file, a task under way writes a line at most this often."""
-NOTE_WIDTH = 48
-"""A note beside a bar is cut to this, so that the bar keeps its place on a narrow terminal."""
+BAR_WIDTH = 20
+"""Narrow, so that the note has room beside it; it wraps rather than being cut."""
 
 
 def printable(text: str) -> str:
@@ -50,7 +50,8 @@ class ConsoleProgress:
         """Show work of ``total`` units until the block ends."""
         if self._file.isatty():
             with self._live() as bars:
-                yield _Bar(bars, bars.add_task(printable(title), total=total, unit=unit, note=""))
+                task = bars.add_task(printable(title), total=total, count=_count(0, total, unit), note="")
+                yield _Bar(bars, task, total, unit)
         else:
             lines = _Lines(self._file, printable(title), total, unit)
             lines.start()
@@ -86,33 +87,40 @@ class ConsoleProgress:
 
 def _new_bars(file: TextIO) -> RichProgress:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Column
 
     console: Console = Console(file=file, force_terminal=True)
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(BAR_WIDTH),
+        TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn("left", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[note]}", markup=False, table_column=Column(ratio=1, overflow="fold")),
         console=console,
+        expand=True,
     )
+
+
+def _count(done: float, total: float, unit: str) -> str:
+    """``3/12 cases``; a share where there is no unit to count in."""
+    return f"{done:.0f}/{total:.0f} {unit}" if unit else f"{100 * done / total if total else 100:.0f} %"
 
 
 class _Bar:
     """A task on a terminal."""
 
-    def __init__(self, bars: RichProgress, task: TaskID) -> None:
-        self._bars = bars
-        self._task = task
+    def __init__(self, bars: RichProgress, task: TaskID, total: float, unit: str) -> None:
+        self._bars, self._task, self._total, self._unit = bars, task, total, unit
+        self._done = 0.0
+        self._note = ""
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
-        if note:
-            self._bars.update(self._task, advance=amount, note=printable(note)[:NOTE_WIDTH])
-        else:
-            self._bars.update(self._task, advance=amount)
+        self._done += amount
+        self._note = printable(note) if note else self._note
+        count = _count(self._done, self._total, self._unit)
+        self._bars.update(self._task, advance=amount, count=count, note=self._note)
 
 
 class _Lines:
@@ -125,7 +133,7 @@ class _Lines:
         self._began = self._last = time.monotonic()
 
     def start(self) -> None:
-        self._print(f"0/{self._total:.0f} {self._unit}".rstrip())
+        self._print(_count(0, self._total, self._unit))
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
         self._done += amount
@@ -135,14 +143,14 @@ class _Lines:
             self._last = now
             left = (now - self._began) * (self._total - self._done) / self._done if self._done else None
             self._print(
-                f"{self._done:.0f}/{self._total:.0f} {self._unit}".rstrip()
+                _count(self._done, self._total, self._unit)
                 + (f", about {duration(left)} left" if left is not None else "")
                 + (f", {self._note}" if self._note else "")
             )
 
     def stop(self, how: str) -> None:
         took = duration(time.monotonic() - self._began)
-        done = f"{self._done:.0f}/{self._total:.0f} {self._unit}".rstrip()
+        done = _count(self._done, self._total, self._unit)
         self._print(f"{how}, {done} in {took}" + (f", {self._note}" if self._note else ""))
 
     def _print(self, text: str) -> None:
