@@ -262,14 +262,11 @@ def _random(plan: Plan) -> list[ConfigValue]:
                 warn=False,
             ),
         ]
-    # Across slices that lie far apart a rotation would tear structures.
-    flat = [step > 2 * min(plan.spacing_mm) for step in plan.spacing_mm]
-    rotate: list[ConfigValue]
-    if any(flat):
-        thick = flat.index(True)
-        rotate = [ROTATION_RADIANS if axis == thick else 0.0 for axis in range(3)]
-    else:
-        rotate = [ROTATION_RADIANS] * 3
+    # Across slices that lie far apart a rotation would tear structures: only the one about the thick axis stays.
+    thick = [step > 2 * min(plan.spacing_mm) for step in plan.spacing_mm]
+    rotate: list[ConfigValue] = [
+        ROTATION_RADIANS if not any(thick[:axis] + thick[axis + 1 :]) else 0.0 for axis in range(3)
+    ]
     return [
         *crop,
         _component(

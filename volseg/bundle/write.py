@@ -12,6 +12,7 @@ import yaml
 
 from volseg.atomic import TEMPORARY_MARK, write_error
 from volseg.bundle.configs import inference_config, train_config
+from volseg.bundle.folder import CONFIGS
 from volseg.errors import OutputExistsError
 from volseg.outcomes import installed_versions
 
@@ -28,30 +29,41 @@ before you share this bundle.
 """
 
 
+FOLDERS = ("docs", "models", CONFIGS)
+"""The configs come last: they make a folder a bundle."""
+
+
 def write_bundle(plan: Plan, dataset_dir: Path, bundle_dir: Path) -> None:
-    """Write the bundle beside its place, then rename it there.
+    """Write the bundle beside its place and rename it there; into a folder that is there and empty, move it.
 
     Raises:
         OutputExistsError: something is there already.
         FileError: the folder can't be written.
     """
-    if bundle_dir.exists() and (not bundle_dir.is_dir() or any(bundle_dir.iterdir())):
+    target = bundle_dir.resolve()
+    is_there = target.is_dir()  # a mounted volume or the folder that the person stands in can't be replaced
+    if target.exists() and (not is_there or any(target.iterdir())):
         raise OutputExistsError(
             f"{bundle_dir} is there already and may hold trained weights. Name another folder, or remove it first."
         )
-    relative = os.path.relpath(dataset_dir.resolve(), bundle_dir.resolve())
-    partial = bundle_dir.with_name(f".{bundle_dir.name}{TEMPORARY_MARK}{secrets.token_hex(4)}")
+    relative = os.path.relpath(dataset_dir.resolve(), target)
+    unfinished = f".{target.name}{TEMPORARY_MARK}{secrets.token_hex(4)}"
+    partial = target / unfinished if is_there else target.with_name(unfinished)
     try:
-        (partial / "configs").mkdir(parents=True)
-        (partial / "docs").mkdir()
-        (partial / "models").mkdir()
+        partial.mkdir(parents=True)
+        for folder in FOLDERS:
+            (partial / folder).mkdir()
         for name, config in (("inference", inference_config(plan, relative)), ("train", train_config(plan, relative))):
-            (partial / "configs" / f"{name}.yaml").write_text(_yaml(config), encoding="utf-8")
+            (partial / CONFIGS / f"{name}.yaml").write_text(_yaml(config), encoding="utf-8")
         metadata = json.dumps(bundle_metadata(plan), indent=1) + "\n"
-        (partial / "configs" / "metadata.json").write_text(metadata, encoding="utf-8")
+        (partial / CONFIGS / "metadata.json").write_text(metadata, encoding="utf-8")
         (partial / "docs" / "README.md").write_text(readme(plan), encoding="utf-8")
         (partial / "LICENSE").write_text(LICENCE, encoding="utf-8")
-        partial.replace(bundle_dir)
+        if is_there:
+            for name in ("LICENSE", *FOLDERS):
+                (partial / name).replace(target / name)
+        else:
+            partial.replace(target)
     except OSError as error:
         raise write_error(bundle_dir, error) from error
     finally:
@@ -165,8 +177,8 @@ python -m monai.bundle run --meta_file configs/metadata.json --config_file confi
 
 
 def _cell(text: str) -> str:
-    """Text from a file, harmless in Markdown: no markup, no new cell, no new line."""
-    escaped = " ".join(text.split())
-    for character in "\\`*_{}[]<>|#!":
+    """Text from a file, harmless in Markdown: no markup, no new cell or line, nothing that turns the text around."""
+    escaped = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    for character in "\\`*_{}[]<>|#!&~$":
         escaped = escaped.replace(character, "\\" + character)
     return escaped

@@ -13,24 +13,26 @@ from volseg.verbs.check import check as run_check
 
 
 def check(
-    dataset_dir: Path,
+    path: Path,
     /,
     *,
     options: Annotated[CheckOptions, Parameter(name="*")] = DEFAULTS,
 ) -> int:
-    """List every fault of a data set before anything is trained.
+    """List every fault of a data set or a bundle before anything is trained.
 
-    Pairs of image and mask, their grids, labels outside the table, voxels that are no numbers, empty masks,
-    duplicates, damaged files: one line each. Exit codes: 0 clean, 1 faults found, 2 nothing to check.
+    Of a data set: pairs of image and mask, their grids, labels outside the table, voxels that are no numbers, empty
+    masks, duplicates, damaged files. Of a bundle: metadata, missing parts, code that nobody has trusted, weights that
+    are damaged or another network's. One line each. Exit codes: 0 clean, 1 faults found, 2 nothing to check.
 
     Examples:
         volseg check nifti
+        volseg check bundle
 
     Args:
-        dataset_dir: The folder with imagesTr and labelsTr; dataset.json may be there or not.
+        path: The folder with imagesTr and labelsTr (dataset.json may be there or not), or the bundle's folder.
         options: How the check works.
     """
-    report = run_check(dataset_dir, options, ConsoleProgress())
+    report = run_check(path, options, ConsoleProgress())
     show(report)
     return report.exit_code
 

@@ -1,4 +1,4 @@
-"""Check a data set: every fault at once, before anything is trained on it."""
+"""Check a data set or a bundle: every fault at once, before anything is trained."""
 
 from __future__ import annotations
 
@@ -55,15 +55,27 @@ class CheckReport:
 
 
 def check(path: Path, options: CheckOptions = DEFAULTS, progress: Progress = SILENT) -> CheckReport:
-    """Find every fault of a data set.
+    """Find every fault of a data set or a bundle.
+
+    A bundle's networks are built, to see whether its weights fit, only when it may run; see ``volseg trust``.
 
     Raises:
-        UsageError: the path is absent or a file, the folder holds no data set, or an option makes no sense.
+        UsageError: the path is absent or a file, the folder holds neither, or an option makes no sense.
         DataSetError: the data set's folders are empty, with the code ``no-cases``.
     """
     if options.jobs < 0:
         raise UsageError(f"--jobs {options.jobs} makes no sense; 0 takes as many as pay.")
-    return _check_dataset(path, options, progress)
+    from volseg.bundle.folder import is_bundle
+
+    return _check_bundle(path) if is_bundle(path) else _check_dataset(path, options, progress)
+
+
+def _check_bundle(folder: Path) -> CheckReport:
+    from volseg.bundle.faults import find_faults, summary
+    from volseg.bundle.folder import Bundle
+
+    bundle = Bundle(folder)
+    return CheckReport(folder, summary(bundle), find_faults(bundle))
 
 
 def _check_dataset(folder: Path, options: CheckOptions, progress: Progress) -> CheckReport:

@@ -1,0 +1,230 @@
+"""The rules by which a bundle is sound. Nothing of it is run unless it may run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from volseg.bundle.folder import Bundle, ConfigValue, refuse_links
+from volseg.bundle.lint import RUN_CONFIGS
+from volseg.bundle.metadata import label_faults, label_table, metadata_faults
+from volseg.bundle.trust import SHOWN_FINDINGS, Verdict, judge
+from volseg.dataset.case import Fault
+from volseg.errors import VolsegError
+from volseg.postprocessing import PostprocessingRules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch.nn import Module
+
+PARTS = {
+    "inference": ("network_def", "preprocessing", "inferer", "postprocessing"),
+    "train": ("train#trainer",),
+}
+"""What volseg builds from each config, by the names that MONAI bundles agree on."""
+RULES = "volseg_postprocessing"
+UNREADABLE = ("bad-config", "file")
+"""The codes of a config that can't be read."""
+
+Configs = dict[str, dict[str, ConfigValue]]
+
+
+def find_faults(bundle: Bundle) -> tuple[Fault, ...]:
+    """Every fault of a bundle at once; ``case`` is the file that has it, relative to the bundle.
+
+    The networks are built, to see whether the weights fit, only when the bundle may run.
+
+    Raises:
+        FileError: the record of what is trusted can't be read.
+    """
+    faults: list[Fault] = []
+    try:
+        refuse_links(bundle)
+    except VolsegError as error:
+        faults.append(Fault(error.code, "", _inside(bundle, error.message)))
+    configs = _configs(bundle, faults)
+    is_readable = not any(fault.code in UNREADABLE for fault in faults)
+    if "metadata" in configs:
+        place, metadata = _place(bundle, "metadata"), configs["metadata"]
+        faults += [Fault("metadata", place, f"{clause}.") for clause in metadata_faults(metadata)]
+        faults += [Fault("labels", place, f"{clause}.") for clause in label_faults(metadata)]
+    for name in RUN_CONFIGS:
+        if name in configs:
+            faults += _part_faults(bundle, name, configs[name])
+    if "inference" in configs:
+        faults += _agreement_faults(bundle, configs["inference"], configs.get("metadata", {}))
+    verdict = _verdict(bundle, faults) if is_readable else None
+    faults += _weight_faults(bundle, configs, may_run=verdict is not None and verdict.may_run)
+    return tuple(faults)
+
+
+def summary(bundle: Bundle) -> str:
+    """What the bundle is, in a few words, as far as its metadata can be read."""
+    try:
+        table = label_table(bundle.read_config("metadata"))
+    except VolsegError:
+        table = None
+    if table is None:
+        return "bundle"
+    return f"bundle of {len(table)} label{'' if len(table) == 1 else 's'}"
+
+
+def _configs(bundle: Bundle, faults: list[Fault]) -> Configs:
+    """The configs that can be read; what is missing or can't be read becomes a fault."""
+    found: Configs = {}
+    for name in ("metadata", *RUN_CONFIGS):
+        if bundle.find_config(name) is None:
+            continue
+        try:
+            found[name] = bundle.read_config(name)
+        except VolsegError as error:
+            faults.append(Fault(error.code, _place(bundle, name), _inside(bundle, error.message)))
+    if bundle.find_config("metadata") is None:
+        faults.append(
+            Fault("no-config", "", "configs/metadata.json is missing, which every bundle has. Get the bundle anew.")
+        )
+    if bundle.find_config("inference") is None:
+        faults.append(
+            Fault("no-config", "", "configs/inference.yaml or .json is missing, so the bundle can't predict. Add it.")
+        )
+    if bundle.find_config("train") is None:
+        message = "configs/train.yaml or .json is missing, so the bundle can't be trained."
+        faults.append(Fault("no-config", "", message, is_error=False))
+    return found
+
+
+def _part_faults(bundle: Bundle, name: str, config: dict[str, ConfigValue]) -> Iterator[Fault]:
+    place = _place(bundle, name)
+    for part in PARTS[name]:
+        if _at(config, part) is None:
+            yield Fault(
+                "missing-part", place, f"there is no {part}, which MONAI bundles have by convention. Name the part so."
+            )
+    if name == "train" and _at(config, "validate#evaluator") is None:
+        yield Fault(
+            "missing-part", place, "there is no validate#evaluator, so training doesn't validate.", is_error=False
+        )
+
+
+def _agreement_faults(
+    bundle: Bundle, config: dict[str, ConfigValue], metadata: dict[str, ConfigValue]
+) -> Iterator[Fault]:
+    """Where the inference config and the metadata contradict each other."""
+    place = _place(bundle, "inference")
+    for key, side, entry in (("in_channels", "inputs", "image"), ("out_channels", "outputs", "pred")):
+        built = _at(config, f"network_def#{key}")
+        told = _at(metadata, f"network_data_format#{side}#{entry}#num_channels")
+        if isinstance(built, int) and isinstance(told, int) and built != told:
+            yield Fault(
+                "channels", place, f"the network has {key} {built}, and the metadata says {told} for {entry}. Make "
+                "them agree.",
+            )  # fmt: skip
+    rules = config.get(RULES)
+    if rules is None:
+        return
+    try:
+        if not isinstance(rules, dict):
+            yield Fault("rules", place, f"{RULES} has to be a mapping of rules.")
+            return
+        named = PostprocessingRules.from_config(rules)
+    except VolsegError as error:
+        yield Fault("rules", place, error.message)
+        return
+    table = label_table(metadata)
+    if table is not None:
+        sizes = named.minimum_size_mm3
+        labels = {label for listed in (named.keep_largest, named.fill_holes) if listed != "all" for label in listed}
+        labels |= {label for label, _ in sizes} if isinstance(sizes, tuple) else set()
+        unknown = sorted(labels - set(table.indices))
+        if unknown:
+            listed = ", ".join(map(str, unknown[:10]))
+            yield Fault("rules", place, f"{RULES} names the labels {listed}, which are not in the label table.")
+
+
+def _verdict(bundle: Bundle, faults: list[Fault]) -> Verdict | None:
+    try:
+        verdict = judge(bundle)
+    except VolsegError as error:
+        if error.code == "trust-store":
+            raise
+        faults.append(Fault(error.code, "", _inside(bundle, error.message)))
+        return None
+    if not verdict.may_run:
+        for finding in verdict.findings[:SHOWN_FINDINGS]:
+            place = _place(bundle, finding.config)
+            what = f"{finding.place}: {finding.kind} {finding.text}"
+            faults.append(Fault("not-trusted", place, f"it would run code that nobody has trusted: {what}"))
+        more = len(verdict.findings) - SHOWN_FINDINGS
+        if more > 0:
+            faults.append(Fault("not-trusted", "", f"{more} more such findings; volseg trust lists all."))
+    return verdict
+
+
+def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bool) -> list[Fault]:
+    from volseg.bundle.weights import misfit, read_state_dict
+
+    faults: list[Fault] = []
+    place = bundle.model_path.relative_to(bundle.root).as_posix()
+    state = None
+    if not bundle.model_path.is_file():
+        message = "there are no weights yet. Train the bundle with volseg train, or get its weights."
+        faults.append(Fault("no-weights", place, message, is_error=False))
+    else:
+        try:
+            state = read_state_dict(bundle.model_path)
+        except VolsegError as error:
+            faults.append(Fault(error.code, place, _inside(bundle, error.message)))
+    if not may_run:
+        return faults
+    networks = {name: _network(bundle, name, faults) for name in RUN_CONFIGS if name in configs}
+    inference, training = networks.get("inference"), networks.get("train")
+    if inference is not None and state is not None:
+        wrong = misfit(inference, state)
+        if wrong is not None:
+            message = f"the weights are another network's than the one in the inference config: {wrong}."
+            faults.append(Fault("weights-differ", place, message))
+    if inference is not None and training is not None:
+        wrong = misfit(inference, training.state_dict())
+        if wrong is not None:
+            message = f"the network is another than the one in the inference config: {wrong} here."
+            faults.append(Fault("networks-differ", _place(bundle, "train"), message))
+    return faults
+
+
+def _network(bundle: Bundle, name: str, faults: list[Fault]) -> Module | None:
+    """The network that a config describes; None, with a fault, where it can't be built."""
+    from torch.nn import Module
+
+    from volseg.bundle.parser import BundleParser
+
+    try:
+        parser = BundleParser(bundle, name, {})
+        if not parser.has("network_def"):
+            return None
+        network = parser.build("network_def")
+    except VolsegError as error:
+        faults.append(Fault(error.code, _place(bundle, name), _inside(bundle, error.message)))
+        return None
+    if not isinstance(network, Module):
+        message = f"network_def is no network but of type {type(network).__name__}."
+        faults.append(Fault("cannot-build", _place(bundle, name), message))
+        return None
+    return network
+
+
+def _place(bundle: Bundle, name: str) -> str:
+    path = bundle.find_config(name)
+    return f"configs/{name}" if path is None else path.relative_to(bundle.root).as_posix()
+
+
+def _inside(bundle: Bundle, message: str) -> str:
+    """A message with its files relative to the bundle."""
+    root = str(bundle.root)
+    return message if root == "." else message.replace(f"{root}/", "")
+
+
+def _at(tree: ConfigValue, place: str) -> ConfigValue:
+    """What stands at a place such as ``train#trainer``; None where nothing does."""
+    for key in place.split("#"):
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree

@@ -1,0 +1,169 @@
+"""What ``metadata.json`` has to say: MONAI's schema, and what predicting needs to know beyond it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeGuard
+
+from volseg.errors import InputError
+from volseg.labels import MAX_INDEX, Label, LabelTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from volseg.bundle.folder import ConfigValue
+
+REQUIRED_TEXTS = (
+    "schema", "version", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors",
+    "copyright",
+)  # fmt: skip
+OPTIONAL_TEXTS = ("data_source", "data_type", "image_classes", "label_classes", "pred_classes", "intended_use")
+REQUIRED_MAPPINGS = ("required_packages_version",)
+OPTIONAL_MAPPINGS = ("changelog", "eval_metrics", "supported_apps")
+NETWORK_FORMAT = "network_data_format"
+FORMATS = re.compile(r"[_a-zA-Z0-9]+_data_format")
+"""The network's, and those of other parts, such as ``autoencoder_data_format``."""
+
+
+def metadata_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
+    """Each way in which metadata breaks MONAI's schema of 2024-07-25 (``meta_schema_20240725.json``), as a clause."""
+    for key in REQUIRED_TEXTS:
+        if key not in metadata:
+            yield f"{key} is missing"
+    for key in (*REQUIRED_MAPPINGS, NETWORK_FORMAT):
+        if key not in metadata:
+            yield f"{key} is missing"
+    for key in (*REQUIRED_TEXTS, *OPTIONAL_TEXTS):
+        if not isinstance(metadata.get(key, ""), str):
+            yield f"{key} is not a text"
+    for key in (*REQUIRED_MAPPINGS, *OPTIONAL_MAPPINGS):
+        if not isinstance(metadata.get(key, {}), dict):
+            yield f"{key} is not a mapping"
+    references = metadata.get("references", [])
+    if not isinstance(references, list) or not all(isinstance(one, str) for one in references):
+        yield "references is not a list of texts"
+    for key, value in metadata.items():
+        if isinstance(key, str) and FORMATS.fullmatch(key):
+            yield from _format_faults(key, value)
+
+
+def label_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
+    """Each way in which the metadata doesn't tell what a mask made with the bundle would hold, as a clause."""
+    channels = _at(metadata, NETWORK_FORMAT, "inputs", "image", "num_channels")
+    if not _is_whole(channels) or channels < 1:
+        yield f"{NETWORK_FORMAT} doesn't say how many channels the input named image has (num_channels)"
+    outputs = _at(metadata, NETWORK_FORMAT, "outputs", "pred", "num_channels")
+    classes = _at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
+    table = metadata.get("label_table")
+    if classes is not None:
+        yield from _table_faults("channel_def of the output named pred", classes)
+        if isinstance(classes, dict) and _is_whole(outputs) and len(classes) != outputs:
+            yield f"channel_def names {len(classes)} outputs, and num_channels says {outputs}"
+    if table is not None:
+        yield from _table_faults("label_table", table)
+        if isinstance(table, dict) and isinstance(classes, dict) and len(table) != len(classes):
+            yield f"label_table has {len(table)} entries, and channel_def has {len(classes)}"
+    elif classes is None:
+        yield "neither label_table nor channel_def of the output named pred says what the labels are"
+
+
+def label_table(metadata: dict[str, ConfigValue]) -> LabelTable | None:
+    """The labels of a mask: volseg's own table, else the output's channels; None where the metadata has no sound one."""
+    table = metadata.get("label_table")
+    if table is None:
+        table = _at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
+    try:
+        return None if not isinstance(table, dict) else _read_table(table)
+    except InputError:
+        return None
+
+
+def _table_faults(name: str, table: ConfigValue) -> Iterator[str]:
+    if not isinstance(table, dict):
+        yield f"{name} is not a mapping from whole numbers to names"
+        return
+    try:
+        read = _read_table(table)
+    except InputError as error:
+        yield f"{name}: {error.message.rstrip('.')}"
+        return
+    if not len(read):
+        yield f"{name} names no label above the background, 0"
+
+
+def _read_table(table: dict[str, ConfigValue]) -> LabelTable:
+    labels = []
+    for key, value in table.items():
+        # YAML gives whole numbers, JSON gives texts.
+        text = str(key)
+        if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > MAX_INDEX:
+            raise InputError(f"the key {text[:40]!r} is no whole number up to {MAX_INDEX}")
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"the label {text} has no name")
+        if int(text):
+            labels.append(Label(int(text), value))
+    return LabelTable(tuple(labels))
+
+
+def _format_faults(name: str, value: ConfigValue) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{name} is not a mapping"
+        return
+    for side in ("inputs", "outputs", "post_processed_outputs"):
+        found = value.get(side)
+        if side not in value:
+            if side != "post_processed_outputs":
+                yield f"{name} has no {side}"
+        elif not isinstance(found, dict):
+            yield f"{name}: {side} is not a mapping"
+        else:
+            for key, entry in found.items():
+                yield from _entry_faults(f"{name}: {side}: {key}", entry)
+
+
+def _entry_faults(place: str, entry: ConfigValue) -> Iterator[str]:
+    """A number, a text or a flag stands for itself; a mapping describes a tensor."""
+    if isinstance(entry, (str, bool, int, float)):
+        return
+    if not isinstance(entry, dict):
+        yield f"{place} is neither a value nor a mapping"
+        return
+    checks = {
+        "type": (_is_text, "a text"),
+        "format": (_is_text, "a text"),
+        "num_channels": (_is_whole, "a whole number"),
+        "spatial_shape": (_is_shape, "a list of whole numbers or texts"),
+        "dtype": (_is_text, "a text"),
+        "value_range": (_is_range, "a list of numbers"),
+    }
+    for key, (is_right, what) in checks.items():
+        if key not in entry:
+            yield f"{place} has no {key}"
+        elif not is_right(entry[key]):
+            yield f"{place}: {key} is not {what}"
+    if not isinstance(entry.get("is_patch_data", False), bool):
+        yield f"{place}: is_patch_data is neither true nor false"
+    if not isinstance(entry.get("channel_def", {}), dict):
+        yield f"{place}: channel_def is not a mapping"
+
+
+def _is_text(value: ConfigValue) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: ConfigValue) -> TypeGuard[int]:
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
+
+
+def _is_shape(value: ConfigValue) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) or _is_whole(one) for one in value)
+
+
+def _is_range(value: ConfigValue) -> bool:
+    return isinstance(value, list) and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in value)
+
+
+def _at(tree: ConfigValue, *keys: str) -> ConfigValue:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
