@@ -13,6 +13,7 @@ from volseg.atomic import TEMPORARY_MARK, write_error, write_text
 from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError
 from volseg.outcomes import Ledger, Status
 from volseg.progress import SILENT, Progress
+from volseg.workflows.phantom import MATRIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,10 +39,10 @@ class DemoOptions:
     new_cases: int = 6
     """How many other phantoms are segmented and scored."""
 
-    minutes: float = 4.0
+    minutes: float = 6.0
     """How long to train; called again with more, it goes on."""
 
-    matrix: int = 64
+    matrix: int = MATRIX
     """Rows and columns of a slice, give or take a ninth; 24 to 512."""
 
     seed: int = 0

@@ -186,7 +186,7 @@ def make_phantom(name: str, seed: tuple[int, ...], *, matrix: int = MATRIX) -> P
         fat_mm=fat_mm,
         hu={index: float(value) for index, value in hu.items()},
         blood_hu=float(42 + 120 * contrast),
-        noise_hu=float(rng.uniform(7, 22)),
+        noise_hu=float(rng.uniform(6, 18)),
         seed=(*seed, 1),
     )
 
