@@ -4,46 +4,110 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.atomic import atomic_path
+from volseg.bundle.folder import refuse_links
+from volseg.bundle.lint import has_config
 from volseg.bundle.parser import BundleParser, load_weights
 from volseg.errors import BundleError
+from volseg.training.checkpoint import write_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from torch import Tensor
     from torch.nn import Module
 
     from volseg.bundle.folder import Bundle
 
 
-def publish(weights: Path, bundle: Bundle) -> None:
-    """Write ``models/model.pt`` from a training checkpoint, atomically.
-
-    The network of inference may lack heads that only training needs (deep supervision); theirs are left out. A weight
-    that inference needs and the checkpoint lacks is an error, never a silent default.
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, flat or as MONAI's ``CheckpointSaver`` nests it (``{"model": ...}``).
 
     Raises:
-        TrustError, BundleError: the bundle may not run, or the weights don't fit its inference network.
-        FileError: the file can't be written.
+        BundleError: there are no weights, or the file is damaged or holds something else.
     """
     import torch
 
-    from volseg.bundle.lint import has_config
+    state = load_weights(path)
+    if isinstance(state, dict) and isinstance(state.get("model"), dict):
+        state = state["model"]
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
+    ):
+        raise BundleError(
+            f"{path} holds no weights of a network by their names. Train the bundle or get its weights anew.",
+            code="bad-weights",
+        )
+    return dict(state)
 
-    state = load_weights(weights)
-    if has_config(bundle, "inference"):
-        network: Module = BundleParser(bundle, "inference", {}).build("network_def")
-        names = set(network.state_dict())
-        missing = sorted(names - set(state))
-        if missing:
-            raise BundleError(
-                f"{bundle.root}: the network in inference.yaml needs {missing[0]} and {len(missing) - 1} more weights "
-                "that training did not make. Describe the same network in train.yaml and inference.yaml.",
-                code="networks-differ",
-            )
-        state = {name: tensor for name, tensor in state.items() if name in names}
-    with atomic_path(bundle.model_path) as partial:
-        torch.save(state, partial)
+
+def misfit(network: Module, state: Mapping[str, Tensor]) -> str | None:
+    """The first way in which weights don't fit a network, in a few words; None where all that it needs is there.
+
+    Weights that the network lacks don't count: heads of deep supervision are in a training checkpoint alone.
+    """
+    needed: Mapping[str, Tensor] = network.state_dict()
+    missing = [name for name in needed if name not in state]
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return f"{missing[0]}{others} of its {len(needed)} weights are missing"
+    for name, tensor in needed.items():
+        if state[name].shape != tensor.shape:
+            return f"{name} has the shape {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+    return None
+
+
+def inference_network(bundle: Bundle) -> Module | None:
+    """The network of inference with random weights; None where the bundle doesn't describe it by itself.
+
+    Raises:
+        TrustError, BundleError: the bundle may not run, or its network can't be built.
+    """
+    from torch.nn import Module
+
+    if not has_config(bundle, "inference"):
+        return None
+    parser = BundleParser(bundle, "inference", {})
+    if not parser.has("network_def"):
+        return None
+    network = parser.build("network_def")
+    return network if isinstance(network, Module) else None
+
+
+def require_fit(bundle: Bundle, network: Module | None, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that lack something of what inference needs, before a training that would make them.
+
+    Raises:
+        BundleError: they are another network's.
+    """
+    wrong = None if network is None else misfit(network, weights)
+    if wrong is not None:
+        raise BundleError(
+            f"{bundle.root}: what training makes doesn't fit the network of the inference config: {wrong}. "
+            "Describe the same network in both configs.",
+            code="networks-differ",
+        )
+
+
+def publish(bundle: Bundle, network: Module | None, weights: Mapping[str, Tensor]) -> None:
+    """Write ``models/model.pt``, atomically.
+
+    The network of inference may lack heads that only training needs (deep supervision); theirs are left out. A weight
+    that inference needs and training did not make is an error, never a silent default.
+
+    Args:
+        bundle: the bundle.
+        network: from ``inference_network``; None publishes all.
+        weights: the state dict of the network that was trained.
+
+    Raises:
+        BundleError: the weights don't fit the bundle's inference network, or ``models`` is a link.
+        FileError: the file can't be written.
+    """
+    require_fit(bundle, network, weights)
+    refuse_links(bundle)
+    names = weights.keys() if network is None else network.state_dict().keys()
+    write_tensors(bundle.model_path, {name: weights[name] for name in names})
 
 
 def load_into(network: Module, weights: Path) -> Module:
@@ -52,15 +116,15 @@ def load_into(network: Module, weights: Path) -> Module:
     Raises:
         BundleError: there are no weights, they are damaged, or they are another network's.
     """
-    state = load_weights(weights)
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]  # as MONAI's CheckpointSaver nests it when told to
-    names = set(network.state_dict())
+    state = read_state_dict(weights)
     try:
-        network.load_state_dict({name: tensor for name, tensor in state.items() if name in names}, strict=True)
-    except (RuntimeError, AttributeError, TypeError) as error:
+        wrong = misfit(network, state)
+    except AttributeError as error:
+        raise BundleError("network_def in the bundle's inference config is no network.", code="cannot-build") from error
+    if wrong is not None:
         raise BundleError(
-            f"{weights} holds the weights of another network than the one in the bundle's inference config.",
+            f"{weights} holds the weights of another network than the one in the bundle's inference config: {wrong}.",
             code="weights-differ",
-        ) from error
+        )
+    network.load_state_dict({name: state[name] for name in network.state_dict()}, strict=True)
     return network

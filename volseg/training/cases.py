@@ -56,6 +56,20 @@ class FoldCases:
             )
         return cls(tuple(n for n in names if n not in held_out), tuple(n for n in names if n in held_out))
 
+    def require_present(self, dataset: Dataset) -> None:
+        """Refuse a data set that has lost cases of a run.
+
+        Raises:
+            DataSetError: a case is gone, or has no mask any more.
+        """
+        gone = sorted({*self.training, *self.validation} - {case.name for case in dataset.training})
+        if gone:
+            raise DataSetError(
+                f"{dataset.folder} no longer has {len(gone)} of the cases that this run was begun with, "
+                f"such as {gone[0]}. Put them back, or start the fold over with --fresh.",
+                code="cases-gone",
+            )
+
     def write(self, path: Path) -> None:
         """Write the names atomically as JSON.
 
@@ -103,14 +117,8 @@ def fold_cases(
     dataset = read_dataset(Path(dataset_dir))
     by_name = {case.name: case for case in dataset.training}
     chosen = FoldCases.read(Path(record)) if record and Path(record).is_file() else FoldCases.of(dataset, fold)
-    names = chosen.training if part == "training" else chosen.validation
-    gone = sorted(set(names) - set(by_name))
-    if gone:
-        raise DataSetError(
-            f"{dataset.folder} no longer has {len(gone)} of the cases that this run was begun with, such as {gone[0]}. "
-            "Put them back, or start the fold over with --fresh."
-        )
-    return [as_item(by_name[name]) for name in names]
+    chosen.require_present(dataset)
+    return [as_item(by_name[name]) for name in (chosen.training if part == "training" else chosen.validation)]
 
 
 def as_item(case: Case) -> dict[str, str | list[str]]:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ignite.engine import Events
 
-from volseg.atomic import atomic_path
 from volseg.errors import BundleError
 from volseg.progress import SILENT, Progress
-from volseg.training.cases import CASES_FILE
+from volseg.training.checkpoint import RunFolder, RunState, write_tensors
 from volseg.training.history import Epoch, Validation, draw_curve, write_csv
 
 if TYPE_CHECKING:
@@ -28,98 +27,6 @@ if TYPE_CHECKING:
 SAVE_SECONDS = 20.0
 """The last checkpoint is written after an epoch when the one before is older than this."""
 BAR_UNITS = 1000.0
-CHECKPOINT_FORMAT = 1
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Where one fold's run lives."""
-
-    folder: Path
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint to go on from: network, optimizer, history."""
-        return self.folder / "last.pt"
-
-    @property
-    def best(self) -> Path:
-        """The flat state dict of the best validation."""
-        return self.folder / "best.pt"
-
-    @property
-    def final(self) -> Path:
-        """The flat state dict of the end of the schedule."""
-        return self.folder / "final.pt"
-
-    @property
-    def cases(self) -> Path:
-        """The names of the cases that the run trains on and holds out."""
-        return self.folder / CASES_FILE
-
-    @property
-    def history(self) -> Path:
-        """The CSV."""
-        return self.folder / "history.csv"
-
-    @property
-    def curve(self) -> Path:
-        """The picture."""
-        return self.folder / "curve.png"
-
-    def remove(self) -> None:
-        """Remove what an earlier run left, so that a fresh one begins."""
-        for path in (self.last, self.best, self.final, self.cases, self.history, self.curve):
-            path.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class RunState:
-    """What an earlier run left to go on from."""
-
-    network: Mapping[str, torch.Tensor]
-    optimizer: Mapping[str, Any]
-    scheduler: Mapping[str, Any] | None
-    epoch: int
-    step: int
-    seconds: float
-    epochs: int
-    minutes: float | None
-    complete: bool
-    history: tuple[Epoch, ...]
-
-    @classmethod
-    def read(cls, path: Path, content: Any) -> RunState:
-        """Check what a checkpoint holds.
-
-        Raises:
-            BundleError: it is no checkpoint of a run.
-        """
-        try:
-            if content["format"] != CHECKPOINT_FORMAT:
-                raise ValueError(content["format"])
-            return cls(
-                network=dict(content["network"]),
-                optimizer=dict(content["optimizer"]),
-                scheduler=content["scheduler"],
-                epoch=int(content["epoch"]),
-                step=int(content["step"]),
-                seconds=float(content["seconds"]),
-                epochs=int(content["epochs"]),
-                minutes=None if content["minutes"] is None else float(content["minutes"]),
-                complete=bool(content["complete"]),
-                history=tuple(Epoch.from_plain(plain) for plain in content["history"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"{path} is no checkpoint of this version of volseg. Start the fold over with --fresh.",
-                code="bad-checkpoint",
-            ) from error
-
-    def best_score(self) -> float:
-        """The best validation so far; minus infinity before the first."""
-        scores = [row.validation.score for row in self.history if row.validation is not None]
-        return max((score for score in scores if math.isfinite(score)), default=-math.inf)
 
 
 @dataclass(eq=False)
@@ -132,7 +39,7 @@ class Run:
         evaluator: what validates; None when no case is held out.
         budget: how long.
         labels: names of the labels above background, for history and progress.
-        publish: called with the path of a new best (or, without validation, last) state dict.
+        publish: called with the state dict of a new best (or, without validation, of the last) network.
         scheduler: a learning-rate scheduler of the bundle's own, kept over a resume.
     """
 
@@ -141,12 +48,12 @@ class Run:
     evaluator: Any
     budget: Budget
     labels: Sequence[str]
-    publish: Callable[[Path], None]
+    publish: Callable[[Mapping[str, torch.Tensor]], None]
     scheduler: Any = None
-    state: RunState | None = None
     progress: Progress = SILENT
     history: list[Epoch] = field(default_factory=list)
     _losses: list[float] = field(default_factory=list)
+    _latest_loss: tuple[int, torch.Tensor | float] | None = None
     _best: float = -math.inf
     _saved_at: float = 0.0
     _validated_at_step: int = -1
@@ -171,7 +78,9 @@ class Run:
                 "Start the fold over with --fresh.",
                 code="bad-checkpoint",
             ) from error
-        self.trainer.state.epoch, self.trainer.state.iteration = state.epoch, state.step
+        # A run that stopped inside an epoch finishes it: the engine reckons from the steps where in it to begin.
+        self.trainer.state.iteration = state.step
+        self.trainer.state.epoch = state.step // self.trainer.state.epoch_length
         self.history = list(state.history)
         self._best = state.best_score()
 
@@ -179,6 +88,10 @@ class Run:
         """Train until the budget is spent; gives whether it is.
 
         On KeyboardInterrupt the state is saved before it goes on its way, so that the next run resumes there.
+
+        Raises:
+            BundleError: the loss is no number any more.
+            FileError: a checkpoint can't be written; the one before stays.
         """
         self._attach()
         self._saved_at = time.monotonic()
@@ -187,11 +100,18 @@ class Run:
             self._shown = 0.0
             self._show()
             try:
-                self.trainer.run()
+                # A run that was stopped in its last moments has only its end to come; the engine would start over.
+                if not self.budget.is_spent or not self.budget.steps:
+                    self.trainer.run()
+                return self._finish()
             except KeyboardInterrupt:
                 self._end_epoch()
                 self.save(complete=False)
+                self.progress.say(f"Stopped after {self.budget.steps} steps; the same command goes on from there.")
                 raise
+
+    def _finish(self) -> bool:
+        """The last validation and the last weights; gives whether the budget is spent."""
         complete = self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
         self._end_epoch()
         if self.evaluator is not None and self._validated_at_step != self.budget.steps:
@@ -199,28 +119,26 @@ class Run:
             self._record_validation()
         self._write_weights(self.folder.final)
         if self.evaluator is None or not self.folder.best.is_file():
-            self._write_weights(self.folder.best)
-            self.publish(self.folder.best)
+            self._write_best()
         self.save(complete=complete)
         return complete
 
     def save(self, *, complete: bool) -> None:
         """Write the checkpoint to go on from, the CSV and the curve, each atomically."""
-        content = {
-            "format": CHECKPOINT_FORMAT,
-            "network": self.trainer.network.state_dict(),
-            "optimizer": self.trainer.optimizer.state_dict(),
-            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "epoch": self.trainer.state.epoch,
-            "step": self.trainer.state.iteration,
-            "seconds": self.budget.elapsed_seconds,
-            "epochs": self.budget.epochs,
-            "minutes": self.budget.minutes,
-            "complete": complete,
-            "history": [row.to_plain() for row in self.history],
-        }
-        with atomic_path(self.folder.last) as partial:
-            torch.save(content, partial)
+        steps = self.budget.steps  # the engine may have counted one that was interrupted
+        state = RunState(
+            network=self.trainer.network.state_dict(),
+            optimizer=self.trainer.optimizer.state_dict(),
+            scheduler=None if self.scheduler is None else self.scheduler.state_dict(),
+            epoch=steps // self.trainer.state.epoch_length,
+            step=steps,
+            seconds=self.budget.elapsed_seconds,
+            epochs=self.budget.epochs,
+            minutes=self.budget.minutes,
+            complete=complete,
+            history=tuple(self.history),
+        )
+        write_tensors(self.folder.last, state.to_plain())
         if self.history:
             write_csv(self.folder.history, self.history, self.labels)
             draw_curve(self.folder.curve, self.history, self.labels)
@@ -234,21 +152,34 @@ class Run:
             self.evaluator.add_event_handler(Events.COMPLETED, self._after_validation)
 
     def _after_step(self, engine: Engine) -> None:
+        self._take_loss()
         self.budget.step()
         output = engine.state.output
         loss = output[0].get("loss") if isinstance(output, list) else output.get("loss")
         if loss is not None:
-            value = float(loss.detach()) if isinstance(loss, torch.Tensor) else float(loss)
-            if not math.isfinite(value):
-                raise BundleError(
-                    f"The loss became {value} at step {engine.state.iteration}, so training can't go on. "
-                    "Lower the learning rate in train.yaml and train again with --fresh.",
-                    code="loss-not-finite",
-                )
-            self._losses.append(value)
+            # Read one step later: to read it now would make the next batch wait until the GPU is done with this one.
+            self._latest_loss = self.budget.steps, loss.detach() if isinstance(loss, torch.Tensor) else loss
         self._show()
         if self.budget.is_spent:
             engine.terminate()
+
+    def _take_loss(self) -> None:
+        """Note the loss of the step before.
+
+        Raises:
+            BundleError: it is no number any more.
+        """
+        if self._latest_loss is None:
+            return
+        (step, loss), self._latest_loss = self._latest_loss, None
+        value = float(loss)
+        if not math.isfinite(value):
+            raise BundleError(
+                f"The loss became {value} at step {step}, so training can't go on. "
+                "Lower the learning rate in train.yaml and train again with --fresh.",
+                code="loss-not-finite",
+            )
+        self._losses.append(value)
 
     def _after_epoch(self, engine: Engine) -> None:
         del engine
@@ -257,12 +188,13 @@ class Run:
             self.save(complete=False)
 
     def _end_epoch(self) -> None:
+        self._take_loss()
         if not self._losses:
             return
         self.history.append(
             Epoch(
                 epoch=self.trainer.state.epoch,
-                step=self.trainer.state.iteration,
+                step=self.budget.steps,
                 minutes=self.budget.elapsed_seconds / 60,
                 learning_rate=float(self.trainer.optimizer.param_groups[0]["lr"]),
                 loss=sum(self._losses) / len(self._losses),
@@ -279,8 +211,7 @@ class Run:
         self._validated_at_step = self.budget.steps
         if math.isfinite(score) and score > self._best:
             self._best = score
-            self._write_weights(self.folder.best)
-            self.publish(self.folder.best)
+            self._write_best()
         self._show()
 
     def _record_validation(self) -> None:
@@ -293,8 +224,15 @@ class Run:
         self._pending = None
 
     def _write_weights(self, path: Path) -> None:
-        with atomic_path(path) as partial:
-            torch.save({name: tensor.cpu() for name, tensor in self.trainer.network.state_dict().items()}, partial)
+        write_tensors(path, self._weights())
+
+    def _write_best(self) -> None:
+        weights = self._weights()
+        write_tensors(self.folder.best, weights)
+        self.publish(weights)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.cpu() for name, tensor in self.trainer.network.state_dict().items()}
 
     def _show(self) -> None:
         if self._task is None:

@@ -121,7 +121,7 @@ def predict(
 
 
 def _weights(bundle: Bundle, fold: int | None) -> Path:
-    from volseg.training.run import RunFolder
+    from volseg.training.checkpoint import RunFolder
 
     if fold is None:
         return bundle.model_path
@@ -219,7 +219,7 @@ def _inputs(bundle: Bundle, source: Path, out_dir: Path, options: PredictOptions
 
 def _dataset_cases(bundle: Bundle, dataset: Dataset, fold: int | None) -> tuple[Case, ...]:
     from volseg.training.cases import FoldCases
-    from volseg.training.run import RunFolder
+    from volseg.training.checkpoint import RunFolder
 
     if fold is None:
         if dataset.test:

@@ -1,0 +1,320 @@
+"""One fold: what is left to do of it, and doing it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from volseg.atomic import write_text
+from volseg.errors import BundleError
+from volseg.training.budget import Budget
+from volseg.training.cases import FoldCases
+from volseg.training.checkpoint import RunFolder, RunState
+from volseg.training.run import Run
+from volseg.verbs.train.options import PUBLISHING_FOLD, FoldResult, TrainOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+    from torch.nn import Module
+
+    from volseg.bundle.folder import Bundle
+    from volseg.bundle.parser import BundleParser
+    from volseg.dataset.dataset import Dataset
+    from volseg.progress import Progress
+
+ENDLESS_EPOCHS = 10**9
+"""Where minutes decide, epochs must not."""
+RECORD_KEY = "cases_record"
+"""The key under which a config takes the file that names a run's cases."""
+PUBLISHED = "published.json"
+"""Names the run whose model inference loads, where it is not the first fold's or that of all cases."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold to train.
+
+    Args:
+        bundle: the bundle.
+        number: which fold is held out; None holds out none.
+        options: with the length that the run was begun with, where no other was asked for.
+        known: the bundle's train config as it lies on the disk.
+        complete: whether there is nothing left to do.
+    """
+
+    bundle: Bundle
+    number: int | None
+    options: TrainOptions
+    known: Mapping[str, object]
+    complete: bool
+
+    @classmethod
+    def open(cls, bundle: Bundle, number: int | None, options: TrainOptions, known: Mapping[str, object]) -> Fold:
+        """Look at what an earlier run left of a fold.
+
+        Raises:
+            BundleError: its checkpoint can't be read.
+        """
+        state = None if options.fresh else _read_state(_run_folder(bundle, number))
+        options = _with_recorded_length(options, state)
+        complete = state is not None and _is_complete(state, options)
+        return cls(bundle, number, options, known, complete)
+
+    @property
+    def name(self) -> str:
+        """Of its run."""
+        return self.folder.folder.name
+
+    @property
+    def folder(self) -> RunFolder:
+        """Of its run."""
+        return _run_folder(self.bundle, self.number)
+
+    @property
+    def records_cases(self) -> bool:
+        """Whether the config splits as volseg does; any other brings a split of its own, of which we know nothing."""
+        return RECORD_KEY in self.known
+
+    def state(self) -> RunState | None:
+        """What an earlier run left, unless it is to be forgotten."""
+        return None if self.options.fresh else _read_state(self.folder)
+
+    def cases_of(self, dataset: Dataset) -> FoldCases | None:
+        """The cases that are trained on and held out: those that the run was begun with, or a new split.
+
+        Raises:
+            DataSetError: a recorded case is gone, or the fold would hold out none.
+        """
+        if not self.records_cases:
+            return None
+        if self.options.fresh or not self.folder.last.is_file():
+            return FoldCases.of(dataset, self.number)
+        recorded = FoldCases.read(self.folder.cases)
+        recorded.require_present(dataset)
+        return recorded
+
+    def config(self, data: Path | None, device: str) -> BundleParser:
+        """The bundle's train config with what the command line decides, read and judged, nothing of it run.
+
+        Raises:
+            TrustError, BundleError: the bundle may not run.
+        """
+        from volseg.bundle.parser import BundleParser
+
+        return BundleParser(self.bundle, "train", _overrides(self, data, device))
+
+    def finished(self) -> FoldResult:
+        """The result of a run that was complete before."""
+        state = self.state()
+        recorded = FoldCases.read(self.folder.cases) if self.records_cases else FoldCases((), ())
+        return FoldResult(
+            self.name,
+            self.folder.folder,
+            () if state is None else state.history,
+            _labels(self.bundle),
+            complete=True,
+            already=True,
+            training=len(recorded.training),
+            validation=len(recorded.validation),
+        )
+
+
+def _run_folder(bundle: Bundle, number: int | None) -> RunFolder:
+    return RunFolder(bundle.runs / ("all_cases" if number is None else f"fold_{number}"))
+
+
+def _read_state(folder: RunFolder) -> RunState | None:
+    from volseg.bundle.parser import load_weights
+
+    return RunState.read(folder.last, load_weights(folder.last)) if folder.last.is_file() else None
+
+
+def train_fold(
+    fold: Fold,
+    parser: BundleParser,
+    dataset: Dataset | None,
+    network: Module | None,
+    started: float,
+    progress: Progress,
+) -> FoldResult:
+    """Train one fold, or go on with it.
+
+    Args:
+        fold: which.
+        parser: its config; what it builds, caches of volumes among it, lives as long as this.
+        dataset: the data set, found to be sound; None where only the bundle knows it.
+        network: the network of inference, that the trained weights have to fit; None where it is not known.
+        started: ``time.monotonic()`` of when the work on this fold began.
+        progress: who listens.
+
+    Raises:
+        BundleError: the bundle is incomplete, or its checkpoint doesn't fit.
+        DataSetError: the data set lost cases of the run.
+        FileError: a checkpoint can't be written.
+    """
+    state = fold.state()
+    cases = None if dataset is None else fold.cases_of(dataset)
+    if fold.options.fresh:
+        fold.folder.remove()
+    if cases is not None and dataset is not None:
+        if state is None:
+            cases.write(fold.folder.cases)
+        added = len(dataset.training) - len(cases.training) - len(cases.validation)
+        if added:
+            progress.say(
+                f"{added} cases came to the data set after this run was begun, and it goes on without them; "
+                "--fresh starts over with them."
+            )
+    progress.say("Preparing the cases" if state is None else f"Going on after {state.seconds / 60:.1f} minutes")
+    with _seeded(fold.options.seed, state):
+        return _run(fold, parser, state, network, started, progress)
+
+
+def _run(
+    fold: Fold,
+    parser: BundleParser,
+    state: RunState | None,
+    network: Module | None,
+    started: float,
+    progress: Progress,
+) -> FoldResult:
+    from volseg.bundle.weights import require_fit
+
+    trainer = parser.build("train#trainer")
+    for part in ("network", "optimizer"):
+        if not hasattr(trainer, part):
+            raise BundleError(
+                f"{fold.bundle.root}: train#trainer has no {part}, so it is no SupervisedTrainer. "
+                "volseg can't train it."
+            )
+    require_fit(fold.bundle, network, trainer.network.state_dict())
+    evaluator = parser.build("validate#evaluator") if parser.has("validate#evaluator") else None
+    if evaluator is not None and not len(evaluator.data_loader):
+        evaluator = None  # no case is held out
+    budget = _budget(parser, trainer, fold.options)
+    if fold.options.minutes is not None:
+        trainer.state.max_epochs = ENDLESS_EPOCHS
+    run = Run(
+        folder=fold.folder,
+        trainer=trainer,
+        evaluator=evaluator,
+        budget=budget,
+        labels=_labels(fold.bundle),
+        publish=partial(_publish, fold.bundle, network) if _is_to_publish(fold) else _keep_back,
+        scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
+        progress=progress,
+    )
+    if state is not None:
+        run.resume(state)
+    budget.start(
+        before_seconds=0.0 if state is None else state.seconds,
+        steps=0 if state is None else state.step,
+        started=started,
+    )
+    complete = run.go()
+    return FoldResult(
+        fold.name,
+        fold.folder.folder,
+        tuple(run.history),
+        tuple(run.labels),
+        complete=complete,
+        already=False,
+        training=len(trainer.data_loader.dataset),
+        validation=0 if evaluator is None else len(evaluator.data_loader.dataset),
+    )
+
+
+def _overrides(fold: Fold, data: Path | None, device: str) -> dict[str, object]:
+    """What the command line decides, for the keys that the config has; ``dataset_dir`` and ``device`` by convention."""
+    import torch
+
+    wanted: dict[str, object] = {
+        "device": torch.device(device),
+        "fold": fold.number,
+        RECORD_KEY: str(fold.folder.cases.resolve()),
+        "minutes": fold.options.minutes,
+    }
+    if data is not None:
+        wanted["dataset_dir"] = str(data.resolve())
+    if fold.options.epochs is not None:
+        wanted["max_epochs"] = fold.options.epochs
+        wanted["epochs"] = fold.options.epochs
+    return {key: value for key, value in wanted.items() if key in fold.known}
+
+
+def _budget(parser: BundleParser, trainer: Any, options: TrainOptions) -> Budget:
+    """The budget that the bundle's handlers share; one of our own for bundles that know nothing of it."""
+    if parser.has("budget"):
+        found = parser.build("budget")
+        if isinstance(found, Budget):
+            found.steps_per_epoch = trainer.state.epoch_length  # an edited config may say two things
+            return found
+    epochs = options.epochs or trainer.state.max_epochs
+    trainer.state.max_epochs = epochs
+    return Budget(epochs, trainer.state.epoch_length, options.minutes)
+
+
+def _with_recorded_length(options: TrainOptions, state: RunState | None) -> TrainOptions:
+    """A run that goes on keeps its length unless told otherwise."""
+    if state is None or options.minutes is not None or options.epochs is not None:
+        return options
+    if state.minutes is not None:
+        return replace(options, minutes=state.minutes)
+    return replace(options, epochs=state.epochs)
+
+
+def _is_complete(state: RunState, options: TrainOptions) -> bool:
+    if not state.complete:
+        return False
+    if options.minutes is not None:
+        # What was kept back for the last validation counts as used.
+        return options.minutes * 60 <= max(state.seconds, (state.minutes or 0.0) * 60)
+    return options.epochs is not None and state.epoch >= options.epochs
+
+
+def _labels(bundle: Bundle) -> tuple[str, ...]:
+    """Names of the outputs above background, from the metadata; empty when it has none."""
+    outputs: Any = bundle.metadata.get("network_data_format", {})
+    try:
+        names = outputs["outputs"]["pred"]["channel_def"]
+        return tuple(str(names[key]) for key in sorted(names, key=int) if int(key) > 0)
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _is_to_publish(fold: Fold) -> bool:
+    """Whether the fold's model becomes the one that inference loads; noted, so that a resumed run knows."""
+    if fold.number in (None, PUBLISHING_FOLD):
+        return True
+    note = fold.bundle.runs / PUBLISHED
+    if not fold.bundle.model_path.is_file():
+        write_text(note, json.dumps(fold.name) + "\n")
+    return note.is_file() and note.read_text(encoding="utf-8").strip() == json.dumps(fold.name)
+
+
+def _publish(bundle: Bundle, network: Module | None, weights: Mapping[str, Tensor]) -> None:
+    from volseg.bundle.weights import publish
+
+    publish(bundle, network, weights)
+
+
+def _keep_back(weights: Mapping[str, Tensor]) -> None:
+    del weights
+
+
+@contextmanager
+def _seeded(seed: int, state: RunState | None) -> Iterator[None]:
+    """Seed every random draw; a resumed run must not repeat the draws of its beginning."""
+    from monai.utils import set_determinism
+
+    set_determinism(seed=seed + (0 if state is None else state.step))
+    try:
+        yield
+    finally:
+        set_determinism(seed=None)

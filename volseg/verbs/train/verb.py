@@ -1,0 +1,118 @@
+"""The verb: one fold, or all of them in turn."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import TYPE_CHECKING
+
+from volseg.errors import UsageError
+from volseg.progress import SILENT, Progress
+from volseg.verbs.train.options import PUBLISHING_FOLD, FoldResult, TrainOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from volseg.bundle.folder import Bundle
+    from volseg.dataset.dataset import Dataset
+
+
+def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progress = SILENT) -> tuple[FoldResult, ...]:
+    """Train what ``train.yaml`` describes, through MONAI's ``SupervisedTrainer``.
+
+    Runs any trusted MONAI bundle that has ``train#trainer`` (and ``validate#evaluator``). Checkpoints are written
+    atomically; called again, it goes on from the last. A run that is complete is left alone.
+
+    Args:
+        bundle_dir: the bundle.
+        options: how to train.
+        progress: who listens.
+
+    Returns:
+        One result for each fold that was asked for.
+
+    Raises:
+        UsageError: options that contradict each other, or no bundle.
+        TrustError: the bundle would run code that nobody has trusted.
+        BundleError: the bundle is incomplete, or its checkpoint doesn't fit.
+        DataSetError: the data set has faults; the message lists all of them.
+        FileError: a checkpoint can't be written.
+    """
+    from volseg.bundle.folder import open_bundle
+    from volseg.bundle.trust import require_trust, trust_kept
+    from volseg.bundle.weights import inference_network
+    from volseg.device import choose_device
+    from volseg.verbs.train.fold import Fold, train_fold
+
+    started = time.monotonic()
+    options = options or TrainOptions()
+    options.require_sense()
+    bundle = open_bundle(bundle_dir)
+    verdict = require_trust(bundle)
+    device = choose_device(options.device)
+    known = bundle.read_config("train")
+    _require_folds(bundle, known, options)
+    data = _data_folder(bundle, known, options)
+    with trust_kept(bundle, verdict):
+        folds = [Fold.open(bundle, number, options, known) for number in options.folds]
+        results = {fold.name: fold.finished() for fold in folds if fold.complete}
+        pending = [fold for fold in folds if not fold.complete]
+        if pending:
+            dataset = _checked(data, options, progress)
+            if dataset is not None:
+                for fold in pending:
+                    fold.cases_of(dataset)  # refuses a fold that is empty before another one is trained
+            # All configs are judged before anything is written, which would end the trust in a bundle that needs it.
+            parsers = {fold.name: fold.config(data, device) for fold in pending}
+            network = inference_network(bundle)
+            for fold in pending:
+                if len(folds) > 1:
+                    progress.say(f"Fold {fold.number} of {len(folds)}")
+                results[fold.name] = train_fold(fold, parsers.pop(fold.name), dataset, network, started, progress)
+                gc.collect()  # engines and handlers refer to each other, and hold a cache of volumes
+                started = time.monotonic()
+    return tuple(results[fold.name] for fold in folds)
+
+
+def _require_folds(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> None:
+    if "fold" not in known and (options.cv or options.all_cases or options.fold != PUBLISHING_FOLD):
+        raise UsageError(
+            f"{bundle.root} splits its data in its own way: its train config has no 'fold'. "
+            "Leave --fold, --cv and --all-cases out."
+        )
+
+
+def _data_folder(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> Path | None:
+    """The folder of the data set; None where a bundle of another make brings its data in its own way."""
+    folder = options.data
+    if folder is None:
+        named = known.get("dataset_dir")
+        if not isinstance(named, str) or named.startswith(("$", "@", "%")):
+            return None
+        folder = bundle.root / named
+    return folder
+
+
+def _checked(folder: Path | None, options: TrainOptions, progress: Progress) -> Dataset | None:
+    """The data set, found to be sound; None where the folder is laid out in another way, as only foreign bundles know.
+
+    Raises:
+        UsageError: there is no data set.
+        DataSetError: it has faults; the message lists all of them.
+    """
+    from volseg.dataset.dataset import is_dataset, read_dataset, require_cases
+    from volseg.dataset.faults import require_sound
+
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise UsageError(f"The data set {folder} does not exist. Name it with --data.")
+    if not is_dataset(folder):
+        if options.data is None:
+            return None
+        raise UsageError(f"{folder} is no data set: it has no dataset.json, imagesTr or imagesTs.")
+    dataset = read_dataset(folder)
+    require_cases(dataset)
+    require_sound(dataset, progress=progress)
+    return dataset
