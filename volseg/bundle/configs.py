@@ -76,7 +76,6 @@ def train_config(plan: Plan, dataset_dir: str) -> Config:
         "minutes": None,
         "steps_per_epoch": plan.steps_per_epoch,
         "batch_size": plan.batch,
-        "draws_per_epoch": plan.batch * plan.steps_per_epoch,
         "num_workers": 0,
         "learning_rate": plan.learning_rate,
         "device": DEVICE,
@@ -99,7 +98,9 @@ def train_config(plan: Plan, dataset_dir: str) -> Config:
             ),
             "dataset": _dataset(plan, "training", "@train#preprocessing"),
             "sampler": _component(
-                "torch.utils.data.RandomSampler", data_source="@train#dataset", num_samples="@draws_per_epoch"
+                "torch.utils.data.RandomSampler",
+                data_source="@train#dataset",
+                num_samples="$@batch_size * @steps_per_epoch",
             ),
             "dataloader": _component(
                 "monai.data.DataLoader",

@@ -15,6 +15,7 @@ EXPRESSIONS = frozenset(
         "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "$@network_def.to(@device)",
         "$@network_def.parameters()",
+        "$@batch_size * @steps_per_epoch",
         "$@bundle_root + '/eval'",
         "$@bundle_root + '/models/model.pt'",
         "$sorted(glob.glob(@dataset_dir + '/imagesTs/*.nii.gz'))",
