@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0
 """For a process to start on a machine that is busy."""
 FRAME_SECONDS = 5.0
-"""For one frame; a slice of 512 x 512 takes 3 to 30 ms in the slowest codec, measured."""
+"""Of computing, for one frame; a slice of 512 x 512 takes 3 to 30 ms in the slowest codec, measured."""
 SECONDS_PER_MEGAPIXEL = 0.25
 MAX_FRAME_SECONDS = 9.0
+STALL_SECONDS = 60.0
+"""By the clock, for one frame: far more than it may compute, since the machine may be busy with other things."""
 MAX_FAULT_BYTES = 4096
 MAX_STRETCH = 16
 """Frames per request: enough to make asking cheap, few enough to share the work out evenly."""
@@ -90,9 +92,9 @@ class DecoderProcess:
         """
         seconds = min(MAX_FRAME_SECONDS, FRAME_SECONDS + SECONDS_PER_MEGAPIXEL * layout.rows * layout.columns / 1e6)
         try:
-            self._input.write(protocol.request(layout, first, len(out)))
+            self._input.write(protocol.request(layout, first, len(out), seconds))
             for frame in out:
-                self._frame(frame.reshape(-1).view(np.uint8).data, time.monotonic() + seconds)
+                self._frame(frame.reshape(-1).view(np.uint8).data, time.monotonic() + STALL_SECONDS)
                 advance(1)
         except InputError:
             raise  # the process itself is well
@@ -219,6 +221,8 @@ def decode_files(
                 if process is None:
                     process = _borrow()
                     active.add(process)
+                if stop.is_set():  # it may have been while the process started
+                    break
                 layout, out = files[number]
                 try:
                     process.decode(layout, first, out[first : first + count], advance_of(number))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -26,9 +28,9 @@ REPLY = struct.Struct("<BI")
 READY, FRAME, FAULT = 0, 1, 2
 
 
-def request(layout: PixelLayout, first: int, count: int) -> bytes:
-    """The line that asks for ``count`` frames of a file from frame ``first`` on."""
-    content = asdict(layout) | {"path": os.fsdecode(layout.path), "first": first, "count": count}
+def request(layout: PixelLayout, first: int, count: int, seconds: float) -> bytes:
+    """The line that asks for ``count`` frames of a file from frame ``first`` on, each in that much computing time."""
+    content = asdict(layout) | {"path": os.fsdecode(layout.path), "first": first, "count": count, "seconds": seconds}
     return json.dumps(content).encode("ascii") + b"\n"
 
 
@@ -38,13 +40,15 @@ def answers(line: bytes) -> Iterator[tuple[int, Any]]:
     from volseg.dicom.pixels.encapsulation import frame_spans, read_frame
 
     content = json.loads(line)
-    first, count = content.pop("first"), content.pop("count")
+    first, count, seconds = content.pop("first"), content.pop("count"), content.pop("seconds")
     layout = PixelLayout(**content | {"path": Path(content["path"])})
     try:
         descriptor = os.open(layout.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             for spans in frame_spans(descriptor, layout)[first : first + count]:
-                values = decode_frame(read_frame(descriptor, spans, layout), layout)
+                data = read_frame(descriptor, spans, layout)
+                with _computing_at_most(seconds):
+                    values = decode_frame(data, layout)
                 yield FRAME, values.reshape(-1).view("u1").data
         finally:
             os.close(descriptor)
@@ -56,6 +60,19 @@ def answers(line: bytes) -> Iterator[tuple[int, Any]]:
         yield FAULT, json.dumps(["decoder-crashed", OUT_OF_MEMORY]).encode()
 
 
+@contextmanager
+def _computing_at_most(seconds: float) -> Iterator[None]:
+    """Have the system end this process when the block computes for longer.
+
+    Computing time, since on a busy machine a sound frame may take any time by the clock.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
 OUT_OF_MEMORY = (
     "Decoding a file's pixels took more memory than any slice needs, so it was stopped. The file is damaged or made "
     "to do harm; export it again."
@@ -64,8 +81,6 @@ OUT_OF_MEMORY = (
 
 def main() -> None:
     """Serve until the input ends."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     output = os.fdopen(os.dup(1), "wb", buffering=0)
     quiet = os.open(os.devnull, os.O_WRONLY)
