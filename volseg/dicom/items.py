@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**28
 """Of a file before its pixel data. The contours of a hundred structures on 500 slices take some 100 MB."""
-MAX_NESTED_ELEMENTS = 2_000_000
-"""Walked over in one file. A segmentation of 20,000 frames or a structure set of 200,000 contours has fewer."""
+MAX_NESTED_ELEMENTS = 1_000_000
+"""Walked over in one file. A segmentation of 30,000 frames or a structure set of 100,000 contours has fewer."""
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _SEQUENCE_VRS = frozenset({b"SQ", b"UN"})
