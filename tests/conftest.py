@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pydicom.dataset import Dataset
 
+    from volseg.planning.plan import Plan
+
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
@@ -57,6 +59,71 @@ class WriteSeries(Protocol):
         syntax: str = "1.2.840.10008.1.2.1",
         seed: int = 0,
     ) -> NDArray[np.generic]: ...
+
+
+class MakePlan(Protocol):
+    def __call__(
+        self, *, channels: Sequence[str] = ("CT",), labels: Sequence[int] = (1, 2), **changes: object
+    ) -> Plan: ...
+
+
+class MakeBundle(Protocol):
+    def __call__(self, plan: Plan | None = None, *, folder: str = "bundle") -> Path: ...
+
+
+@pytest.fixture(autouse=True)
+def trust_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where trust in bundles is kept during a test; never this person's own."""
+    folder = tmp_path_factory.mktemp("config")
+    monkeypatch.setenv("VOLSEG_CONFIG_DIR", str(folder))
+    return folder / "trusted.json"
+
+
+@pytest.fixture
+def make_plan() -> MakePlan:
+    """Makes a plan for a network small enough to build and run in a blink; ``changes`` replace its fields."""
+    from dataclasses import replace
+
+    from volseg.labels import Label, LabelTable
+    from volseg.planning.plan import Network, Normalisation, Plan
+
+    def make(*, channels: Sequence[str] = ("CT",), labels: Sequence[int] = (1, 2), **changes: object) -> Plan:
+        plan = Plan(
+            preset="fast",
+            name="bundle",
+            labels=LabelTable(tuple(Label(index, f"structure {index}") for index in labels)),
+            channels=tuple(channels),
+            spacing_mm=(1.0, 1.0, 1.0),
+            patch=(8, 8, 8),
+            batch=2,
+            network=Network((4, 6, 8), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3),) * 3),
+            normalisations=(Normalisation("percentiles", -100.0, 300.0, 40.0, 25.0),) * len(channels),
+            keep_largest=(labels[0],),
+            steps_per_epoch=2,
+            max_epochs=1,
+            learning_rate=1e-3,
+            whole_volumes=False,
+            channels_in_one_file=False,
+            cached_gib=0.1,
+            reasons=(("spacing 1 x 1 x 1 mm", "the median"),),
+            warnings=(),
+            training_cases=3,
+        )
+        return replace(plan, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path, make_plan: MakePlan) -> MakeBundle:
+    """Writes a bundle as ``volseg plan`` does, beside the data set ``data``; without weights."""
+    from volseg.bundle.write import write_bundle
+
+    def make(plan: Plan | None = None, *, folder: str = "bundle") -> Path:
+        write_bundle(plan or make_plan(), tmp_path / "data", tmp_path / folder)
+        return tmp_path / folder
+
+    return make
 
 
 @pytest.fixture

@@ -1,0 +1,230 @@
+"""Reading a bundle's files: bounded, and running nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from volseg.bundle.folder import (
+    MAX_CONFIG_BYTES,
+    MAX_CONFIG_DEPTH,
+    Bundle,
+    is_bundle,
+    open_bundle,
+    walk,
+)
+from volseg.errors import BundleError, FileError, UsageError
+
+if TYPE_CHECKING:
+    from conftest import MakeBundle
+
+ALIAS_BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+MERGE_BOMB = "m0: &m0 {k: 1, l: 2}\n" + "".join(
+    f"m{level}: &m{level} {{<<: [*m{level - 1}, *m{level - 1}]}}\n" for level in range(1, 60)
+)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text("{}")
+    return Bundle(tmp_path)
+
+
+def put(bundle: Bundle, text: str | bytes, name: str = "inference.yaml") -> None:
+    raw = text if isinstance(text, bytes) else text.encode()
+    (bundle.root / "configs" / name).write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("inference.yaml", "a: [1, 2.5, null, true, x]\nb: {c: '@a#0'}\n"),
+        ("inference.yml", "a: [1, 2.5, null, true, x]\nb: {c: '@a#0'}\n"),
+        ("inference.json", '{"a": [1, 2.5, null, true, "x"], "b": {"c": "@a#0"}}'),
+        ("inference.json", '\ufeff{"a": [1, 2.5, null, true, "x"], "b": {"c": "@a#0"}}'),
+    ],
+)
+def test_every_format_gives_the_same_data(bundle: Bundle, name: str, text: str) -> None:
+    put(bundle, text, name)
+    assert bundle.read_config("inference") == {"a": [1, 2.5, None, True, "x"], "b": {"c": "@a#0"}}
+    assert bundle.config_path("inference").name == name
+
+
+def test_of_two_formats_one_is_read_always_the_same(bundle: Bundle) -> None:
+    put(bundle, '{"which": "json"}', "inference.json")
+    assert bundle.read_config("inference") == {"which": "json"}
+    put(bundle, "which: yml", "inference.yml")
+    assert bundle.read_config("inference") == {"which": "yml"}
+    put(bundle, "which: yaml")
+    assert bundle.read_config("inference") == {"which": "yaml"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2]",
+        "",
+        "just words",
+        "a: [1",
+        "a: b: c",
+        "a: \x00",
+        b"a: \xff\xfe",
+        "a: !!python/object/apply:os.getcwd []",
+        "a: !!python/name:os.system",
+        "a: !!int ''",
+        "a: !!float ''",
+        "a: !!bool maybe",
+        "a: !!timestamp never",
+        "a: 2024-13-45",
+        "? [1]\n: 2",
+        "? {a: 1}\n: 2",
+        "a: *nowhere",
+        "a: &a {<<: *a}",
+        "<<: 5",
+        "a: " + "1" * 5000,
+        "a: " + ":".join(["1"] * 20_000),
+        "a: " + "[" * 1500,
+        "a: " + "{b: " * 1500,
+        "%YAML 9.9\n---\na: 1",
+        "a: 1\n---\nb: 2",
+        "x: &x [*x]",
+        ALIAS_BOMB,
+        MERGE_BOMB,
+    ],
+    ids=lambda text: repr(text[:30]),
+)
+def test_what_is_no_config_is_refused_at_once(bundle: Bundle, text: str | bytes) -> None:
+    put(bundle, text)
+    started = time.process_time()
+    with pytest.raises(BundleError) as caught:
+        bundle.read_config("inference")
+    assert time.process_time() - started < 20
+    assert caught.value.code == "bad-config"
+    assert "configs/inference.yaml" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]",
+        "",
+        "{",
+        '{"a": 1} {}',
+        '{"a": ' + "[" * 100_000,
+        '{"a": ' + "1" * 5000 + "}",
+        "a: 1",
+        '{"a": "\x01"}',
+        '{"a": [' + "1," * MAX_CONFIG_NODES + "1]}",
+    ],
+    ids=lambda text: repr(text[:30]),
+)
+def test_what_is_no_json_is_refused(bundle: Bundle, text: str) -> None:
+    put(bundle, text, "inference.json")
+    with pytest.raises(BundleError) as caught:
+        bundle.read_config("inference")
+    assert caught.value.code == "bad-config"
+
+
+def test_a_config_as_deep_as_allowed_is_read(bundle: Bundle) -> None:
+    deep = "x"
+    for _ in range(MAX_CONFIG_DEPTH - 1):
+        deep = [deep]  # type: ignore[assignment]
+    put(bundle, yaml.safe_dump({"a": deep}, default_flow_style=True))
+    assert bundle.read_config("inference")["a"] == deep
+    put(bundle, yaml.safe_dump({"a": [deep]}, default_flow_style=True))
+    with pytest.raises(BundleError):
+        bundle.read_config("inference")
+
+
+def test_merge_keys_of_an_honest_config_are_read(bundle: Bundle) -> None:
+    put(bundle, "base: &base {a: 1, b: 2}\nmore: {<<: *base, b: 3}\nmost: {<<: [*base, {c: 4}]}\n")
+    config = bundle.read_config("inference")
+    assert (config["more"], config["most"]) == ({"a": 1, "b": 3}, {"a": 1, "b": 2, "c": 4})
+
+
+def test_a_large_file_is_refused_before_it_is_parsed(bundle: Bundle) -> None:
+    put(bundle, b"a: 1\n" + b"#" * MAX_CONFIG_BYTES)
+    with pytest.raises(BundleError, match="larger than 1 MiB"):
+        bundle.read_config("inference")
+
+
+def test_the_checksum_is_of_the_bytes_that_were_read(bundle: Bundle) -> None:
+    import hashlib
+
+    put(bundle, "a: 1 # a remark\n")
+    assert bundle.load_config("inference").sha256 == hashlib.sha256(b"a: 1 # a remark\n").hexdigest()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_no_config(bundle: Bundle) -> None:
+    os.mkfifo(bundle.root / "configs" / "inference.yaml")
+    with pytest.raises(BundleError) as caught:
+        bundle.read_config("inference")
+    assert caught.value.code == "no-config"
+
+
+def test_a_config_that_cannot_be_read_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(bundle, "a: 1")
+
+    def refuse(path: Path, mode: str) -> None:
+        assert mode == "rb"
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(FileError, match="Permission denied"):
+        bundle.read_config("inference")
+
+
+def test_open_bundle(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    root = make_bundle()
+    assert open_bundle(root).metadata["name"] == "bundle"
+    assert is_bundle(root)
+    with pytest.raises(UsageError, match="does not exist"):
+        open_bundle(tmp_path / "absent")
+    with pytest.raises(UsageError, match="is a file"):
+        open_bundle(root / "LICENSE")
+    (tmp_path / "empty").mkdir()
+    assert not is_bundle(tmp_path / "empty")
+    with pytest.raises(BundleError) as caught:
+        open_bundle(tmp_path / "empty")
+    assert caught.value.code == "no-config"
+
+
+@pytest.mark.parametrize("place", ["configs", "models", "runs", "runs/fold_0"])
+def test_a_link_in_a_folders_place_is_refused(make_bundle: MakeBundle, tmp_path: Path, place: str) -> None:
+    root = make_bundle()
+    (root / "runs").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    if (root / place).exists():
+        (root / place).rename(elsewhere)
+    else:
+        elsewhere.mkdir()
+    (root / place).symlink_to(elsewhere)
+    with pytest.raises(BundleError) as caught:
+        open_bundle(root)
+    assert caught.value.code == "link"
+
+
+def test_walk_gives_every_node_parents_first_in_the_order_of_the_file() -> None:
+    tree = {"a": [1, {"b": "x"}], "c": {}, "d": {"e": [[2]]}}
+    assert [("#".join(place), node) for place, node in walk(tree)] == [
+        ("", tree),
+        ("a", tree["a"]),
+        ("a#0", 1),
+        ("a#1", {"b": "x"}),
+        ("a#1#b", "x"),
+        ("c", {}),
+        ("d", tree["d"]),
+        ("d#e", [[2]]),
+        ("d#e#0", [2]),
+        ("d#e#0#0", 2),
+    ]
