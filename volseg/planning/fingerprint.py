@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 Number = TypeVar("Number", int, float)
 
 SAMPLED_VOXELS = 20_000
-"""Foreground voxels kept from each case and channel; nnU-Net keeps about half as many."""
+"""Foreground voxels kept of each channel of a case, at most; percentiles of a cohort need no more."""
+ALL_SAMPLED_VOXELS = 20_000_000
+"""And of a channel over all cases: 80 MB."""
+MAX_THREADS = 8
+"""Each holds a whole case, which for a large CT and its components is 2 GB."""
 SINGLE_PIECE_SHARE = 0.95
 """A label counts as one piece in a case when its largest component holds this share of it: annotators leave specks."""
 
@@ -101,16 +106,17 @@ def measure(dataset: Dataset, progress: Progress = SILENT) -> Fingerprint:
     with (
         progress.task("Measuring", len(dataset.training), "cases") as task,
         # Threads suffice: decompression and numpy let go of the interpreter.
-        ThreadPoolExecutor(available_cores()) as pool,
+        ThreadPoolExecutor(min(MAX_THREADS, available_cores())) as pool,
     ):
-        for case in pool.map(_measure_case, dataset.training):
+        sampled = min(SAMPLED_VOXELS, max(1, ALL_SAMPLED_VOXELS // max(1, len(dataset.training))))
+        for case in pool.map(partial(_measure_case, sampled=sampled), dataset.training):
             measured.append(case)
             task.advance(1, case.name)
     in_one_file = len(dataset.channels) > 1 and len(dataset.training[0].images) == 1
     return Fingerprint(tuple(measured), dataset.channels, in_one_file)
 
 
-def _measure_case(case: Case) -> CaseMeasures:
+def _measure_case(case: Case, sampled: int) -> CaseMeasures:
     if case.label is None:
         raise ValueError(f"{case.name} has no label to measure")
     mask = read_mask(case.label)
@@ -127,7 +133,7 @@ def _measure_case(case: Case) -> CaseMeasures:
     inside = mask.array.astype(bool)
     for channel in _channels(case):
         zero_share.append(float(np.mean(channel == 0)))
-        foreground.append(_sample(channel[inside] if inside.any() else channel.ravel()))
+        foreground.append(_sample(channel[inside] if inside.any() else channel.ravel(), sampled))
     return CaseMeasures(
         name=case.name,
         shape=_permuted(mask.grid.shape, order),
@@ -152,8 +158,9 @@ def _was_resampled(case: Case) -> bool:
     return path.is_file() and read_sidecar(path).resampled
 
 
-def _sample(values: NDArray[np.generic]) -> NDArray[np.float32]:
-    step = max(1, len(values) // SAMPLED_VOXELS)
+def _sample(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
+    """Every so many-th value, so that the same file always gives the same sample."""
+    step = max(1, -(-len(values) // count))
     return values[::step].astype(np.float32)
 
 

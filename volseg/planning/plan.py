@@ -7,11 +7,13 @@ by what the preset may cost.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from volseg.dataset.dataset import modality_of
 from volseg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +34,10 @@ SMALLEST_LABEL_VOXELS = 64
 """A label coarser than 4x4x4 voxels can't be learned, whatever the preset would save."""
 PERCENTILES = (0.5, 99.5)
 """CT is clipped to these percentiles of the foreground."""
-CT_CHANNELS = ("CT",)
-"""Channels whose numbers mean the same everywhere. Cone-beam CT's don't: its grey values are not calibrated."""
+UNCALIBRATED = re.compile(r"CBCT.*", re.IGNORECASE)
+"""CT's numbers mean the same everywhere; the grey values of cone-beam CT are not calibrated."""
+SPACING_DIGITS = 5
+"""Significant ones: 0.001 % of a voxel, also where voxels are micrometres."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,10 @@ def choose(
     reasons: list[tuple[str, str]] = []
     if spacing_mm is None:
         spacing_mm, why = _spacing(fingerprint, labels, budget)
-    elif all(step > 0 for step in spacing_mm):
+    elif all(step > 0 and math.isfinite(step) for step in spacing_mm):
         why = "asked for"
     else:
-        raise UsageError(f"The spacing must be above 0 mm, not {spacing_mm}.")
+        raise UsageError(f"The spacing must be above 0 mm, not {_by(spacing_mm)}.")
     reasons.append((f"spacing {_by(spacing_mm)} mm (R, A, S)", why))
 
     shapes = fingerprint.shapes_at(spacing_mm)
@@ -152,9 +156,9 @@ def choose(
         )
     )
     batch = int(np.clip(budget.batch_voxels // math.prod(patch), 2, budget.max_batch))
-    reasons.append((f"batch {batch}", f"about {budget.batch_voxels:,} voxels a step"))
+    reasons.append((f"batch {batch}", f"{batch * math.prod(patch):,} voxels a step"))
 
-    all_ct = all(channel.strip().upper() in CT_CHANNELS for channel in fingerprint.channels)
+    all_ct = all(_is_calibrated_ct(channel) for channel in fingerprint.channels)
     normalisations = tuple(
         _normalisation(fingerprint, number, ct=all_ct) for number in range(len(fingerprint.channels))
     )
@@ -209,16 +213,18 @@ def _spacing(fingerprint: Fingerprint, labels: LabelTable, budget: Budget) -> tu
         why = "the median of the training images, and along the thick axis their tenth percentile"
     voxels = float(np.median(fingerprint.shapes_at(_triple(target)).prod(axis=1)))
     if voxels > budget.volume_voxels:
-        coarser = _coarsened(target, voxels / budget.volume_voxels)
-        floor_mm3 = min((np.median(fingerprint.label_volumes_mm3(i)) for i in labels.indices
-                         if len(fingerprint.label_volumes_mm3(i))), default=math.inf) / SMALLEST_LABEL_VOXELS  # fmt: skip
-        if float(coarser.prod()) > floor_mm3:
-            coarser = _coarsened(target, max(1.0, floor_mm3 / float(target.prod())))
+        sizes_mm3 = [fingerprint.label_volumes_mm3(index) for index in labels.indices]
+        smallest_mm3 = min((float(np.median(sizes)) for sizes in sizes_mm3 if len(sizes)), default=math.inf)
+        largest_factor = smallest_mm3 / SMALLEST_LABEL_VOXELS / float(target.prod())
+        if largest_factor <= 1:
+            why += ", kept fine for the smallest label"
+        elif largest_factor < voxels / budget.volume_voxels:
+            target = _coarsened(target, largest_factor)
             why += f", coarsened as far as the smallest label keeps {SMALLEST_LABEL_VOXELS} voxels"
         else:
+            target = _coarsened(target, voxels / budget.volume_voxels)
             why += f", coarsened so that the median volume has {budget.volume_voxels / 1e6:.3g} million voxels"
-        target = coarser
-    return _triple(np.round(target, 4)), why
+    return _triple(np.array([float(f"{step:.{SPACING_DIGITS}g}") for step in target])), why
 
 
 def _coarsened(spacing_mm: np.ndarray[tuple[int], np.dtype[np.float64]], factor: float) -> np.ndarray[
@@ -281,6 +287,10 @@ def _rounded(
 ) -> tuple[int, int, int]:
     multiple = np.prod(np.array(strides), axis=0)
     return _int_triple(np.ceil(size / multiple) * multiple)
+
+
+def _is_calibrated_ct(channel: str) -> bool:
+    return modality_of(channel) == "CT" and not UNCALIBRATED.fullmatch(channel.strip())
 
 
 def _normalisation(fingerprint: Fingerprint, channel: int, *, ct: bool) -> Normalisation:
