@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from volseg.atomic import write_text
+from volseg.atomic import write_error, write_text
 from volseg.bundle.lint import RUN_CONFIGS, Finding, lint_config
 from volseg.errors import BundleError, FileError, TrustError, VolsegError
 
@@ -212,7 +212,10 @@ def _remember(checksum: str) -> None:
     trusted = _read_store()
     if checksum not in trusted:
         path = store_path()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(path, error) from error
         write_text(path, json.dumps({"format": 1, "trusted": sorted({*trusted, checksum})}, indent=1) + "\n")
         path.chmod(0o600)
 
