@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -134,6 +134,16 @@ class LabelTable:
     def to_dataset_json(self) -> dict[str, str]:
         """The ``labels`` of a ``dataset.json`` in MSD's form, background included."""
         return {str(BACKGROUND): "background"} | {str(label.index): label.name for label in self.labels}
+
+    def details_to_json(self) -> dict[str, dict[str, object]]:
+        """The colours and codes of labels that have one, by index: ``label_details`` of a ``dataset.json``."""
+        details: dict[str, dict[str, object]] = {}
+        for label in self.labels:
+            colour = {"colour": list(label.colour)} if label.colour else {}
+            code = {"code": asdict(label.code)} if label.code else {}
+            if colour or code:
+                details[str(label.index)] = {**colour, **code}
+        return details
 
     def to_itksnap(self) -> str:
         """ITK-SNAP's label description format: index, R, G, B, opacity, visibility, mesh visibility, "name"."""

@@ -5,14 +5,14 @@ Read as hostile input: bounded in size and depth, every field validated, no path
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from volseg.dataset.case import printable
 from volseg.errors import DataSetError, InputError
-from volseg.labels import LabelTable
+from volseg.labels import Label, LabelCode, LabelTable
 from volseg.volume import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Listing:
     """The content of a ``dataset.json``; the defaults are those of a folder that has none.
 
     Args:
-        labels: the table; empty where only the background is named.
+        labels: the table, with colours and codes where ``label_details`` has them; empty where only the background is
+            named.
         channels: the names in their order; empty where none are named.
         numbered: whether every image is named by case and channel, ``CASE_0000``, as nnU-Net has it.
         training: the listed pairs.
@@ -55,6 +56,24 @@ class Listing:
     patients: Mapping[str, str] = field(default_factory=dict)
 
 
+class _Code(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    value: str = Field(max_length=MAX_NAME_LENGTH)
+    scheme: str = Field(max_length=MAX_NAME_LENGTH)
+    meaning: str = Field("", max_length=MAX_NAME_LENGTH)
+
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class _Detail(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    colour: tuple[_Byte, _Byte, _Byte] | None = None
+    code: _Code | None = None
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -66,6 +85,7 @@ class _DatasetJson(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     labels: dict[str, str | int | list[int]] | None = None
+    label_details: dict[str, _Detail] = {}
     modality: dict[str, str] | list[str] | str | None = None
     channel_names: dict[str, str] | list[str] | None = None
     file_ending: str | None = None
@@ -104,7 +124,7 @@ def _listing(path: Path, content: _DatasetJson) -> Listing:
     declared = content.channel_names if content.channel_names is not None else content.modality
     channels = _channels(path, declared)
     return Listing(
-        labels=_labels(path, content.labels or {}),
+        labels=_detailed(_labels(path, content.labels or {}), content.label_details),
         channels=channels,
         numbered=content.channel_names is not None,
         training=tuple(_listed(entry) for entry in content.training),
@@ -152,6 +172,19 @@ def _labels(path: Path, declared: Mapping[str, object]) -> LabelTable:
         return LabelTable.from_dataset_json(declared)
     except InputError as error:
         raise _bad(f"{path} has labels that make no sense: {error.message}") from error
+
+
+def _detailed(table: LabelTable, details: Mapping[str, _Detail]) -> LabelTable:
+    """The table with the colours and codes that ``volseg convert`` keeps beside the names."""
+
+    def of(label: Label) -> Label:
+        detail = details.get(str(label.index))
+        if detail is None:
+            return label
+        code = LabelCode(detail.code.value, detail.code.scheme, detail.code.meaning) if detail.code else None
+        return replace(label, colour=detail.colour, code=code)
+
+    return LabelTable(tuple(of(label) for label in table.labels)) if details else table
 
 
 def _require_name(path: Path, what: str, name: str) -> None:

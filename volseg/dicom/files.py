@@ -27,6 +27,11 @@ ENHANCED_IMAGES = {
 }  # fmt: skip
 """Many slices a file, with their places in functional groups; legacy converted ones too."""
 
+LABEL_OBJECTS = {f"{_STORAGE}66.4": "SEG", f"{_STORAGE}66.7": "SEG", f"{_STORAGE}481.3": "RTSTRUCT"}
+"""What structures that somebody drew come in: segmentations, label maps among them, and structure sets."""
+LABEL_KINDS = frozenset({"segmentation", "radiotherapy structure set"})
+"""What those are counted as among the objects that are no image."""
+
 # The longest prefix of the SOP class that stands here names the kind.
 _KINDS = {
     "1": "projection X-ray image",

@@ -123,6 +123,10 @@ class Naming:
         name = f"{modality.lower()}_{order:02d}_{self.series(identity)}"
         return f"{name}_{identity.part}" if identity.part else name
 
+    def labels(self, kind: str, instance_uid: str) -> str:
+        """The name of a label object, such as ``seg_`` or ``rtstruct_`` and the pseudonym of its SOPInstanceUID."""
+        return f"{kind.lower()}_{self._pseudonym('labels', instance_uid)}"
+
     def file(self, name: str) -> str:
         """The case's name for a file that belongs to no series, from its name relative to the input folder."""
         return f"file_{self._pseudonym('file', name)}"

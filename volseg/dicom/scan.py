@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom import tags
-from volseg.dicom.files import INCOMPLETE_IMAGES, UNOPENED, FoundFile, find_files, skipped_kind
+from volseg.dicom.files import INCOMPLETE_IMAGES, LABEL_OBJECTS, UNOPENED, FoundFile, find_files, skipped_kind
 from volseg.dicom.header import DamagedHeaderError, Header, NotDicomError, read_header
 from volseg.dicom.series import DEFAULT_REPAIRS, Rejected, Series, build_series, named_files
 from volseg.dicom.stack import StackFault
@@ -42,12 +42,14 @@ class Scan:
         rejected: series that are no volume, skipped or refused.
         bad_files: files that can't be read, nor told to be of a series.
         skipped_kinds: files that are no image of a volume, counted by kind.
+        label_files: header and private name of each segmentation and structure set; ``skipped_kinds`` counts them too.
     """
 
     series: tuple[Series, ...]
     rejected: tuple[Rejected, ...]
     bad_files: tuple[BadFile, ...]
     skipped_kinds: Mapping[str, int]
+    label_files: tuple[tuple[Header, str], ...] = ()
 
 
 def scan(
@@ -86,6 +88,7 @@ def scan(
         rejected=tuple(one for one in built if isinstance(one, Rejected)),
         bad_files=tuple(finds.bad),
         skipped_kinds=finds.kinds,
+        label_files=tuple(finds.labels),
     )
 
 
@@ -94,6 +97,7 @@ class _Finds:
     """What the headers of a folder say, file by file."""
 
     images: list[tuple[Header, str]] = field(default_factory=list)
+    labels: list[tuple[Header, str]] = field(default_factory=list)
     bad: list[BadFile] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     damaged: dict[str, list[BadFile]] = field(default_factory=lambda: defaultdict(list))
@@ -127,6 +131,8 @@ class _Finds:
             self._incomplete.append((header.uid(tags.SERIES_INSTANCE_UID), name, kind))
         else:
             self.kinds[kind] += 1
+            if header.uid(tags.SOP_CLASS_UID) in LABEL_OBJECTS:
+                self.labels.append((header, name))
 
     @property
     def are_empty(self) -> bool:
