@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -39,8 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanner, "write_cohort", interrupted)
         assert main(["demo", str(folder), *OPTIONS]) == 130
-    assert (folder / "dicom").is_dir()
-    assert not (folder / "dicom-new").exists()
+    assert sorted(path.name for path in folder.iterdir()) == ["demo.json", "dicom"]
     assert main(["demo", str(folder), *OPTIONS]) == 0
     return folder
 
@@ -128,6 +128,18 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path: Path, capsys: pytest
     assert main(["demo", str(tmp_path), *OPTIONS]) == 2
     assert "holds no demo" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_full_disk_ends_it_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pydicom.dcmwrite", full)
+    assert main(["demo", str(tmp_path), *OPTIONS]) == 2
+    assert "No space is left on the disk" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.json"]
 
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:

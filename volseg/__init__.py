@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from volseg.verbs.predict import predict
     from volseg.verbs.train import train
     from volseg.verbs.trust import trust
+    from volseg.workflows.demo import demo
 
 __version__ = "0.1.0"
 
-__all__ = ["check", "convert", "evaluate", "plan", "postprocess", "predict", "train", "trust"]
+__all__ = ["check", "convert", "demo", "evaluate", "plan", "postprocess", "predict", "train", "trust"]
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        return getattr(importlib.import_module(f"volseg.verbs.{name}"), name)
+        room = "workflows" if name == "demo" else "verbs"
+        return getattr(importlib.import_module(f"volseg.{room}.{name}"), name)
     raise AttributeError(f"module 'volseg' has no attribute {name!r}")

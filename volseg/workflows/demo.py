@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from volseg.atomic import TEMPORARY_MARK, write_error, write_text
-from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError
+from volseg.errors import FileError, GeometryError, InputError, OutputExistsError, UsageError
 from volseg.outcomes import Ledger, Status
 from volseg.progress import SILENT, Progress
 from volseg.workflows.phantom import MATRIX
@@ -218,18 +218,20 @@ def _scan(phantoms: Sequence[Phantom], folder: Path, seed: tuple[int, ...], prog
         return
     partial = folder.with_name(f".{folder.name}{TEMPORARY_MARK}")
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-    with progress.task("scanning", len(phantoms), "phantoms") as task:
-
-        def scanned() -> Iterator[Phantom]:
-            for phantom in phantoms:
-                yield phantom
-                task.advance()
-
-        write_cohort(scanned(), partial, seed=seed)
     try:
+        with progress.task("scanning", len(phantoms), "phantoms") as task:
+
+            def scanned() -> Iterator[Phantom]:
+                for phantom in phantoms:
+                    yield phantom
+                    task.advance()
+
+            write_cohort(scanned(), partial, seed=seed)
         partial.replace(folder)
     except OSError as error:
-        raise write_error(folder, error) from error
+        raise error if isinstance(error, FileError) else write_error(folder, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _require_done(verb: str, ledger: Ledger) -> None:

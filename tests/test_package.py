@@ -1,0 +1,40 @@
+"""``import volseg``: light, with each verb as one function."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+import volseg
+from volseg.cli.main import VERBS
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_each_verb_of_the_command_line_is_a_function(name: str) -> None:
+    assert name in volseg.__all__
+    function = getattr(volseg, name)
+    assert callable(function)
+    assert function.__name__ == name
+    assert function.__doc__
+
+
+def test_importing_volseg_imports_nothing_else() -> None:
+    code = "import sys, volseg; print([name for name in ('numpy', 'torch', 'cyclopts') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'transmogrify'"):
+        _ = volseg.transmogrify
+
+
+def test_the_version_is_the_distributions() -> None:
+    try:
+        installed = version("volseg")
+    except PackageNotFoundError:
+        pytest.skip("volseg runs from its source folder, not installed")
+    assert installed == volseg.__version__
