@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
-from volseg.errors import VolsegError
+from volseg.errors import FileError, InputError, VolsegError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 LEDGER_FORMAT = 1
+MAX_LEDGER_BYTES = 2**28
+"""A hundred thousand cases take 30 MB."""
 RECORDED_PACKAGES = ("volseg", "monai", "torch", "numpy", "nibabel", "pydicom", "SimpleITK")
 
 
@@ -150,6 +152,33 @@ class Ledger:
         }
         return json.dumps(content, indent=1, sort_keys=False, default=_plain) + "\n"
 
+    @classmethod
+    def read(cls, path: Path) -> Ledger | None:
+        """What an earlier run wrote; None where there is nothing.
+
+        Raises:
+            InputError: the file is damaged, or of another version of volseg.
+        """
+        try:
+            with path.open("rb") as file:
+                raw = file.read(MAX_LEDGER_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read") from error
+        try:
+            if len(raw) > MAX_LEDGER_BYTES:
+                raise ValueError("too large")
+            content = json.loads(raw)
+            if content["format"] != LEDGER_FORMAT:
+                raise ValueError("another format")
+            outcomes = tuple(_outcome_of(record) for record in content["outcomes"])
+            return cls(outcomes, Provenance(**content["provenance"]), content["skipped_kinds"])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f"{path} is no ledger of this version of volseg. Remove it, or name another folder.", code="bad-ledger"
+            ) from error
+
     def write(self, path: Path) -> None:
         """Write the ledger atomically.
 
@@ -157,6 +186,12 @@ class Ledger:
             FileError: the file can't be written.
         """
         write_text(path, self.to_json())
+
+
+def _outcome_of(record: Mapping[str, object]) -> Outcome:
+    lists = {name: tuple(str(text) for text in record.get(name, ())) for name in ("outputs", "warnings")}  # type: ignore[attr-defined]
+    texts = {name: str(record[name]) for name in ("case", "code", "message") if name in record}
+    return Outcome(**texts, status=Status(record["status"]), **lists)  # type: ignore[arg-type]
 
 
 def _plain(value: object) -> object:

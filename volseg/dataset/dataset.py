@@ -72,11 +72,15 @@ def is_dataset(folder: Path) -> bool:
     return (folder / DATASET_JSON).is_file() or any((folder / name).is_dir() for name in (TRAINING_IMAGES, TEST_IMAGES))
 
 
-def read_dataset(folder: Path) -> Dataset:
+def read_dataset(folder: Path, *, discover_labels: bool = True) -> Dataset:
     """Read a data set: the Medical Segmentation Decathlon's layout, nnU-Net's raw layout, or the folders alone.
 
     No voxel is read, except of the masks when nothing names their labels. Faults of single files or cases don't end
     the reading: they stand in ``faults``, and such cases are left out.
+
+    Args:
+        folder: where it lies.
+        discover_labels: whether to look for the labels in the masks when nothing names them; else there are none.
 
     Raises:
         UsageError: the folder is absent, a file, or holds no data set.
@@ -104,7 +108,7 @@ def read_dataset(folder: Path) -> Dataset:
     test = tuple(case for case in cases if case.label is None)
     return Dataset(
         folder=folder,
-        labels=listing.labels if len(listing.labels) else _discovered_labels(training),
+        labels=_discovered_labels(training) if discover_labels and not len(listing.labels) else listing.labels,
         channels=listing.channels or _discovered_channels(training + test, origins),
         training=training,
         test=test,

@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, SaveImage, SaveImaged
 
 from volseg.errors import BundleError, GeometryError, InputError
+from volseg.labels import MAX_INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,8 +103,9 @@ def _whole_numbers(result: torch.Tensor) -> NDArray[np.unsignedinteger]:
     values = result.as_tensor() if isinstance(result, MetaTensor) else result
     array = values[0].cpu().numpy()
     low, high = float(array.min()), float(array.max())
-    mask: NDArray[np.unsignedinteger] = array.astype(np.uint8 if high <= 255 else np.uint16)
-    if low < 0 or high > 65535 or not np.array_equal(mask, array):
+    is_mask = low >= 0 and high <= MAX_INDEX  # false for what is not a number
+    mask: NDArray[np.unsignedinteger] = array.astype(np.uint8 if high <= 255 else np.uint16) if is_mask else array
+    if not is_mask or not np.array_equal(mask, array):
         raise BundleError(
             "The bundle's postprocessing gives no whole numbers, so it is no mask. It has to end in a discrete label.",
             code="no-mask",

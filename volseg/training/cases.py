@@ -114,7 +114,7 @@ def fold_cases(
     Raises:
         DataSetError: the data set can't be read, or a recorded case is gone.
     """
-    dataset = read_dataset(Path(dataset_dir))
+    dataset = read_dataset(Path(dataset_dir), discover_labels=False)
     by_name = {case.name: case for case in dataset.training}
     chosen = FoldCases.read(Path(record)) if record and Path(record).is_file() else FoldCases.of(dataset, fold)
     chosen.require_present(dataset)

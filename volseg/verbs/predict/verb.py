@@ -1,34 +1,30 @@
-"""Predict: one mask for each case, on the image's own grid."""
+"""The verb: the bundle loaded once, the cases in turn, the ledger."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from volseg.atomic import write_text
 from volseg.batch import run_cases
 from volseg.errors import BundleError, InputError, OutputExistsError, UsageError
-from volseg.labels import Label, LabelTable
+from volseg.labels import LabelTable
 from volseg.outcomes import Ledger, Outcome, Provenance, Status, sha256_of
 from volseg.postprocessing import PostprocessingRules, apply
 from volseg.progress import SILENT, Progress
-from volseg.volume import is_image, read_header, read_volume, write_image, write_mask
+from volseg.volume import read_header, read_volume, write_image, write_mask
 
 if TYPE_CHECKING:
     from volseg.bundle.folder import Bundle
-    from volseg.dataset.case import Case
-    from volseg.dataset.dataset import Dataset
-    from volseg.dicom import Series
     from volseg.inference.segmenter import Segmenter
+    from volseg.verbs.predict.inputs import CaseJob, SeriesJob
 
 LEDGER = "prediction.json"
+ALREADY_DONE = "already-done"
 LABELS = "labels.txt"
-IMAGES = "images"
-"""Where images made from DICOM go, for the masks to be opened on."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +42,6 @@ class PredictOptions:
 
     raw: bool = False
     """Leave out the bundle's rules for labels, such as the largest component."""
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """What to segment, and what can't be.
-
-    Args:
-        jobs: the images as cases, or the series that become images.
-        outcomes: cases that ended before they had an image, such as refused series.
-        skipped_kinds: files that are no volume, counted by kind.
-    """
-
-    jobs: tuple[_CaseJob | _SeriesJob, ...]
-    outcomes: tuple[Outcome, ...] = ()
-    skipped_kinds: dict[str, int] = field(default_factory=dict)
 
 
 def predict(
@@ -91,6 +72,8 @@ def predict(
         DiskFullError: no space is left.
     """
     from volseg.bundle.folder import open_bundle
+    from volseg.bundle.metadata import label_table
+    from volseg.verbs.predict.inputs import find_inputs
 
     options = options or PredictOptions()
     bundle = open_bundle(bundle_dir)
@@ -102,22 +85,61 @@ def predict(
         raise UsageError(f"{out_dir} is a file. Name a folder for the masks.")
     weights = _weights(bundle, options.fold)
     segmenter, rules = _segmenter(bundle, weights, options)
-    table = _label_table(bundle)
+    table = label_table(bundle.metadata) or LabelTable(())
     provenance = Provenance.of(
         "predict", options, checksums=_checksums(bundle, weights), device=str(segmenter.device.type)
     )
-    inputs = _inputs(bundle, source, out_dir, options, progress)
+    earlier = _earlier(out_dir, provenance, options)
     channels = _channels(bundle)
+    inputs = find_inputs(bundle, source, out_dir, options.fold, channels, progress)
 
-    def work(job: _CaseJob | _SeriesJob) -> Outcome:
+    def work(job: CaseJob | SeriesJob) -> Outcome:
         return _predict_case(job, segmenter, rules, out_dir, channels, overwrite=options.overwrite)
 
+    # Before the work, so that masks of a run that is interrupted don't lie there without a word on their origin.
+    before = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
+    _record(before, earlier, out_dir)
     outcomes = run_cases(work, inputs.jobs, name_of=lambda job: job.name, title="Predicting", progress=progress)
-    ledger = Ledger(inputs.outcomes + outcomes, provenance, inputs.skipped_kinds)
+    ledger = replace(before, outcomes=inputs.outcomes + outcomes)
     if ledger.count(Status.DONE):
         write_text(out_dir / LABELS, table.to_itksnap())
-    ledger.write(out_dir / LEDGER)
+    _record(ledger, earlier, out_dir)
     return ledger
+
+
+def _earlier(out_dir: Path, provenance: Provenance, options: PredictOptions) -> Ledger | None:
+    """What this very model made in the folder before; None where there is nothing of it.
+
+    Raises:
+        OutputExistsError: masks of another model are there, and would pass for this one's.
+    """
+    if options.overwrite:
+        return None
+    found = Ledger.read(out_dir / LEDGER)
+    if found is None:
+        return None
+    same = found.provenance.checksums == provenance.checksums and found.provenance.options.get("raw") == options.raw
+    if not same and any((out_dir / name).is_file() for outcome in found.outcomes for name in outcome.outputs):
+        raise OutputExistsError(
+            f"{out_dir} holds masks of another model, of other weights, or made with other rules. "
+            "Name another folder, or replace them with --overwrite."
+        )
+    return found if same else None
+
+
+def _record(ledger: Ledger, earlier: Ledger | None, out_dir: Path) -> None:
+    """Write the ledger; work of earlier runs stays in it as it was, so that a second run changes no byte."""
+    kept = {
+        outcome.case: outcome
+        for outcome in (earlier.outcomes if earlier else ())
+        if outcome.status is Status.DONE and all((out_dir / name).is_file() for name in outcome.outputs)
+    }
+    for outcome in ledger.outcomes:
+        if outcome.code == ALREADY_DONE:
+            kept.setdefault(outcome.case, replace(outcome, code="done"))
+        else:
+            kept[outcome.case] = outcome
+    replace(ledger, outcomes=tuple(kept[case] for case in sorted(kept))).write(out_dir / LEDGER)
 
 
 def _weights(bundle: Bundle, fold: int | None) -> Path:
@@ -187,121 +209,8 @@ def _channels(bundle: Bundle) -> int:
     return channels
 
 
-def _label_table(bundle: Bundle) -> LabelTable:
-    """The labels by the metadata: volseg's own table, or the output's channels."""
-    table: Any = bundle.metadata.get("label_table")
-    if table is None:
-        formats: Any = bundle.metadata.get("network_data_format")
-        try:
-            table = formats["outputs"]["pred"]["channel_def"]
-        except (KeyError, TypeError):
-            table = {}
-    try:
-        labels = [Label(int(index), str(name)) for index, name in table.items() if int(index) > 0]
-        return LabelTable(tuple(labels))
-    except (AttributeError, ValueError) as error:
-        raise BundleError(f"{bundle.config_path('metadata')} has a table of labels that makes no sense.") from error
-
-
-def _inputs(bundle: Bundle, source: Path, out_dir: Path, options: PredictOptions, progress: Progress) -> _Inputs:
-    from volseg.dataset.dataset import is_dataset, read_dataset
-    from volseg.dataset.images import cases_in
-    from volseg.volume import list_images
-
-    if source.is_dir() and is_dataset(source):
-        return _of_cases(_dataset_cases(bundle, read_dataset(source), options.fold), out_dir)
-    if source.is_file() and not is_image(source):
-        raise UsageError(f"{source} is no image that volseg reads: it has to be .nii.gz, .nii, .nrrd, .mha or .mhd.")
-    if source.is_file() or list_images(source):
-        return _of_cases(cases_in(source, _channels(bundle)), out_dir)
-    return _from_dicom(source, out_dir, progress)
-
-
-def _dataset_cases(bundle: Bundle, dataset: Dataset, fold: int | None) -> tuple[Case, ...]:
-    from volseg.training.cases import FoldCases
-    from volseg.training.checkpoint import RunFolder
-
-    if fold is None:
-        if dataset.test:
-            return dataset.test
-        raise UsageError(
-            f"{dataset.folder} has no images without a mask. For the cases that a fold held out give --fold K; "
-            f"for all images name the folder {dataset.folder / 'imagesTr'}."
-        )
-    record = RunFolder(bundle.runs / f"fold_{fold}").cases
-    if not record.is_file():
-        raise BundleError(f"{bundle.root} keeps no record of the cases that fold {fold} held out. Train it again.")
-    held_out = set(FoldCases.read(record).validation)
-    cases = tuple(case for case in dataset.training if case.name in held_out)
-    if not cases:
-        raise UsageError(f"{dataset.folder} has none of the {len(held_out)} cases that fold {fold} held out.")
-    return cases
-
-
-def _from_dicom(source: Path, out_dir: Path, progress: Progress) -> _Inputs:
-    """The series of a DICOM folder as jobs: each is read, and its image written, when its turn comes."""
-    from volseg.dicom import Naming, scan
-
-    found = scan(source, progress)
-    naming = Naming.of_folder(out_dir)
-    outcomes = [
-        Outcome(
-            naming.case(one.identity, one.modality, one.order), one.status, one.code, one.message, private=one.source
-        )
-        for one in found.rejected
-    ]
-    outcomes += [Outcome.of_error(naming.file(bad.name), bad.error, private=bad.name) for bad in found.bad_files]
-    jobs = [_SeriesJob(naming.case(one.identity, one.modality, one.order), one) for one in found.series]
-    if not jobs and not any(outcome.status in (Status.REFUSED, Status.FAILED) for outcome in outcomes):
-        raise InputError(f"{source} holds no image and no DICOM series that is a volume.", code="no-images")
-    return _Inputs(tuple(jobs), tuple(outcomes), dict(found.skipped_kinds))
-
-
-@dataclass(frozen=True)
-class _CaseJob:
-    """A case whose images are on the disk."""
-
-    case: Case
-
-    @property
-    def name(self) -> str:
-        return self.case.name
-
-    def prepare(self, out_dir: Path) -> Case:
-        del out_dir
-        return self.case
-
-
-@dataclass(frozen=True)
-class _SeriesJob:
-    """A DICOM series, whose image is made first, at the scanner's own grid."""
-
-    name: str
-    series: Series
-
-    def prepare(self, out_dir: Path) -> Case:
-        from volseg.dataset.case import Case
-        from volseg.dicom import load
-
-        path = out_dir / IMAGES / f"{self.name}.nii.gz"
-        write_image(path, load(self.series))
-        return Case(self.name, (path,), None)
-
-
-def _of_cases(cases: tuple[Case, ...], out_dir: Path) -> _Inputs:
-    """Jobs of cases on the disk, none of whose images a mask would overwrite.
-
-    Raises:
-        OutputExistsError: the masks would go where the images are.
-    """
-    target = os.path.realpath(out_dir)
-    if any(os.path.realpath(image.parent) == target for case in cases for image in case.images):
-        raise OutputExistsError(f"{out_dir} holds the images themselves. Name another folder for the masks.")
-    return _Inputs(tuple(_CaseJob(case) for case in cases))
-
-
 def _predict_case(
-    job: _CaseJob | _SeriesJob,
+    job: CaseJob | SeriesJob,
     segmenter: Segmenter,
     rules: PostprocessingRules,
     out_dir: Path,
@@ -310,8 +219,8 @@ def _predict_case(
     overwrite: bool,
 ) -> Outcome:
     path = out_dir / f"{job.name}.nii.gz"
-    if path.is_file() and not overwrite:
-        return Outcome(job.name, Status.DONE, "already-done", outputs=(path.name,))
+    if path.is_file() and job.has_image(out_dir) and not overwrite:
+        return Outcome(job.name, Status.DONE, ALREADY_DONE, outputs=(path.name,))
     case = job.prepare(out_dir)
     headers = [read_header(image) for image in case.images]
     found = headers[0].channels if len(headers) == 1 else len(headers)

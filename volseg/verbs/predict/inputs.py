@@ -1,0 +1,194 @@
+"""What there is to segment: images, folders of them, data sets, DICOM."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from volseg.dataset.case import Case
+from volseg.dataset.dataset import is_dataset, read_dataset
+from volseg.dataset.images import cases_in
+from volseg.errors import BundleError, InputError, OutputExistsError, UsageError
+from volseg.outcomes import Outcome, Status
+from volseg.volume import is_image, list_images, write_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from volseg.bundle.folder import Bundle
+    from volseg.dataset.dataset import Dataset
+    from volseg.dicom import Series
+    from volseg.progress import Progress
+
+IMAGES = "images"
+"""Where images made from DICOM go, for the masks to be opened on."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What to segment, and what can't be.
+
+    Args:
+        jobs: the images as cases, or the series that become images.
+        outcomes: cases that ended before they had an image, such as refused series.
+        skipped_kinds: files that are no volume, counted by kind.
+    """
+
+    jobs: tuple[CaseJob | SeriesJob, ...]
+    outcomes: tuple[Outcome, ...] = ()
+    skipped_kinds: dict[str, int] = field(default_factory=dict)
+
+
+def find_inputs(
+    bundle: Bundle, source: Path, out_dir: Path, fold: int | None, channels: int, progress: Progress
+) -> Inputs:
+    """Find what there is to segment.
+
+    Args:
+        bundle: knows which cases a fold held out.
+        source: an image, a folder of images, a data set or a folder of DICOM.
+        out_dir: where the masks go; for DICOM it keeps the key of the pseudonyms.
+        fold: of a data set, the cases that this fold held out.
+        channels: how many the network takes.
+        progress: who listens.
+
+    Raises:
+        UsageError, InputError: there is nothing to segment.
+        DataSetError: the data set can't be read, or channels of a case are missing.
+        BundleError: it is not known what the fold held out.
+        OutputExistsError: the masks would go where the images are.
+    """
+    if source.is_dir() and is_dataset(source):
+        return _of_dataset(bundle, read_dataset(source, discover_labels=False), fold, out_dir)
+    if source.is_file() and not is_image(source):
+        raise UsageError(f"{source} is no image that volseg reads: it has to be .nii.gz, .nii, .nrrd, .mha or .mhd.")
+    if source.is_file() or list_images(source):
+        return _of_cases(cases_in(source, channels), out_dir)
+    if not any(source.iterdir()):
+        raise UsageError(
+            f"{source} is empty. Name an image, a folder of images, a data set or a folder of DICOM.", code="no-images"
+        )
+    return _from_dicom(source, out_dir, progress)
+
+
+def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Path) -> Inputs:
+    """The images without a mask; with ``fold`` the cases that it held out. What is broken or gone is told.
+
+    Raises:
+        UsageError: there is no such case.
+        BundleError: it is not known what the fold held out.
+        OutputExistsError: the masks would go where the images are.
+    """
+    from volseg.training.cases import FoldCases
+    from volseg.training.checkpoint import RunFolder
+
+    # A mask without an image is nothing to predict; any other case that could not be put together is.
+    broken = {
+        fault.case: Outcome(fault.case, Status.REFUSED, fault.code, fault.message)
+        for fault in reversed(dataset.faults)
+        if fault.is_error and fault.code != "label-without-image"
+    }
+    for case in dataset.cases:
+        broken.pop(case.name, None)
+    broken.pop("", None)
+    if fold is None:
+        cases = dataset.test
+        if not cases and not broken:
+            raise UsageError(
+                f"{dataset.folder} has no images without a mask. For the cases that a fold held out give --fold K; "
+                f"for all images name the folder {dataset.folder / 'imagesTr'}."
+            )
+    else:
+        record = RunFolder(bundle.runs / f"fold_{fold}").cases
+        if not record.is_file():
+            raise BundleError(f"{bundle.root} keeps no record of the cases that fold {fold} held out. Train it again.")
+        held_out = FoldCases.read(record).validation
+        cases = tuple(case for case in dataset.training if case.name in held_out)
+        if not cases:
+            raise UsageError(f"{dataset.folder} has none of the {len(held_out)} cases that fold {fold} held out.")
+        gone = {name: broken.get(name) for name in held_out if name not in {case.name for case in cases}}
+        message = "The fold held this case out, and the data set no longer has it with a mask."
+        broken = {name: told or Outcome(name, Status.REFUSED, "case-gone", message) for name, told in gone.items()}
+    return replace(_of_cases(cases, out_dir), outcomes=tuple(broken[name] for name in sorted(broken)))
+
+
+def _from_dicom(source: Path, out_dir: Path, progress: Progress) -> Inputs:
+    """The series of a DICOM folder as jobs: each is read, and its image written, when its turn comes."""
+    from volseg.dicom import Naming, scan
+
+    found = scan(source, progress)
+    naming = Naming.of_folder(out_dir)
+    outcomes = [
+        Outcome(
+            naming.case(one.identity, one.modality, one.order), one.status, one.code, one.message, private=one.source
+        )
+        for one in found.rejected
+    ]
+    outcomes += [Outcome.of_error(naming.file(bad.name), bad.error, private=bad.name) for bad in found.bad_files]
+    jobs = [SeriesJob(naming.case(one.identity, one.modality, one.order), one) for one in found.series]
+    if not jobs and not any(outcome.status in (Status.REFUSED, Status.FAILED) for outcome in outcomes):
+        raise InputError(f"{source} holds no image and no DICOM series that is a volume.", code="no-images")
+    return Inputs(tuple(jobs), tuple(outcomes), dict(found.skipped_kinds))
+
+
+@dataclass(frozen=True)
+class CaseJob:
+    """A case whose images are on the disk."""
+
+    case: Case
+
+    @property
+    def name(self) -> str:
+        """The case's."""
+        return self.case.name
+
+    def has_image(self, out_dir: Path) -> bool:
+        """Whether the image that the mask is opened on is there."""
+        del out_dir
+        return True
+
+    def prepare(self, out_dir: Path) -> Case:
+        """The case."""
+        del out_dir
+        return self.case
+
+
+@dataclass(frozen=True)
+class SeriesJob:
+    """A DICOM series, whose image is made first, at the scanner's own grid."""
+
+    name: str
+    series: Series
+
+    def has_image(self, out_dir: Path) -> bool:
+        """Whether the image that the mask is opened on is there."""
+        return self._image(out_dir).is_file()
+
+    def prepare(self, out_dir: Path) -> Case:
+        """The case, its image read from DICOM and written.
+
+        Raises:
+            InputError: the pixels can't be read.
+            FileError: the image can't be written.
+        """
+        from volseg.dicom import load
+
+        path = self._image(out_dir)
+        write_image(path, load(self.series))
+        return Case(self.name, (path,), None)
+
+    def _image(self, out_dir: Path) -> Path:
+        return out_dir / IMAGES / f"{self.name}.nii.gz"
+
+
+def _of_cases(cases: tuple[Case, ...], out_dir: Path) -> Inputs:
+    """Jobs of cases on the disk, none of whose images a mask would overwrite.
+
+    Raises:
+        OutputExistsError: the masks would go where the images are.
+    """
+    target = os.path.realpath(out_dir)
+    if any(os.path.realpath(image.parent) == target for case in cases for image in case.images):
+        raise OutputExistsError(f"{out_dir} holds the images themselves. Name another folder for the masks.")
+    return Inputs(tuple(CaseJob(case) for case in cases))
