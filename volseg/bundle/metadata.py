@@ -49,8 +49,7 @@ def metadata_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
 
 def label_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
     """Each way in which the metadata doesn't tell what a mask made with the bundle would hold, as a clause."""
-    channels = _at(metadata, NETWORK_FORMAT, "inputs", "image", "num_channels")
-    if not _is_whole(channels) or channels < 1:
+    if input_channels(metadata) is None:
         yield f"{NETWORK_FORMAT} doesn't say how many channels the input named image has (num_channels)"
     outputs = _at(metadata, NETWORK_FORMAT, "outputs", "pred", "num_channels")
     classes = _at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
@@ -65,6 +64,12 @@ def label_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
             yield f"label_table has {len(table)} entries, and channel_def has {len(classes)}"
     elif classes is None:
         yield "neither label_table nor channel_def of the output named pred says what the labels are"
+
+
+def input_channels(metadata: dict[str, ConfigValue]) -> int | None:
+    """How many channels the network takes; None where the metadata doesn't say."""
+    channels = _at(metadata, NETWORK_FORMAT, "inputs", "image", "num_channels")
+    return int(channels) if _is_whole(channels) and channels >= 1 else None
 
 
 def label_table(metadata: dict[str, ConfigValue]) -> LabelTable | None:

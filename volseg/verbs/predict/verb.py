@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from volseg.atomic import write_text
 from volseg.batch import run_cases
@@ -196,16 +196,14 @@ def _channels(bundle: Bundle) -> int:
     Raises:
         BundleError: the metadata doesn't say.
     """
-    formats: Any = bundle.metadata.get("network_data_format")
-    try:
-        channels = int(formats["inputs"]["image"]["num_channels"])
-    except (KeyError, TypeError, ValueError) as error:
+    from volseg.bundle.metadata import input_channels
+
+    channels = input_channels(bundle.metadata)
+    if channels is None:
         raise BundleError(
             f"{bundle.config_path('metadata')} doesn't say how many channels the input image has "
             "(network_data_format, inputs, image, num_channels)."
-        ) from error
-    if channels < 1:
-        raise BundleError(f"{bundle.config_path('metadata')}: an image with {channels} channels can't be.")
+        )
     return channels
 
 

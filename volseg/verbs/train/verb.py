@@ -6,7 +6,8 @@ import gc
 import time
 from typing import TYPE_CHECKING
 
-from volseg.errors import UsageError
+from volseg.errors import BundleError, UsageError
+from volseg.labels import LabelTable
 from volseg.progress import SILENT, Progress
 from volseg.verbs.train.options import PUBLISHING_FOLD, FoldResult, TrainOptions
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from volseg.bundle.folder import Bundle
     from volseg.dataset.dataset import Dataset
+
+NAMED_LABELS = 10
+"""A message names this many labels."""
 
 
 def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progress = SILENT) -> tuple[FoldResult, ...]:
@@ -61,6 +65,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
         if pending:
             dataset = _checked(data, options, progress)
             if dataset is not None:
+                _require_same_kind(bundle, dataset)
                 for fold in pending:
                     fold.cases_of(dataset)  # refuses a fold that is empty before another one is trained
             # All configs are judged before anything is written, which would end the trust in a bundle that needs it.
@@ -80,6 +85,34 @@ def _require_folds(bundle: Bundle, known: Mapping[str, object], options: TrainOp
         raise UsageError(
             f"{bundle.root} splits its data in its own way: its train config has no 'fold'. "
             "Leave --fold, --cv and --all-cases out."
+        )
+
+
+def _require_same_kind(bundle: Bundle, dataset: Dataset) -> None:
+    """Refuse a data set that the bundle was not planned for, as when structures were added to it since.
+
+    Raises:
+        BundleError: the data set has labels or channels that the bundle's network has no place for.
+    """
+    from volseg.bundle.metadata import input_channels, label_table
+
+    if "label_table" not in bundle.metadata:
+        return  # of another make, which may map labels as it likes
+    table = label_table(bundle.metadata) or LabelTable(())
+    unknown = [label for label in dataset.labels.labels if label.index not in table.indices]
+    if unknown:
+        named = ", ".join(f"{label.index} ({label.name})" for label in unknown[:NAMED_LABELS])
+        raise BundleError(
+            f"{dataset.folder} has labels that {bundle.root} was not planned for: {named}"
+            f"{' and others' if len(unknown) > NAMED_LABELS else ''}. Plan a new bundle.",
+            code="labels-differ",
+        )
+    channels = input_channels(bundle.metadata)
+    if channels is not None and channels != len(dataset.channels):
+        raise BundleError(
+            f"The images of {dataset.folder} have {len(dataset.channels)} channels, and {bundle.root} was planned for "
+            f"{channels}. Plan a new bundle.",
+            code="channels",
         )
 
 
