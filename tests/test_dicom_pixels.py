@@ -17,7 +17,7 @@ from volseg.dicom.header import read_header
 from volseg.dicom.pixels import FileFault, layout_of, pool, read_frames, read_series, rescale, stored_dtype
 from volseg.dicom.pixels.codecs import decode_frame, decoders_of, missing_decoder
 from volseg.dicom.pixels.encapsulation import frame_spans, read_frame
-from volseg.errors import GeometryError, InputError
+from volseg.errors import FileError, GeometryError, InputError
 
 pytest.importorskip("pydicom")
 
@@ -438,6 +438,15 @@ def test_the_file_at_fault_is_named_by_its_number(tmp_path):
     with pytest.raises(FileFault) as caught:
         read_series(layouts_in(tmp_path), np.empty((20, 12, 10), np.uint16), jobs=2)
     assert (caught.value.number, caught.value.code) == (13, "truncated-pixels")
+
+
+def test_a_compressed_file_that_vanishes(tmp_path):
+    path = multi_frame(tmp_path, 1, table=False)
+    layout = layout_of(read_header(path))
+    path.unlink()
+    with pytest.raises(FileError, match="can't be read") as caught:
+        read_frames(layout)
+    assert caught.value.code == "cannot-read"
 
 
 @pytest.mark.usefixtures("fresh_pool")

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from volseg.dicom.pixels import worker as protocol
-from volseg.errors import InputError
+from volseg.dicom.pixels.worker import UNREADABLE
+from volseg.errors import FileError, InputError, VolsegError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,6 +90,7 @@ class DecoderProcess:
         Raises:
             InputError: what the decoder found wrong; ``decoder-crashed`` where it crashed, hung or ate its memory,
                 and the process is gone then.
+            FileError: the file can't be read.
         """
         seconds = min(MAX_FRAME_SECONDS, FRAME_SECONDS + SECONDS_PER_MEGAPIXEL * layout.rows * layout.columns / 1e6)
         try:
@@ -96,7 +98,7 @@ class DecoderProcess:
             for frame in out:
                 self._frame(frame.reshape(-1).view(np.uint8).data, time.monotonic() + STALL_SECONDS)
                 advance(1)
-        except InputError:
+        except VolsegError:
             raise  # the process itself is well
         except (EOFError, OSError, ValueError) as error:
             self.end()
@@ -111,7 +113,8 @@ class DecoderProcess:
             raw = bytearray(length)
             self._fill(memoryview(raw), deadline)
             code, message = json.loads(raw)
-            raise InputError(str(message), code=str(code))
+            kind = FileError if code == UNREADABLE else InputError
+            raise kind(str(message), code=str(code))
         if status != protocol.FRAME or length != len(target):
             raise EOFError
         self._fill(target, deadline)
@@ -197,6 +200,7 @@ def decode_files(
 
     Raises:
         FileFault: the first file that can't be decoded, by number; the rest is left.
+        FileError: a file can't be read.
     """
     stretches: queue.SimpleQueue[tuple[int, int, int]] = queue.SimpleQueue()
     total = sum(layout.frames for layout, _ in files)

@@ -26,6 +26,8 @@ MEMORY_BYTES = 2**30
 """Of address space, libraries included. A frame of 4096 x 4096 needs a third of it in the hungriest decoder."""
 REPLY = struct.Struct("<BI")
 READY, FRAME, FAULT = 0, 1, 2
+UNREADABLE = "cannot-read"
+"""The code of the one fault that is the disk's and not the content's."""
 
 
 def request(layout: PixelLayout, first: int, count: int, seconds: float) -> bytes:
@@ -55,7 +57,7 @@ def answers(line: bytes) -> Iterator[tuple[int, Any]]:
     except VolsegError as error:
         yield FAULT, json.dumps([error.code, error.message]).encode()
     except OSError as error:
-        yield FAULT, json.dumps(["cannot-read", f"A file can't be read: {error.strerror}."]).encode()
+        yield FAULT, json.dumps([UNREADABLE, f"A file can't be read: {error.strerror}."]).encode()
     except MemoryError:
         yield FAULT, json.dumps(["decoder-crashed", OUT_OF_MEMORY]).encode()
 
