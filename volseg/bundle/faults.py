@@ -161,15 +161,18 @@ def _verdict(bundle: Bundle, faults: list[Fault]) -> Verdict | None:
 
 
 def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bool) -> list[Fault]:
-    from volseg.bundle.weights import misfit, read_state_dict
-
     faults: list[Fault] = []
     place = bundle.model_path.relative_to(bundle.root).as_posix()
-    state = None
-    if not bundle.model_path.is_file():
+    has_weights = bundle.model_path.is_file()
+    if not has_weights:
         message = "there are no weights yet. Train the bundle with volseg train, or get its weights."
         faults.append(Fault("no-weights", place, message, is_error=False))
-    else:
+        if not may_run:
+            return faults
+    from volseg.bundle.weights import misfit, read_state_dict  # torch takes seconds to import
+
+    state = None
+    if has_weights:
         try:
             state = read_state_dict(bundle.model_path)
         except VolsegError as error:
