@@ -166,7 +166,7 @@ def _shown(text: str) -> str:
     line = "".join(c if c.isprintable() else "?" for c in text.strip().split("\n")[0])
     if NAMES_A_FILE.search(line):
         return ""
-    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]} ..."
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]} [...]"
 
 
 def _root_cause(error: BaseException) -> BaseException:
