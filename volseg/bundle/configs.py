@@ -83,6 +83,7 @@ def train_config(plan: Plan, dataset_dir: str) -> Config:
         "network": "$@network_def.to(@device)",
         "loss": _loss(plan),
         "optimizer": _optimizer(plan),
+        "average": _component("volseg.training.WeightAverage", network="@network"),
         "budget": _component(
             "volseg.training.Budget",
             epochs="@max_epochs",
@@ -353,7 +354,7 @@ def _to_mask(plan: Plan) -> list[ConfigValue]:
 def _network(plan: Plan, *, training: bool) -> Config:
     network: Network = plan.network
     strides: list[ConfigValue] = [list(stride) for stride in network.strides]
-    if plan.preset == "fast":
+    if not network.full_resolution:
         return _component(
             "monai.networks.nets.UNet",
             spatial_dims=3,
@@ -364,8 +365,10 @@ def _network(plan: Plan, *, training: bool) -> Config:
             num_res_units=2,
             norm="INSTANCE",
         )
+    # Residual blocks learn faster; the full preset keeps nnU-Net's plain ones.
+    residual: Config = {"res_block": True} if plan.preset == "fast" else {}
     heads = max(1, len(network.strides) - 1)
-    deep: Config = {"deep_supervision": True, "deep_supr_num": heads} if training and len(network.strides) > 1 else {}
+    deep: Config = {"deep_supervision": True, "deep_supr_num": heads} if _deep(plan, training=training) else {}
     return _component(
         "monai.networks.nets.DynUNet",
         spatial_dims=3,
@@ -376,15 +379,21 @@ def _network(plan: Plan, *, training: bool) -> Config:
         upsample_kernel_size=strides,
         filters=list(network.features),
         norm_name="INSTANCE",
+        **residual,
         **deep,
     )
+
+
+def _deep(plan: Plan, *, training: bool) -> bool:
+    """Whether heads at the lower levels are trained as well; inference does without them."""
+    return training and plan.preset == "full" and plan.network.full_resolution and len(plan.network.strides) > 1
 
 
 def _loss(plan: Plan) -> Config:
     loss = _component(
         "monai.losses.DiceCELoss", include_background=False, to_onehot_y=True, softmax=True, batch=True,
     )  # fmt: skip
-    return loss if plan.preset == "fast" else _component("monai.losses.DeepSupervisionLoss", loss=loss)
+    return loss if not _deep(plan, training=True) else _component("monai.losses.DeepSupervisionLoss", loss=loss)
 
 
 def _optimizer(plan: Plan) -> Config:

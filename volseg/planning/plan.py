@@ -47,6 +47,8 @@ class Budget:
     volume_voxels: float
     """The median volume is resampled coarser above this."""
     patch_voxels: int
+    fine_patch_voxels: int
+    """Up to this patch the network convolves at full resolution; above it, it halves at its first convolution."""
     batch_voxels: int
     max_batch: int
     features: int
@@ -58,10 +60,10 @@ class Budget:
 
 
 BUDGETS: dict[Preset, Budget] = {
-    # Minutes on two cores: a light residual U-Net that halves at its first convolution.
-    "fast": Budget(4e6, 96**3, 600_000, 8, 16, 256, 5, 50, 100, 2e-3),
+    # Minutes on two cores.
+    "fast": Budget(4e6, 96**3, 64**3, 400_000, 8, 16, 256, 5, 50, 100, 2e-3),
     # nnU-Net's topology and length: 1000 epochs of 250 steps, patches of about 128^3, batch 2, up to 320 features.
-    "full": Budget(math.inf, 128**3, 2 * 128**3, 8, 32, 320, 6, 250, 1000, 1e-2),
+    "full": Budget(math.inf, 128**3, 128**3, 2 * 128**3, 8, 32, 320, 6, 250, 1000, 1e-2),
 }
 
 
@@ -90,6 +92,8 @@ class Network:
     strides: tuple[tuple[int, int, int], ...]
     """From each level to the next, one fewer than levels."""
     kernels: tuple[tuple[int, int, int], ...]
+    full_resolution: bool = True
+    """Whether the first level works on every voxel. Small structures need it; it costs three times as much."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,11 @@ def choose(
             f"axes are halved down to {MIN_BOTTLENECK} voxels or more; thick ones wait for the others to catch up",
         )
     )
+    fine = math.prod(patch) <= budget.fine_patch_voxels
+    if fine:
+        reasons.append(("every level works at its full resolution", "the patch is small enough to afford it"))
+    else:
+        reasons.append(("halved at the first convolution", "at full resolution such a patch would cost too much"))
     batch = int(np.clip(budget.batch_voxels // math.prod(patch), 2, budget.max_batch))
     reasons.append((f"batch {batch}", f"{batch * math.prod(patch):,} voxels a step"))
 
@@ -187,7 +196,7 @@ def choose(
         spacing_mm=spacing_mm,
         patch=patch,
         batch=batch,
-        network=Network(features, strides, kernels),
+        network=Network(features, strides, kernels, fine),
         normalisations=normalisations,
         keep_largest=keep,
         steps_per_epoch=budget.steps_per_epoch,
@@ -242,19 +251,15 @@ def _coarsened(spacing_mm: np.ndarray[tuple[int], np.dtype[np.float64]], factor:
 def _patch(
     shapes: np.ndarray[tuple[int, int], np.dtype[np.int64]], spacing_mm: tuple[float, float, float], budget: Budget
 ) -> tuple[tuple[int, int, int], tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...], str]:
-    largest, median = shapes.max(axis=0), np.median(shapes, axis=0)
-    size = largest.astype(np.float64)
-    strides, kernels = _topology(size, spacing_mm, budget)
-    patch = _rounded(size, strides)
-    if math.prod(patch) <= budget.patch_voxels:
-        return patch, strides, kernels, "every training volume fits in it whole"
-    # Start from the median volume and shorten the physically longest side, as nnU-Net does.
-    size = median.copy()
+    # Start from the median volume and shorten the physically longest side until it fits, as nnU-Net does.
+    size = np.median(shapes, axis=0)
+    why = "the median volume"
     while True:
         strides, kernels = _topology(size, spacing_mm, budget)
         patch = _rounded(size, strides)
         if math.prod(patch) <= budget.patch_voxels:
-            return patch, strides, kernels, f"the median volume, shortened to about {budget.patch_voxels:,} voxels"
+            return patch, strides, kernels, why
+        why = f"the median volume, shortened to about {budget.patch_voxels:,} voxels"
         longest = int(np.argmax(size * np.array(spacing_mm)))
         size[longest] *= 0.95
         if size[longest] < 2 * MIN_BOTTLENECK:

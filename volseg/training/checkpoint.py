@@ -70,6 +70,7 @@ class RunState:
     Args:
         network: its state dict.
         optimizer: its state dict.
+        average: the averaged weights, where the bundle averages them.
         scheduler: the state of a bundle's own learning-rate scheduler, if it has one.
         epoch: whole epochs done.
         step: optimizer steps done; more than those of the whole epochs where the run stopped inside one.
@@ -82,6 +83,7 @@ class RunState:
 
     network: Mapping[str, torch.Tensor]
     optimizer: Mapping[str, Any]
+    average: Mapping[str, torch.Tensor] | None
     scheduler: Mapping[str, Any] | None
     epoch: int
     step: int
@@ -104,6 +106,7 @@ class RunState:
             return cls(
                 network=dict(content["network"]),
                 optimizer=dict(content["optimizer"]),
+                average=None if content["average"] is None else dict(content["average"]),
                 scheduler=content["scheduler"],
                 epoch=int(content["epoch"]),
                 step=int(content["step"]),
@@ -125,6 +128,7 @@ class RunState:
             "format": CHECKPOINT_FORMAT,
             "network": dict(self.network),
             "optimizer": dict(self.optimizer),
+            "average": None if self.average is None else dict(self.average),
             "scheduler": None if self.scheduler is None else dict(self.scheduler),
             "epoch": self.epoch,
             "step": self.step,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
 
     from volseg.progress import Task
+    from volseg.training.average import WeightAverage
     from volseg.training.budget import Budget
 
 SAVE_SECONDS = 20.0
@@ -41,6 +42,7 @@ class Run:
         labels: names of the labels above background, for history and progress.
         publish: called with the state dict of a new best (or, without validation, of the last) network.
         scheduler: a learning-rate scheduler of the bundle's own, kept over a resume.
+        average: the average of the weights, which is then what is validated and published.
     """
 
     folder: RunFolder
@@ -50,6 +52,7 @@ class Run:
     labels: Sequence[str]
     publish: Callable[[Mapping[str, torch.Tensor]], None]
     scheduler: Any = None
+    average: WeightAverage | None = None
     progress: Progress = SILENT
     history: list[Epoch] = field(default_factory=list)
     _losses: list[float] = field(default_factory=list)
@@ -70,6 +73,8 @@ class Run:
         try:
             self.trainer.network.load_state_dict(state.network)
             self.trainer.optimizer.load_state_dict(state.optimizer)
+            if self.average is not None and state.average is not None:
+                self.average.load_state_dict(state.average, state.step)
             if self.scheduler is not None and state.scheduler is not None:
                 self.scheduler.load_state_dict(state.scheduler)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -105,6 +110,7 @@ class Run:
                     self.trainer.run()
                 return self._finish()
             except KeyboardInterrupt:
+                self._restore()  # it may have come inside a validation
                 self._end_epoch()
                 self.save(complete=False)
                 self.progress.say(f"Stopped after {self.budget.steps} steps; the same command goes on from there.")
@@ -129,6 +135,7 @@ class Run:
         state = RunState(
             network=self.trainer.network.state_dict(),
             optimizer=self.trainer.optimizer.state_dict(),
+            average=None if self.average is None else self.average.state_dict(),
             scheduler=None if self.scheduler is None else self.scheduler.state_dict(),
             epoch=steps // self.trainer.state.epoch_length,
             step=steps,
@@ -149,11 +156,14 @@ class Run:
         # Last, so that a validation that another handler runs after the epoch belongs to it.
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
         if self.evaluator is not None:
+            self.evaluator.add_event_handler(Events.STARTED, self._before_validation)
             self.evaluator.add_event_handler(Events.COMPLETED, self._after_validation)
 
     def _after_step(self, engine: Engine) -> None:
         self._take_loss()
         self.budget.step()
+        if self.average is not None:
+            self.average.update()
         output = engine.state.output
         loss = output[0].get("loss") if isinstance(output, list) else output.get("loss")
         if loss is not None:
@@ -203,7 +213,17 @@ class Run:
         )
         self._losses, self._pending = [], None
 
+    def _before_validation(self, engine: Engine) -> None:
+        del engine
+        if self.average is not None:
+            self.average.apply()
+
+    def _restore(self) -> None:
+        if self.average is not None:
+            self.average.restore()
+
     def _after_validation(self, engine: Engine) -> None:
+        self._restore()
         state = engine.state
         name = state.key_metric_name
         score = float(state.metrics[name]) if name in state.metrics else math.nan
@@ -232,7 +252,8 @@ class Run:
         self.publish(weights)
 
     def _weights(self) -> dict[str, torch.Tensor]:
-        return {name: tensor.cpu() for name, tensor in self.trainer.network.state_dict().items()}
+        source = self.trainer.network if self.average is None else self.average
+        return {name: tensor.cpu() for name, tensor in source.state_dict().items()}
 
     def _show(self) -> None:
         if self._task is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from volseg.atomic import write_text
 from volseg.errors import BundleError
+from volseg.training.average import WeightAverage
 from volseg.training.budget import Budget
 from volseg.training.cases import FoldCases
 from volseg.training.checkpoint import RunFolder, RunState
@@ -208,6 +209,7 @@ def _run(
         labels=_labels(fold.bundle),
         publish=partial(_publish, fold.bundle, network) if _is_to_publish(fold) else _keep_back,
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
+        average=_average(parser),
         progress=progress,
     )
     if state is not None:
@@ -258,6 +260,11 @@ def _budget(parser: BundleParser, trainer: Any, options: TrainOptions) -> Budget
     epochs = options.epochs or trainer.state.max_epochs
     trainer.state.max_epochs = epochs
     return Budget(epochs, trainer.state.epoch_length, options.minutes)
+
+
+def _average(parser: BundleParser) -> WeightAverage | None:
+    found = parser.build("average") if parser.has("average") else None
+    return found if isinstance(found, WeightAverage) else None
 
 
 def _with_recorded_length(options: TrainOptions, state: RunState | None) -> TrainOptions:
