@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -320,6 +321,77 @@ def test_a_codestream_without_its_end_is_cut_off_though_the_items_are_whole(tmp_
     with pytest.raises(FileFault) as caught:
         frames_of(save(tmp_path / "one", data, "1.2.840.10008.1.2.4.90"))
     assert caught.value.code == "truncated-pixels"
+
+
+def spans_of(path: Path) -> list:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return frame_spans(descriptor, layout_of(read_header(path)))
+    finally:
+        os.close(descriptor)
+
+
+def test_a_missing_delimiter_is_no_fault(tmp_path):
+    path = multi_frame(tmp_path, 2, table=True)
+    before = spans_of(path)
+    path.write_bytes(path.read_bytes()[:-8])
+    assert spans_of(path) == before
+    assert len(before) == 2
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "code"),
+    [
+        (b"\xfe\xff\x00\xe0", b"\xfe\xff\x01\xe0", "damaged-file"),
+        (b"\xfe\xff\xdd\xe0", b"\xfe\xff\xde\xe0", "damaged-file"),
+        (b"\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0", b"\0\0\x10\0\0\0\xfe\xff\x00\xe0", "damaged-file"),
+    ],
+)
+def test_fragments_that_make_no_sense(tmp_path, find, put, code):
+    path = multi_frame(tmp_path, 2, table=True)
+    raw = path.read_bytes()
+    place = raw.rindex(find)
+    path.write_bytes(raw[:place] + put + raw[place + len(find) :])
+    with pytest.raises(InputError) as caught:
+        spans_of(path)
+    assert caught.value.code == code
+
+
+def test_frames_that_nothing_tells_apart(tmp_path):
+    """Three fragments for two frames, no table, and no codestream ends inside."""
+    path = multi_frame(tmp_path, 2, table=False, pieces=2)
+    raw = path.read_bytes()
+    place = raw.index(b"\xff\xd9", layout_of(read_header(path)).offset)
+    path.write_bytes(raw[:place] + b"\xff\xd8" + raw[place + 2 :])
+    with pytest.raises(InputError) as caught:
+        spans_of(path)
+    assert caught.value.code == "damaged-file"
+
+
+def test_fewer_fragments_than_frames_are_cut_off(tmp_path):
+    path = multi_frame(tmp_path, 2, table=False)
+    layout = replace(layout_of(read_header(path)), frames=3)
+    descriptor = os.open(path, os.O_RDONLY)
+    with pytest.raises(InputError) as caught:
+        frame_spans(descriptor, layout)
+    os.close(descriptor)
+    assert caught.value.code == "truncated-pixels"
+
+
+def test_deflated_pixels_are_inflated_no_further_than_needed(tmp_path):
+    stack = Stack(gaps_mm=(1.0, 1.0))
+    path = save(tmp_path / "one", Slice(stack, 0).dataset(), "1.2.840.10008.1.2.1.99")
+    layout = layout_of(read_header(path))
+    assert np.array_equal(read_frames(layout)[0], np.rint(stack.phantom(0)))
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-40])
+    with pytest.raises(FileFault) as caught:
+        read_frames(layout)
+    assert caught.value.code in ("truncated-pixels", "damaged-file")
+    path.write_bytes(b"\0" * 132 + raw[140:])
+    with pytest.raises(FileFault) as caught:
+        read_frames(layout)
+    assert caught.value.code == "damaged-file"
 
 
 def test_encapsulated_but_not_compressed(tmp_path):

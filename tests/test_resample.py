@@ -297,3 +297,30 @@ def test_memory_is_bounded_by_the_result():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2.5 * got.array.nbytes
+
+
+def test_oblique_masks_take_the_nearest_label():
+    rng = np.random.default_rng(7)
+    source = grid_of(angles=(12, 3, -8))
+    array = rng.integers(0, 400, source.shape).astype(np.uint16)
+    target = grid_of(shape=(25, 20, 30), spacing=(0.5, 0.5, 1.0), origin=(-30.2, 11.5, 6.1))
+    places = source.to_voxel(target.to_world(np.moveaxis(np.indices(target.shape), 0, -1)))
+    expected = ndimage.map_coordinates(array, np.moveaxis(places, -1, 0), order=0, mode="nearest")
+    inside = ((places >= -0.5) & (places <= np.array(source.shape) - 0.5)).all(axis=-1)
+    got = resample(Volume(array, source), target, interpolation="nearest").array
+    assert np.array_equal(got[inside], expected[inside])
+    assert (got[~inside] == 0).all()
+    assert (~inside).any()
+
+
+def test_oblique_masks_keep_volume_and_centroid_when_downsampled():
+    source = grid_of(shape=(60, 60, 60), spacing=(1, 1, 1))
+    array, centre = ball(source, 22.0)
+    target = grid_of(shape=(40, 40, 40), spacing=(2, 2, 2), angles=(20, 30, 40))
+    affine = target.affine.copy()
+    affine[:3, 3] += centre - target.to_world((19.5, 19.5, 19.5))
+    target = Grid(target.shape, affine)
+    got = resample(Volume(array, source), target, interpolation="nearest").array
+    for label in (2, 300):
+        assert (got == label).sum() * 8 == pytest.approx((array == label).sum(), rel=0.03)
+        assert np.linalg.norm(target.to_world(np.argwhere(got == label)).mean(axis=0) - centre) < 0.2
