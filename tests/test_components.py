@@ -199,3 +199,11 @@ def test_what_is_no_mask_is_refused() -> None:
     assert caught.value.code == "mask-values"
     with pytest.raises(InputError, match="three axes"):
         fill_holes(shell()[0])
+
+
+def test_a_read_only_mask_without_background_is_taken() -> None:
+    mask = np.ones((3, 4, 5), np.uint8)
+    mask[2] = 2
+    mask.setflags(write=False)
+    found = find_components(mask)
+    assert [(record.label, record.voxels, record.components) for record in found.by_label] == [(1, 40, 1), (2, 20, 1)]
