@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,6 +47,10 @@ class WriteImage(Protocol):
 
 class MakeDataset(Protocol):
     def __call__(self, cases: int = 3, channels: int = 1, folder: str = "data") -> Path: ...
+
+
+class CopyBundle(Protocol):
+    def __call__(self, name: str = "bundle", *, trained: bool = False, **edits: object) -> Path: ...
 
 
 class WriteSeries(Protocol):
@@ -177,6 +184,92 @@ def make_dataset(tmp_path: Path, write_image: WriteImage) -> MakeDataset:
         return root
 
     return make
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set that a small network learns in seconds: ten MR-like cases, a core inside a shell, two more without.
+
+    Every third case is stored with its axes in another order and direction.
+    """
+    root = tmp_path_factory.mktemp("cohort") / "data"
+    random = np.random.default_rng(0)
+    for case in range(12):
+        shape = (20, 24, 20)
+        places = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
+        centre = np.array(shape) / 2 + random.uniform(-2, 2, 3)
+        mask = np.zeros(shape, np.uint8)
+        mask[np.linalg.norm((places - centre) / (7, 8, 7), axis=-1) < 1] = 1
+        mask[np.linalg.norm((places - centre - random.uniform(-1, 1, 3)) / 4, axis=-1) < 1] = 2
+        image = (np.array([100, 200, 320])[mask] + random.normal(0, 12, shape)).astype(np.float32)
+        affine = np.diag([1, 1, 1.2, 1])
+        affine[:3, 3] = -10, 5, 3 * case
+        if case % 3 == 2:
+            image, mask = image.transpose(2, 0, 1)[::-1, :, ::-1], mask.transpose(2, 0, 1)[::-1, :, ::-1]
+            turn = np.array([[0, 1, 0, 0], [0, 0, -1, 19], [-1, 0, 0, 19], [0, 0, 0, 1]])
+            affine = affine @ turn
+        folder = "imagesTr" if case < 10 else "imagesTs"
+        for place, voxels in ((root / folder, image), (root / "labelsTr", mask)):
+            if case < 10 or place.name == "imagesTs":
+                place.mkdir(parents=True, exist_ok=True)
+                nifti = nibabel.Nifti1Image(voxels, affine)
+                nifti.set_sform(affine, code=1)
+                nifti.set_qform(affine, code=1)
+                nibabel.save(nifti, place / f"case_{case:02d}.nii.gz")
+    content = {
+        "channel_names": {"0": "T1"},
+        "labels": {"background": 0, "shell": 1, "core": 2},
+        "file_ending": ".nii.gz",
+    }
+    (root / "dataset.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture(scope="session")
+def planned_bundle(cohort: Path) -> Path:
+    """What ``volseg plan`` makes of the cohort, with epochs of four steps of two volumes."""
+    from volseg.cli.main import main
+
+    bundle = cohort.parent / "planned"
+    assert main(["plan", str(cohort), str(bundle)]) == 0
+    _edit_config(bundle / "configs" / "train.yaml", steps_per_epoch=4, batch_size=2)
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def trained_bundle(cohort: Path, planned_bundle: Path) -> Path:
+    """That bundle after some seconds of training on fold 0. Copy it before anything is written into it."""
+    from volseg.cli.main import main
+
+    bundle = cohort.parent / "trained"
+    shutil.copytree(planned_bundle, bundle)
+    _edit_config(bundle / "configs" / "train.yaml", learning_rate=0.01)
+    assert main(["train", str(bundle), "--epochs", "12"]) == 0
+    return bundle
+
+
+@pytest.fixture
+def copy_bundle(tmp_path: Path, cohort: Path, planned_bundle: Path, request: pytest.FixtureRequest) -> CopyBundle:
+    """Copies the planned (or trained) bundle to where a test may write; keyword arguments edit ``train.yaml``."""
+
+    def copy(name: str = "bundle", *, trained: bool = False, **edits: object) -> Path:
+        source = request.getfixturevalue("trained_bundle") if trained else planned_bundle
+        shutil.copytree(source, tmp_path / name)
+        _edit_config(tmp_path / name / "configs" / "train.yaml", dataset_dir=str(cohort), **edits)
+        return tmp_path / name
+
+    return copy
+
+
+def _edit_config(path: Path, **values: object) -> None:
+    """Change values at the top of a YAML config."""
+    text = path.read_text(encoding="utf-8")
+    for key, value in values.items():
+        text, count = re.subn(
+            rf"^{key}: .*$", lambda _, k=key, v=value: f"{k}: {json.dumps(v)}", text, flags=re.MULTILINE
+        )
+        assert count == 1, key
+    path.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
