@@ -1,0 +1,127 @@
+"""A ``dataset.json`` that grows: what a person or an earlier run wrote into it stays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from volseg.atomic import write_text
+from volseg.dataset.listing import DATASET_JSON, Listing, read_listing
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from volseg.labels import LabelTable
+
+
+@dataclass(frozen=True)
+class DatasetFile:
+    """The ``dataset.json`` of a folder.
+
+    Args:
+        path: where it lies, or shall lie.
+        content: what stands in it; None where there is none yet.
+    """
+
+    path: Path
+    content: Mapping[str, object] | None
+
+    @classmethod
+    def read(cls, folder: Path) -> DatasetFile:
+        """Read it where it is there.
+
+        Raises:
+            DataSetError: it is no JSON, or a field makes no sense.
+        """
+        path = folder / DATASET_JSON
+        if not path.is_file():
+            return cls(path, None)
+        read_listing(path)
+        return cls(path, json.loads(path.read_text(encoding="utf-8-sig")))
+
+    @property
+    def labels(self) -> LabelTable:
+        """The labels that it names.
+
+        Raises:
+            DataSetError: a field makes no sense.
+        """
+        return (Listing() if self.content is None else read_listing(self.path)).labels
+
+    def with_labels(self, table: LabelTable) -> DatasetFile:
+        """Write the labels, with colours and codes, in the form that is there: MSD's, or nnU-Net's.
+
+        Raises:
+            FileError: the file can't be written.
+        """
+        content = self._begun()
+        labels = content.get("labels")
+        if isinstance(labels, dict) and any(isinstance(value, int) for value in labels.values()):
+            content["labels"] = {**labels, **{label.name: label.index for label in table.labels}}
+        else:
+            content["labels"] = table.to_dataset_json()
+        details = table.details_to_json()
+        if details:
+            content["label_details"] = details
+        return self._written(content)
+
+    def with_images(self, unlabelled: Iterable[str], labelled: Iterable[str], modalities: set[str]) -> DatasetFile:
+        """Add images that it doesn't list.
+
+        Args:
+            unlabelled: names of the files in ``imagesTs``.
+            labelled: names of the files in ``imagesTr`` whose masks bear the same names.
+            modalities: of all images.
+
+        Raises:
+            FileError: the file can't be written.
+        """
+        content = self._begun()
+        if len(modalities) == 1 and "modality" not in content and "channel_names" not in content:
+            content["modality"] = {"0": next(iter(modalities))}
+        moved = {f"{TEST_IMAGES}/{name}": f"./{TRAINING_IMAGES}/{name}" for name in labelled}
+        # What an earlier run listed without a mask has one now; a pair that a person listed keeps its mask.
+        test = [entry for entry in _entries(content, "test") if _image(entry) not in moved]
+        training = [
+            {**entry, "image": moved[_image(entry)]} if isinstance(entry, dict) and _image(entry) in moved else entry
+            for entry in _entries(content, "training")
+        ]
+        listed = {_image(entry) for entry in (*training, *test)}
+        training += [
+            {"image": f"./{TRAINING_IMAGES}/{name}", "label": f"./{TRAINING_LABELS}/{name}"}
+            for name in labelled
+            if f"{TRAINING_IMAGES}/{name}" not in listed
+        ]
+        test += [f"./{TEST_IMAGES}/{name}" for name in unlabelled if f"{TEST_IMAGES}/{name}" not in listed]
+        content |= {"numTraining": len(training), "numTest": len(test), "training": training, "test": test}
+        return self._written(content)
+
+    def _begun(self) -> dict[str, object]:
+        content: dict[str, object] = dict(self.content or {})
+        content.setdefault("name", "converted by volseg")  # the folder's own name may be a patient's
+        content.setdefault("tensorImageSize", "3D")
+        content.setdefault("labels", {"0": "background"})
+        return content
+
+    def _written(self, content: dict[str, object]) -> DatasetFile:
+        """The file with this content; it is not written where nothing changes."""
+        if content != self.content:
+            write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        return replace(self, content=content)
+
+
+def _entries(content: Mapping[str, object], key: str) -> list[object]:
+    found = content.get(key, [])
+    return list(found) if isinstance(found, list) else []
+
+
+def _image(entry: object) -> str:
+    """An entry's first image as one text, whichever way it is written."""
+    if isinstance(entry, dict):
+        entry = entry.get("image", "")
+    if isinstance(entry, list):
+        entry = entry[0] if entry else ""
+    return str(entry).removeprefix("./")
