@@ -35,7 +35,7 @@ NATIVE = ConvertOptions(spacing=("native",), jobs=1)
 # Folders of the real data, the outcomes of each, and the files that are passed over; see the README there.
 REAL = {
     "mr-t1-head": (Counter({"done": 2}), {}),
-    "cbct-with-rtstruct": (Counter({"done": 1}), {"radiotherapy structure set": 1}),
+    "cbct-with-rtstruct": (Counter({"done": 1, "nothing-to-draw": 1}), {"structure of points or open lines": 3}),
     "ct-gantry-tilt-ge": (Counter({"done": 1}), {}),
     "faulty-series": (
         Counter({"done": 1, "missing-slice": 1, "one-position": 1, "too-few-slices": 3}),
@@ -49,10 +49,15 @@ REAL = {
     "vendors": (Counter({"done": 6, "siemens-mosaic": 1}), {"secondary capture": 4}),
     "codecs-wg04": (Counter({"one-position": 4}), {}),
     "segmentation-objects": (
-        Counter({"done": 3, "enhanced-multiframe": 2, "one-position": 1}),
+        Counter(
+            {
+                "done": 3, "enhanced-multiframe": 2, "one-position": 1, "labels-without-series": 11,
+                "labels-of-refused-series": 1,
+            }
+        ),
         {
             "file that is not DICOM": 3, "microscopy annotation": 1, "microscopy image": 8,
-            "projection X-ray image": 1, "segmentation": 16, "structured report": 2,
+            "projection X-ray image": 1, "structured report": 2,
         },
     ),
     "hostile": (
@@ -127,7 +132,7 @@ def test_real_folders_end_as_their_table_says(name: str, real_data: RealData, tm
     assert codes(ledger.outcomes) == expected
     assert ledger.skipped_kinds == kinds
     done = [outcome for outcome in ledger.outcomes if outcome.status is Status.DONE]
-    assert sorted(the_image(tmp_path, outcome) for outcome in done) == sorted((tmp_path / "imagesTs").glob("*.nii.gz"))
+    assert sorted(the_image(tmp_path, outcome) for outcome in done) == sorted(tmp_path.glob("images*/*.nii.gz"))
 
 
 @pytest.mark.parametrize(

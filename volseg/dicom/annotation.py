@@ -76,13 +76,13 @@ class Note:
 
     Args:
         code: stable, such as ``contours-cross``.
+        index: the label concerned.
         count: how often.
-        indices: the labels concerned; empty where it concerns all.
     """
 
     code: str
+    index: int
     count: int
-    indices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,14 +121,13 @@ class Segmentation(LabelObject):
     ) -> Drawing:
         draw = self._map if self.type == LABEL_MAP else self._paint
         painted, outside = draw(frames, places, chosen, shape)
-        lost = sum(outside.values())
         return Drawing(
             painted.labels,
             None,
             {index: count * voxel_mm3 for index, count in painted.counts.items()},
             painted.overlaps,
             (THRESHOLDED,) if self.type == FRACTIONAL else (),
-            (Note("voxels-outside", lost, tuple(sorted(+outside))),) if lost else (),
+            tuple(Note("voxels-outside", index, count) for index, count in sorted((+outside).items())),
         )
 
     def _paint(

@@ -125,18 +125,8 @@ class StructureSet(LabelObject):
             {index: count * voxel_mm3 for index, count in painted.counts.items()},
             painted.overlaps,
             (),
-            _gathered(notes),
+            tuple(Note(code, index, count) for (code, index), count in sorted((+notes).items())),
         )
-
-
-def _gathered(notes: Counter[tuple[str, int]]) -> tuple[Note, ...]:
-    """One note for each code, from the counts by code and label."""
-    found = []
-    for code in sorted({code for code, _ in notes}):
-        counts = {index: count for (name, index), count in notes.items() if name == code and count}
-        if counts:
-            found.append(Note(code, sum(counts.values()), tuple(sorted(counts))))
-    return tuple(found)
 
 
 def read_structure_set(header: Header, name: str) -> StructureSet:

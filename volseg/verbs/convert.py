@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
 from volseg.dicom import Naming, Rejected, Repairs, Scan, Series, SliceFault, acquisition_facts, load, scan, tags
+from volseg.dicom.files import LABEL_KINDS
 from volseg.dicom.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
 from volseg.errors import FileError, InputError, UsageError, VolsegError
+from volseg.nomenclature import LabelChoice
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
 from volseg.volume import NIFTI_SUFFIXES, list_images, stem_of, write_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from volseg.annotations import Converted, LabelPlan
+    from volseg.dataset.editing import DatasetFile
     from volseg.dataset.sidecar import Sidecar
     from volseg.grid import Grid
 
@@ -63,6 +67,11 @@ class ConvertOptions:
     fill_gaps: bool = False
     """Fill in missing slices from those beside them instead of refusing the series; nobody has scanned what is there."""
 
+    labels: str = ""
+    """Which structures of segmentations and structure sets become labels, and what they are called, such as
+    "Liver=liver,LIVER_1; Spleen=spleen", or a file of such lines. By default all do, as they are spelled. Names of
+    structures are the one free text that is kept of the DICOM files."""
+
     jobs: int = 0
     """How many series are converted at once; 0 takes all cores."""
 
@@ -86,18 +95,29 @@ class ConvertOptions:
         x, y, z = numbers * 3 if len(numbers) == 1 else numbers
         return float(x), float(y), float(z)
 
+    @property
+    def choice(self) -> LabelChoice:
+        """The labels that are wanted; all where none is named.
+
+        Raises:
+            UsageError: they make no sense.
+        """
+        if "=" not in self.labels and ";" not in self.labels and Path(self.labels).is_file():
+            return LabelChoice.read(Path(self.labels))
+        return LabelChoice.parse(self.labels)
+
 
 DEFAULTS = ConvertOptions()
 
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """What would become of one series.
+    """What would become of one series, or of one segmentation or structure set.
 
     Args:
         case: the name it would get; without the hash where the output folder has no key yet.
-        modality: ``CT``, ``MR`` or ``PT``.
-        images: how many.
+        modality: ``CT``, ``MR`` or ``PT``; ``SEG`` or ``RTSTRUCT``.
+        images: how many; of a label object, how many structures.
         grid: of the scanner, in words; empty where there is none.
         action: what would happen, in words.
         source: where its files are, relative to the folder that was given; private.
@@ -120,6 +140,9 @@ def convert(
     and ``conversion.json`` tells what became of every series. Series that an earlier run finished with the same
     options stay as they are.
 
+    An image whose series has segmentations or structure sets goes to ``imagesTr``, and what they show to
+    ``labelsTr/<case>.nii.gz`` on its grid; one table for all names the labels.
+
     Args:
         dicom_dir: searched with all its folders; file names don't matter.
         nifti_dir: made where it is absent. It keeps the key of the case names.
@@ -136,24 +159,42 @@ def convert(
             be read.
         FileError: a file can't be read or written.
     """
+    from volseg.dataset.editing import DatasetFile
+
     spacing_mm = options.spacing_mm
     _require_output(nifti_dir)
-    dataset = _DatasetFile.read(nifti_dir)
+    choice = options.choice
+    dataset = DatasetFile.read(nifti_dir)
     found = _scan(dicom_dir, options, progress)
     naming = _naming(nifti_dir)
     outcomes = _rejections(found, naming)
     images = _images_there(nifti_dir)
+    all_tasks = [_task(series, naming, images, nifti_dir, options, spacing_mm) for series in found.series]
     tasks = []
-    for series in found.series:
-        task = _task(series, naming, images, nifti_dir, options, spacing_mm)
+    for task in all_tasks:
         finished = None if options.overwrite else _finished(task)
         if finished is None:
             tasks.append(task)
         else:
             outcomes.append(finished)
     outcomes.extend(_run(tasks, options.jobs, progress))
-    outcomes.sort(key=lambda outcome: outcome.case)
-    ledger = Ledger(tuple(outcomes), Provenance.of("convert", options), found.skipped_kinds)
+    kinds = found.skipped_kinds
+    if found.label_files:
+        from volseg.annotations import draw_masks, plan_labels
+
+        plan = plan_labels(found, dataset.labels, choice, naming)
+        if plan.by_series:
+            # Before any mask is drawn: a number in a mask must never stand for something else later.
+            dataset = dataset.with_labels(plan.table)
+        done = {outcome.case for outcome in outcomes if outcome.status is Status.DONE}
+        converted = {number: _converted(task) for number, task in enumerate(all_tasks) if task.case in done}
+        refused = draw_masks(
+            plan, converted, nifti_dir, naming, overwrite=options.overwrite, jobs=options.jobs, progress=progress
+        )
+        outcomes += [*plan.outcomes, *refused]
+        kinds = _kinds(found, plan)
+    outcomes = sorted((_with_mask(outcome, nifti_dir) for outcome in outcomes), key=lambda outcome: outcome.case)
+    ledger = Ledger(tuple(outcomes), Provenance.of("convert", replace(options, labels=str(choice))), kinds)
     _record(ledger, dataset, nifti_dir)
     return ledger
 
@@ -186,7 +227,38 @@ def preview(
             action = f"{finished.status} [{finished.code}]" if finished else _planned(one, spacing_mm)
             row = PreviewRow(shown, one.modality, len(one.slices), described(one.grid), action, one.source)
         rows.append(row)
+    if found.label_files:
+        label_rows, found = _label_rows(found, nifti_dir, options, naming)
+        rows.extend(label_rows)
     return tuple(sorted(rows, key=lambda row: row.case)), found
+
+
+def _label_rows(
+    found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None
+) -> tuple[list[PreviewRow], Scan]:
+    """What would become of the label objects, and the scan without them among what is skipped."""
+    from volseg.annotations import plan_labels
+    from volseg.dataset.editing import DatasetFile
+
+    plan = plan_labels(found, DatasetFile.read(nifti_dir).labels, options.choice, naming)
+    rows = [
+        PreviewRow(one.case, "", 0, "", f"{one.status} [{one.code}] {one.message}", one.private)
+        for one in plan.outcomes
+    ]
+    for number, assignments in plan.by_series.items():
+        series = found.series[number]
+        case = naming.case(series.identity, series.modality, series.order) if naming else _nameless(series)
+        for one in assignments:
+            names = ", ".join(sorted({plan.table.name_of(index) for index in one.chosen.values()}))
+            action = f"drawn on {case}: {names}"
+            rows.append(PreviewRow(one.name, one.labels.kind, len(one.chosen), "", action, one.labels.name))
+    return rows, replace(found, skipped_kinds=_kinds(found, plan))
+
+
+def _kinds(found: Scan, plan: LabelPlan) -> dict[str, int]:
+    """What was skipped, with the structures that were in place of the objects that hold them."""
+    kinds = {kind: count for kind, count in found.skipped_kinds.items() if kind not in LABEL_KINDS}
+    return kinds | dict(plan.passed_over)
 
 
 def described(grid: Grid) -> str:
@@ -265,6 +337,21 @@ def _run(tasks: Sequence[_Task], jobs: int, progress: Progress) -> tuple[Outcome
     return run_cases(
         _convert_one, tasks, name_of=lambda task: task.case, title="converting", jobs=jobs, progress=progress
     )
+
+
+def _converted(task: _Task) -> Converted:
+    from volseg.annotations import Converted
+
+    return Converted(task.series, task.case, task.image, task.fingerprint)
+
+
+def _with_mask(outcome: Outcome, nifti_dir: Path) -> Outcome:
+    """The outcome of an image, with what is to be said of its mask where volseg drew one."""
+    if outcome.status is not Status.DONE:
+        return outcome
+    from volseg.annotations import with_mask
+
+    return with_mask(outcome, nifti_dir)
 
 
 def _pixel_bytes(series: Series) -> int:
@@ -413,13 +500,15 @@ def _naming(nifti_dir: Path) -> Naming:
         raise write_error(nifti_dir, error) from error
 
 
-def _record(ledger: Ledger, dataset: _DatasetFile, nifti_dir: Path) -> None:
+def _record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> None:
     """Write ``dataset.json`` and the ledger; done work of earlier runs stays in both."""
     current = {outcome.case for outcome in ledger.outcomes}
     # What was done before reads as done, so that a second run changes no byte.
     kept = [replace(outcome, code="done") if outcome.code == "already-done" else outcome for outcome in ledger.outcomes]
     modalities = set()
-    images = []
+    unlabelled, labelled = [], []
+    from volseg.annotations import mask_record
+
     for folder in (TEST_IMAGES, TRAINING_IMAGES):
         for sidecar_file in sorted((nifti_dir / folder).glob("*.json")):
             image = sidecar_file.with_name(f"{sidecar_file.stem}{NIFTI_SUFFIXES[0]}")
@@ -428,12 +517,14 @@ def _record(ledger: Ledger, dataset: _DatasetFile, nifti_dir: Path) -> None:
                 continue
             modalities.add(sidecar.modality)
             if folder == TEST_IMAGES:
-                images.append(f"./{folder}/{image.name}")
+                unlabelled.append(image.name)
+            elif mask_record(nifti_dir, sidecar.case) is not None:
+                labelled.append(image.name)
             if sidecar.case not in current:
-                kept.append(_outcome(sidecar, image))
+                kept.append(_with_mask(_outcome(sidecar, image), nifti_dir))
     replace(ledger, outcomes=tuple(sorted(kept, key=lambda outcome: outcome.case))).write(nifti_dir / LEDGER_FILE)
-    if images:
-        dataset.write(images, modalities)
+    if unlabelled or labelled:
+        dataset.with_images(unlabelled, labelled, modalities)
 
 
 def _sidecar_of(image: Path, sidecar_file: Path) -> Sidecar | None:
@@ -447,61 +538,3 @@ def _sidecar_of(image: Path, sidecar_file: Path) -> Sidecar | None:
     except InputError:
         return None
     return sidecar if sidecar.case == sidecar_file.stem else None
-
-
-@dataclass(frozen=True)
-class _DatasetFile:
-    """The output folder's ``dataset.json``, and what a person wrote into it."""
-
-    path: Path
-    content: dict[str, object] | None
-
-    @classmethod
-    def read(cls, nifti_dir: Path) -> _DatasetFile:
-        """Read it where it is there, before any work is done that would be lost on a broken one.
-
-        Raises:
-            DataSetError: it is no JSON, or a field makes no sense.
-        """
-        import json
-
-        from volseg.dataset.listing import DATASET_JSON, read_listing
-
-        path = nifti_dir / DATASET_JSON
-        if not path.is_file():
-            return cls(path, None)
-        read_listing(path)
-        return cls(path, json.loads(path.read_text(encoding="utf-8-sig")))
-
-    def write(self, images: Sequence[str], modalities: set[str]) -> None:
-        """Add images that it doesn't list; everything else that stands there stays. Unchanged, it is not written."""
-        import json
-
-        from volseg.atomic import write_text
-
-        content: dict[str, object] = dict(self.content or {})
-        content.setdefault("name", "converted by volseg")  # the folder's own name may be a patient's
-        content.setdefault("tensorImageSize", "3D")
-        if len(modalities) == 1 and "modality" not in content and "channel_names" not in content:
-            content["modality"] = {"0": next(iter(modalities))}
-        content.setdefault("labels", {"0": "background"})
-        training, test = _entries(content, "training"), _entries(content, "test")
-        listed = {_plain(entry) for entry in (*training, *test)}
-        test = [*test, *(image for image in images if _plain(image) not in listed)]
-        content |= {"numTraining": len(training), "numTest": len(test), "training": training, "test": test}
-        if content != self.content:
-            write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def _entries(content: dict[str, object], key: str) -> list[object]:
-    found = content.get(key, [])
-    return list(found) if isinstance(found, list) else []
-
-
-def _plain(entry: object) -> str:
-    """An entry's image as one text, whichever way it is written."""
-    if isinstance(entry, dict):
-        entry = entry.get("image", "")
-    if isinstance(entry, list):
-        entry = entry[0] if entry else ""
-    return str(entry).removeprefix("./")

@@ -1,0 +1,11 @@
+"""Masks from what somebody drew in DICOM: planned for a cohort, drawn case by case, remembered beside each mask.
+
+``plan_labels`` reads every segmentation and structure set, finds its series and gives all structures one label table.
+``draw_masks`` draws them on the grids of the converted images. ``mask_record`` tells of a mask what an outcome says.
+"""
+
+from volseg.annotations.masks import Converted, draw_masks
+from volseg.annotations.plan import LabelPlan, plan_labels
+from volseg.annotations.record import mask_record, with_mask
+
+__all__ = ["Converted", "LabelPlan", "draw_masks", "mask_record", "plan_labels", "with_mask"]

@@ -1,0 +1,367 @@
+"""Masks on the grids of converted images, drawn from the label objects of their series."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from volseg.annotations.record import (
+    DrawnLabel,
+    MaskRecord,
+    NamedNote,
+    mask_path,
+    mask_record,
+    record_path,
+)
+from volseg.atomic import write_bytes, write_text
+from volseg.batch import available_cores, run_cases
+from volseg.dataset.dataset import count_labels
+from volseg.dataset.pairing import TRAINING_IMAGES, TRAINING_LABELS
+from volseg.dataset.sidecar import read_sidecar, sidecar_path
+from volseg.dicom.annotation import ON_SLICE
+from volseg.dicom.painting import smaller_wins
+from volseg.dicom.repair import straighten
+from volseg.errors import FileError, InputError, VolsegError
+from volseg.labels import LABELS_NAME
+from volseg.outcomes import Outcome, Status
+from volseg.progress import SILENT, Progress
+from volseg.resample import resample
+from volseg.volume import Volume, read_mask, write_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from volseg.annotations.plan import Assignment, LabelPlan
+    from volseg.dicom import Naming, Series
+    from volseg.dicom.annotation import Drawing
+    from volseg.grid import Grid
+    from volseg.labels import LabelTable
+
+RULES = "1"
+"""Of drawing; a change of them makes other masks, so that a later version doesn't take these for its own."""
+SMALL_VOXELS = 2**26
+"""Of all images together: below this, starting workers takes longer than they save."""
+RESAMPLED, BY_FRAME = "labels-resampled", "matched-by-frame"
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """A converted series.
+
+    Args:
+        series: what it was converted from.
+        case: its public name.
+        image: where it lies; its sidecar lies beside it.
+        fingerprint: of its options and files.
+    """
+
+    series: Series
+    case: str
+    image: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    folder: Path
+    converted: Converted
+    assignments: tuple[Assignment, ...]
+    table: LabelTable
+    fingerprint: str
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class _Masked(Outcome):
+    """The outcome of one mask, and those of the label objects where there is none."""
+
+    objects: tuple[Outcome, ...] = field(default_factory=tuple)
+
+
+def draw_masks(
+    plan: LabelPlan,
+    converted: Mapping[int, Converted],
+    folder: Path,
+    naming: Naming,
+    *,
+    overwrite: bool = False,
+    jobs: int = 0,
+    progress: Progress = SILENT,
+) -> tuple[Outcome, ...]:
+    """Draw the mask of every converted series that has label objects: ``labelsTr/<case>.nii.gz``, and a record beside.
+
+    The image goes to ``imagesTr`` with its sidecar, once its mask is there. All label objects of a series are drawn
+    into one mask: where structures overlap the smaller one wins. Where one object is refused, so is the mask, since
+    structures would be missing from it. A mask that a person drew or changed is never replaced.
+
+    Args:
+        plan: what to draw.
+        converted: the images by the numbers of their series in the plan.
+        folder: the data set.
+        naming: of the data set.
+        overwrite: replace masks of earlier runs that were drawn otherwise.
+        jobs: how many masks are drawn at once; 0 takes all cores.
+        progress: told of each mask.
+
+    Returns:
+        The outcomes of the label objects that led to no mask; the others' are told by ``with_mask``.
+
+    Raises:
+        DiskFullError: no space is left on the disk.
+    """
+    tasks, outcomes = [], []
+    for number, assignments in sorted(plan.by_series.items()):
+        if number in converted:
+            one = converted[number]
+            tasks.append(_Task(folder, one, assignments, plan.table, _fingerprint(naming, one, assignments), overwrite))
+        else:
+            message = "The series that it was drawn on was refused."
+            outcomes.extend(_objects(assignments, Status.SKIPPED, "labels-of-refused-series", message))
+    masked: tuple[Outcome, ...] = ()
+    if tasks:
+        write_text(folder / TRAINING_LABELS / LABELS_NAME, plan.table.to_itksnap())
+        jobs = min(jobs if jobs > 0 else available_cores(), len(tasks))
+        if sum(float(np.prod(task.converted.series.grid.shape)) for task in tasks) < SMALL_VOXELS:
+            jobs = 1
+        masked = run_cases(_draw_one, tasks, name_of=_case_of, title="drawing masks", jobs=jobs, progress=progress)
+    for task, outcome in zip(tasks, masked, strict=True):
+        if isinstance(outcome, _Masked):
+            outcomes.extend(outcome.objects)
+        elif outcome.status is not Status.DONE:  # the worker was killed, or something unforeseen ended the case
+            outcomes.extend(_objects(task.assignments, outcome.status, outcome.code, outcome.message))
+    return tuple(outcomes)
+
+
+def _case_of(task: _Task) -> str:
+    return task.converted.case
+
+
+def _fingerprint(naming: Naming, converted: Converted, assignments: Sequence[Assignment]) -> str:
+    parts = [RULES, converted.fingerprint]
+    for one in assignments:
+        numbers = sorted(one.chosen.items())
+        parts.append(f"{one.name} {one.labels.header.file_size} {numbers} {one.by_frame}")
+    return naming.digest("mask", *parts)
+
+
+def _objects(assignments: Iterable[Assignment], status: Status, code: str, message: str) -> list[Outcome]:
+    return [Outcome(one.name, status, code, message, private=one.labels.name) for one in assignments]
+
+
+def _draw_one(task: _Task) -> Outcome:
+    case = task.converted.case
+    there = _there(task)
+    if there is not None:
+        return there
+    faults: dict[str, VolsegError] = {}
+    composition = _Composition(task)
+    for one in task.assignments:
+        try:
+            composition.add(one)
+        except (InputError, FileError) as error:
+            faults[one.name] = error
+    if not faults:
+        try:
+            return _write(task, composition)
+        except InputError as error:
+            faults = dict.fromkeys((one.name for one in task.assignments), error)
+    objects = []
+    for one in task.assignments:
+        if one.name in faults:
+            objects.append(Outcome.of_error(one.name, faults[one.name], private=one.labels.name))
+        else:
+            message = "Not drawn, since another label object of its series was refused and structures would be missing."
+            objects += _objects([one], Status.SKIPPED, "labels-incomplete", message)
+    return _Masked(case, Status.REFUSED, "labels-refused", objects=tuple(objects))
+
+
+def _there(task: _Task) -> Outcome | None:
+    """The outcome where a mask is there already that stays; what an earlier run drew otherwise is removed."""
+    folder, case = task.folder, task.converted.case
+    path = mask_path(folder, case)
+    if not path.is_file():
+        return None
+    record = mask_record(folder, case)
+    if record is not None and record.fingerprint == task.fingerprint:
+        _to_training(task.converted.image, folder)
+        return _Masked(case, Status.DONE, "already-done")
+    if record is None:
+        code, message = "exists", "A mask of its image is there that somebody drew. Remove it to have it drawn anew."
+    elif not task.overwrite:
+        code = "exists"
+        message = (
+            "A mask of its image is there, drawn from other structures or with other options. Give --overwrite to "
+            "replace it."
+        )
+    elif _voxel_digest(read_mask(path).array) != record.digest:
+        code = "mask-changed"
+        message = "Somebody has changed the mask of its image by hand. Remove it to have it drawn anew."
+    else:
+        path.unlink()
+        return None
+    return _Masked(case, Status.REFUSED, code, objects=tuple(_objects(task.assignments, Status.REFUSED, code, message)))
+
+
+class _Composition:
+    """The label objects of a series, one after the other, in one array on the grid of its image."""
+
+    def __init__(self, task: _Task) -> None:
+        self.series = task.converted.series
+        self.target = read_sidecar(sidecar_path(task.converted.image)).target_grid
+        self.table = task.table
+        counts = Counter(index for one in task.assignments for index in set(one.chosen.values()))
+        self.contested = {index for index, count in counts.items() if count > 1}
+        self.claims: dict[int, tuple[Grid | None, bytes]] = {}
+        self.on_slices: NDArray[Any] | None = None
+        self.on_target: NDArray[Any] | None = None
+        self.sizes_mm3: dict[int, float] = {}
+        self.overlaps = 0
+        self.changes: set[str] = set()
+        self.notes: Counter[tuple[str, int]] = Counter()
+
+    def add(self, one: Assignment) -> None:
+        """Draw one object.
+
+        Raises:
+            InputError: it can't be drawn; ``conflicting-labels``, another object draws one of its structures otherwise.
+            FileError: it can't be read.
+        """
+        drawing = one.labels.draw(self.series, one.chosen)
+        self._require_agreement(drawing)
+        self.sizes_mm3 |= drawing.sizes_mm3
+        self.overlaps += drawing.overlaps
+        self.changes |= {*drawing.changes, *([BY_FRAME] if one.by_frame else [])}
+        self.notes.update({(note.code, note.index): note.count for note in drawing.notes})
+        if drawing.grid is None:
+            self.on_slices = self._merged(self.on_slices, drawing.labels)
+            return
+        own = Volume(drawing.labels.T, drawing.grid)
+        if not _same_lattice(drawing.grid, self.series.grid):
+            self.changes.add(RESAMPLED)
+        self._note_outside(own)
+        self.on_target = self._merged(self.on_target, resample(own, self.target, interpolation="nearest").array.T)
+
+    def _require_agreement(self, drawing: Drawing) -> None:
+        for index in sorted(self.contested.intersection(drawing.sizes_mm3)):
+            claim = (drawing.grid, hashlib.blake2b(np.packbits(drawing.labels == index).data).digest())
+            known = self.claims.setdefault(index, claim)
+            apart = known[1] != claim[1] or (known[0] is None) != (claim[0] is None)
+            if apart or (known[0] is not None and claim[0] is not None and known[0].difference(claim[0])):
+                raise InputError(
+                    f"Several label objects of one series draw {self.table.name_of(index)}, and not alike. Keep one of "
+                    "them in the folder, or choose other structures by --labels.",
+                    code="conflicting-labels",
+                )
+
+    def _merged(self, known: NDArray[Any] | None, labels: NDArray[Any]) -> NDArray[Any]:
+        if known is None:
+            return labels
+        merged, overlaps = smaller_wins(known, labels, self.sizes_mm3)
+        self.overlaps += overlaps
+        return merged
+
+    def _note_outside(self, own: Volume) -> None:
+        """Count voxels of a drawing on its own grid that lie outside the image."""
+        low, high = np.full(3, -0.5), np.array(self.target.shape) - 0.5
+        for k in range(own.grid.shape[2]):
+            filled = np.argwhere(own.array[:, :, k] != 0)
+            if not len(filled):
+                continue
+            voxels = self.target.to_voxel(own.grid.to_world(np.column_stack((filled, np.full(len(filled), k)))))
+            outside = ((voxels < low) | (voxels > high)).any(axis=1)
+            if outside.any():
+                lost = own.array[filled[outside, 0], filled[outside, 1], k]
+                for index, count in count_labels(lost.reshape(-1, 1, 1)).items():
+                    self.notes["voxels-outside", index] += count
+
+    def labels(self) -> NDArray[Any]:
+        """(i, j, k) on the grid of the image."""
+        final = self.on_target
+        if self.on_slices is not None:
+            series = self.series
+            volume = (
+                straighten(self.on_slices, series.geometry, labels=True)
+                if series.is_straightened
+                else Volume(self.on_slices.T, series.grid)
+            )
+            final = self._merged(final, resample(volume, self.target, interpolation="nearest").array.T)
+        assert final is not None, "a task has label objects, and each has structures"
+        return final.T
+
+
+def _write(task: _Task, composition: _Composition) -> Outcome:
+    folder, case = task.folder, task.converted.case
+    mask = composition.labels()
+    counts = {index: count for index, count in count_labels(mask).items() if index}
+    if not counts:
+        raise InputError(
+            "No voxel of the image lies inside a structure, so the mask would be empty.", code="empty-mask"
+        )
+    gone = sorted(set(composition.sizes_mm3) - counts.keys())
+    notes = composition.notes + Counter({("structures-gone", index): 1 for index in gone})
+    record = MaskRecord(
+        case,
+        task.fingerprint,
+        _voxel_digest(mask),
+        tuple(DrawnLabel(index, task.table.name_of(index), count) for index, count in sorted(counts.items())),
+        Counter(one.labels.kind for one in task.assignments),
+        composition.overlaps,
+        tuple(sorted(composition.changes)),
+        _named_notes(notes, task.table),
+    )
+    # The record first: a mask without one counts as drawn by hand.
+    record.write(record_path(folder, case))
+    write_mask(mask_path(folder, case), mask, task.converted.image)
+    _to_training(task.converted.image, folder)
+    return _Masked(case, Status.DONE, "done")
+
+
+def _named_notes(notes: Counter[tuple[str, int]], table: LabelTable) -> tuple[NamedNote, ...]:
+    found = []
+    for code in sorted({code for code, _ in notes}):
+        counts = {index: count for (name, index), count in notes.items() if name == code}
+        found.append(NamedNote(code, sum(counts.values()), tuple(map(table.name_of, sorted(counts)))))
+    return tuple(found)
+
+
+def _voxel_digest(mask: NDArray[Any]) -> str:
+    """A digest of a mask's labels, whatever type they are stored in."""
+    digest = hashlib.blake2b(digest_size=16)
+    for k in range(mask.shape[2]):
+        digest.update(np.ascontiguousarray(mask[:, :, k].T, dtype=np.uint16).data)
+    return digest.hexdigest()
+
+
+def _same_lattice(grid: Grid, image: Grid) -> bool:
+    """Whether each voxel of a grid is one of the image's lattice, which may be flipped, turned and larger."""
+    step = np.linalg.inv(image.affine) @ grid.affine
+    turn = np.rint(step)
+    extent = np.array((*grid.shape, 1.0))
+    return bool((np.abs(step - turn)[:3] @ extent <= ON_SLICE).all())
+
+
+def _to_training(image: Path, folder: Path) -> None:
+    """Move an image and its sidecar to those that have masks.
+
+    The sidecar arrives first and leaves last, so that an image never lies without one, whenever a run is killed.
+    """
+    target = folder / TRAINING_IMAGES / image.name
+    if image == target:
+        return
+    source, beside = sidecar_path(image), sidecar_path(target)
+    try:
+        if source.is_file():
+            write_bytes(beside, source.read_bytes())
+        image.replace(target)
+        source.unlink(missing_ok=True)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{image} can't be moved to {target}: {error.strerror}.", code="cannot-write") from error

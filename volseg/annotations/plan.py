@@ -1,0 +1,157 @@
+"""Which structures of a cohort become labels, and on which series each label object is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from volseg.dicom.matching import Matched, SeriesIndex, Unmatched, read_label_object
+from volseg.errors import FileError, InputError
+from volseg.labels import Label
+from volseg.nomenclature import LabelChoice, Nomenclature
+from volseg.outcomes import Outcome, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from volseg.dicom import Naming, Scan
+    from volseg.dicom.annotation import LabelObject
+    from volseg.dicom.header import Header
+    from volseg.labels import LabelTable
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """A label object on a series.
+
+    Args:
+        name: the object's public name.
+        labels: the object.
+        chosen: the label for each structure's number.
+        by_frame: whether nothing but the frame of reference tells its series.
+    """
+
+    name: str
+    labels: LabelObject
+    chosen: Mapping[int, int]
+    by_frame: bool
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPlan:
+    """What is to be drawn.
+
+    Args:
+        table: one for the whole cohort.
+        by_series: the label objects on each series, by its number among those of the scan, in the order of their names.
+        outcomes: of the objects that are not drawn.
+        passed_over: structures that are not drawn, counted by kind; those that nobody chose by name.
+    """
+
+    table: LabelTable
+    by_series: Mapping[int, tuple[Assignment, ...]]
+    outcomes: tuple[Outcome, ...]
+    passed_over: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    name: str
+    labels: LabelObject
+    match: Matched
+
+
+def plan_labels(found: Scan, known: LabelTable, choice: LabelChoice, naming: Naming | None) -> LabelPlan:
+    """Read every label object's structures, find its series, and give all structures one table.
+
+    Args:
+        found: what a folder holds.
+        known: the labels that the data set has already; they keep their numbers.
+        choice: which structures become labels.
+        naming: for the objects' names; None where there is no key yet, and then they are only numbered.
+
+    Raises:
+        InputError: there are more names than numbers, with the code ``too-many-labels``.
+    """
+    outcomes: list[Outcome] = []
+    passed_over: Counter[str] = Counter()
+    index = SeriesIndex(found.series, found.rejected)
+    matched: list[_Found] = []
+    for number, (header, file) in enumerate(found.label_files, start=1):
+        try:
+            labels = read_label_object(header, file)
+        except (InputError, FileError) as error:
+            outcomes.append(Outcome.of_error(_file_name(naming, file, number), error, private=file))
+            continue
+        name = naming.labels(labels.kind, labels.uid or file) if naming else f"{labels.kind.lower()}_{number}"
+        match = index.match(labels)
+        if isinstance(match, Unmatched):
+            outcomes.append(Outcome(name, match.status, match.code, match.message, private=file))
+            continue
+        passed_over.update(labels.passed_over)
+        if not labels.structures:
+            outcomes.append(Outcome(name, Status.SKIPPED, "nothing-to-draw", _nothing(labels), private=file))
+        else:
+            matched.append(_Found(name, labels, match))
+    matched = _without_copies(matched, outcomes)
+    structures = [structure for one in matched for structure in one.labels.structures]
+    words = Nomenclature.of(
+        (Label(1, structure.name, structure.colour, structure.code) for structure in structures), known, choice
+    )
+    by_series: dict[int, list[Assignment]] = defaultdict(list)
+    for one in matched:
+        chosen = {}
+        for structure in one.labels.structures:
+            label = words.index_of(structure.name)
+            if label is None:
+                passed_over[f"structure {structure.name!r}, which is no label"] += 1
+            else:
+                chosen[structure.number] = label
+        if not chosen:
+            message = "None of its structures is among the labels that were chosen."
+            outcomes.append(Outcome(one.name, Status.SKIPPED, "no-chosen-label", message, private=one.labels.name))
+            continue
+        for number in one.match.numbers:
+            by_series[number].append(Assignment(one.name, one.labels, chosen, one.match.by_frame))
+    return LabelPlan(
+        words.table,
+        {number: tuple(sorted(on, key=lambda one: one.name)) for number, on in by_series.items()},
+        tuple(outcomes),
+        passed_over,
+    )
+
+
+def _file_name(naming: Naming | None, file: str, number: int) -> str:
+    return naming.file(file) if naming else f"file_{number}"
+
+
+def _nothing(labels: LabelObject) -> str:
+    counts = ", ".join(f"{count} x {kind}" for kind, count in sorted(labels.passed_over.items()))
+    return f"There is nothing to fill in it{f': {counts}' * bool(counts)}."
+
+
+def _without_copies(found: Sequence[_Found], outcomes: list[Outcome]) -> list[_Found]:
+    """Each object once, where files are copies of one another; two that differ under one identifier are refused."""
+    by_name: dict[str, list[_Found]] = defaultdict(list)
+    for one in found:
+        by_name[one.name].append(one)
+    kept = []
+    for name, copies in by_name.items():
+        if len({_digest(one.labels.header) for one in copies} if len(copies) > 1 else {b""}) == 1:
+            kept.append(copies[0])
+            continue
+        message = "Files with the same identifier hold different structures, so one of them is wrong. Keep one."
+        files = ", ".join(one.labels.name for one in copies)
+        outcomes.append(Outcome(name, Status.REFUSED, "conflicting-copies", message, private=files))
+    return kept
+
+
+def _digest(header: Header) -> bytes:
+    """Of the file's content."""
+    try:
+        with header.path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()
+    except OSError as error:
+        raise FileError(f"A file can't be read: {error.strerror}.", code="cannot-read") from error

@@ -1,0 +1,214 @@
+"""What is kept beside a mask: from which structures it was drawn, and what a person should know of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from volseg.atomic import write_text
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+from volseg.errors import InputError
+from volseg.volume import NIFTI_SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from volseg.outcomes import Outcome
+
+RECORD_FORMAT = 1
+MAX_RECORD_BYTES = 2**24
+"""A record of a thousand structures takes 100 kB; a bound for files that only bear its name."""
+NAMED_STRUCTURES = 12
+"""A sentence names this many structures and counts the others."""
+
+_CHANGES = {
+    "fractional-thresholded": "Fractional segments were cut at one half of their maximum.",
+    "labels-resampled": "A segmentation lies on another grid than its image; each voxel took the label there.",
+    "matched-by-frame": "Nothing but the frame of reference tells which series the structures were drawn on.",
+}
+_NOTES = {
+    "contours-between-slices": "{count} contours of {names} lie between slices that have contours of their own, and "
+    "were left out.",
+    "contours-cross": "{count} pairs of contours of {names} cross; what lies inside both was left out.",
+    "contours-cut-off": "{count} contours of {names} reach out of the image and were cut off.",
+    "contours-twice": "{count} contours of {names} stand twice on a slice; each was taken once.",
+    "slices-left-out": "{count} slices between the first and the last contour of {names} have none.",
+    "structures-gone": "{names} left no voxel: smaller than the voxels, or covered by smaller structures.",
+    "voxels-outside": "{count} voxels of {names} lie outside the image and were cut off.",
+}
+
+
+@dataclass(frozen=True)
+class DrawnLabel:
+    """A structure in a mask: its number and name, and how many voxels it has."""
+
+    index: int
+    name: str
+    voxels: int
+
+
+@dataclass(frozen=True)
+class NamedNote:
+    """Something that a person should know, with the names of the structures concerned."""
+
+    code: str
+    count: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MaskRecord:
+    """What a mask was drawn from.
+
+    Args:
+        case: the case's public name.
+        fingerprint: a keyed digest of the label objects, the labels and the image, by which a later run knows
+            finished work.
+        digest: of the mask's voxels, by which a later run sees that somebody has changed them.
+        labels: what is in it.
+        objects: how many label objects it was drawn from, by kind.
+        overlaps: how many claims to a voxel gave way to a smaller structure's.
+        changes: stable codes of what was done to the objects' content.
+        notes: what else a person should know.
+    """
+
+    case: str
+    fingerprint: str
+    digest: str
+    labels: tuple[DrawnLabel, ...]
+    objects: Mapping[str, int]
+    overlaps: int = 0
+    changes: tuple[str, ...] = ()
+    notes: tuple[NamedNote, ...] = field(default_factory=tuple)
+
+    @property
+    def message(self) -> str:
+        """The sentence for the ledger."""
+        count = "1 structure" if len(self.labels) == 1 else f"{len(self.labels)} structures"
+        sources = " and ".join(f"{number} {kind}" for kind, number in sorted(self.objects.items()))
+        shown = named([f"{label.name} ({label.voxels} voxels)" for label in self.labels])
+        overlaps = (
+            f" {self.overlaps} times two structures claimed a voxel, and the smaller one got it."
+            if self.overlaps
+            else ""
+        )
+        return f"Mask of {count} from {sources}: {shown}.{overlaps}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The sentences that a person has to know."""
+        changes = [_CHANGES[change] for change in self.changes if change in _CHANGES]
+        notes = [
+            _NOTES[note.code].format(count=note.count, names=named(note.names))
+            for note in self.notes
+            if note.code in _NOTES
+        ]
+        return (*changes, *notes)
+
+    def write(self, path: Path) -> None:
+        """Write the record atomically; the same record gives the same bytes.
+
+        Raises:
+            FileError: the file can't be written.
+        """
+        content = {"format": RECORD_FORMAT, **asdict(self), "objects": dict(sorted(self.objects.items()))}
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+class _Label(BaseModel):
+    index: int
+    name: str
+    voxels: int
+
+
+class _Note(BaseModel):
+    code: str
+    count: int
+    names: tuple[str, ...]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    format: int
+    case: str
+    fingerprint: str
+    digest: str
+    labels: tuple[_Label, ...]
+    objects: dict[str, int]
+    overlaps: int = Field(0, ge=0)
+    changes: tuple[str, ...] = ()
+    notes: tuple[_Note, ...] = ()
+
+
+def named(names: list[str] | tuple[str, ...]) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(names[:NAMED_STRUCTURES])
+    return shown if len(names) <= NAMED_STRUCTURES else f"{shown} and {len(names) - NAMED_STRUCTURES} more"
+
+
+def mask_path(folder: Path, case: str) -> Path:
+    """Where the mask of a case lies in a data set."""
+    return folder / TRAINING_LABELS / f"{case}{NIFTI_SUFFIXES[0]}"
+
+
+def record_path(folder: Path, case: str) -> Path:
+    """Where the record of a case's mask lies."""
+    return folder / TRAINING_LABELS / f"{case}.json"
+
+
+def mask_record(folder: Path, case: str) -> MaskRecord | None:
+    """The record of a case's mask; None where there is no mask, or where volseg didn't draw it."""
+    path = record_path(folder, case)
+    if not mask_path(folder, case).is_file() or not path.is_file():
+        return None
+    try:
+        return _read(path)
+    except InputError:
+        return None
+
+
+def _read(path: Path) -> MaskRecord:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_RECORD_BYTES + 1)
+        record = _Record.model_validate_json(raw)
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{path} is no record of a mask.", code="bad-record") from error
+    if len(raw) > MAX_RECORD_BYTES or record.format != RECORD_FORMAT or record.case != path.stem:
+        raise InputError(f"{path} is no record of a mask.", code="bad-record")
+    return MaskRecord(
+        record.case,
+        record.fingerprint,
+        record.digest,
+        tuple(DrawnLabel(label.index, label.name, label.voxels) for label in record.labels),
+        record.objects,
+        record.overlaps,
+        record.changes,
+        tuple(NamedNote(note.code, note.count, note.names) for note in record.notes),
+    )
+
+
+def with_mask(outcome: Outcome, folder: Path) -> Outcome:
+    """The outcome of an image, with what is to be said of its mask where there is one that volseg drew.
+
+    The image moves when its mask is drawn, so the paths of the outcome are set right.
+    """
+    record = mask_record(folder, outcome.case)
+    if record is None:
+        return outcome
+    paths = (mask_path(folder, record.case), record_path(folder, record.case))
+    images = (
+        output if (folder / output).is_file() else output.replace(TEST_IMAGES, TRAINING_IMAGES, 1)
+        for output in outcome.outputs
+    )
+    return replace(
+        outcome,
+        message=f"{outcome.message} {record.message}".strip(),
+        outputs=(*images, *(path.relative_to(folder).as_posix() for path in paths)),
+        warnings=(*outcome.warnings, *record.warnings),
+    )
