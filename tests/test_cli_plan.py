@@ -45,8 +45,6 @@ def test_a_spacing_that_makes_no_sense_is_refused(
 def test_all_faults_stand_on_lines_of_their_own(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     data = tmp_path / "data"
     shutil.copytree(cohort, data)
     (data / "labelsTr" / "case_01.nii.gz").unlink()

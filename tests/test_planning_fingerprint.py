@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -42,9 +43,7 @@ def test_axes_are_brought_to_ras_order(tmp_path: Path, write_image: WriteImage) 
     np.testing.assert_allclose(found.spacings_mm, [(0.5, 1.0, 3.0)] * 3, rtol=1e-6)
 
 
-def test_a_sheared_and_rotated_grid_is_measured_along_its_nearest_axes(tmp_path: Path, write_image: WriteImage) -> None:
-    import nibabel
-
+def test_a_sheared_and_rotated_grid_is_measured_along_its_nearest_axes(tmp_path: Path) -> None:
     angle = np.radians(20)
     affine = np.eye(4)
     # k runs mostly to the right, i mostly to the front, j mostly up; k leans by 10 degrees.
