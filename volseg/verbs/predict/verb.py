@@ -18,7 +18,10 @@ from volseg.progress import SILENT, Progress
 from volseg.volume import read_header, read_volume, write_image, write_mask
 
 if TYPE_CHECKING:
+    from monai.inferers import Inferer
+
     from volseg.bundle.folder import Bundle
+    from volseg.bundle.parser import BundleParser
     from volseg.inference.segmenter import Segmenter
     from volseg.verbs.predict.inputs import CaseJob, SeriesJob
 
@@ -87,7 +90,7 @@ def predict(
     segmenter, rules = _segmenter(bundle, weights, options)
     table = label_table(bundle.metadata) or LabelTable(())
     provenance = Provenance.of(
-        "predict", options, checksums=_checksums(bundle, weights), device=str(segmenter.device.type)
+        "predict", options, checksums=_checksums(bundle, weights), device=_device_words(segmenter)
     )
     earlier = _earlier(out_dir, provenance, options)
     channels = _channels(bundle)
@@ -155,6 +158,25 @@ def _weights(bundle: Bundle, fold: int | None) -> Path:
     return best
 
 
+def _inferer(parser: BundleParser) -> Inferer:
+    """The bundle's inferer; in a bundle of ours with bfloat16 where the processor is made for it, as it was validated.
+
+    Networks of others may need float32: they run as they are described.
+    """
+    from volseg.training import AutocastInferer
+
+    inferer: Inferer = parser.build("inferer")
+    return inferer if parser.verdict.findings else AutocastInferer(inferer)
+
+
+def _device_words(segmenter: Segmenter) -> str:
+    """The device and, where it is not float32, the precision."""
+    from volseg.training.autocast import AutocastInferer, use_bfloat16
+
+    lower = isinstance(segmenter.inferer, AutocastInferer) and use_bfloat16(segmenter.device)
+    return f"{segmenter.device.type} bfloat16" if lower else segmenter.device.type
+
+
 def _segmenter(bundle: Bundle, weights: Path, options: PredictOptions) -> tuple[Segmenter, PostprocessingRules]:
     """Build the parts of ``inference.yaml`` that are needed, and no other: not its evaluator, nor its data."""
     import torch
@@ -176,7 +198,7 @@ def _segmenter(bundle: Bundle, weights: Path, options: PredictOptions) -> tuple[
     segmenter = Segmenter(
         preprocessing=parser.build("preprocessing"),
         network=network,
-        inferer=parser.build("inferer"),
+        inferer=_inferer(parser),
         postprocessing=without_saving(parser.build("postprocessing")),
         device=device,
     )
