@@ -13,6 +13,7 @@ import yaml
 from volseg.bundle.folder import (
     MAX_CONFIG_BYTES,
     MAX_CONFIG_DEPTH,
+    MAX_CONFIG_NODES,
     Bundle,
     is_bundle,
     open_bundle,
