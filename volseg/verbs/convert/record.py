@@ -1,0 +1,89 @@
+"""What is written of a conversion as a whole: ``dataset.json`` and the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
+from volseg.dicom import Naming, Scan
+from volseg.dicom.files import LABEL_KINDS
+from volseg.errors import InputError
+from volseg.outcomes import Ledger, Outcome, Status
+from volseg.verbs.convert.sentences import outcome_of
+from volseg.volume import NIFTI_SUFFIXES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from volseg.annotations import LabelPlan
+    from volseg.dataset.editing import DatasetFile
+    from volseg.dataset.sidecar import Sidecar
+
+LEDGER_FILE = "conversion.json"
+
+
+def rejections(found: Scan, naming: Naming) -> list[Outcome]:
+    """What is no volume or can't be read: one outcome each."""
+    outcomes = []
+    for one in found.rejected:
+        case = naming.case(one.identity, one.modality, one.order)
+        outcomes.append(Outcome(case, one.status, one.code, one.message, private=one.source))
+    for bad in found.bad_files:
+        outcomes.append(Outcome.of_error(naming.file(bad.name), bad.error, private=bad.name))
+    return outcomes
+
+
+def kinds_of(found: Scan, plan: LabelPlan) -> dict[str, int]:
+    """What was skipped, with the structures that were in place of the objects that hold them."""
+    kinds = {kind: count for kind, count in found.skipped_kinds.items() if kind not in LABEL_KINDS}
+    return kinds | dict(plan.passed_over)
+
+
+def with_mask_of(outcome: Outcome, nifti_dir: Path) -> Outcome:
+    """The outcome of an image, with what is to be said of its mask where volseg drew one."""
+    if outcome.status is not Status.DONE:
+        return outcome
+    from volseg.annotations import with_mask
+
+    return with_mask(outcome, nifti_dir)
+
+
+def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> None:
+    """Write ``dataset.json`` and the ledger; done work of earlier runs stays in both."""
+    current = {outcome.case for outcome in ledger.outcomes}
+    # What was done before reads as done, so that a second run changes no byte.
+    kept = [replace(outcome, code="done") if outcome.code == "already-done" else outcome for outcome in ledger.outcomes]
+    modalities = set()
+    unlabelled, labelled = [], []
+    from volseg.annotations import mask_record
+
+    for folder in (TEST_IMAGES, TRAINING_IMAGES):
+        for sidecar_file in sorted((nifti_dir / folder).glob("*.json")):
+            image = sidecar_file.with_name(f"{sidecar_file.stem}{NIFTI_SUFFIXES[0]}")
+            sidecar = _sidecar_of(image, sidecar_file)
+            if sidecar is None:
+                continue
+            modalities.add(sidecar.modality)
+            if folder == TEST_IMAGES:
+                unlabelled.append(image.name)
+            elif mask_record(nifti_dir, sidecar.case) is not None:
+                labelled.append(image.name)
+            if sidecar.case not in current:
+                kept.append(with_mask_of(outcome_of(sidecar, image), nifti_dir))
+    replace(ledger, outcomes=tuple(sorted(kept, key=lambda outcome: outcome.case))).write(nifti_dir / LEDGER_FILE)
+    if unlabelled or labelled:
+        dataset.with_images(unlabelled, labelled, modalities)
+
+
+def _sidecar_of(image: Path, sidecar_file: Path) -> Sidecar | None:
+    """The sidecar of an image that is there; None for other JSON files and for those of another's making."""
+    from volseg.dataset.sidecar import read_sidecar
+
+    if not image.is_file():
+        return None
+    try:
+        sidecar = read_sidecar(sidecar_file)
+    except InputError:
+        return None
+    return sidecar if sidecar.case == sidecar_file.stem else None

@@ -1,0 +1,55 @@
+"""What is said of a series: the sentences for the ledger, and those of what would become of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from volseg.dicom.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
+from volseg.outcomes import Outcome, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from volseg.dataset.sidecar import Sidecar
+    from volseg.grid import Grid
+
+_CHANGES = {
+    "copies-dropped": "Some files are copies of others; each image was taken once.",
+    "duplicates-dropped": "Some images stand twice at one position with the same pixels; each was taken once.",
+    TILT_STRAIGHTENED: "The gantry was tilted; the slices were interpolated onto an orthogonal grid.",
+    SPACING_EVENED: "The spacing changes from run to run; the slices were interpolated at even spacing.",
+    GAPS_FILLED: "Slices are missing and were made up from those beside them, as --fill-gaps asks.",
+}
+"""What was put right, and what a person has to know of it."""
+_STRAIGHTENED = "straightened by the positions of the slices"
+_AS_SCANNED = "the scanner's grid"
+_HEAD = frozenset({"HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "IAC", "JAW", "HEADNECK"})
+
+
+def described(grid: Grid) -> str:
+    """A grid in words: ``512 x 512 x 300 at 0.7 x 0.7 x 1 mm``."""
+    sizes = " x ".join(map(str, grid.shape))
+    return f"{sizes} at {' x '.join(f'{step:.4g}' for step in grid.spacing_mm)} mm"
+
+
+def outcome_of(sidecar: Sidecar, image: Path) -> Outcome:
+    """What a finished series' outcome says; all of it stands in the sidecar, so that a later run says the same."""
+    from volseg.dataset.sidecar import sidecar_path
+
+    warnings = [sentence for change, sentence in _CHANGES.items() if change in sidecar.changes]
+    if sidecar.acquisition.get("burned_in_annotation") == "YES":
+        warnings.append("The header says that text is burned into the pixels, which may name the patient.")
+    if sidecar.acquisition.get("body_part") in _HEAD:
+        warnings.append("This is a head: a face can be rebuilt from it.")
+    outputs = tuple(f"{path.parent.name}/{path.name}" for path in (image, sidecar_path(image)))
+    message = resampling(sidecar.source_grid, sidecar.target_grid, sidecar.changes)
+    return Outcome(sidecar.case, Status.DONE, "done", message, outputs, tuple(warnings))
+
+
+def resampling(source: Grid, target: Grid, changes: Sequence[str]) -> str:
+    """From which grid to which, and how."""
+    straightened = bool(STRAIGHTENINGS & set(changes))
+    if target.difference(source) is None:
+        return f"{described(source)}, {_STRAIGHTENED if straightened else _AS_SCANNED}."
+    return f"Resampled from {described(source)}{f', {_STRAIGHTENED},' * straightened} to {described(target)}."

@@ -1,0 +1,205 @@
+"""One series on its way to an image with its sidecar."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from volseg.batch import available_cores, run_cases
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
+from volseg.dicom import Naming, Series, SliceFault, acquisition_facts, load, tags
+from volseg.errors import InputError, VolsegError
+from volseg.outcomes import Outcome, Status
+from volseg.progress import Progress
+from volseg.verbs.convert.options import ConvertOptions
+from volseg.verbs.convert.sentences import outcome_of, resampling
+from volseg.volume import NIFTI_SUFFIXES, list_images, stem_of, write_image
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from volseg.annotations import Converted
+    from volseg.dataset.sidecar import Sidecar
+    from volseg.grid import Grid
+
+SMALL_BYTES = 2**25
+"""Of pixels altogether: below this, starting workers takes longer than they save."""
+MAX_TARGET_VOXELS = 2**31
+"""A whole body of 700 x 700 x 2000 voxels is half of this; headers that lie about the gaps ask for far more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One series on its way to a file; it travels to a worker process."""
+
+    series: Series
+    case: str
+    image: Path
+    patient: str
+    study: str
+    pseudonym: str
+    fingerprint: str
+    spacing_mm: tuple[float, float, float] | None
+    interpolation: Literal["linear", "bspline"]
+    decoders: int | None = None
+
+
+def images_there(nifti_dir: Path) -> dict[str, Path]:
+    """The images of earlier runs by their name without the order of the series, which changes when a study grows."""
+    # A person who has drawn a mask may have moved the image to the others with masks: that place goes first.
+    folders = (nifti_dir / TEST_IMAGES, nifti_dir / TRAINING_IMAGES)
+    return {_without_order(stem_of(path)): path for folder in folders for path in list_images(folder)}
+
+
+def _without_order(case: str) -> str:
+    modality, _, rest = case.partition("_")
+    return f"{modality}_{rest.partition('_')[2]}"
+
+
+def task_of(
+    series: Series,
+    naming: Naming,
+    images: Mapping[str, Path],
+    nifti_dir: Path,
+    options: ConvertOptions,
+    spacing_mm: tuple[float, float, float] | None,
+) -> Task:
+    """A series on its way to the place of its image: where an earlier run put it, or a new one."""
+    identity = series.identity
+    case = naming.case(identity, series.modality, series.order)
+    image = images.get(_without_order(case)) or nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}"
+    files = (f"{one.header.uid(tags.SOP_INSTANCE_UID) or one.name}\n{one.header.file_size}" for one in series.slices)
+    how = (repr(spacing_mm), options.interpolation if spacing_mm else "", *series.changes)
+    return Task(
+        series,
+        stem_of(image),
+        image,
+        naming.patient(identity),
+        naming.study(identity),
+        naming.series(identity),
+        naming.digest(*how, *files),
+        spacing_mm,
+        options.interpolation,
+    )
+
+
+def run_tasks(tasks: Sequence[Task], jobs: int, progress: Progress) -> tuple[Outcome, ...]:
+    """Convert series, several at once where that pays: one outcome each."""
+    if not tasks:
+        return ()
+    jobs = min(jobs if jobs > 0 else available_cores(), len(tasks))
+    if sum(_pixel_bytes(task.series) for task in tasks) < SMALL_BYTES:
+        jobs = 1
+    if jobs > 1:
+        tasks = [replace(task, decoders=max(1, available_cores() // jobs)) for task in tasks]
+    return run_cases(
+        convert_one, tasks, name_of=lambda task: task.case, title="converting", jobs=jobs, progress=progress
+    )
+
+
+def converted_of(task: Task) -> Converted:
+    """A series with its image, as masks are drawn on it."""
+    from volseg.annotations import Converted
+
+    return Converted(task.series, task.case, task.image, task.fingerprint)
+
+
+def _pixel_bytes(series: Series) -> int:
+    columns, rows, count = series.grid.shape
+    return 2 * columns * rows * count
+
+
+def convert_one(task: Task) -> Outcome:
+    """Read, resample and write one series."""
+    series = task.series
+    try:
+        target = target_grid(series, task.spacing_mm)
+        volume = load(series, jobs=task.decoders)
+        source = volume.grid
+        resampled = target.difference(source) is not None
+        if resampled:
+            from volseg.resample import resample
+
+            volume = resample(volume, target, interpolation=task.interpolation)
+        write_image(task.image, volume)
+        sidecar = _sidecar(task, source, volume.grid, resampled=resampled)
+        sidecar.write(_sidecar_path(task.image))
+    except SliceFault as error:
+        return Outcome.of_error(task.case, error, private=error.name)
+    except InputError as error:
+        return Outcome.of_error(task.case, error, private=series.source)
+    return replace(outcome_of(sidecar, task.image), private=series.source)
+
+
+def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None) -> Grid:
+    """The grid of the image to write.
+
+    Raises:
+        InputError: it would have more voxels than any scanner's.
+    """
+    if spacing_mm is None:
+        return series.grid
+    voxels = math.prod(
+        length * old / new
+        for length, old, new in zip(series.grid.shape, series.grid.spacing_mm, spacing_mm, strict=True)
+    )
+    if voxels > MAX_TARGET_VOXELS:
+        raise InputError(
+            f"At this spacing the series would have {voxels:.2g} voxels. Choose a wider one, or native.",
+            code="too-large",
+        )
+    return series.grid.with_spacing(spacing_mm)
+
+
+def _sidecar(task: Task, source: Grid, target: Grid, *, resampled: bool) -> Sidecar:
+    from volseg.dataset.sidecar import Sidecar
+
+    return Sidecar(
+        case=task.case,
+        modality=task.series.modality,
+        patient=task.patient,
+        study=task.study,
+        series=task.pseudonym,
+        source_grid=source,
+        target_grid=target,
+        resampled=resampled or task.series.is_straightened,
+        changes=task.series.changes,
+        acquisition=acquisition_facts(task.series),
+        fingerprint=task.fingerprint,
+    )
+
+
+def _sidecar_path(image: Path) -> Path:
+    from volseg.dataset.sidecar import sidecar_path
+
+    return sidecar_path(image)
+
+
+def planned(series: Series, spacing_mm: tuple[float, float, float] | None) -> str:
+    """What would become of a series, in words."""
+    try:
+        return resampling(series.grid, target_grid(series, spacing_mm), series.changes)
+    except InputError as error:
+        return f"{Status.REFUSED} [{error.code}] {error.message}"
+
+
+def finished(task: Task) -> Outcome | None:
+    """The outcome of a series that an earlier run finished; None where there is work to do."""
+    sidecar_file = task.image.with_name(f"{task.case}.json")
+    if not task.image.is_file() or not sidecar_file.is_file():
+        return None
+    from volseg.dataset.sidecar import read_sidecar
+
+    try:
+        sidecar = read_sidecar(sidecar_file)
+    except VolsegError as error:
+        return Outcome.of_error(task.case, error, private=task.series.source)
+    if sidecar.fingerprint == task.fingerprint:
+        return replace(outcome_of(sidecar, task.image), code="already-done", private=task.series.source)
+    message = (
+        "An image of this series is there, made with other options or from other files. Give --overwrite to replace "
+        "it, or another output folder."
+    )
+    return Outcome(task.case, Status.REFUSED, "exists", message, private=task.series.source)
