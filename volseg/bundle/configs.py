@@ -313,18 +313,20 @@ def _sliding_window(plan: Plan, *, overlap: float) -> Config:
 
 
 def _to_mask(plan: Plan) -> list[ConfigValue]:
-    """From logits to a mask on the image's own grid: logits go back before the largest wins, which keeps edges fine."""
-    transforms: list[ConfigValue] = [
-        _component(
-            "monai.transforms.Invertd",
-            keys="pred",
-            transform="@preprocessing",
-            orig_keys="image",
-            nearest_interp=False,
-            to_tensor=True,
-        ),
-        _component("monai.transforms.AsDiscreted", keys="pred", argmax=True),
-    ]
+    """From logits to a mask on the image's own grid.
+
+    Logits go back before the largest wins, which keeps edges fine, unless they would take too much memory there.
+    """
+    invert = _component(
+        "monai.transforms.Invertd",
+        keys="pred",
+        transform="@preprocessing",
+        orig_keys="image",
+        nearest_interp=not plan.logits_inverted,
+        to_tensor=True,
+    )
+    discrete = _component("monai.transforms.AsDiscreted", keys="pred", argmax=True)
+    transforms: list[ConfigValue] = [invert, discrete] if plan.logits_inverted else [discrete, invert]
     if not plan.labels.is_contiguous:
         transforms.append(
             _component(

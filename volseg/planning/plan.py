@@ -32,6 +32,8 @@ MIN_BOTTLENECK = 4
 """No axis is halved below this many voxels."""
 SMALLEST_LABEL_VOXELS = 64
 """A label coarser than 4x4x4 voxels can't be learned, whatever the preset would save."""
+LOGITS_GIB = 6.0
+"""Logits on the image's own grid give smoother edges than labels do, and are brought back to it up to this size."""
 PERCENTILES = (0.5, 99.5)
 """CT is clipped to these percentiles of the foreground."""
 UNCALIBRATED = re.compile(r"CBCT.*", re.IGNORECASE)
@@ -123,6 +125,8 @@ class Plan:
     """What was chosen and why, in words for a person: (choice, reason)."""
     warnings: tuple[str, ...]
     training_cases: int
+    logits_inverted: bool = True
+    """Whether inference brings the network's logits back to the image's grid, and not only the labels."""
 
 
 def choose(
@@ -180,6 +184,16 @@ def choose(
         reasons.append(
             (f"largest piece only: {names}", f"one piece in at least {SINGLE_PIECE_CASES:.0%} of the training cases")
         )
+    native = max(math.prod(case.shape) for case in fingerprint.cases)
+    logits_gib = native * (len(labels) + 1) * 4 / 2**30
+    inverted = logits_gib <= LOGITS_GIB
+    if not inverted:
+        reasons.append(
+            (
+                "labels brought back to the image's grid, not logits",
+                f"logits of the largest training volume would take {logits_gib:.0f} GiB there",
+            )
+        )
     voxels = float(np.maximum(shapes, patch).prod(axis=1).sum())
     resampled = sum(case.resampled for case in fingerprint.cases)
     warnings = []
@@ -203,6 +217,7 @@ def choose(
         max_epochs=budget.max_epochs,
         learning_rate=budget.learning_rate,
         whole_volumes=whole,
+        logits_inverted=inverted,
         channels_in_one_file=fingerprint.channels_in_one_file,
         cached_gib=voxels * (4 * len(fingerprint.channels) + 4) / 2**30,
         reasons=tuple(reasons),
@@ -270,15 +285,18 @@ def _topology(
     size: np.ndarray[tuple[int], np.dtype[np.float64]], spacing_mm: tuple[float, float, float], budget: Budget
 ) -> tuple[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...]]:
     current, spacing = size.copy(), np.array(spacing_mm, dtype=np.float64)
+    near = np.zeros(3, dtype=np.bool_)
     strides: list[tuple[int, int, int]] = []
     kernels: list[tuple[int, int, int]] = []
     while True:
-        # A kernel looks across slices only once the in-plane spacing has come within twice of theirs.
-        near = spacing <= 2 * spacing.min()
+        # A kernel looks across slices once the in-plane spacing has come within twice of theirs, and from then on.
+        near |= spacing <= 2 * spacing.min()
         kernels.append(_int_triple(np.where(near, 3, 1)))
-        halve = near & (current / 2 >= MIN_BOTTLENECK)
-        if not halve.any() or len(strides) + 1 >= budget.max_levels:
+        # An axis that is as short as it may get holds none of the others up.
+        long = current / 2 >= MIN_BOTTLENECK
+        if not long.any() or len(strides) + 1 >= budget.max_levels:
             break
+        halve = long & (spacing <= 2 * spacing[long].min())
         factor = np.where(halve, 2, 1)
         strides.append(_int_triple(factor))
         current, spacing = np.ceil(current / factor), spacing * factor
