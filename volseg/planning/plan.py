@@ -30,6 +30,8 @@ MASKED_SHARE = 0.25
 """An image with more zeros than this was masked, so only what is not 0 is normalised."""
 MIN_BOTTLENECK = 4
 """No axis is halved below this many voxels."""
+MIN_LEVELS = 3
+"""MONAI's DynUNet takes no fewer."""
 SMALLEST_LABEL_VOXELS = 64
 """A label coarser than 4x4x4 voxels can't be learned, whatever the preset would save."""
 LOGITS_GIB = 6.0
@@ -300,8 +302,9 @@ def _topology(
         factor = np.where(halve, 2, 1)
         strides.append(_int_triple(factor))
         current, spacing = np.ceil(current / factor), spacing * factor
-    if not strides:  # a volume this thin still gets a second level
-        strides, kernels = [(1, 1, 1)], [kernels[0], kernels[0]]
+    while len(kernels) < MIN_LEVELS:  # a volume this small gets levels that don't halve it
+        strides.append((1, 1, 1))
+        kernels.append(kernels[-1])
     return tuple(strides), tuple(kernels)
 
 
