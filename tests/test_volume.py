@@ -329,7 +329,7 @@ class TestRefusals:
         sitk.WriteImage(sitk.Image(4, 5, sitk.sitkUInt8), str(tmp_path / "flat.mha"))
         self.check(tmp_path / "flat.mha", "not-a-volume")
         sitk.WriteImage(sitk.Image(5, 6, 7, sitk.sitkUInt8), str(tmp_path / "large.nrrd"))
-        monkeypatch.setattr("volseg.volume.MAX_VOXELS", 200)
+        monkeypatch.setattr("volseg.volume.bounds.MAX_VOXELS", 200)
         self.check(tmp_path / "large.nrrd", "damaged-file")
 
     NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 6 7\nencoding: raw\nendian: little\n"
@@ -357,7 +357,23 @@ class TestRefusals:
         path = tmp_path / "a.nrrd"
         header = self.NRRD.replace("5 6 7", "100 100 50") + f"space: LPS\n{self.DIRECTIONS}data file: ../secret\n\n"
         path.write_text(header)
-        self.check(path, "damaged-file")
+        self.check(path, "detached-data")
+
+    @pytest.mark.parametrize(
+        ("name", "line"),
+        [
+            ("a.nrrd", "data file: /etc/hostname"),
+            ("a.nrrd", "datafile: ../secret.raw"),
+            ("a.nrrd", "data file: LIST"),
+            ("a.mhd", "ElementDataFile = /etc/hostname"),
+            ("a.mhd", "ElementDataFile = %03d.raw 1 3 1"),
+        ],
+    )
+    def test_voxels_in_a_place_of_the_header_s_choice(self, name: str, line: str, tmp_path: Path) -> None:
+        nrrd = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nspace: left-posterior-superior\nencoding: raw\n"
+        meta = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\n"
+        (tmp_path / name).write_text((nrrd if name == "a.nrrd" else meta) + line + "\n\n")
+        self.check(tmp_path / name, "detached-data")
 
     @pytest.mark.parametrize("size", ["100000 100000 100000", "4294967296 4294967296 4294967296"])
     @pytest.mark.parametrize("suffix", ["nrrd", "mha", "mhd"])

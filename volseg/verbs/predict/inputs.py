@@ -11,7 +11,7 @@ from volseg.dataset.dataset import is_dataset, read_dataset
 from volseg.dataset.images import cases_in
 from volseg.errors import BundleError, InputError, OutputExistsError, UsageError
 from volseg.outcomes import Outcome, Status
-from volseg.volume import is_image, list_images, write_image
+from volseg.volume import is_image, is_nifti, list_images, read_volume, stem_of, write_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +134,11 @@ def _from_dicom(source: Path, out_dir: Path, progress: Progress) -> Inputs:
 
 @dataclass(frozen=True)
 class CaseJob:
-    """A case whose images are on the disk."""
+    """A case whose images are on the disk.
+
+    Images of other formats than NIfTI are written as NIfTI first: those are what a bundle reads, and what the mask is
+    opened on, since NRRD and MetaImage keep their geometry in another precision.
+    """
 
     case: Case
 
@@ -145,13 +149,24 @@ class CaseJob:
 
     def has_image(self, out_dir: Path) -> bool:
         """Whether the image that the mask is opened on is there."""
-        del out_dir
-        return True
+        return self._image(self.case.images[0], out_dir).is_file()
 
     def prepare(self, out_dir: Path) -> Case:
-        """The case."""
-        del out_dir
-        return self.case
+        """The case, all of its images NIfTI.
+
+        Raises:
+            InputError: an image can't be read.
+            FileError: an image can't be written.
+        """
+        images = tuple(self._image(image, out_dir) for image in self.case.images)
+        for image, nifti in zip(self.case.images, images, strict=True):
+            if nifti is not image:
+                write_image(nifti, read_volume(image))
+        return replace(self.case, images=images)
+
+    @staticmethod
+    def _image(image: Path, out_dir: Path) -> Path:
+        return image if is_nifti(image) else out_dir / IMAGES / f"{stem_of(image)}.nii.gz"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +13,7 @@ from volseg.labels import LabelTable
 from volseg.outcomes import Ledger, Outcome, Provenance, Status, sha256_of
 from volseg.postprocessing import PostprocessingRules, apply
 from volseg.progress import SILENT, Progress
-from volseg.volume import read_header, read_volume, write_image, write_mask
+from volseg.volume import read_header, write_mask
 
 if TYPE_CHECKING:
     from monai.inferers import Inferer
@@ -252,9 +250,7 @@ def _predict_case(
             raise InputError(
                 f"Its channels lie on different grids: {apart}. Resample them to one.", code="grids-differ"
             )
-    with ExitStack() as stack:
-        images = [_as_nifti(image, stack) for image in case.images]
-        mask = segmenter.segment(images, headers[0].grid)
+    mask = segmenter.segment(case.images, headers[0].grid)
     warnings: tuple[str, ...] = ()
     if not rules.is_empty:
         cleaned, changes = apply(mask, headers[0].grid, rules)
@@ -265,13 +261,3 @@ def _predict_case(
         warnings += ("The mask is empty: the network found none of the labels.",)
     write_mask(path, mask, case.images[0])
     return Outcome(case.name, Status.DONE, "done", outputs=(path.name,), warnings=warnings)
-
-
-def _as_nifti(image: Path, stack: ExitStack) -> Path:
-    """The image as NIfTI, which is all that a bundle has to read; other formats are rewritten for the while."""
-    if image.name.lower().endswith((".nii", ".nii.gz")):
-        return image
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="volseg-")))
-    path = folder / "image.nii"
-    write_image(path, read_volume(image))
-    return path

@@ -1,0 +1,23 @@
+"""A volume: voxels and the grid they lie on; reading and writing images and masks."""
+
+from volseg.volume.bounds import MAX_VOXELS
+from volseg.volume.files import read_header, read_mask, read_volume, write_image, write_mask
+from volseg.volume.model import ImageHeader, Volume
+from volseg.volume.naming import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image, is_nifti, list_images, stem_of
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_VOXELS",
+    "NIFTI_SUFFIXES",
+    "ImageHeader",
+    "Volume",
+    "is_image",
+    "is_nifti",
+    "list_images",
+    "read_header",
+    "read_mask",
+    "read_volume",
+    "stem_of",
+    "write_image",
+    "write_mask",
+]

@@ -1,0 +1,35 @@
+"""Names of image files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+ITK_SUFFIXES = (".nrrd", ".mha", ".mhd")
+IMAGE_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without its image suffix: ``case_1`` for ``case_1.nii.gz``."""
+    for suffix in IMAGE_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of an image volseg reads; hidden and unfinished files are not."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images directly in a folder, sorted by name; empty when the folder is absent."""
+    return sorted(path for path in folder.iterdir() if is_image(path)) if folder.is_dir() else []
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the name is that of a NIfTI file."""
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
