@@ -386,6 +386,7 @@ class TestRefusals:
                 f"ObjectType = Image\nNDims = 3\nDimSize = {size}\nElementType = MET_SHORT\nElementDataFile = "
                 + ("LOCAL\n" if suffix == "mha" else "a.raw\n")
             )
+            (tmp_path / "a.raw").write_bytes(b"voxels")
         self.check(path, "damaged-file")
 
     def test_a_second_version_whose_size_overflows(self, tmp_path: Path) -> None:
