@@ -1,0 +1,122 @@
+"""Weights that inference loads: published whole, read as tensors, and never of another network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from volseg.bundle.folder import Bundle, open_bundle
+from volseg.bundle.weights import inference_network, load_into, misfit, publish, read_state_dict, require_fit
+from volseg.errors import BundleError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import MakeBundle
+
+
+@pytest.fixture
+def bundle(make_bundle: MakeBundle) -> Bundle:
+    return open_bundle(make_bundle())
+
+
+@pytest.fixture
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+
+
+def test_a_state_dict_flat_or_nested(network: torch.nn.Module, tmp_path: Path) -> None:
+    for number, content in enumerate((network.state_dict(), {"model": network.state_dict(), "optimizer": {"step": 1}})):
+        path = tmp_path / f"{number}.pt"
+        torch.save(content, path)
+        found = read_state_dict(path)
+        assert all(torch.equal(found[name], tensor) for name, tensor in network.state_dict().items())
+        assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], {}, {"model": 5}, {1: torch.zeros(1)}, {"a": 1}, torch.zeros(2), None, "text"]
+)
+def test_what_is_no_state_dict(network: torch.nn.Module, tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(content, path)
+    with pytest.raises(BundleError) as caught:
+        load_into(network, path)
+    assert caught.value.code == ("weights-differ" if content == {} else "bad-weights")
+
+
+def test_every_weight_is_put_in_its_place(network: torch.nn.Module, tmp_path: Path) -> None:
+    wanted = {name: torch.full_like(tensor, 3.0) for name, tensor in network.state_dict().items()}
+    torch.save(wanted | {"heads.0.weight": torch.zeros(9)}, tmp_path / "model.pt")
+    assert load_into(network, tmp_path / "model.pt") is network
+    assert all((parameter == 3.0).all() for parameter in network.parameters())
+
+
+def test_weights_of_another_network_change_nothing(network: torch.nn.Module, tmp_path: Path) -> None:
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    missing = {name: torch.zeros_like(tensor) for name, tensor in before.items() if name != "1.weight"}
+    for content, says in (
+        (missing, "1.weight of its 4 weights are missing"),
+        ({}, "0.weight and 3 more of its 4 weights are missing"),
+        (missing | {"1.weight": torch.zeros(2, 2)}, "1.weight has the shape (2, 2) instead of (1, 2)"),
+        (missing | {"1.weight": torch.zeros(())}, "1.weight has the shape () instead of (1, 2)"),
+    ):
+        assert misfit(network, content) == says
+        torch.save(content, tmp_path / "model.pt")
+        with pytest.raises(BundleError) as caught:
+            load_into(network, tmp_path / "model.pt")
+        assert caught.value.code == "weights-differ"
+        assert says in caught.value.message
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_what_is_no_network(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "model.pt")
+    with pytest.raises(BundleError) as caught:
+        load_into("a text", tmp_path / "model.pt")  # type: ignore[arg-type]
+    assert caught.value.code == "cannot-build"
+
+
+def test_publishing_leaves_out_what_inference_lacks(bundle: Bundle) -> None:
+    network = inference_network(bundle)
+    assert network is not None
+    trained = dict(network.state_dict()) | {"heads.0.weight": torch.zeros(9)}
+    require_fit(bundle, network, trained)
+    publish(bundle, network, trained)
+    assert set(read_state_dict(bundle.model_path)) == set(network.state_dict())
+    assert [path.name for path in (bundle.root / "models").iterdir()] == ["model.pt"]
+
+
+def test_publishing_never_makes_weights_up(bundle: Bundle) -> None:
+    network = inference_network(bundle)
+    assert network is not None
+    trained = dict(network.state_dict())
+    del trained[next(iter(trained))]
+    bundle.model_path.write_bytes(b"the last good ones")
+    for act in (require_fit, publish):
+        with pytest.raises(BundleError) as caught:
+            act(bundle, network, trained)
+        assert caught.value.code == "networks-differ"
+    assert bundle.model_path.read_bytes() == b"the last good ones"
+
+
+def test_a_bundle_that_does_not_describe_its_network(bundle: Bundle) -> None:
+    (bundle.root / "configs" / "inference.yaml").write_text("device: cpu\n")
+    assert inference_network(bundle) is None
+    (bundle.root / "configs" / "inference.yaml").unlink()
+    assert inference_network(bundle) is None
+    publish(bundle, None, {"a": torch.ones(2)})
+    assert read_state_dict(bundle.model_path)["a"].tolist() == [1, 1]
+
+
+def test_nothing_is_published_through_a_link(bundle: Bundle, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (bundle.root / "models").rename(elsewhere)
+    (bundle.root / "models").symlink_to(elsewhere)
+    with pytest.raises(BundleError) as caught:
+        publish(bundle, None, {"a": torch.ones(2)})
+    assert caught.value.code == "link"
+    assert not list(elsewhere.iterdir())
