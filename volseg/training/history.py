@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+LEGEND_CHARACTERS = 32
+"""A longer name of a label would leave no room for the curve."""
 FIXED_COLUMNS = ("epoch", "step", "minutes", "learning_rate", "loss", "validation")
 
 
@@ -119,9 +121,14 @@ def draw_curve(path: Path, history: Sequence[Epoch], labels: Sequence[str]) -> N
         right.plot(times, [found.score for found in validations], color="black", linewidth=2, label="mean Dice")
         for number, label in enumerate(labels[:10]):
             values = [found.per_label[number] if number < len(found.per_label) else math.nan for found in validations]
-            # A dollar sign would start a formula.
-            right.plot(times, values, linewidth=1, label=label.replace("$", r"\$"))
+            right.plot(times, values, linewidth=1, label=_in_legend(label))
         right.set(ylabel="validation Dice", ylim=(0, 1))
         right.legend(loc="lower right", fontsize="small")
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})
+
+
+def _in_legend(label: str) -> str:
+    """The name as matplotlib shows it: a dollar sign would start a formula, an underscore in front hide it."""
+    short = label if len(label) <= LEGEND_CHARACTERS else f"{label[: LEGEND_CHARACTERS - 3]}..."
+    return (f" {short}" if short.startswith("_") else short).replace("$", r"\$")

@@ -1,0 +1,77 @@
+"""bfloat16 where it pays, float32 out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from volseg.training import autocast as module
+from volseg.training.autocast import AutocastInferer, cpu_has_bfloat16, use_bfloat16
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    cpu_has_bfloat16.cache_clear()
+    yield
+    cpu_has_bfloat16.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx512f avx512_bf16 sse", True), ("fpu amx_bf16", True), ("fpu avx512f avx512_bf16x", False), ("", False)],
+)
+@pytest.mark.usefixtures("fresh")
+def test_the_processor_s_flags_decide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, expected: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    monkeypatch.setattr(module, "Path", lambda _: tmp_path / "cpuinfo")
+    assert cpu_has_bfloat16() is expected
+    assert use_bfloat16(torch.device("cpu")) is expected
+
+
+@pytest.mark.usefixtures("fresh")
+def test_without_that_file_float32_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "Path", lambda _: tmp_path / "absent")
+    assert not cpu_has_bfloat16()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_network_runs_in_bfloat16_and_gives_float32(monkeypatch: pytest.MonkeyPatch, enabled: bool) -> None:
+    monkeypatch.setattr(module, "use_bfloat16", lambda _: enabled)
+    seen = []
+
+    def network(image: torch.Tensor) -> torch.Tensor:
+        found = torch.nn.functional.conv3d(image, torch.ones(2, 1, 1, 1, 1))
+        seen.append(found.dtype)
+        return found
+
+    logits = AutocastInferer()(torch.full((1, 1, 4, 4, 4), 1.25), network)
+    assert seen == [torch.bfloat16 if enabled else torch.float32]
+    assert isinstance(logits, torch.Tensor)
+    assert logits.dtype == torch.float32
+    assert logits.shape == (1, 2, 4, 4, 4)
+    assert (logits == 1.25).all()  # a number that bfloat16 holds
+
+
+def test_stacked_heads_come_back_as_a_list() -> None:
+    stacked = torch.stack([torch.full((2, 3, 4, 4, 4), float(head)) for head in range(3)], dim=1)
+    heads = AutocastInferer()(torch.zeros(2, 1, 4, 4, 4), lambda _: stacked)
+    assert isinstance(heads, list)
+    assert [tuple(head.shape) for head in heads] == [(2, 3, 4, 4, 4)] * 3
+    assert [float(head.mean()) for head in heads] == [0.0, 1.0, 2.0]
+
+
+def test_another_inferer_is_run_inside() -> None:
+    from monai.inferers import SlidingWindowInferer
+
+    window = SlidingWindowInferer(roi_size=(4, 4, 4), sw_batch_size=2, overlap=0.25)
+    found = AutocastInferer(window)(torch.ones(1, 1, 9, 8, 7), lambda image: image * 2)
+    assert isinstance(found, torch.Tensor)
+    torch.testing.assert_close(found, torch.full((1, 1, 9, 8, 7), 2.0))

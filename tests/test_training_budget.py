@@ -1,0 +1,151 @@
+"""How long training lasts, and what is fitted to it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from volseg.errors import UsageError
+from volseg.training import budget as module
+from volseg.training.budget import MAX_RESERVE_SHARE, SAVING_SECONDS, Budget, BudgetedRate, PacedValidation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    found = Clock()
+    monkeypatch.setattr(module, "time", found)
+    return found
+
+
+def optimizer(rate: float = 0.1) -> torch.optim.SGD:
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+
+
+@pytest.mark.parametrize(
+    "length", [{"epochs": 0}, {"steps_per_epoch": 0}, {"minutes": 0.0}, {"minutes": -1.0}, {"minutes": float("nan")}]
+)
+def test_a_length_has_to_be_positive(length: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="at least one epoch"):
+        Budget(**({"epochs": 2, "steps_per_epoch": 3} | length))  # type: ignore[arg-type]
+
+
+def test_epochs_are_counted_in_steps(clock: Clock) -> None:
+    budget = Budget(epochs=3, steps_per_epoch=4)
+    budget.start(before_seconds=0, steps=0)
+    for step in range(12):
+        assert budget.fraction == pytest.approx(step / 12)
+        assert not budget.is_spent
+        clock.now += 1e6  # no matter how long they take
+        budget.step()
+    assert budget.is_spent
+    assert budget.steps == 12
+
+
+def test_minutes_are_wall_time_less_what_the_end_needs(clock: Clock) -> None:
+    budget = Budget(epochs=1, steps_per_epoch=1, minutes=2)
+    budget.reserve(10)
+    budget.start(before_seconds=0, steps=0)
+    usable = 120 - 10 - SAVING_SECONDS
+    for share in (0.0, 0.25, 0.5, 0.999):
+        clock.now = 1000 + share * usable
+        assert budget.fraction == pytest.approx(share)
+        assert not budget.is_spent
+        budget.step()  # steps don't count
+    clock.now = 1000 + usable
+    assert budget.is_spent
+
+
+def test_a_long_validation_never_takes_the_most_of_it(clock: Clock) -> None:
+    budget = Budget(epochs=1, steps_per_epoch=1, minutes=1)
+    budget.reserve(1e4)
+    budget.start(before_seconds=0, steps=0)
+    clock.now += 60 * (1 - MAX_RESERVE_SHARE) / 2
+    assert budget.fraction == pytest.approx(0.5)
+
+
+def test_resumed_minutes_are_a_total(clock: Clock) -> None:
+    budget = Budget(epochs=1, steps_per_epoch=1, minutes=10)
+    budget.start(before_seconds=300, steps=70, started=990.0)
+    assert budget.elapsed_seconds == pytest.approx(310)
+    assert budget.steps == 70
+    clock.now += 290
+    assert budget.is_spent
+
+
+@pytest.mark.parametrize("minutes", [None, 5.0])
+def test_the_rate_ends_at_zero_by_the_power_of_what_is_left(clock: Clock, minutes: float | None) -> None:
+    budget = Budget(epochs=10, steps_per_epoch=10, minutes=minutes)
+    budget.start(before_seconds=0, steps=0)
+    adjusted = optimizer(0.1)
+    rate = BudgetedRate(adjusted, budget, power=0.9, warm_up=0.05)
+    fractions, rates = [], []
+    engine = SimpleNamespace()
+    for _ in range(100):
+        fractions.append(budget.fraction)
+        rate(engine)  # type: ignore[arg-type]
+        rates.append(adjusted.param_groups[0]["lr"])
+        budget.step()
+        clock.now += 3
+    shares = np.array(fractions)
+    warm = shares >= 0.05
+    np.testing.assert_allclose(np.array(rates)[warm], 0.1 * (1 - shares[warm]) ** 0.9, rtol=1e-6, atol=1e-12)
+    assert (np.diff(rates[:4]) > 0).all()
+    assert rates[-1] < 0.1 * 0.02
+    assert rate.factor(1.0) == 0.0
+    assert 0 < rate.factor(0.0) < 0.1
+
+
+def test_the_rate_goes_on_from_the_config_s_own_after_a_resume() -> None:
+    budget = Budget(epochs=10, steps_per_epoch=10)
+    resumed = optimizer(0.1)
+    rate = BudgetedRate(resumed, budget, warm_up=0)
+    resumed.param_groups[0]["lr"] = 1e-9  # as a checkpoint's optimizer brings it
+    budget.start(before_seconds=0, steps=50)
+    rate(SimpleNamespace())  # type: ignore[arg-type]
+    assert resumed.param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**0.9)
+
+
+class Evaluator:
+    def __init__(self, clock: Clock, seconds: float, cases: int = 2) -> None:
+        self.clock, self.seconds, self.data_loader = clock, seconds, [None] * cases
+        self.epochs: list[int] = []
+
+    def run(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+        self.clock.now += self.seconds
+
+
+def test_validation_gets_its_share_of_the_time(clock: Clock) -> None:
+    budget = Budget(epochs=1, steps_per_epoch=1, minutes=60)
+    evaluator = Evaluator(clock, seconds=6)
+    paced = PacedValidation(evaluator, budget, share=0.1)
+    for epoch in range(1, 301):
+        clock.now += 2
+        paced(SimpleNamespace(state=SimpleNamespace(epoch=epoch)))  # type: ignore[arg-type]
+    spent = 6 * len(evaluator.epochs)
+    assert evaluator.epochs[0] == 1  # at once, to know how long it takes
+    assert 0.06 <= spent / (clock.now - 1000) <= 0.11
+    assert budget.reserve_seconds == pytest.approx(6)
+
+
+def test_nothing_held_out_is_never_validated(clock: Clock) -> None:
+    evaluator = Evaluator(clock, seconds=1, cases=0)
+    PacedValidation(evaluator, Budget(1, 1))(SimpleNamespace())  # type: ignore[arg-type]
+    assert evaluator.epochs == []

@@ -1,0 +1,225 @@
+"""Planning on real and made data sets: what it refuses, and what the bundle holds."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import yaml
+
+from volseg.errors import DataSetError, FileError, OutputExistsError, UsageError
+from volseg.verbs.plan import PlanOptions, plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeDataset, RealData, WriteImage
+
+
+def config_of(bundle: Path, name: str = "train") -> dict[str, object]:
+    content = yaml.safe_load((bundle / "configs" / f"{name}.yaml").read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def targets(config: object) -> set[str]:
+    if isinstance(config, dict):
+        found = {str(config["_target_"])} if "_target_" in config else set()
+        return found.union(*(targets(value) for value in config.values()))
+    if isinstance(config, list):
+        return set().union(*(targets(value) for value in config))
+    return set()
+
+
+def test_real_data_are_planned_as_they_are(real_data: RealData, tmp_path: Path) -> None:
+    chosen = plan(real_data("hippocampus"), tmp_path / "bundle")
+    assert chosen.training_cases == 200
+    assert chosen.labels.names == ("anterior", "posterior")
+    assert chosen.spacing_mm == (1.0, 1.0, 1.0)
+    assert {one.kind for one in chosen.normalisations} == {"z-score"}
+    assert chosen.keep_largest == (1, 2)
+
+
+def test_a_faulty_data_set_is_refused_with_all_its_faults(real_data: RealData, tmp_path: Path) -> None:
+    with pytest.raises(DataSetError) as caught:
+        plan(real_data("hippocampus-faulty"), tmp_path / "bundle")
+    for case in ("118", "010", "281", "019_copy"):
+        assert sum(f"hippocampus_{case}:" in line for line in caught.value.message.splitlines()) >= 1
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_two_channels_of_files_become_two_channels_of_the_network(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    chosen = plan(make_dataset(4, channels=2), tmp_path / "bundle")
+    assert len(chosen.channels) == 2
+    assert not chosen.channels_in_one_file
+    inference = config_of(tmp_path / "bundle", "inference")
+    assert inference["network_def"]["in_channels"] == 2  # type: ignore[index]
+    assert "_%04d.nii.gz" in str(inference["dataset"])
+
+
+def test_labels_with_gaps_are_counted_through_and_back(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    import nibabel
+
+    data = make_dataset(4)
+    for path in (data / "labelsTr").iterdir():
+        image = nibabel.load(path)
+        values = np.array([0, 3, 700], np.uint16)[np.asarray(image.dataobj).astype(int)]
+        nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
+    chosen = plan(data, tmp_path / "bundle")
+    assert chosen.labels.indices == (3, 700)
+    train, inference = config_of(tmp_path / "bundle"), config_of(tmp_path / "bundle", "inference")
+    forward = [step for step in train["train"]["deterministic_transforms"] if "MapLabel" in step["_target_"]]  # type: ignore[index]
+    back = [step for step in inference["postprocessing"]["transforms"] if "MapLabel" in step["_target_"]]  # type: ignore[index]
+    assert [(step["orig_labels"], step["target_labels"]) for step in forward] == [([0, 3, 700], [0, 1, 2])]
+    assert [(step["orig_labels"], step["target_labels"]) for step in back] == [([0, 1, 2], [0, 3, 700])]
+    saved = [step for step in inference["postprocessing"]["transforms"] if "SaveImage" in step["_target_"]]  # type: ignore[index]
+    assert [step["output_dtype"] for step in saved] == ["uint16"]
+
+
+def test_ct_is_normalised_by_what_the_foreground_holds(tmp_path: Path, write_image: WriteImage) -> None:
+    random = np.random.default_rng(0)
+    inside = []
+    for case in range(5):
+        mask = np.zeros((12, 12, 12), np.uint8)
+        mask[3:9, 3:9, 3:9] = 1
+        image = np.where(mask, random.normal(60, 20, mask.shape), -1000).round().astype(np.int16)
+        inside.append(image[mask > 0])
+        write_image(tmp_path / "data" / "imagesTr" / f"c{case}.nii.gz", image)
+        write_image(tmp_path / "data" / "labelsTr" / f"c{case}.nii.gz", mask)
+    listing = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps(listing))
+    (found,) = plan(tmp_path / "data", tmp_path / "bundle").normalisations
+    low, high = np.percentile(np.concatenate(inside), [0.5, 99.5])
+    assert (found.low, found.high) == pytest.approx((low, high))
+    window = [
+        step
+        for step in config_of(tmp_path / "bundle", "inference")["preprocessing"]["transforms"]  # type: ignore[index]
+        if "ScaleIntensityRange" in step["_target_"]
+    ]
+    assert window[0]["a_min"] == pytest.approx(low)
+
+
+def test_the_bundle_is_complete_and_runs_without_trust(planned_bundle: Path) -> None:
+    from volseg.bundle.folder import open_bundle
+    from volseg.bundle.lint import lint_bundle
+
+    for name in ("configs/metadata.json", "configs/train.yaml", "configs/inference.yaml", "docs/README.md", "LICENSE"):
+        assert (planned_bundle / name).stat().st_size > 0
+    assert lint_bundle(open_bundle(planned_bundle)) == ()
+    inference = config_of(planned_bundle, "inference")
+    assert all(target.startswith("monai.") for target in targets(inference))
+    metadata = json.loads((planned_bundle / "configs" / "metadata.json").read_text())
+    assert metadata["label_table"] == {"0": "background", "1": "shell", "2": "core"}
+
+
+def test_the_readme_gives_every_choice_its_reason(cohort: Path, tmp_path: Path) -> None:
+    chosen = plan(cohort, tmp_path / "bundle")
+    rows = (tmp_path / "bundle" / "docs" / "README.md").read_text().splitlines()
+    assert sum(row.startswith("| ") for row in rows) >= len(chosen.reasons)
+    for choice, _ in chosen.reasons:
+        assert any(choice.split(":")[0] in row for row in rows)
+
+
+def test_only_one_path_is_written_and_it_is_relative(planned_bundle: Path, cohort: Path) -> None:
+    for path in planned_bundle.rglob("*"):
+        if path.is_file():
+            assert str(cohort.parent) not in path.read_text()
+    named = config_of(planned_bundle)["dataset_dir"]
+    assert (planned_bundle / str(named)).resolve() == cohort.resolve()
+
+
+def test_the_same_data_give_the_same_bundle(cohort: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        plan(cohort, tmp_path / name / "bundle")
+    first, second = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("a", "b")
+    )
+    assert first == second
+
+
+def test_a_folder_that_holds_something_is_kept(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match="may hold trained weights"):
+        plan(cohort, tmp_path / "bundle")
+    assert [path.name for path in (tmp_path / "bundle").iterdir()] == ["notes.txt"]
+
+
+def test_a_file_in_the_bundle_s_place_is_kept(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle").write_text("mine")
+    with pytest.raises(OutputExistsError):
+        plan(cohort, tmp_path / "bundle")
+    assert (tmp_path / "bundle").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_nothing(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(FileError, match="No space is left"):
+        plan(cohort, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_data_set_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        plan(tmp_path / "data", tmp_path / "bundle")
+    (tmp_path / "data" / "imagesTr").mkdir(parents=True)
+    with pytest.raises(DataSetError, match="no images"):
+        plan(tmp_path / "data", tmp_path / "bundle")
+
+
+def test_without_masks_it_says_what_to_do(cohort: Path, tmp_path: Path) -> None:
+    shutil.copytree(cohort / "imagesTs", tmp_path / "data" / "imagesTs")
+    with pytest.raises(DataSetError, match="labelsTr"):
+        plan(tmp_path / "data", tmp_path / "bundle")
+
+
+def test_a_mask_drawn_in_itk_snap_is_found(real_data: RealData, tmp_path: Path) -> None:
+    """Convert, draw, save as labelsTr/CASE.nii.gz: check and plan see the pair; nobody edits JSON."""
+    import SimpleITK as sitk
+
+    from volseg.verbs.check import check
+    from volseg.verbs.convert import ConvertOptions, convert
+
+    data = tmp_path / "data"
+    source = tmp_path / "dicom"
+    shutil.copytree(real_data("dicom/mr-t1-head/13-hippocampus-crop"), source)
+    convert(source, data, ConvertOptions(spacing=("native",)))
+    (image_path,) = (data / "imagesTs").glob("*.nii.gz")
+    # As ITK-SNAP saves a segmentation: the image's geometry by ITK, 16-bit labels, compressed.
+    image = sitk.ReadImage(str(image_path))
+    drawn = np.zeros(sitk.GetArrayFromImage(image).shape, np.uint16)
+    drawn[10:20, 15:25, 10:22] = 1
+    mask = sitk.GetImageFromArray(drawn)
+    mask.CopyInformation(image)
+    (data / "labelsTr").mkdir()
+    sitk.WriteImage(mask, str(data / "labelsTr" / image_path.name), useCompression=True)
+
+    report = check(data)
+    assert report.errors == ()
+    assert report.summary.startswith("1 case with a mask")
+    chosen = plan(data, tmp_path / "bundle", PlanOptions())
+    assert chosen.training_cases == 1
+    assert chosen.labels.indices == (1,)
+
+
+def test_a_plain_script_without_a_main_guard_plans(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    data = make_dataset(3)
+    script.write_text(
+        f"import pathlib, volseg\n"
+        f"print(volseg.plan(pathlib.Path({str(data)!r}), pathlib.Path({str(tmp_path / 'bundle')!r})).training_cases)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
