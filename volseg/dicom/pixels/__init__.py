@@ -6,7 +6,16 @@ or decodes many files into one array, ``read_frames(layout)`` one file. ``rescal
 
 from volseg.dicom.pixels.layout import PixelLayout, layout_of, stored_dtype
 from volseg.dicom.pixels.pool import FileFault
-from volseg.dicom.pixels.reading import read_frames, read_series
+from volseg.dicom.pixels.reading import frame_digest, read_frames, read_series
 from volseg.dicom.pixels.rescaling import rescale
 
-__all__ = ["FileFault", "PixelLayout", "layout_of", "read_frames", "read_series", "rescale", "stored_dtype"]
+__all__ = [
+    "FileFault",
+    "PixelLayout",
+    "frame_digest",
+    "layout_of",
+    "read_frames",
+    "read_series",
+    "rescale",
+    "stored_dtype",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,25 @@ class PixelLayout:
     def is_native(self) -> bool:
         """Whether the pixels are uncompressed."""
         return self.syntax in dicom_header.UNCOMPRESSED
+
+    @property
+    def is_addressable(self) -> bool:
+        """Whether each frame can be read without those before it.
+
+        Not so in a deflated stream, nor where bytes were swapped in pairs, which may span two frames.
+        """
+        return (
+            self.is_native
+            and self.syntax != dicom_header.DEFLATED
+            and not (self.big_endian and self.bits_allocated == 8)
+        )
+
+    def part(self, first: int, count: int) -> PixelLayout:
+        """The layout of ``count`` frames from ``first`` on, of an addressable file."""
+        if count == self.frames:
+            return self
+        length = count * self.frame_bytes
+        return replace(self, frames=count, offset=self.offset + first * self.frame_bytes, length=length)
 
     @property
     def keeps_words(self) -> bool:

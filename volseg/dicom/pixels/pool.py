@@ -186,28 +186,28 @@ def end_idle() -> None:
 
 
 def decode_files(
-    files: Sequence[tuple[PixelLayout, NDArray[Any]]],
+    files: Sequence[tuple[PixelLayout, int, NDArray[Any]]],
     *,
     jobs: int,
     advance: Callable[[int, int], None] = lambda _number, _frames: None,
 ) -> None:
-    """Decode compressed files, each into its own array, over ``jobs`` processes.
+    """Decode runs of frames of compressed files, each into its own array, over ``jobs`` processes.
 
     Args:
-        files: each file's layout and the array (frames, rows, columns) of its type to fill.
+        files: each file's layout, the first frame, and the array (frames, rows, columns) of its type to fill.
         jobs: how many processes work at once.
-        advance: called with a file's number and a count of frames, from several threads.
+        advance: called with a run's number and a count of frames, from several threads.
 
     Raises:
-        FileFault: the first file that can't be decoded, by number; the rest is left.
+        FileFault: the first run that can't be decoded, by number; the rest is left.
         FileError: a file can't be read.
     """
     stretches: queue.SimpleQueue[tuple[int, int, int]] = queue.SimpleQueue()
-    total = sum(layout.frames for layout, _ in files)
+    total = sum(len(out) for _, _, out in files)
     length = max(1, min(MAX_STRETCH, total // (4 * max(1, jobs))))
-    for number, (layout, _) in enumerate(files):
-        for first in range(0, layout.frames, length):
-            stretches.put((number, first, min(length, layout.frames - first)))
+    for number, (_, _, out) in enumerate(files):
+        for first in range(0, len(out), length):
+            stretches.put((number, first, min(length, len(out) - first)))
     stop = threading.Event()
     active: set[DecoderProcess] = set()
 
@@ -227,9 +227,9 @@ def decode_files(
                     active.add(process)
                 if stop.is_set():  # it may have been while the process started
                     break
-                layout, out = files[number]
+                layout, begin, out = files[number]
                 try:
-                    process.decode(layout, first, out[first : first + count], advance_of(number))
+                    process.decode(layout, begin + first, out[first : first + count], advance_of(number))
                 except InputError as error:
                     raise FileFault(number, error) from error
         except BaseException:

@@ -22,6 +22,8 @@ from volseg.errors import VolsegError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from volseg.dicom.pixels.encapsulation import Span
+
 MEMORY_BYTES = 2**30
 """Of address space, libraries included. A frame of 4096 x 4096 needs a third of it in the hungriest decoder."""
 REPLY = struct.Struct("<BI")
@@ -39,7 +41,7 @@ def request(layout: PixelLayout, first: int, count: int, seconds: float) -> byte
 def answers(line: bytes) -> Iterator[tuple[int, Any]]:
     """The status and content of each answer to one request; a fault ends them."""
     from volseg.dicom.pixels.codecs import decode_frame
-    from volseg.dicom.pixels.encapsulation import frame_spans, read_frame
+    from volseg.dicom.pixels.encapsulation import read_frame
 
     content = json.loads(line)
     first, count, seconds = content.pop("first"), content.pop("count"), content.pop("seconds")
@@ -47,7 +49,7 @@ def answers(line: bytes) -> Iterator[tuple[int, Any]]:
     try:
         descriptor = os.open(layout.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            for spans in frame_spans(descriptor, layout)[first : first + count]:
+            for spans in _spans(descriptor, layout)[first : first + count]:
                 data = read_frame(descriptor, spans, layout)
                 with _computing_at_most(seconds):
                     values = decode_frame(data, layout)
@@ -60,6 +62,20 @@ def answers(line: bytes) -> Iterator[tuple[int, Any]]:
         yield FAULT, json.dumps([UNREADABLE, f"A file can't be read: {error.strerror}."]).encode()
     except MemoryError:
         yield FAULT, json.dumps(["decoder-crashed", OUT_OF_MEMORY]).encode()
+
+
+_known_spans: list[tuple[object, list[list[Span]]]] = []
+"""Where the frames of the file that was asked for last lie, so that the next request need not walk over it again."""
+
+
+def _spans(descriptor: int, layout: PixelLayout) -> list[list[Span]]:
+    from volseg.dicom.pixels.encapsulation import frame_spans
+
+    status = os.fstat(descriptor)
+    asked = (layout, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    if not _known_spans or _known_spans[0][0] != asked:
+        _known_spans[:] = [(asked, frame_spans(descriptor, layout))]
+    return _known_spans[0][1]
 
 
 @contextmanager
