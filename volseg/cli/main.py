@@ -172,7 +172,8 @@ def verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, CycloptsError):
         return NOTHING_DONE, f"volseg: {_usage(error)}"
     if isinstance(error, ModuleNotFoundError) and not (error.name or "volseg").startswith("volseg"):
-        return NOTHING_DONE, f"volseg: the Python package {error.name} is not installed. Install volseg again with pip."
+        package = (error.name or "").partition(".")[0]
+        return NOTHING_DONE, f"volseg: the Python package {package} is not installed. Install volseg again with pip."
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
         return SOME_FAILED, "volseg: memory ran out. Close other programs, or work on fewer or smaller volumes at once."
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
