@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from volseg.bundle.metadata import label_faults, label_table, metadata_faults
+from volseg.bundle.metadata import input_channels, label_faults, label_table, metadata_faults
 from volseg.bundle.write import bundle_metadata
 
 if TYPE_CHECKING:
@@ -131,3 +131,12 @@ def test_the_outputs_stand_in_for_a_missing_table(metadata: dict[str, Any]) -> N
 def test_without_a_sound_table_there_is_none() -> None:
     assert label_table({}) is None
     assert label_table({"label_table": {"x": "y"}}) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "channels"),
+    [(2, 2), (2.0, 2), (0, None), (-1, None), (True, None), ("2", None), (float("inf"), None), (float("nan"), None), ([2], None)],
+)  # fmt: skip
+def test_how_many_channels_go_in(told: Any, channels: int | None) -> None:
+    assert input_channels({"network_data_format": {"inputs": {"image": {"num_channels": told}}}}) == channels
+    assert input_channels({"network_data_format": told}) is None

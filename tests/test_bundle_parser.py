@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import random
 import sys
 import zipfile
@@ -308,3 +309,87 @@ def test_every_part_of_a_planned_bundle_builds(make_bundle: MakeBundle, make_pla
     parser = BundleParser(open_bundle(make_bundle(make_plan())), "inference", {})
     for part in ("network_def", "preprocessing", "inferer", "postprocessing"):
         assert callable(parser.build(part))
+
+
+PALETTE: tuple[Any, ...] = (
+    "$1", " $1", "$import os", "@network_def", "@imports#0", "@imports", "@run#0", "@evaluator", "@#run", "@##device",
+    "%network_def", "%#network_def", "%##imports", "@x::y", "@x.y", "x@#y", "os.system", "$@network_def.to(@device)",
+    "$@evaluator.run()", "$[{'image': i} for i in @datalist]", "$@train#trainer.run()", "#", "::", "@", "$", "%", "",
+    {"_target_": "os.system", "command": "true"}, {"_target_": "@device"}, {"_target_": "monai.transforms.Compose"},
+    {"_target_": "monai.transforms.LoadImaged", "keys": "image", "reader": "NibabelReader"}, {"_mode_": "debug"},
+    {"_target_": "monai.data.Dataset", "data": "@datalist"}, {"x#y": "$1"}, {"x::y": 1}, {"_requires_": "$1"},
+    ["$1"], ["@device"], [["%device"]], {"_desc_": "$@evaluator.run()"}, {1: "@device"}, None, 5,
+)  # fmt: skip
+
+
+def _containers(tree: Any) -> list[Any]:
+    found = [tree] if isinstance(tree, (dict, list)) and tree else []
+    for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        found += _containers(value)
+    return found
+
+
+def test_whatever_passes_the_lint_runs_words_of_the_vocabulary_alone(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Configs with random parts swapped; MONAI is watched for what it would evaluate and call."""
+    from copy import deepcopy
+
+    from monai.bundle import config_item
+
+    from volseg.bundle.lint import lint_config
+    from volseg.bundle.vocabulary import CHANNEL_FILES, EXPRESSIONS, IMPORTS, TARGETS
+
+    ran: set[str] = set()
+    called: set[str] = set()
+
+    class Watched(config_item.ConfigExpression):  # type: ignore[misc]
+        def __init__(self, config: Any, id: str = "", globals: dict[str, Any] | None = None) -> None:
+            super().__init__(config=config, id=id, globals=globals)
+            self.text = config
+
+        def evaluate(self, globals: Any = None, locals: Any = None) -> object:
+            del globals, locals
+            ran.add(self.text)
+            return ["evaluated"]
+
+    def call(target: Any, mode: Any, **arguments: Any) -> object:
+        del arguments
+        called.add(str(target))
+        assert mode == "default"
+        return ["instantiated"]
+
+    monkeypatch.setattr("monai.bundle.config_parser.ConfigExpression", Watched)
+    monkeypatch.setattr(config_item, "instantiate", call)
+    original = {name: bundle.read_config(name) for name in ("inference", "train")}
+    for name, config in original.items():  # JSON is read many times faster
+        (bundle.root / "configs" / f"{name}.yaml").unlink()
+        (bundle.root / "configs" / f"{name}.json").write_text(json.dumps(config))
+    dice, passed = random.Random(11), 0
+    for _ in range(400):
+        name = dice.choice(("inference", "train"))
+        changed: Any = deepcopy(original[name])
+        for _ in range(dice.randint(1, 3)):
+            place = dice.choice(_containers(changed))
+            part = deepcopy(dice.choice(PALETTE))
+            if isinstance(place, list):
+                place[dice.randrange(len(place))] = part
+            else:
+                place[dice.choice([*place, "extra"])] = part
+        if lint_config(name, changed):
+            continue
+        passed += 1
+        path = bundle.config_path(name)
+        path.write_text(json.dumps(changed))
+        parser = BundleParser(bundle, name, {})
+        path.write_text(json.dumps(original[name]))
+        for key in changed:
+            try:
+                parser.build(str(key))
+            except BundleError:
+                continue
+    assert passed > 40
+    assert all(text in EXPRESSIONS | IMPORTS or CHANNEL_FILES.fullmatch(text) for text in ran), ran
+    assert called <= set(TARGETS)
+    assert len(ran) > 5
+    assert len(called) > 10
