@@ -1,0 +1,356 @@
+"""A run through its budget: to the step, over interruptions, full disks and losses that are no numbers."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import MeanSquaredError, StatsHandler, from_engine
+
+from volseg.errors import BundleError, DiskFullError
+from volseg.training.average import WeightAverage
+from volseg.training.budget import MAX_RESERVE_SHARE, Budget, BudgetedRate
+from volseg.training.checkpoint import RunFolder, RunState
+from volseg.training.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+STEPS = 4
+"""Of an epoch."""
+
+
+class Network(torch.nn.Module):
+    """One weight that is to become 2; ``interrupt`` is called with the number of the pass through it in training."""
+
+    def __init__(self, interrupt: Callable[[int], object] = lambda _: None) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.0))
+        self.passes = 0
+        self.interrupt = interrupt
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.passes += 1
+            self.interrupt(self.passes)
+        return image * self.weight
+
+
+@dataclass
+class Bench:
+    """A run with all that belongs to it."""
+
+    folder: Path
+    epochs: int = 3
+    minutes: float | None = None
+    interrupt: Callable[[int], object] = lambda _: None
+    validates: bool = True
+    score: Callable[[int], float] | None = None
+    averages: bool = False
+    published: list[Mapping[str, torch.Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        items = [{"image": torch.ones(1, 2, 2, 2), "label": torch.full((1, 2, 2, 2), 2.0)}] * (2 * STEPS)
+        self.network = Network(self.interrupt)
+        optimizer = torch.optim.SGD(self.network.parameters(), lr=0.05, momentum=0.5)
+        self.budget = Budget(self.epochs, STEPS, self.minutes)
+        self.rate = BudgetedRate(optimizer, self.budget)
+        self.trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=self.epochs if self.minutes is None else 10**9,
+            train_data_loader=DataLoader(Dataset(items), batch_size=2, num_workers=0),
+            network=self.network,
+            optimizer=optimizer,
+            loss_function=torch.nn.MSELoss(),
+            train_handlers=[self.rate],
+        )
+        self.evaluator = SupervisedEvaluator(
+            device=torch.device("cpu"),
+            val_data_loader=DataLoader(Dataset(items[:1]), batch_size=1, num_workers=0),
+            network=self.network,
+            key_val_metric={"mse": MeanSquaredError(output_transform=from_engine(["pred", "label"]))},
+        )
+        if self.validates:
+            self.trainer.add_event_handler(
+                Events.EPOCH_COMPLETED, lambda engine: self.evaluator.run(engine.state.epoch)
+            )
+        if self.score is not None:
+            score = self.score
+            self.evaluator.add_event_handler(
+                Events.COMPLETED, lambda engine: engine.state.metrics.update(mse=score(engine.state.epoch))
+            )
+        self.run = Run(
+            folder=RunFolder(self.folder),
+            trainer=self.trainer,
+            evaluator=self.evaluator if self.validates else None,
+            budget=self.budget,
+            labels=("a",),
+            publish=lambda weights: self.published.append({name: tensor.clone() for name, tensor in weights.items()}),
+            average=WeightAverage(self.network) if self.averages else None,
+        )
+
+    def saved(self) -> RunState:
+        content = torch.load(self.folder / "last.pt", weights_only=True)
+        return RunState.read(self.folder / "last.pt", content)
+
+    def go(self, *, resume: bool = False) -> bool:
+        state = self.saved() if resume else None
+        if state is not None:
+            self.run.resume(state)
+        self.budget.start(
+            before_seconds=state.seconds if state else 0.0, steps=state.step if state else 0, started=None
+        )
+        return self.run.go()
+
+
+def at(step: int, error: type[BaseException] = KeyboardInterrupt) -> Callable[[int], None]:
+    def interrupt(passes: int) -> None:
+        if passes == step:
+            raise error
+
+    return interrupt
+
+
+def test_a_run_ends_with_its_budget_and_leaves_all_files(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert bench.go()
+    assert bench.network.passes == 3 * STEPS
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"last.pt", "best.pt", "final.pt", "history.csv", "curve.png"}
+    state = bench.saved()
+    assert (state.epoch, state.step, state.complete) == (3, 3 * STEPS, True)
+    final = torch.load(tmp_path / "final.pt", weights_only=True)
+    assert torch.equal(final["weight"], bench.network.weight)
+    with (tmp_path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(int(row["epoch"]), int(row["step"])) for row in rows] == [(1, 4), (2, 8), (3, 12)]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert float(rows[-1]["learning_rate"]) < 0.05 * 0.15  # of the last of twelve steps
+
+
+@pytest.mark.parametrize("step", [1, 3, STEPS, STEPS + 1, 3 * STEPS])
+def test_an_interrupted_step_is_made_again_and_none_is_lost(tmp_path: Path, step: int) -> None:
+    bench = Bench(tmp_path, interrupt=at(step))
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    state = bench.saved()
+    assert (state.step, state.epoch, state.complete) == (step - 1, (step - 1) // STEPS, False)
+
+    resumed = Bench(tmp_path)
+    assert resumed.go(resume=True)
+    assert resumed.network.passes == 3 * STEPS - (step - 1)
+    assert resumed.saved().step == 3 * STEPS
+    assert resumed.saved().complete
+    assert resumed.run.history[-1].epoch == 3
+
+    # The same steps with the same rates as without the interruption.
+    whole = Bench(tmp_path / "whole")
+    whole.go()
+    torch.testing.assert_close(resumed.network.weight, whole.network.weight)
+
+
+def test_many_interruptions_add_up(tmp_path: Path) -> None:
+    steps = 0
+    for _ in range(5):
+        bench = Bench(tmp_path, interrupt=at(3))
+        with pytest.raises(KeyboardInterrupt):
+            bench.go(resume=steps > 0)
+        steps += 2
+        assert bench.saved().step == steps
+    last = Bench(tmp_path)
+    assert last.go(resume=True)
+    assert last.network.passes == 3 * STEPS - steps
+    assert [row.step for row in last.run.history] == sorted(row.step for row in last.run.history)
+
+
+def test_an_interrupted_last_validation_is_all_that_is_left_to_do(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, epochs=1)
+    bench.trainer._event_handlers.clear()  # no validation but the last
+    bench.rate.attach(bench.trainer)
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    bench.evaluator.add_event_handler(Events.ITERATION_COMPLETED, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    assert not bench.saved().complete
+    assert bench.saved().step == STEPS
+    resumed = Bench(tmp_path, epochs=1)
+    assert resumed.go(resume=True)
+    assert resumed.network.passes == 0
+    assert resumed.saved().complete
+    assert (tmp_path / "best.pt").is_file()
+    assert resumed.run.history[-1].validation is not None
+
+
+def test_a_handler_that_listens_to_exceptions_does_not_swallow_the_interrupt(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, interrupt=at(3))
+    StatsHandler(tag_name="loss", output_transform=from_engine(["loss"], first=True)).attach(bench.trainer)
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    assert bench.saved().step == 2
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, interrupt=at(STEPS + 2))
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    before = (tmp_path / "last.pt").read_bytes()
+
+    def poison(passes: int) -> None:
+        if passes == 2:
+            with torch.no_grad():
+                broken.network.weight.fill_(math.nan)
+
+    broken = Bench(tmp_path, interrupt=poison)
+    with pytest.raises(BundleError, match=f"The loss became nan at step {STEPS + 3}") as caught:
+        broken.go(resume=True)
+    assert caught.value.code == "loss-not-finite"
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_the_loss_of_the_very_last_step_is_looked_at(tmp_path: Path) -> None:
+    def poison(passes: int) -> None:
+        if passes == STEPS:
+            with torch.no_grad():
+                bench.network.weight.fill_(math.inf)
+
+    bench = Bench(tmp_path, epochs=1, interrupt=poison)
+    with pytest.raises(BundleError, match=f"at step {STEPS}"):
+        bench.go()
+    assert not (tmp_path / "final.pt").exists()
+
+
+def test_the_best_validation_is_kept_and_published(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, epochs=4, score={1: 0.3, 2: 0.8, 3: 0.5, 4: math.nan}.__getitem__)
+    after_epoch: dict[int, torch.Tensor] = {}
+    bench.trainer.add_event_handler(
+        Events.EPOCH_COMPLETED,
+        lambda engine: after_epoch.update({engine.state.epoch: bench.network.weight.detach().clone()}),
+    )
+    bench.go()
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert torch.equal(best["weight"], after_epoch[2])
+    assert [float(weights["weight"]) for weights in bench.published] == pytest.approx(
+        [float(after_epoch[1]), float(after_epoch[2])]
+    )
+    assert bench.saved().best_score() == 0.8
+
+
+def test_a_resumed_run_keeps_the_better_of_the_earlier_run(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, score=lambda _: 0.9, interrupt=at(STEPS + 1))
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    before = (tmp_path / "best.pt").read_bytes()
+    resumed = Bench(tmp_path, score=lambda _: 0.7)
+    assert resumed.go(resume=True)
+    assert (tmp_path / "best.pt").read_bytes() == before
+    assert resumed.published == []
+
+
+def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, validates=False)
+    assert bench.go()
+    assert len(bench.published) == 1
+    assert torch.equal(bench.published[0]["weight"], bench.network.weight)
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert torch.equal(best["weight"], bench.network.weight)
+
+
+def test_scores_that_are_no_numbers_leave_the_last_weights(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, score=lambda _: math.nan)
+    assert bench.go()
+    assert len(bench.published) == 1
+
+
+def test_an_average_is_what_is_validated_and_published(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, averages=True)
+    seen = []
+    bench.evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda _: seen.append(bench.network.weight.item()))
+    assert bench.go()
+    assert bench.run.average is not None
+    average = bench.run.average.state_dict()["weight"]
+    assert seen[-1] == pytest.approx(float(average))
+    assert float(average) != pytest.approx(bench.network.weight.item(), abs=1e-3)
+    assert torch.equal(torch.load(tmp_path / "final.pt", weights_only=True)["weight"], average)
+    assert torch.equal(bench.saved().network["weight"], bench.network.weight)
+
+
+def test_an_interrupt_inside_a_validation_saves_the_network_not_its_average(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, averages=True)
+    own: list[torch.Tensor] = []
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    bench.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda _: own.append(bench.network.weight.detach().clone())
+    )
+    bench.evaluator.add_event_handler(Events.ITERATION_COMPLETED, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    assert torch.equal(bench.saved().network["weight"], own[-1])
+
+
+def test_minutes_end_a_run_wherever_it_is(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, minutes=0.05)
+    assert bench.go()
+    state = bench.saved()
+    assert state.complete
+    assert (1 - MAX_RESERVE_SHARE) * 3 <= state.seconds < 20
+    assert bench.run.history[-1].learning_rate < 0.05 * 0.1
+    assert bench.run.history[-1].validation is not None
+
+
+def test_minutes_that_are_over_before_the_first_step_still_make_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, minutes=1e-9)
+    assert bench.go()
+    assert bench.network.passes == 1
+    assert (tmp_path / "best.pt").is_file()
+
+
+def test_a_checkpoint_that_can_t_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, interrupt=at(2))
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(path: Path, content: object) -> None:
+        del content
+        raise DiskFullError(f"No space is left on the disk to write {path}.")
+
+    monkeypatch.setattr("volseg.training.run.write_tensors", full)
+    with pytest.raises(DiskFullError):
+        Bench(tmp_path, interrupt=at(2)).go(resume=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, epochs=1)
+    bench.go()
+    state: Any = bench.saved()
+    for change in ({"network": {"other": torch.zeros(1)}}, {"optimizer": {"state": {}, "param_groups": []}}):
+        with pytest.raises(BundleError, match=r"doesn't fit the network in train\.yaml") as caught:
+            Bench(tmp_path).run.resume(RunState(**{**vars(state), **change}))
+        assert caught.value.code == "bad-checkpoint"
+
+
+def test_checkpoints_are_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volseg.training.run.SAVE_SECONDS", 0.0)
+    saved = []
+    bench = Bench(tmp_path)
+    bench.trainer.add_event_handler(
+        Events.EPOCH_STARTED,
+        lambda _: saved.append(bench.saved().step if (tmp_path / "last.pt").exists() else None),
+    )
+    bench.go()
+    assert saved == [None, STEPS, 2 * STEPS]
