@@ -170,7 +170,7 @@ def segmentation(
         ]
         made = hd.seg.Segmentation(
             source_images=list(images),
-            pixel_array=pixels,
+            pixel_array=pixels.copy(),  # which highdicom scales in place
             segmentation_type=hd.seg.SegmentationTypeValues[kind],
             segment_descriptions=described,
             series_instance_uid=generate_uid(entropy_srcs=["series", str(path)]),

@@ -279,19 +279,20 @@ def _references(header: Header, whole: Item) -> References:
     )
 
 
-_D50 = np.array((0.96422, 1.0, 0.82521))
-_SRGB_FROM_XYZ_D50 = np.array(
+_WHITE = np.array((0.95047, 1.0, 1.08883))
+"""D65, sRGB's own: what the writers at hand, dcmqi and highdicom, take for the white of PS3.3, C.10.7.1.1."""
+_SRGB_FROM_XYZ = np.array(
     (
-        (3.1338561, -1.6168667, -0.4906146),
-        (-0.9787684, 1.9161415, 0.0334540),
-        (0.0719453, -0.2289914, 1.4052427),
+        (3.2404542, -1.5371385, -0.4985314),
+        (-0.9692660, 1.8760108, 0.0415560),
+        (0.0556434, -0.2040259, 1.0572252),
     )
 )
-"""With the Bradford adaptation from D50 to sRGB's D65."""
+"""IEC 61966-2-1."""
 
 
 def _rgb(segment: Item) -> tuple[int, int, int] | None:
-    """The recommended colour as 8-bit sRGB, from CIELab under D50, coded in 16 bits (PS3.3, C.10.7.1.1)."""
+    """The recommended colour as 8-bit sRGB, from CIELab coded in 16 bits (PS3.3, C.10.7.1.1)."""
     raw = segment.values.get(labels.RECOMMENDED_DISPLAY_CIELAB_VALUE, b"")
     if len(raw) < 6:
         return None
@@ -300,7 +301,7 @@ def _rgb(segment: Item) -> tuple[int, int, int] | None:
     middle = (lightness + 16) / 116
     ratios = np.array((middle + a / 500, middle, middle - b / 200))
     edge = 6 / 29
-    xyz = _D50 * np.where(ratios > edge, ratios**3, 3 * edge**2 * (ratios - 4 / 29))
-    linear = np.clip(_SRGB_FROM_XYZ_D50 @ xyz, 0, 1)
+    xyz = _WHITE * np.where(ratios > edge, ratios**3, 3 * edge**2 * (ratios - 4 / 29))
+    linear = np.clip(_SRGB_FROM_XYZ @ xyz, 0, 1)
     red, green, blue = np.rint(255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
     return int(red), int(green), int(blue)
