@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from volseg.errors import InputError, UsageError
@@ -14,12 +15,13 @@ from volseg.labels import MAX_INDEX, Label, LabelTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 MAX_CHOICE_BYTES = 2**20
 """Of a file of names; ten thousand lines take half of it."""
 MAX_NAME_LENGTH = 64
 """Of a label's name, as DICOM has it for structures (PS3.5, 6.2: LO)."""
+_FILE_SUFFIXES = frozenset({".txt", ".cfg", ".csv", ".conf", ".labels"})
+"""A text that ends so is a file that is not there, and no label."""
 _BETWEEN = re.compile(r"[\W_]+")
 
 
@@ -76,6 +78,24 @@ class LabelChoice:
                         "Spellings that differ only in case, blanks or punctuation are one."
                     )
         return cls(tuple(names), spellings)
+
+    @classmethod
+    def of(cls, text: str) -> LabelChoice:
+        """Read labels from a text, or from the file that it names.
+
+        Raises:
+            UsageError: they make no sense, or the file can't be read.
+        """
+        if "=" in text or ";" in text or not text:
+            return cls.parse(text)
+        path = Path(text)
+        try:
+            is_file = path.is_file()
+        except OSError:  # too long for a name
+            is_file = False
+        if is_file or len(path.parts) > 1 or path.suffix.lower() in _FILE_SUFFIXES:
+            return cls.read(path)
+        return cls.parse(text)
 
     @classmethod
     def read(cls, path: Path) -> LabelChoice:
