@@ -135,6 +135,9 @@ def test_real_folders_end_as_their_table_says(name: str, real_data: RealData, tm
     assert sorted(the_image(tmp_path, outcome) for outcome in done) == sorted(tmp_path.glob("images*/*.nii.gz"))
 
 
+PADDED = ("segmentation-objects/dcmqi/ct-3slice",)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -171,13 +174,18 @@ def test_real_series_equal_dcm2niix_and_itk_in_world_space(name: str, real_data:
     for outcome in done:
         ours = the_image(tmp_path / "ours", outcome)
         (peer,) = [peer for peer in peers if len(peers) == 1 or normal_axis(peer) == normal_axis(nibabel.load(ours))]
-        assert_same_in_world(ours, np.asanyarray(peer.dataobj), peer.affine, tolerance_mm, rtol)
+        assert_same_in_world(ours, to_air(name, np.asanyarray(peer.dataobj)), peer.affine, tolerance_mm, rtol)
 
     if len(done) == 1 and not rtol:
         series = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(source))
         array, affine = read_with_itk(list(series))
         # ITK keeps the lean of a series in its direction, which it reads from the first two slices.
-        assert_same_in_world(the_image(tmp_path / "ours", done[0]), array, affine, 2 * tolerance_mm)
+        assert_same_in_world(the_image(tmp_path / "ours", done[0]), to_air(name, array), affine, 2 * tolerance_mm)
+
+
+def to_air(name: str, voxels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """What a peer reads, with padding about the scanner's circle as the air that it stands for."""
+    return np.where(voxels == -3024, -1024, voxels) if name in PADDED else voxels
 
 
 @pytest.mark.parametrize("number", [4, 5, 6, 7])
@@ -325,7 +333,7 @@ def test_a_straightened_series_says_so(real_data: RealData, tmp_path: Path) -> N
     assert len(outcome.warnings) >= 2
     sidecar = read_sidecar(the_image(tmp_path, outcome).with_name(f"{outcome.case}.json"))
     assert sidecar.resampled
-    assert set(sidecar.changes) == {"tilt-straightened", "spacing-evened"}
+    assert set(sidecar.changes) == {"tilt-straightened", "spacing-evened", "padding-to-air"}
     (refused,) = convert(source, tmp_path / "strict", ConvertOptions(refuse_tilt=True)).outcomes
     assert (refused.status, refused.code) == (Status.REFUSED, "gantry-tilt")
 

@@ -78,12 +78,26 @@ def _padding(folder: Path) -> tuple[Truth, ...]:
     write_slices(folder, slices)
     truth = stack.truth()
     values = truth.values.copy()
-    values[:, outside] = -1000
+    values[:, outside] = -1024
     return (Truth(truth.lps_mm, values, truth.offset),)
 
 
 def _tamper_with(tamper: Any, number: int, data: Dataset) -> None:
     tamper(data, number)
+
+
+def _lookup_table(folder: Path) -> tuple[Truth, ...]:
+    """Values that only a table in the header gives (PS3.3, C.11.1)."""
+
+    def tamper(data: Dataset, _: int) -> None:
+        del data.RescaleSlope, data.RescaleIntercept
+        table = Dataset()
+        table.LUTDescriptor, table.ModalityLUTType = [40000, 0, 16], "HU"
+        table.add_new(0x00283006, "OW", np.arange(40000, dtype="<u2").tobytes())
+        data.ModalityLUTSequence = Items([table])
+
+    write_slices(folder, Stack(tamper=tamper).slices())
+    return ()
 
 
 def _pet(folder: Path, *, lacking: str = "", suv: bool = False) -> tuple[Truth, ...]:
@@ -191,20 +205,21 @@ PIXELS = (
         changes=("monochrome1",),
     ),
     Trap("padding-is-air", Action.FIX, _padding, changes=("padding-to-air",)),
+    Trap("modality-lookup-table", Action.REFUSE, _lookup_table, "modality-lut"),
     Trap("pet-activity", Action.PLAIN, _pet),
     Trap("pet-suv", Action.FIX, partial(_pet, suv=True), changes=("suv",), options={"suv": True}),
     Trap(
         "pet-suv-without-weight",
         Action.REFUSE,
         partial(_pet, lacking="PatientWeight"),
-        "suv-not-possible",
+        "suv-facts-missing",
         options={"suv": True},
     ),
     Trap(
         "pet-suv-without-half-life",
         Action.REFUSE,
         partial(_pet, lacking="RadionuclideHalfLife"),
-        "suv-not-possible",
+        "suv-facts-missing",
         options={"suv": True},
     ),
     written("implicit-vr", ImplicitVRLittleEndian),

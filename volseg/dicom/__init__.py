@@ -5,7 +5,7 @@ voxels. ``Naming`` gives both names that tell nothing of the patient.
 """
 
 from volseg.dicom.facts import acquisition_facts
-from volseg.dicom.loading import SliceFault, load
+from volseg.dicom.loading import Loaded, SliceFault, load, load_values
 from volseg.dicom.naming import Identity, Naming
 from volseg.dicom.repair import Repairs
 from volseg.dicom.scan import BadFile, Scan, scan
@@ -14,6 +14,7 @@ from volseg.dicom.series import Rejected, Series, Slice
 __all__ = [
     "BadFile",
     "Identity",
+    "Loaded",
     "Naming",
     "Rejected",
     "Repairs",
@@ -23,5 +24,6 @@ __all__ = [
     "SliceFault",
     "acquisition_facts",
     "load",
+    "load_values",
     "scan",
 ]

@@ -45,6 +45,7 @@ _WORDS: tuple[tuple[str, int, frozenset[str]], ...] = (
     ("mr_acquisition_type", tags.MR_ACQUISITION_TYPE, frozenset({"1D", "2D", "3D"})),
     ("photometric_interpretation", tags.PHOTOMETRIC_INTERPRETATION, frozenset({"MONOCHROME1", "MONOCHROME2"})),
     ("rescale_type", tags.RESCALE_TYPE, frozenset({"HU", "US", "OD", "PCT"})),
+    ("units", tags.UNITS, frozenset({"BQML", "CNTS", "CPS", "GML", "CM2ML", "PCNT", "PROPCPS", "PROPCNTS", "NONE"})),
     ("burned_in_annotation", tags.BURNED_IN_ANNOTATION, frozenset({"YES", "NO"})),
     (
         "body_part",  # the commonest of PS3.16, annex L

@@ -40,6 +40,8 @@ EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 UNCOMPRESSED = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
+PRESENT = b"present"
+"""What stands for a sequence of which a header keeps only that it is there."""
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _VR = re.compile(rb"[A-Z]{2}")
@@ -365,12 +367,14 @@ def _walk(
         position += head
         if not open_levels and tag in tags.PIXEL_DATA:
             return tag, position, None if length == UNDEFINED_LENGTH else length
+        if tag in tags.PRESENCE and length and not open_levels:
+            values[tag] = PRESENT
         if length == UNDEFINED_LENGTH:
             _open(open_levels, is_item=False, implicit=implicit)
             # PS3.5, 6.2.2 note 2: a value of unknown VR and undefined length is a sequence in implicit coding.
             implicit = implicit or vr == b"UN"
             continue
-        if tag in wanted and not open_levels and length <= MAX_VALUE_BYTES:
+        if tag in wanted and not open_levels and length <= MAX_VALUE_BYTES and tag not in tags.PRESENCE:
             place = window.at(position, length)
             values[tag] = window.data[place : place + length]
         position += length

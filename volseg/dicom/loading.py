@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from volseg.dicom.padding import padding_to_air
 from volseg.dicom.pixels import FileFault, layout_of, read_series, rescale, stored_dtype
 from volseg.dicom.repair import straighten
+from volseg.dicom.uptake import SUV, suv_factor
 from volseg.errors import InputError
 from volseg.volume import Volume
 
@@ -31,12 +34,28 @@ class SliceFault(InputError):
         return SliceFault, (self._error, self.name)
 
 
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A series in memory: its voxels, and stable codes of what was done to their values, such as ``padding-to-air``."""
+
+    volume: Volume
+    changes: tuple[str, ...] = ()
+
+
 def load(series: Series, *, jobs: int | None = None) -> Volume:
+    """The voxels of a series: see ``load_values``, of which this is the volume."""
+    return load_values(series, jobs=jobs).volume
+
+
+def load_values(series: Series, *, jobs: int | None = None, suv: bool = False) -> Loaded:
     """Read a series into memory: stored values, rescaled by slope and intercept (PS3.3 C.11.1.1.2).
+
+    The padding of a CT becomes air.
 
     Args:
         series: as ``scan`` verified it.
         jobs: processes that decode compressed pixels at once; by default one for each core.
+        suv: whether the activity of a PET series becomes uptake by body weight, in g/ml.
 
     Returns:
         Voxels [i, j, k] along the rows, the columns and the slice normal, as a view of one C-ordered [k, j, i] array,
@@ -46,8 +65,17 @@ def load(series: Series, *, jobs: int | None = None) -> Volume:
 
     Raises:
         SliceFault: a file's pixels are cut off, damaged or in a form without decoder.
+        InputError: ``suv-units`` or ``suv-facts-missing``.
         FileError: a file can't be read.
     """
+    changes: list[str] = []
+    slopes = [image.slope for image in series.slices]
+    intercepts = [image.intercept for image in series.slices]
+    if suv and series.modality == "PT":
+        factor = suv_factor(series)
+        slopes = [slope * factor for slope in slopes]
+        intercepts = [intercept * factor for intercept in intercepts]
+        changes.append(SUV)
     names = [image.name for image in series.slices]
     layouts = [layout_of(image.header) for image in series.slices]
     columns, rows = series.geometry.size
@@ -56,17 +84,14 @@ def load(series: Series, *, jobs: int | None = None) -> Volume:
         read_series(layouts, stored, jobs=jobs)
     except FileFault as fault:
         raise SliceFault(fault, names[fault.number]) from fault
-    values = rescale(
-        stored,
-        [image.slope for image in series.slices],
-        [image.intercept for image in series.slices],
-        reuse=True,
-    )
+    values = rescale(stored, slopes, intercepts, reuse=True)
     if series.modality == "CT":
+        values, change = padding_to_air(values, series.slices, slopes, intercepts)
         values = _as_int16(values)
+        changes.extend(filter(None, [change]))
     if series.is_straightened:
-        return straighten(values, series.geometry)
-    return Volume(values.T, series.grid)
+        return Loaded(straighten(values, series.geometry), tuple(changes))
+    return Loaded(Volume(values.T, series.grid), tuple(changes))
 
 
 def _as_int16(values: NDArray[Any]) -> NDArray[Any]:

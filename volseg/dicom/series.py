@@ -35,6 +35,9 @@ DEFAULT_REPAIRS = Repairs()
 NAMED_FILES = 3
 """So many files are named on stderr where a series is refused for some of them."""
 
+MONOCHROME1 = "monochrome1"
+"""The code of a series whose lowest values are displayed brightest (PS3.3, C.7.6.3.1.2); its values stay as they are."""
+
 Axes = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
@@ -261,7 +264,8 @@ class _Builder:
         repaired, faults = self.repairs.of(geometry, geometry.faults())
         if faults:
             return self._rejected(part, faults)
-        changes = (*part.changes, *repaired)
+        inverted = any(one.header.text(tags.PHOTOMETRIC_INTERPRETATION) == "MONOCHROME1" for one in slices)
+        changes = (*part.changes, *repaired, *([MONOCHROME1] if inverted else []))
         return Series(self._named(part), self.modality, self.order, slices, geometry, self.source, changes)
 
     def _named(self, part: Part) -> Identity:
@@ -358,6 +362,11 @@ def _pixel_fault(header: Header) -> tuple[str, str]:
         frames = layout_of(header).frames
     except InputError as error:
         return error.code, error.message
+    if tags.MODALITY_LUT_SEQUENCE in header.values:
+        return (
+            "modality-lut",
+            "Its values go through a lookup table, which volseg doesn't apply. Export it with slope and intercept.",
+        )
     if header.uid(tags.SOP_CLASS_UID) in ENHANCED_IMAGES:
         return (
             "enhanced-multiframe",

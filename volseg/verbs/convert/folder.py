@@ -129,7 +129,7 @@ def preview(
             task = task_of(one, naming, images, nifti_dir, options, spacing_mm) if naming else None
             shown = task.case if task else shown
             earlier = finished(task) if task and not options.overwrite else None
-            action = f"{earlier.status} [{earlier.code}]" if earlier else planned(one, spacing_mm)
+            action = f"{earlier.status} [{earlier.code}]" if earlier else planned(one, spacing_mm, suv=options.suv)
             row = PreviewRow(shown, one.modality, len(one.slices), described(one.grid), action, one.source)
         rows.append(row)
     if found.label_files:

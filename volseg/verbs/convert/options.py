@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from volseg.errors import UsageError
@@ -32,6 +31,10 @@ class ConvertOptions:
 
     fill_gaps: bool = False
     """Fill in missing slices from those beside them instead of refusing the series; nobody has scanned what is there."""
+
+    suv: bool = False
+    """Convert PET to standardised uptake by body weight (SUVbw, g/ml). A series whose header doesn't give weight, dose,
+    half-life and times that fit together is refused. The activity is kept otherwise."""
 
     labels: str = ""
     """Which structures of segmentations and structure sets become labels, and what they are called, such as
@@ -68,9 +71,7 @@ class ConvertOptions:
         Raises:
             UsageError: they make no sense.
         """
-        if "=" not in self.labels and ";" not in self.labels and Path(self.labels).is_file():
-            return LabelChoice.read(Path(self.labels))
-        return LabelChoice.parse(self.labels)
+        return LabelChoice.of(self.labels)
 
 
 DEFAULTS = ConvertOptions()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from volseg.dicom.padding import AIR_HU, PADDING_LEFT, PADDING_TO_AIR
 from volseg.dicom.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
+from volseg.dicom.series import MONOCHROME1
+from volseg.dicom.uptake import SUV
 from volseg.outcomes import Outcome, Status
 
 if TYPE_CHECKING:
@@ -19,6 +22,10 @@ _CHANGES = {
     "duplicates-dropped": "Some images stand twice at one position with the same pixels; each was taken once.",
     TILT_STRAIGHTENED: "The gantry was tilted; the slices were interpolated onto an orthogonal grid.",
     SPACING_EVENED: "The spacing changes from run to run; the slices were interpolated at even spacing.",
+    MONOCHROME1: "Low values are meant to be displayed bright; the values are as stored.",
+    PADDING_TO_AIR: f"What fills the slices where nothing was measured was set to air, {AIR_HU} HU.",
+    PADDING_LEFT: "The header names values of tissue as padding; they were left as they are.",
+    SUV: "The activity was converted to uptake by body weight, in g/ml.",
     GAPS_FILLED: "Slices are missing and were made up from those beside them, as --fill-gaps asks.",
 }
 """What was put right, and what a person has to know of it."""

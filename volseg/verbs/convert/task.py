@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
-from volseg.dicom import Naming, Series, SliceFault, acquisition_facts, load, tags
+from volseg.dicom import Naming, Series, SliceFault, acquisition_facts, load_values, tags
+from volseg.dicom.uptake import SUV, suv_factor
 from volseg.errors import InputError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import Progress
@@ -43,6 +44,7 @@ class Task:
     fingerprint: str
     spacing_mm: tuple[float, float, float] | None
     interpolation: Literal["linear", "bspline"]
+    suv: bool = False
     decoders: int | None = None
 
 
@@ -71,7 +73,13 @@ def task_of(
     case = naming.case(identity, series.modality, series.order)
     image = images.get(_without_order(case)) or nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}"
     files = (f"{one.header.uid(tags.SOP_INSTANCE_UID) or one.name}\n{one.header.file_size}" for one in series.slices)
-    how = (repr(spacing_mm), options.interpolation if spacing_mm else "", *series.changes)
+    suv = options.suv and series.modality == "PT"
+    how = (
+        repr(spacing_mm),
+        options.interpolation if spacing_mm else "",
+        *([SUV] if suv else []),
+        *series.changes,
+    )
     return Task(
         series,
         stem_of(image),
@@ -82,6 +90,7 @@ def task_of(
         naming.digest(*how, *files),
         spacing_mm,
         options.interpolation,
+        suv,
     )
 
 
@@ -116,7 +125,8 @@ def convert_one(task: Task) -> Outcome:
     series = task.series
     try:
         target = target_grid(series, task.spacing_mm)
-        volume = load(series, jobs=task.decoders)
+        loaded = load_values(series, jobs=task.decoders, suv=task.suv)
+        volume = loaded.volume
         source = volume.grid
         resampled = target.difference(source) is not None
         if resampled:
@@ -124,7 +134,7 @@ def convert_one(task: Task) -> Outcome:
 
             volume = resample(volume, target, interpolation=task.interpolation)
         write_image(task.image, volume)
-        sidecar = _sidecar(task, source, volume.grid, resampled=resampled)
+        sidecar = _sidecar(task, source, volume.grid, (*series.changes, *loaded.changes), resampled=resampled)
         sidecar.write(_sidecar_path(task.image))
     except SliceFault as error:
         return Outcome.of_error(task.case, error, private=error.name)
@@ -153,7 +163,7 @@ def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None) -
     return series.grid.with_spacing(spacing_mm)
 
 
-def _sidecar(task: Task, source: Grid, target: Grid, *, resampled: bool) -> Sidecar:
+def _sidecar(task: Task, source: Grid, target: Grid, changes: tuple[str, ...], *, resampled: bool) -> Sidecar:
     from volseg.dataset.sidecar import Sidecar
 
     return Sidecar(
@@ -165,7 +175,7 @@ def _sidecar(task: Task, source: Grid, target: Grid, *, resampled: bool) -> Side
         source_grid=source,
         target_grid=target,
         resampled=resampled or task.series.is_straightened,
-        changes=task.series.changes,
+        changes=changes,
         acquisition=acquisition_facts(task.series),
         fingerprint=task.fingerprint,
     )
@@ -177,9 +187,11 @@ def _sidecar_path(image: Path) -> Path:
     return sidecar_path(image)
 
 
-def planned(series: Series, spacing_mm: tuple[float, float, float] | None) -> str:
+def planned(series: Series, spacing_mm: tuple[float, float, float] | None, *, suv: bool = False) -> str:
     """What would become of a series, in words."""
     try:
+        if suv and series.modality == "PT":
+            suv_factor(series)
         return resampling(series.grid, target_grid(series, spacing_mm), series.changes)
     except InputError as error:
         return f"{Status.REFUSED} [{error.code}] {error.message}"
