@@ -65,9 +65,9 @@ class Segmenter:
                 code="not-finite",
             )
         with torch.inference_mode():
-            logits = self.inferer(image.unsqueeze(0).to(self.device), self.network)
-        item["pred"] = logits[0]
-        result = self.postprocessing(item)["pred"]
+            item["pred"] = self.inferer(image.unsqueeze(0).to(self.device), self.network)[0]
+            # Within the block, since a step may change its input in place, which is forbidden outside.
+            result = self.postprocessing(item)["pred"]
         self._require_grid(result, grid)
         return _whole_numbers(result)
 

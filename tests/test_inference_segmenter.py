@@ -1,0 +1,176 @@
+"""One image through a bundle's parts: the mask lies on the image's own grid, or is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from monai.inferers import SimpleInferer
+from monai.transforms import (
+    AsDiscreted,
+    Compose,
+    EnsureChannelFirstd,
+    Invertd,
+    LoadImaged,
+    Orientationd,
+    SaveImaged,
+    Spacingd,
+)
+
+from volseg.errors import BundleError, GeometryError, InputError
+from volseg.inference.segmenter import Segmenter, without_saving
+from volseg.volume import read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import WriteImage
+
+THRESHOLD = 0.5
+
+
+class Brighter(torch.nn.Module):
+    """Logits of a class for what is above the threshold, over all channels."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        above = image.mean(dim=1, keepdim=True) - THRESHOLD
+        return torch.cat([-above, above], dim=1)
+
+
+def segmenter(
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    *,
+    inverts: bool = True,
+    last: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Segmenter:
+    preprocessing = Compose(
+        [
+            LoadImaged(keys="image", reader="NibabelReader", image_only=True),
+            EnsureChannelFirstd(keys="image"),
+            Orientationd(keys="image", axcodes="RAS"),
+            Spacingd(keys="image", pixdim=spacing, mode="bilinear"),
+        ]
+    )
+    steps: list[Any] = [AsDiscreted(keys="pred", argmax=True)]
+    if inverts:
+        steps.insert(
+            0, Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False, to_tensor=True)
+        )
+    if last is not None:
+        steps.append(last)
+    return Segmenter(preprocessing, Brighter(), SimpleInferer(), Compose(steps), torch.device("cpu"))
+
+
+def blocks() -> np.ndarray:
+    """A few bright blocks of different size at uneven places, in (i, j, k)."""
+    values = np.zeros((14, 16, 12), np.float32)
+    values[2:6, 3:12, 2:5] = 1
+    values[8:12, 9:14, 6:11] = 1
+    return values
+
+
+AXES = [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (1, -1, -1)), ((1, 0, 2), (-1, 1, -1)), ((2, 1, 0), (-1, -1, -1))]
+
+
+@pytest.mark.parametrize(("order", "signs"), AXES)
+def test_the_mask_is_the_image_s_own_voxels_in_any_order(
+    tmp_path: Path, write_image: WriteImage, order: tuple[int, ...], signs: tuple[int, ...]
+) -> None:
+    values = blocks().transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
+    # The grid of the turned array: the same world for the same voxel.
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    spacing = np.array((1.0, 1.0, 2.0))
+    for axis, (old, sign) in enumerate(zip(order, signs, strict=True)):
+        affine[old, axis] = sign * spacing[old]
+        if sign < 0:
+            affine[old, 3] = spacing[old] * (values.shape[axis] - 1)
+    path = write_image(tmp_path / "a.nii.gz", values, affine)
+    mask = segmenter((1.0, 1.0, 2.0)).segment([path], read_header(path).grid)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, values > THRESHOLD)
+
+
+def test_a_mask_comes_back_from_another_spacing(tmp_path: Path, write_image: WriteImage) -> None:
+    path = write_image(tmp_path / "a.nii.gz", blocks(), np.diag([0.7, 0.9, 2.5, 1]))
+    mask = segmenter((1.0, 1.0, 2.0)).segment([path], read_header(path).grid)
+    inside = blocks() > THRESHOLD
+    assert mask.shape == inside.shape
+    dice = 2 * np.sum(mask * inside) / (mask.sum() + inside.sum())
+    assert dice > 0.85
+
+
+def test_channels_lie_in_files_of_their_own_or_on_the_fourth_axis(tmp_path: Path, write_image: WriteImage) -> None:
+    first, second = 2 * blocks(), np.zeros_like(blocks())
+    together = write_image(tmp_path / "both.nii.gz", np.stack([first, second], axis=-1))
+    apart = [write_image(tmp_path / f"{n}.nii.gz", values) for n, values in enumerate((first, second))]
+    grid = read_header(together).grid
+    for paths in ([together], apart):
+        np.testing.assert_array_equal(segmenter().segment(paths, grid), blocks() > THRESHOLD)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_voxels_that_are_no_numbers_are_refused(tmp_path: Path, write_image: WriteImage, value: float) -> None:
+    values = blocks()
+    values[3, 3, 3] = value
+    path = write_image(tmp_path / "a.nii.gz", values)
+    with pytest.raises(InputError, match="not finite") as caught:
+        segmenter().segment([path], read_header(path).grid)
+    assert caught.value.code == "not-finite"
+
+
+def test_a_bundle_that_stays_on_its_own_grid_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
+    path = write_image(tmp_path / "a.nii.gz", blocks())
+    with pytest.raises(GeometryError, match="gives a mask of shape") as caught:
+        segmenter((2.0, 2.0, 2.0), inverts=False).segment([path], read_header(path).grid)
+    assert caught.value.code == "mask-off-grid"
+
+
+def test_a_mask_of_the_right_shape_in_the_wrong_place_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
+    # Flipped to RAS and never back: the shape is the image's, the voxels are not.
+    values = blocks()
+    path = write_image(tmp_path / "a.nii.gz", values, np.diag([-1.0, 1.0, 1.0, 1.0]))
+    with pytest.raises(GeometryError, match="lies elsewhere than its image"):
+        segmenter(inverts=False).segment([path], read_header(path).grid)
+
+
+@pytest.mark.parametrize("change", [0.5, -1.0, np.nan, 1e6])
+def test_what_is_no_label_is_refused(tmp_path: Path, write_image: WriteImage, change: float) -> None:
+    path = write_image(tmp_path / "a.nii.gz", blocks())
+
+    def spoil(item: dict[str, Any]) -> dict[str, Any]:
+        return item | {"pred": item["pred"] + change}
+
+    with pytest.raises(BundleError, match="no whole numbers") as caught:
+        segmenter(last=spoil).segment([path], read_header(path).grid)
+    assert caught.value.code == "no-mask"
+
+
+def test_labels_above_255_take_two_bytes(tmp_path: Path, write_image: WriteImage) -> None:
+    path = write_image(tmp_path / "a.nii.gz", blocks())
+    large = segmenter(last=lambda item: item | {"pred": item["pred"] * 700})
+    mask = large.segment([path], read_header(path).grid)
+    assert mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask, 700 * (blocks() > THRESHOLD))
+
+
+def test_a_step_may_change_its_input_in_place(tmp_path: Path, write_image: WriteImage) -> None:
+    path = write_image(tmp_path / "a.nii.gz", blocks())
+
+    def double(item: dict[str, Any]) -> dict[str, Any]:
+        item["pred"].mul_(2)
+        return item
+
+    mask = segmenter(last=double).segment([path], read_header(path).grid)
+    np.testing.assert_array_equal(mask, 2 * (blocks() > THRESHOLD))
+
+
+def test_steps_that_save_are_left_out(tmp_path: Path) -> None:
+    save = SaveImaged(keys="pred", output_dir=tmp_path / "out")
+    discrete = AsDiscreted(keys="pred", argmax=True)
+    assert [type(step) for step in without_saving(Compose([discrete, save])).transforms] == [AsDiscreted]
+    assert without_saving(discrete) is discrete
+    assert list(tmp_path.iterdir()) == []
