@@ -65,7 +65,7 @@ class Budget:
 
 BUDGETS: dict[Preset, Budget] = {
     # Minutes on two cores.
-    "fast": Budget(4e6, 96**3, 64**3, 400_000, 8, 16, 256, 5, 50, 100, 2e-3),
+    "fast": Budget(4e6, 96**3, 100_000, 400_000, 8, 16, 256, 5, 50, 100, 2e-3),
     # nnU-Net's topology and length: 1000 epochs of 250 steps, patches of about 128^3, batch 2, up to 320 features.
     "full": Budget(math.inf, 128**3, 128**3, 2 * 128**3, 8, 32, 320, 6, 250, 1000, 1e-2),
 }
