@@ -39,11 +39,11 @@ class DemoOptions:
     new_cases: int = 6
     """How many other phantoms are segmented and scored."""
 
-    minutes: float = 6.0
+    minutes: float = 7.0
     """How long to train; called again with more, it goes on."""
 
     matrix: int = MATRIX
-    """Rows and columns of a slice, give or take a ninth; 24 to 512."""
+    """Rows and columns of a slice, give or take a twelfth; 24 to 512."""
 
     seed: int = 0
     """Another seed makes other phantoms."""

@@ -30,10 +30,10 @@ LABELS = LabelTable(
     )
 )
 SMALL_LABEL = "gallbladder"
-"""About a fiftieth of the liver's volume."""
+"""About a fortieth of the liver's volume."""
 
 MIN_MATRIX, MAX_MATRIX = 24, 512
-MATRIX = 64
+MATRIX = 58
 LENGTH_MM = 212.0
 """How much of the trunk a scan covers, from head to foot."""
 SLICE_MM = 6.6
@@ -162,9 +162,9 @@ def make_phantom(name: str, seed: tuple[int, ...], *, matrix: int = MATRIX) -> P
     if not MIN_MATRIX <= matrix <= MAX_MATRIX:
         raise UsageError(f"The matrix must be from {MIN_MATRIX} to {MAX_MATRIX}, not {matrix}.")
     rng = np.random.default_rng(seed)
-    size = rng.uniform(0.92, 1.08, 3)
+    size = rng.uniform(0.94, 1.06, 3)
     trunk = _shape((0, 0, 0), (128, 92, np.inf), size)
-    fat_mm = float(rng.uniform(6, 24))
+    fat_mm = float(rng.uniform(6, 18))
     organs = _organs(rng, size)
     contrast = float(rng.uniform(0, 1))  # from before the agent to the portal phase
     hu = {
@@ -212,7 +212,7 @@ def _organs(rng: np.random.Generator, size: NDArray[np.float64]) -> dict[int, tu
             organ((-58, -44, -38), (24, 25, 50), (8, -8, 0)),
         ),
         SPLEEN: (organ((-84, -22, 34), (27, 42, 50), (15, 10, 10)),),
-        GALLBLADDER: (organ((42, 58, -34), (16, 17, 26), (-20, 10, 0)),),
+        GALLBLADDER: (organ((42, 58, -34), (18, 18, 28), (-20, 10, 0)),),
     }
 
 
@@ -240,8 +240,8 @@ def rotation(degrees: NDArray[np.float64] | tuple[float, ...]) -> NDArray[np.flo
 
 def _scan_grid(rng: np.random.Generator, position: str, outer_mm: float, matrix: int) -> Grid:
     """A grid that holds the body, anywhere in the scanner's coordinates."""
-    pixels = matrix + int(rng.integers(-matrix // 9, matrix // 9 + 1))
-    pixel_mm = round(float(rng.uniform(1.06, 1.14)) * 2 * outer_mm / pixels, 6)
+    pixels = matrix + int(rng.integers(-(matrix // 12), matrix // 12 + 1))
+    pixel_mm = round(float(rng.uniform(1.06, 1.12)) * 2 * outer_mm / pixels, 6)
     slice_mm = round(float(rng.uniform(0.9, 1.2)) * SLICE_MM * MATRIX / matrix, 2)
     slices = round(LENGTH_MM / slice_mm)
     row, column = (np.array(direction) for direction in DIRECTIONS_LPS[position])
