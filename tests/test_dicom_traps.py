@@ -25,13 +25,6 @@ drift of 0.07 degrees from the middle to the end of 130 mm."""
 STRAIGHTENED_MM = 0.01
 
 NOT_YET = {
-    "enhanced-ct": "enhanced multi-frame",
-    "enhanced-mr-oblique": "enhanced multi-frame",
-    "enhanced-mr-two-times": "enhanced multi-frame",
-    "enhanced-pet": "enhanced multi-frame",
-    "enhanced-missing-frame": "enhanced multi-frame",
-    "siemens-mosaic": "Siemens mosaic",
-    "siemens-mosaics-over-time": "Siemens mosaic",
     "one-acquisition-under-two-uids": "warning of one acquisition under several UIDs",
     "no-preamble": "warning of a missing preamble",
     "no-meta-header": "warning of a missing preamble",

@@ -9,7 +9,8 @@ from volseg.dicom.loading import Loaded, SliceFault, load, load_values
 from volseg.dicom.naming import Identity, Naming
 from volseg.dicom.repair import Repairs
 from volseg.dicom.scan import BadFile, Scan, scan
-from volseg.dicom.series import Rejected, Series, Slice
+from volseg.dicom.series import Rejected, Series
+from volseg.dicom.slices import Slice
 
 __all__ = [
     "BadFile",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from volseg.dicom.mosaic import require_empty_rest
 from volseg.dicom.padding import padding_to_air
 from volseg.dicom.pixels import FileFault, layout_of, read_series, rescale, stored_dtype
 from volseg.dicom.repair import straighten
@@ -15,9 +17,12 @@ from volseg.errors import InputError
 from volseg.volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from volseg.dicom.series import Series
+    from volseg.dicom.slices import Slice
 
 INT16 = np.iinfo(np.int16)
 
@@ -76,15 +81,7 @@ def load_values(series: Series, *, jobs: int | None = None, suv: bool = False) -
         slopes = [slope * factor for slope in slopes]
         intercepts = [intercept * factor for intercept in intercepts]
         changes.append(SUV)
-    names = [image.name for image in series.slices]
-    layouts = [layout_of(image.header) for image in series.slices]
-    columns, rows = series.geometry.size
-    stored: NDArray[Any] = np.empty((len(layouts), rows, columns), stored_dtype(layouts))
-    try:
-        read_series(layouts, stored, jobs=jobs)
-    except FileFault as fault:
-        raise SliceFault(fault, names[fault.number]) from fault
-    values = rescale(stored, slopes, intercepts, reuse=True)
+    values = rescale(_stored(series, jobs), slopes, intercepts, reuse=True)
     if series.modality == "CT":
         values, change = padding_to_air(values, series.slices, slopes, intercepts)
         values = _as_int16(values)
@@ -92,6 +89,38 @@ def load_values(series: Series, *, jobs: int | None = None, suv: bool = False) -
     if series.is_straightened:
         return Loaded(straighten(values, series.geometry), tuple(changes))
     return Loaded(Volume(values.T, series.grid), tuple(changes))
+
+
+def _stored(series: Series, jobs: int | None) -> NDArray[Any]:
+    """(slices, rows, columns) stored values; each file is read once, and none of it but what is asked for."""
+    slices = series.slices
+    files = list({image.name: image for image in slices}.values())
+    number_of = {image.name: number for number, image in enumerate(files)}
+    layouts = [layout_of(image.header) for image in files]
+    # Each frame once: all tiles of a mosaic are cut out of one.
+    place_of: dict[tuple[int, int], int] = {}
+    places = [place_of.setdefault((number_of[image.name], image.frame), len(place_of)) for image in slices]
+    read: NDArray[Any] = np.empty((len(place_of), layouts[0].rows, layouts[0].columns), stored_dtype(layouts))
+    try:
+        read_series(layouts, read, planes=list(place_of), jobs=jobs)
+    except FileFault as fault:
+        raise SliceFault(fault, files[fault.number].name) from fault
+    return _cut(slices, places, read) if any(image.tile is not None for image in slices) else read
+
+
+def _cut(slices: Sequence[Slice], places: Sequence[int], mosaics: NDArray[Any]) -> NDArray[Any]:
+    """(slices, rows, columns) the tiles of mosaics (mosaics, rows, columns), each at the place given for it."""
+    columns, rows = slices[0].size
+    found = np.empty((len(slices), rows, columns), mosaics.dtype)
+    for k, (image, place) in enumerate(zip(slices, places, strict=True)):
+        assert image.tile is not None, "mosaics make no volume together with other images"
+        found[k] = image.tile.cut(mosaics[place])
+    for place, count in Counter(places).items():
+        try:
+            require_empty_rest(mosaics[place], count)
+        except InputError as error:
+            raise SliceFault(error, slices[places.index(place)].name) from error
+    return found
 
 
 def _as_int16(values: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from volseg.dicom.series import Slice
+    from volseg.dicom.slices import Slice
 
 AIR_HU = -1024
 """What padding becomes: the lowest value of 12-bit Hounsfield units, at which most scanners end."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from volseg.dicom import frame_tags, tags
 from volseg.dicom import label_tags as labels
-from volseg.dicom import tags
 from volseg.dicom.annotation import ON_SLICE
 from volseg.dicom.header import DEFLATED, UNCOMPRESSED
 from volseg.dicom.items import Wanted, read_items
@@ -49,8 +49,8 @@ _WANTED = Wanted(
     ),
     frozenset(
         {
-            labels.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, labels.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
-            labels.PLANE_POSITION_SEQUENCE, labels.PLANE_ORIENTATION_SEQUENCE, labels.PIXEL_MEASURES_SEQUENCE,
+            frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
+            frame_tags.PLANE_POSITION_SEQUENCE, frame_tags.PLANE_ORIENTATION_SEQUENCE, frame_tags.PIXEL_MEASURES_SEQUENCE,
             labels.SEGMENT_IDENTIFICATION_SEQUENCE,
         }
     ),
@@ -180,20 +180,21 @@ def read_places(header: Header) -> Frames:
         FileError: the file can't be read.
     """
     whole = read_items(header, _WANTED)
-    frames = whole.items(labels.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
+    frames = whole.items(frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
     declared = header.integer(tags.NUMBER_OF_FRAMES) or 1
     if len(frames) != declared:
         raise InputError(
             f"A segmentation declares {declared} frames and describes {len(frames)}. Export it again.",
             code="damaged-file",
         )
-    shared = whole.first(labels.SHARED_FUNCTIONAL_GROUPS_SEQUENCE)
-    steps = {_numbers(frame, shared, labels.PIXEL_MEASURES_SEQUENCE, tags.PIXEL_SPACING) for frame in frames}
+    shared = whole.first(frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE)
+    steps = {_numbers(frame, shared, frame_tags.PIXEL_MEASURES_SEQUENCE, tags.PIXEL_SPACING) for frame in frames}
     positions = [
-        _numbers(frame, shared, labels.PLANE_POSITION_SEQUENCE, tags.IMAGE_POSITION_PATIENT) for frame in frames
+        _numbers(frame, shared, frame_tags.PLANE_POSITION_SEQUENCE, tags.IMAGE_POSITION_PATIENT) for frame in frames
     ]
     orientations = {
-        _numbers(frame, shared, labels.PLANE_ORIENTATION_SEQUENCE, tags.IMAGE_ORIENTATION_PATIENT) for frame in frames
+        _numbers(frame, shared, frame_tags.PLANE_ORIENTATION_SEQUENCE, tags.IMAGE_ORIENTATION_PATIENT)
+        for frame in frames
     }
     axes = [found for found in map(axes_of, orientations) if found is not None]
     if (
@@ -211,7 +212,7 @@ def read_places(header: Header) -> Frames:
             code="mixed-frames",
         )
     measures = next(
-        (group.first(labels.PIXEL_MEASURES_SEQUENCE) for group in (shared, *frames[:1]) if group is not None), None
+        (group.first(frame_tags.PIXEL_MEASURES_SEQUENCE) for group in (shared, *frames[:1]) if group is not None), None
     )
     return Frames(
         header=header,

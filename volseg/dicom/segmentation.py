@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from volseg.dicom import frame_tags, tags
 from volseg.dicom import label_tags as labels
-from volseg.dicom import tags
 from volseg.dicom.annotation import (
     Drawing,
     LabelObject,
@@ -55,8 +55,8 @@ _WANTED = Wanted(
     frozenset(
         {
             labels.SEGMENT_SEQUENCE, labels.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, labels.REFERENCED_SERIES_SEQUENCE,
-            labels.REFERENCED_INSTANCE_SEQUENCE, labels.SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
-            labels.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, labels.SEGMENT_IDENTIFICATION_SEQUENCE,
+            labels.REFERENCED_INSTANCE_SEQUENCE, frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
+            frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, labels.SEGMENT_IDENTIFICATION_SEQUENCE,
         }
     ),
 )  # fmt: skip
@@ -64,7 +64,7 @@ _SOURCES = Wanted(
     frozenset({labels.REFERENCED_SOP_INSTANCE_UID}),
     frozenset(
         {
-            labels.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, labels.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
+            frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
             labels.DERIVATION_IMAGE_SEQUENCE, labels.SOURCE_IMAGE_SEQUENCE,
         }
     ),
@@ -224,8 +224,8 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
         raise InputError(
             "A segmentation's segments have no numbers, or two have the same. Export it again.", code="damaged-file"
         )
-    frames = whole.items(labels.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
-    parts = Counter(segments_of(frames, whole.first(labels.SHARED_FUNCTIONAL_GROUPS_SEQUENCE)))
+    frames = whole.items(frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
+    parts = Counter(segments_of(frames, whole.first(frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE)))
     if kind != LABEL_MAP and not set(numbers).issuperset(parts):
         raise InputError(
             "A segmentation has frames of segments that it doesn't declare. Export it again.", code="undeclared-segment"
@@ -269,7 +269,7 @@ def _references(header: Header, whole: Item) -> References:
     }
     if not instances:
         sources = read_items(header, _SOURCES)
-        for groups in (labels.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, labels.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE):
+        for groups in (frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE):
             found = sources.along(groups, labels.DERIVATION_IMAGE_SEQUENCE, labels.SOURCE_IMAGE_SEQUENCE)
             instances |= {item.uid(labels.REFERENCED_SOP_INSTANCE_UID) for item in found}
     return References(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,24 +12,25 @@ import numpy as np
 
 from volseg.dicom import tags
 from volseg.dicom.files import CLASSIC_IMAGES, ENHANCED_IMAGES
+from volseg.dicom.frame_tags import STACK_ID
+from volseg.dicom.mosaic import MOSAIC, Tile
 from volseg.dicom.naming import Identity
-from volseg.dicom.pixels import layout_of, read_frames
+from volseg.dicom.pixels import layout_of
 from volseg.dicom.repair import STRAIGHTENINGS, Repairs, straight_grid
+from volseg.dicom.slices import Slice, slices_of
 from volseg.dicom.splitting import SplitFault, split_volumes
 from volseg.dicom.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
-from volseg.errors import InputError
+from volseg.errors import FileError, InputError
 from volseg.outcomes import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from volseg.dicom.header import Header
     from volseg.grid import Grid
 
 MAX_SLICE_PIXELS = 2**26
 """8192 squared, above any slice of a scanner, and a bound for headers that lie about compressed pixels."""
-MAX_NUMBER = 1e6
-"""Of a spacing or position in mm: a bound for numbers that only overflow later sums."""
 DEFAULT_REPAIRS = Repairs()
 NAMED_FILES = 3
 """So many files are named on stderr where a series is refused for some of them."""
@@ -39,38 +39,6 @@ MONOCHROME1 = "monochrome1"
 """The code of a series whose lowest values are displayed brightest (PS3.3, C.7.6.3.1.2); its values stay as they are."""
 
 Axes = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Slice:
-    """One image of a series.
-
-    Args:
-        header: of its file.
-        name: of its file relative to the folder that the user gave; private.
-        position_mm: ImagePositionPatient, LPS.
-    """
-
-    header: Header
-    name: str
-    position_mm: tuple[float, float, float]
-
-    @property
-    def slope(self) -> float:
-        """RescaleSlope, 1 where absent (PS3.3 C.7.6.16.2.9)."""
-        return _or(self.header.number(tags.RESCALE_SLOPE), 1.0)
-
-    @property
-    def intercept(self) -> float:
-        """RescaleIntercept, 0 where absent."""
-        return _or(self.header.number(tags.RESCALE_INTERCEPT), 0.0)
-
-    def pixel_digest(self) -> bytes:
-        """A digest of the pixel data as stored; the file is read for it."""
-        header = self.header
-        with header.path.open("rb") as file:
-            file.seek(header.pixel_offset)
-            return hashlib.blake2b(file.read(header.pixel_length if header.pixel_length is not None else -1)).digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,22 +188,19 @@ class _Builder:
     def build(self, group: list[tuple[Header, str]]) -> list[Series | Rejected]:
         """The volumes among images of one form."""
         fault, bad = _image_fault(group)
-        slices, unplaced = _placed(group)
-        if fault is None and unplaced:
-            fault = StackFault(
-                "no-position",
-                f"{len(unplaced)} of {len(group)} images have no position or orientation in the patient, or no spacing "
-                "of pixels.",
-            )
-            bad = unplaced
+        slices: list[Slice] = []
+        if fault is None:
+            slices, fault, bad = _slices(group)
         if fault is not None:
             return [self._rejected(Part(()), (fault,), count=len(group), files=bad)]
-        whole = _without_copies(Part(tuple(slices)))
+        changes = (MOSAIC,) if any(image.tile is not None for image in slices) else ()
+        whole = _without_copies(Part(tuple(slices), changes=changes))
         if isinstance(whole, StackFault):
             return [self._rejected(Part(()), (whole,), count=len(group))]
         built: list[Series | Rejected] = []
-        for part, axes in _by_orientation(whole):
-            built.extend(self._volumes(part, axes))
+        for apart in _by_frame_form(whole):
+            for part, axes in _by_orientation(apart):
+                built.extend(self._volumes(part, axes))
         return built
 
     def _volumes(self, part: Part, axes: Axes) -> list[Series | Rejected]:
@@ -259,8 +224,7 @@ class _Builder:
         slices = tuple(part.slices[place] for place in along)
         header = slices[0].header
         row_mm, column_mm = header.numbers(tags.PIXEL_SPACING)[:2]  # between rows first (PS3.3, 10.7.1.3)
-        size = (header.unsigned(tags.COLUMNS) or 0, header.unsigned(tags.ROWS) or 0)
-        geometry = StackGeometry(axes, positions[along], (column_mm, row_mm), size)
+        geometry = StackGeometry(axes, positions[along], (column_mm, row_mm), slices[0].size)
         repaired, faults = self.repairs.of(geometry, geometry.faults())
         if faults:
             return self._rejected(part, faults)
@@ -348,10 +312,15 @@ def _image_fault(group: Sequence[tuple[Header, str]]) -> tuple[StackFault | None
         code, sentence = _pixel_fault(header)
         if code:
             found.setdefault(code, (sentence, []))[1].append(name)
+    return _commonest(found, len(group))
+
+
+def _commonest(found: Mapping[str, tuple[str, list[str]]], total: int) -> tuple[StackFault | None, list[str]]:
+    """The fault that most files have, and those files."""
     if not found:
         return None, []
     code, (sentence, names) = min(found.items(), key=lambda item: (-len(item[1][1]), item[0]))
-    where = "" if len(names) == 1 else f"{len(names)} of {len(group)} files: "
+    where = "" if len(names) == 1 else f"{len(names)} of {total} files: "
     return StackFault(code, where + sentence), names
 
 
@@ -359,7 +328,7 @@ def _pixel_fault(header: Header) -> tuple[str, str]:
     if (header.unsigned(tags.ROWS) or 0) * (header.unsigned(tags.COLUMNS) or 0) > MAX_SLICE_PIXELS:
         return "declares-too-much", "A header declares an image larger than any scanner's."
     try:
-        frames = layout_of(header).frames
+        layout_of(header)
     except InputError as error:
         return error.code, error.message
     if tags.MODALITY_LUT_SEQUENCE in header.values:
@@ -367,45 +336,46 @@ def _pixel_fault(header: Header) -> tuple[str, str]:
             "modality-lut",
             "Its values go through a lookup table, which volseg doesn't apply. Export it with slope and intercept.",
         )
-    if header.uid(tags.SOP_CLASS_UID) in ENHANCED_IMAGES:
-        return (
-            "enhanced-multiframe",
-            "Enhanced multi-frame images are not read yet. Export the series as classic single slices.",
-        )
-    if "MOSAIC" in header.texts(tags.IMAGE_TYPE):
-        return (
-            "siemens-mosaic",
-            "Mosaics, many slices tiled in one image, are not read yet. Export the series as single slices.",
-        )
-    if frames != 1:
-        return "multi-frame", "Several frames in a single-frame object have no place in the patient. Export it again."
     return "", ""
 
 
-def _placed(group: Sequence[tuple[Header, str]]) -> tuple[list[Slice], list[str]]:
-    """The images whose header says where they lie, and the names of the others."""
-    slices, unplaced = [], []
+def _slices(group: Sequence[tuple[Header, str]]) -> tuple[list[Slice], StackFault | None, list[str]]:
+    """The slices that files hold; or what keeps some from giving any, and those files."""
+    slices: list[Slice] = []
+    found: dict[str, tuple[str, list[str]]] = {}
     for header, name in group:
-        position = header.numbers(tags.IMAGE_POSITION_PATIENT)
-        spacing = header.numbers(tags.PIXEL_SPACING)
-        if (
-            len(position) == 3
-            and len(spacing) == 2
-            and all(0 < step < MAX_NUMBER for step in spacing)
-            and all(abs(place) < MAX_NUMBER for place in position)
-            and axes_of(header.numbers(tags.IMAGE_ORIENTATION_PATIENT)) is not None
-        ):
-            slices.append(Slice(header, name, (position[0], position[1], position[2])))
-        else:
-            unplaced.append(name)
-    return slices, unplaced
+        try:
+            slices.extend(slices_of(header, name))
+        except (InputError, FileError) as error:
+            found.setdefault(error.code, (error.message, []))[1].append(name)
+    return slices, *_commonest(found, len(group))
+
+
+def _by_frame_form(part: Part) -> list[Part]:
+    """Frames apart that one file may hold but no volume: by the stack that they say they are of, by pixel spacing.
+
+    A stack is a group of frames that follow each other in space (PS3.3, C.7.6.16.2.2); a name that fewer frames bear
+    than a volume needs is taken for something else.
+    """
+    stacks = Counter(image.header.text(STACK_ID) for image in part.slices)
+    apart = min(stacks.values()) >= MIN_SLICES
+    by_form: dict[tuple[str, tuple[float, ...]], list[Slice]] = defaultdict(list)
+    for image in part.slices:
+        spacing = tuple(round(step, 4) for step in image.header.numbers(tags.PIXEL_SPACING))
+        by_form[image.header.text(STACK_ID) if apart else "", spacing].append(image)
+    if len(by_form) == 1:
+        return [part]
+    word = "stack" if len({stack for stack, _ in by_form}) == len(by_form) else "frames"
+    forms = sorted(by_form, key=lambda form: (len(form[0]), form))
+    return [part.parted(by_form[form], f"{word}{number}") for number, form in enumerate(forms, start=1)]
 
 
 def _without_copies(part: Part) -> Part | StackFault:
     """Each image once, where files are copies of one another."""
-    by_uid: dict[str, list[Slice]] = defaultdict(list)
+    by_uid: dict[tuple[str, int, Tile | None], list[Slice]] = defaultdict(list)
     for image in part.slices:
-        by_uid[image.header.uid(tags.SOP_INSTANCE_UID) or f"file {image.name}"].append(image)
+        uid = image.header.uid(tags.SOP_INSTANCE_UID) or f"file {image.name}"
+        by_uid[uid, image.frame, image.tile].append(image)
     if len(by_uid) == len(part.slices):
         return part
     for copies in by_uid.values():
@@ -426,7 +396,7 @@ def _are_copies(images: Sequence[Slice]) -> bool:
     if len({image.header.syntax for image in images}) == 1:
         return False
     try:
-        frames = [read_frames(layout_of(image.header)) for image in images]
+        frames = [image.pixels() for image in images]
     except InputError:
         return False
     return all(np.array_equal(frames[0], frame) for frame in frames[1:])

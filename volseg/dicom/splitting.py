@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.dicom import tags
+from volseg.dicom import frame_tags, tags
 from volseg.dicom.stack import MIN_SLICES
 
 if TYPE_CHECKING:
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from volseg.dicom.series import Slice
+    from volseg.dicom.slices import Slice
 
 ECHO, TIME = "echo", "time"
 
 # What tells volumes apart, the most telling first: the word for names, the element, and whether its value is binary.
 _SPLITTERS: tuple[tuple[str, int, bool], ...] = (
+    (TIME, tags.TEMPORAL_POSITION_IDENTIFIER, False),
     ("acq", tags.ACQUISITION_NUMBER, False),
     (ECHO, tags.ECHO_NUMBERS, False),
     (ECHO, tags.ECHO_TIME, False),
-    (TIME, tags.TEMPORAL_POSITION_IDENTIFIER, False),
     ("phase", tags.TRIGGER_TIME, False),
     ("b", tags.DIFFUSION_B_VALUE, True),
     ("direction", tags.DIFFUSION_GRADIENT_ORIENTATION, True),
@@ -33,6 +33,10 @@ _SPLITTERS: tuple[tuple[str, int, bool], ...] = (
     ("type", tags.IMAGE_TYPE, False),
     (TIME, tags.ACQUISITION_TIME, False),
     (TIME, tags.CONTENT_TIME, False),
+    ("dimension", frame_tags.DIMENSION_INDEX_VALUES, False),
+    (TIME, frame_tags.FRAME_ACQUISITION_DATETIME, False),
+    (TIME, frame_tags.FRAME_REFERENCE_DATETIME, False),
+    (TIME, tags.INSTANCE_NUMBER, False),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from volseg.dicom.mosaic import MOSAIC
 from volseg.dicom.padding import AIR_HU, PADDING_LEFT, PADDING_TO_AIR
 from volseg.dicom.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
 from volseg.dicom.series import MONOCHROME1
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _CHANGES = {
     "copies-dropped": "Some files are copies of others; each image was taken once.",
     "duplicates-dropped": "Some images stand twice at one position with the same pixels; each was taken once.",
+    MOSAIC: "The slices were cut out of mosaics, whose geometry stands in Siemens' private headers.",
     TILT_STRAIGHTENED: "The gantry was tilted; the slices were interpolated onto an orthogonal grid.",
     SPACING_EVENED: "The spacing changes from run to run; the slices were interpolated at even spacing.",
     MONOCHROME1: "Low values are meant to be displayed bright; the values are as stored.",
