@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
@@ -536,3 +536,82 @@ def test_bad_places_give_one_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError):
         convert(tmp_path / "text", tmp_path / "text/a.txt")
+
+
+def two_studies(write_series: WriteSeries, folder: Path) -> None:
+    write_series(folder / "a", seed=1)
+    write_series(folder / "b", seed=2)
+    write_series(folder / "c", seed=3, positions=[(0, 0, z) for z in (0, 1, 2, 4, 5, 6)])
+
+
+def test_orientation_turns_without_interpolation(write_series: WriteSeries, tmp_path: Path) -> None:
+    oblique = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+    positions = [(3.0 * number, -20.0, 30.0) for number in range(5)]
+    write_series(tmp_path / "dicom", positions=positions, orientation=oblique)
+    (plain,) = convert(tmp_path / "dicom", tmp_path / "a", NATIVE).outcomes
+    (turned,) = convert(tmp_path / "dicom", tmp_path / "b", ConvertOptions(("native",), orientation="ras")).outcomes
+    ours, peer = the_image(tmp_path / "b", turned), nibabel.load(the_image(tmp_path / "a", plain))
+    expected = nibabel.as_closest_canonical(peer)
+    np.testing.assert_array_equal(np.asanyarray(nibabel.load(ours).dataobj), np.asanyarray(expected.dataobj))
+    np.testing.assert_allclose(nibabel.load(ours).affine, expected.affine, atol=1e-5)
+    assert "turned from" in turned.message
+    assert "to RAS" in turned.message
+    sidecar = read_sidecar(ours.with_name(f"{turned.case}.json"))
+    assert not sidecar.resampled
+    assert (
+        sidecar.target_grid.orientation,
+        sidecar.source_grid.difference(read_volume(the_image(tmp_path / "a", plain)).grid),
+    ) == ("RAS", None)
+
+
+def test_spacings_are_those_of_the_turned_axes(write_series: WriteSeries, tmp_path: Path) -> None:
+    sagittal = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+    write_series(tmp_path / "dicom", positions=[(3.0 * number, 0.0, 0.0) for number in range(5)], orientation=sagittal)
+    options = ConvertOptions((1.0, 2.0, 1.5), orientation="LAS", interpolation="nearest")
+    (outcome,) = convert(tmp_path / "dicom", tmp_path / "out", options).outcomes
+    volume = read_volume(the_image(tmp_path / "out", outcome))
+    assert volume.grid.orientation == "LAS"
+    assert volume.grid.spacing_mm == pytest.approx((1.0, 2.0, 1.5))
+    sidecar = read_sidecar(the_image(tmp_path / "out", outcome).with_name(f"{outcome.case}.json"))
+    assert sidecar.resampled
+    assert "3 mm to" not in outcome.message  # both grids are told in the turned order
+
+
+@pytest.mark.parametrize("word", ["RAX", "RASL", "RRS", "1"])
+def test_an_orientation_that_is_none_is_refused(word: str, write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    with pytest.raises(UsageError):
+        convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(orientation=word))
+    assert not (tmp_path / "out").exists()
+
+
+def test_series_are_chosen_by_number_name_and_modality(write_series: WriteSeries, tmp_path: Path) -> None:
+    two_studies(write_series, tmp_path / "dicom")
+    rows, _ = preview(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    assert sorted(row.number for row in rows) == [1, 2, 3]
+    good = [row for row in rows if "refused" not in row.action]
+    options = ConvertOptions(("native",), series=(str(good[0].number),))
+    first = convert(tmp_path / "dicom", tmp_path / "out", options)
+    assert codes(first.outcomes) == {"done": 1}
+    assert first.skipped_kinds == {"image of a series that was not chosen": 11}
+    named, _ = preview(tmp_path / "dicom", tmp_path / "out", options)
+    assert {row.number: row.source for row in named} == {row.number: row.source for row in rows}
+    (left,) = [row for row in named if row.source == good[1].source]
+    assert "not-chosen" in left.action
+    second = convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(("native",), series=(left.case,)))
+    assert [outcome.case for outcome in second.outcomes] == [left.case]
+    done = json.loads((tmp_path / "out/conversion.json").read_text())["outcomes"]
+    assert [outcome["status"] for outcome in done] == ["done", "done"]
+    both = ConvertOptions(("native",), series=("ct_01",), modality=("ct",))
+    assert codes(convert(tmp_path / "dicom", tmp_path / "out", both).outcomes) == {
+        "done": 2,
+        "missing-slice": 1,
+    }
+
+
+@pytest.mark.parametrize("options", [{"series": ("9",)}, {"series": ("ct_09",)}, {"modality": ("MR",)}])
+def test_a_choice_of_nothing_is_bad_usage(options: dict[str, Any], write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    with pytest.raises(UsageError, match="--dry-run"):
+        convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(**options))
+    assert not (tmp_path / "out").exists()

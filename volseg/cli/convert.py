@@ -54,8 +54,8 @@ def _show(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions) -> int:
     progress = ConsoleProgress()
     rows, found = preview(dicom_dir, nifti_dir, options, progress)
     print_table(
-        ("case", "images", "grid", "what would happen"),
-        [(row.case, str(row.images), row.grid, row.action) for row in rows],
+        ("case", "number", "modality", "images", "grid", "what would happen"),
+        [(row.case, str(row.number or ""), row.modality, str(row.images), row.grid, row.action) for row in rows],
     )
     for row in rows:
         progress.say(f"{row.case} is {row.source}")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from volseg.errors import UsageError
 from volseg.grid import Grid
 from volseg.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def reorient(volume: Volume, axes: str) -> Volume:
@@ -20,14 +25,48 @@ def reorient(volume: Volume, axes: str) -> Volume:
     Raises:
         UsageError: ``axes`` is not such a word.
     """
-    from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+    from nibabel.orientations import apply_orientation
 
+    change = _change(volume.grid, axes)
+    array = apply_orientation(volume.array, change)
+    return Volume(array, _changed(volume.grid, change))
+
+
+def reorient_grid(grid: Grid, axes: str) -> Grid:
+    """The grid of the volume that ``reorient`` gives.
+
+    Raises:
+        UsageError: ``axes`` is no such word.
+    """
+    return _changed(grid, _change(grid, axes))
+
+
+def require_orientation(axes: str) -> str:
+    """Three letters for voxel axes, in upper case.
+
+    Raises:
+        UsageError: ``axes`` is not such a word.
+    """
     word = axes.upper()
     if len(word) != 3 or any(sum(letter in pair for letter in word) != 1 for pair in ("LR", "AP", "IS")):
         raise UsageError(
             f"An orientation is three letters, one each of L or R, A or P, S or I, such as RAS; not {axes!r}."
         )
-    change = ornt_transform(io_orientation(volume.grid.affine), axcodes2ornt(word))
-    array = apply_orientation(volume.array, change)
-    affine = volume.grid.affine @ inv_ornt_aff(change, volume.grid.shape)
-    return Volume(array, Grid(array.shape[:3], affine))
+    return word
+
+
+def _change(grid: Grid, axes: str) -> NDArray[Any]:
+    """(3, 2) which axis goes where and whether it flips, as nibabel has it."""
+    from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+    word = require_orientation(axes)
+    change: NDArray[Any] = ornt_transform(io_orientation(grid.affine), axcodes2ornt(word))
+    return change
+
+
+def _changed(grid: Grid, change: NDArray[Any]) -> Grid:
+    from nibabel.orientations import inv_ornt_aff
+
+    places = [int(place) for place in change[:, 0]]
+    i, j, k = (grid.shape[places.index(axis)] for axis in range(3))
+    return Grid((i, j, k), grid.affine @ inv_ornt_aff(change, grid.shape))

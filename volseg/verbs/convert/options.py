@@ -20,8 +20,18 @@ class ConvertOptions:
     spacing: tuple[float | Literal["native"], ...] = (1.0,)
     """Voxel spacing of the images in mm: one number for all axes, or three. "native" keeps the scanner's grid."""
 
-    interpolation: Literal["linear", "bspline"] = "linear"
-    """How voxels are interpolated where the spacing changes: linear, or 3rd-order B-spline."""
+    orientation: str = ""
+    """Where the voxel axes of the images point to, such as RAS; voxels are flipped and permuted for it, never
+    interpolated. By default they keep the scanner's order. Three spacings are those of the turned axes."""
+
+    interpolation: Literal["linear", "bspline", "nearest"] = "linear"
+    """How voxels are made where the spacing changes: linear, 3rd-order B-spline, or the nearest voxel."""
+
+    series: tuple[str, ...] = ()
+    """Convert these series alone: numbers or case names as --dry-run shows them."""
+
+    modality: tuple[str, ...] = ()
+    """Convert series of these modalities alone: CT, MR or PT."""
 
     localizers: bool = False
     """Convert scouts and localizers too; they are passed over otherwise."""
@@ -63,6 +73,27 @@ class ConvertOptions:
             raise UsageError(f"A spacing lies between {MIN_SPACING_MM:g} and {MAX_SPACING_MM:g} mm.")
         x, y, z = numbers * 3 if len(numbers) == 1 else numbers
         return float(x), float(y), float(z)
+
+    def require_sense(self) -> None:
+        """Refuse options that make no sense, before anything is read.
+
+        Raises:
+            UsageError: one makes none.
+        """
+        _ = self.spacing_mm, self.axes, self.choice
+
+    @property
+    def axes(self) -> str:
+        """The orientation in upper case; empty for the scanner's own.
+
+        Raises:
+            UsageError: it is none.
+        """
+        if not self.orientation:
+            return ""
+        from volseg.resample import require_orientation
+
+        return require_orientation(self.orientation)
 
     @property
     def choice(self) -> LabelChoice:

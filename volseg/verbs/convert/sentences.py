@@ -58,7 +58,13 @@ def outcome_of(sidecar: Sidecar, image: Path) -> Outcome:
 
 def resampling(source: Grid, target: Grid, changes: Sequence[str]) -> str:
     """From which grid to which, and how."""
+    turned = ""
+    if source.orientation != target.orientation:
+        from volseg.resample import reorient_grid
+
+        turned = f", turned from {source.orientation} to {target.orientation}"
+        source = reorient_grid(source, target.orientation)
     straightened = bool(STRAIGHTENINGS & set(changes))
     if target.difference(source) is None:
-        return f"{described(source)}, {_STRAIGHTENED if straightened else _AS_SCANNED}."
-    return f"Resampled from {described(source)}{f', {_STRAIGHTENED},' * straightened} to {described(target)}."
+        return f"{described(source)}, {_STRAIGHTENED if straightened else _AS_SCANNED}{turned}."
+    return f"Resampled from {described(source)}{f', {_STRAIGHTENED},' * straightened} to {described(target)}{turned}."

@@ -43,7 +43,8 @@ class Task:
     pseudonym: str
     fingerprint: str
     spacing_mm: tuple[float, float, float] | None
-    interpolation: Literal["linear", "bspline"]
+    orientation: str
+    interpolation: Literal["linear", "bspline", "nearest"]
     suv: bool = False
     decoders: int | None = None
 
@@ -77,6 +78,7 @@ def task_of(
     how = (
         repr(spacing_mm),
         options.interpolation if spacing_mm else "",
+        *([options.axes] if options.axes else []),
         *([SUV] if suv else []),
         *series.changes,
     )
@@ -89,6 +91,7 @@ def task_of(
         naming.series(identity),
         naming.digest(*how, *files),
         spacing_mm,
+        options.axes,
         options.interpolation,
         suv,
     )
@@ -124,11 +127,15 @@ def convert_one(task: Task) -> Outcome:
     """Read, resample and write one series."""
     series = task.series
     try:
-        target = target_grid(series, task.spacing_mm)
+        target = target_grid(series, task.spacing_mm, task.orientation)
         loaded = load_values(series, jobs=task.decoders, suv=task.suv)
         volume = loaded.volume
         source = volume.grid
-        resampled = target.difference(source) is not None
+        if source.orientation != target.orientation:
+            from volseg.resample import reorient
+
+            volume = reorient(volume, target.orientation)
+        resampled = target.difference(volume.grid) is not None
         if resampled:
             from volseg.resample import resample
 
@@ -143,24 +150,28 @@ def convert_one(task: Task) -> Outcome:
     return replace(outcome_of(sidecar, task.image), private=series.source)
 
 
-def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None) -> Grid:
+def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None, orientation: str = "") -> Grid:
     """The grid of the image to write.
 
     Raises:
         InputError: it would have more voxels than any scanner's.
     """
+    grid = series.grid
+    if orientation and orientation != grid.orientation:
+        from volseg.resample import reorient_grid
+
+        grid = reorient_grid(grid, orientation)
     if spacing_mm is None:
-        return series.grid
+        return grid
     voxels = math.prod(
-        length * old / new
-        for length, old, new in zip(series.grid.shape, series.grid.spacing_mm, spacing_mm, strict=True)
+        length * old / new for length, old, new in zip(grid.shape, grid.spacing_mm, spacing_mm, strict=True)
     )
     if voxels > MAX_TARGET_VOXELS:
         raise InputError(
             f"At this spacing the series would have {voxels:.2g} voxels. Choose a wider one, or native.",
             code="too-large",
         )
-    return series.grid.with_spacing(spacing_mm)
+    return grid.with_spacing(spacing_mm)
 
 
 def _sidecar(task: Task, source: Grid, target: Grid, changes: tuple[str, ...], *, resampled: bool) -> Sidecar:
@@ -187,12 +198,13 @@ def _sidecar_path(image: Path) -> Path:
     return sidecar_path(image)
 
 
-def planned(series: Series, spacing_mm: tuple[float, float, float] | None, *, suv: bool = False) -> str:
+def planned(series: Series, options: ConvertOptions) -> str:
     """What would become of a series, in words."""
     try:
-        if suv and series.modality == "PT":
+        if options.suv and series.modality == "PT":
             suv_factor(series)
-        return resampling(series.grid, target_grid(series, spacing_mm), series.changes)
+        target = target_grid(series, options.spacing_mm, options.axes)
+        return resampling(series.grid, target, series.changes)
     except InputError as error:
         return f"{Status.REFUSED} [{error.code}] {error.message}"
 

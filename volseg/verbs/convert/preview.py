@@ -1,0 +1,95 @@
+"""What a conversion would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from volseg.dicom import Naming, Rejected, Scan
+from volseg.progress import SILENT, Progress
+from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
+from volseg.verbs.convert.record import kinds_of
+from volseg.verbs.convert.selection import numbered, select, short_name
+from volseg.verbs.convert.sentences import described
+from volseg.verbs.convert.source import require_output, scan_source
+from volseg.verbs.convert.task import finished, images_there, planned, task_of
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """What would become of one series, or of one segmentation or structure set.
+
+    Args:
+        number: by which ``series`` of the options chooses it; 0 for what can't be chosen.
+        case: the name it would get; without the hash where the output folder has no key yet.
+        modality: ``CT``, ``MR`` or ``PT``; ``SEG`` or ``RTSTRUCT``.
+        images: how many; of a label object, how many structures.
+        grid: of the scanner, in words; empty where there is none.
+        action: what would happen, in words.
+        source: where its files are, relative to the folder that was given; private.
+    """
+
+    number: int
+    case: str
+    modality: str
+    images: int
+    grid: str
+    action: str
+    source: str
+
+
+def preview(
+    dicom_dir: Path, nifti_dir: Path, options: ConvertOptions = DEFAULTS, progress: Progress = SILENT
+) -> tuple[tuple[PreviewRow, ...], Scan]:
+    """What ``convert`` would do, without writing anything.
+
+    Raises:
+        UsageError: a path or option makes no sense.
+        InputError: there is no DICOM under ``dicom_dir``.
+        FileError: a file can't be read.
+    """
+    options.require_sense()
+    spacing_mm = options.spacing_mm
+    require_output(nifti_dir)
+    naming = Naming.existing(nifti_dir)
+    found = select(scan_source(dicom_dir, options, progress), options, naming)
+    images = images_there(nifti_dir)
+    rows = []
+    for number, one in numbered(found):
+        shown = naming.case(one.identity, one.modality, one.order) if naming else short_name(one)
+        if isinstance(one, Rejected):
+            action = f"{one.status} [{one.code}] {one.message}"
+            row = PreviewRow(number, shown, one.modality, one.count, "", action, one.source)
+        else:
+            task = task_of(one, naming, images, nifti_dir, options, spacing_mm) if naming else None
+            shown = task.case if task else shown
+            earlier = finished(task) if task and not options.overwrite else None
+            action = f"{earlier.status} [{earlier.code}]" if earlier else planned(one, options)
+            row = PreviewRow(number, shown, one.modality, len(one.slices), described(one.grid), action, one.source)
+        rows.append(row)
+    if found.label_files:
+        label_rows, found = _label_rows(found, nifti_dir, options, naming)
+        rows.extend(label_rows)
+    return tuple(sorted(rows, key=lambda row: (row.case, row.number))), found
+
+
+def _label_rows(
+    found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None
+) -> tuple[list[PreviewRow], Scan]:
+    """What would become of the label objects, and the scan without them among what is skipped."""
+    from volseg.annotations import plan_labels
+    from volseg.dataset.editing import DatasetFile
+
+    plan = plan_labels(found, DatasetFile.read(nifti_dir).labels, options.choice, naming)
+    rows = [
+        PreviewRow(0, one.case, "", 0, "", f"{one.status} [{one.code}] {one.message}", one.private)
+        for one in plan.outcomes
+    ]
+    for number, assignments in plan.by_series.items():
+        series = found.series[number]
+        case = naming.case(series.identity, series.modality, series.order) if naming else short_name(series)
+        for one in assignments:
+            names = ", ".join(sorted({plan.table.name_of(index) for index in one.chosen.values()}))
+            action = f"drawn on {case}: {names}"
+            rows.append(PreviewRow(0, one.name, one.labels.kind, len(one.chosen), "", action, one.labels.name))
+    return rows, replace(found, skipped_kinds=kinds_of(found, plan))

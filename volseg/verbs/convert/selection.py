@@ -1,0 +1,90 @@
+"""Which series of a folder are wanted, by what the preview shows of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from volseg.dicom import Naming, Rejected, Scan, Series
+from volseg.dicom.stack import StackFault
+from volseg.errors import UsageError
+from volseg.outcomes import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from volseg.verbs.convert.options import ConvertOptions
+
+NOT_CHOSEN = "not-chosen"
+NOT_CHOSEN_KIND = "image of a series that was not chosen"
+
+
+def numbered(found: Scan) -> tuple[tuple[int, Series | Rejected], ...]:
+    """Every series with its number, from 1: the same for one folder whatever the options choose."""
+    everything: tuple[Series | Rejected, ...] = (*found.series, *found.rejected)
+    ranked = sorted(everything, key=lambda one: (one.identity.study_uid, one.order, one.identity.part))
+    return tuple(enumerate(ranked, start=1))
+
+
+def short_name(one: Series | Rejected) -> str:
+    """A case's name without the hash, such as ``ct_02``, which several studies may have."""
+    return "_".join(filter(None, (one.modality.lower(), f"{one.order:02d}", one.identity.part)))
+
+
+def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
+    """The scan with each series that is not wanted among the rejected ones, skipped with the code ``not-chosen``.
+
+    A series is wanted by its number, its case's name, or that name without the hash; and by its modality.
+
+    Raises:
+        UsageError: nothing has a number, name or modality that was given.
+    """
+    wanted = _words(options.series)
+    modalities = {word.upper() for word in _words(options.modality)}
+    if not wanted and not modalities:
+        return found
+    names = {id(one): _names(number, one, naming) for number, one in numbered(found)}
+    unknown = wanted - {name for known in names.values() for name in known}
+    unknown |= {word for word in modalities if all(one.modality != word for _, one in numbered(found))}
+    if unknown:
+        raise UsageError(
+            f"No series here is called {', '.join(sorted(unknown))}. --dry-run shows the numbers, names and modalities "
+            "that there are."
+        )
+
+    def is_wanted(one: Series | Rejected) -> bool:
+        return (not wanted or not wanted.isdisjoint(names[id(one)])) and (not modalities or one.modality in modalities)
+
+    left_out = tuple(_left_out(one) for _, one in numbered(found) if not is_wanted(one))
+    return replace(
+        found,
+        series=tuple(filter(is_wanted, found.series)),
+        rejected=(*filter(is_wanted, found.rejected), *left_out),
+    )
+
+
+def chosen(found: Scan) -> Scan:
+    """The scan without series that were left out, which ``skipped_kinds`` counts by their images instead."""
+    images = sum(one.count for one in found.rejected if one.code == NOT_CHOSEN)
+    if not images:
+        return found
+    kinds = Counter(found.skipped_kinds) + Counter({NOT_CHOSEN_KIND: images})
+    return replace(
+        found, rejected=tuple(one for one in found.rejected if one.code != NOT_CHOSEN), skipped_kinds=dict(kinds)
+    )
+
+
+def _words(texts: Sequence[str]) -> set[str]:
+    return {word.strip() for text in texts for word in text.split(",")} - {""}
+
+
+def _names(number: int, one: Series | Rejected, naming: Naming | None) -> set[str]:
+    names = {str(number), short_name(one)}
+    return names | {naming.case(one.identity, one.modality, one.order)} if naming else names
+
+
+def _left_out(one: Series | Rejected) -> Rejected:
+    fault = StackFault(NOT_CHOSEN, "It was not chosen.")
+    count = len(one.slices) if isinstance(one, Series) else one.count
+    return Rejected(one.identity, one.modality, one.order, Status.SKIPPED, (fault,), "", count, one.source)
