@@ -151,6 +151,30 @@ def test_ledger_keeps_private_names_off_stdout(capsys: pytest.CaptureFixture[str
     assert shown.err.splitlines() == ["ct_2 is doe/2.dcm", "ct_3 is doe/3.dcm"]
 
 
+def test_equal_warnings_are_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = [
+        Outcome(f"mr_{number:02d}", Status.DONE, "done", warnings=("A head.",), private=f"doe/{number}")
+        for number in range(40)
+    ]
+    outcomes[7] = Outcome("mr_07", Status.DONE, "done", warnings=("A head.", "Burned in."), private="doe/7")
+    outcomes.append(Outcome("mr_50", Status.REFUSED, "gone", "Gone.", warnings=("Burned in.",), private="doe/50"))
+    print_ledger(Ledger(tuple(outcomes), Provenance("convert", {}, {})))
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
+        "mr_50: refused [gone] Gone.",
+        "40 cases (mr_00, mr_01, mr_02 and 37 more): warning: A head.",
+        "2 cases (mr_07, mr_50): warning: Burned in.",
+        "40 done, 1 refused",
+    ]
+    assert shown.err.splitlines() == [
+        "mr_50 is doe/50",
+        "mr_00 is doe/0",
+        "mr_01 is doe/1",
+        "mr_02 is doe/2",
+        "mr_07 is doe/7",
+    ]
+
+
 def test_table_aligns_and_never_cuts(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("case", "Dice"), (("a" * 100, "0.9"), ("b\nb", "0.987")))
     assert capsys.readouterr().out.splitlines() == [

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from volseg.outcomes import Ledger, Status, tally
+from volseg.outcomes import Ledger, Outcome, Status, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SPARSE_SECONDS = 10.0
 """Into a file, a task under way writes a line at most this often."""
+NAMED_CASES = 3
+"""A warning about several cases names this many and counts the others."""
 BAR_WIDTH = 20
 """Narrow, so that the note has room beside it; it wraps rather than being cut."""
 
@@ -168,21 +170,43 @@ def duration(seconds: float) -> str:
 
 
 def print_ledger(ledger: Ledger) -> None:
-    """Show what became of the cases: a line for each that was not simply done, then the tally.
+    """Show what became of the cases: a line for each that was not simply done, each warning once, then the tally.
 
     The public sentence goes to stdout. The private name, which may be a patient's file, goes to stderr alone.
     """
     for outcome in ledger.outcomes:
         if outcome.status is not Status.DONE:
             print(printable(f"{outcome.case}: {outcome.status} [{outcome.code}] {outcome.message}".rstrip()))
-        for warning in outcome.warnings:
-            print(printable(f"{outcome.case}: warning: {warning}"))
-        if outcome.private and (outcome.status is not Status.DONE or outcome.warnings):
-            sys.stdout.flush()  # keeps both streams in step where they end in one place
-            print(printable(f"{outcome.case} is {outcome.private}"), file=sys.stderr)
+            _print_private(outcome)
+    _print_warnings(ledger)
     for kind, count in sorted(ledger.skipped_kinds.items()):
         print(printable(f"passed over: {count} x {kind}"))
     print(tally(ledger.outcomes))
+
+
+def _print_warnings(ledger: Ledger) -> None:
+    """Each warning once, with the cases that it is about."""
+    about: dict[str, list[Outcome]] = {}
+    for outcome in ledger.outcomes:
+        for warning in dict.fromkeys(outcome.warnings):
+            about.setdefault(warning, []).append(outcome)
+    told = {outcome.case for outcome in ledger.outcomes if outcome.status is not Status.DONE}
+    for warning, outcomes in about.items():
+        named = outcomes[:NAMED_CASES]
+        names = ", ".join(outcome.case for outcome in named)
+        more = f" and {len(outcomes) - len(named)} more" if len(outcomes) > len(named) else ""
+        who = names if len(outcomes) == 1 else f"{len(outcomes)} cases ({names}{more})"
+        print(printable(f"{who}: warning: {warning}"))
+        for outcome in named:
+            if outcome.case not in told:
+                told.add(outcome.case)
+                _print_private(outcome)
+
+
+def _print_private(outcome: Outcome) -> None:
+    if outcome.private:
+        sys.stdout.flush()  # keeps both streams in step where they end in one place
+        print(printable(f"{outcome.case} is {outcome.private}"), file=sys.stderr)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
