@@ -66,7 +66,7 @@ def convert(
     outcomes.extend(run_tasks(tasks, options.jobs, progress))
     kinds = chosen(found).skipped_kinds
     if found.label_files:
-        from volseg.annotations import draw_masks, plan_labels
+        from volseg.masks import draw_masks, plan_labels
 
         plan = plan_labels(found, dataset.labels, choice, naming)
         if plan.by_series:

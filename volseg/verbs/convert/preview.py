@@ -77,8 +77,8 @@ def _label_rows(
     found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None
 ) -> tuple[list[PreviewRow], Scan]:
     """What would become of the label objects, and the scan without them among what is skipped."""
-    from volseg.annotations import plan_labels
     from volseg.dataset.editing import DatasetFile
+    from volseg.masks import plan_labels
 
     plan = plan_labels(found, DatasetFile.read(nifti_dir).labels, options.choice, naming)
     rows = [

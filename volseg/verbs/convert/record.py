@@ -16,9 +16,9 @@ from volseg.volume import NIFTI_SUFFIXES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from volseg.annotations import LabelPlan
     from volseg.dataset.editing import DatasetFile
     from volseg.dataset.sidecar import Sidecar
+    from volseg.masks import LabelPlan
 
 LEDGER_FILE = "conversion.json"
 
@@ -44,7 +44,7 @@ def with_mask_of(outcome: Outcome, nifti_dir: Path) -> Outcome:
     """The outcome of an image, with what is to be said of its mask where volseg drew one."""
     if outcome.status is not Status.DONE:
         return outcome
-    from volseg.annotations import with_mask
+    from volseg.masks import with_mask
 
     return with_mask(outcome, nifti_dir)
 
@@ -56,7 +56,7 @@ def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> None:
     kept = [replace(outcome, code="done") if outcome.code == "already-done" else outcome for outcome in ledger.outcomes]
     modalities = set()
     unlabelled, labelled = [], []
-    from volseg.annotations import mask_record
+    from volseg.masks import mask_record
 
     for folder in (TEST_IMAGES, TRAINING_IMAGES):
         for sidecar_file in sorted((nifti_dir / folder).glob("*.json")):

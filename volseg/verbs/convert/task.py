@@ -21,9 +21,9 @@ from volseg.volume import NIFTI_SUFFIXES, list_images, stem_of, write_image
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from volseg.annotations import Converted
     from volseg.dataset.sidecar import Sidecar
     from volseg.grid import Grid
+    from volseg.masks import Converted
 
 SMALL_BYTES = 2**25
 """Of pixels altogether: below this, starting workers takes longer than they save."""
@@ -113,7 +113,7 @@ def run_tasks(tasks: Sequence[Task], jobs: int, progress: Progress) -> tuple[Out
 
 def converted_of(task: Task) -> Converted:
     """A series with its image, as masks are drawn on it."""
-    from volseg.annotations import Converted
+    from volseg.masks import Converted
 
     return Converted(task.series, task.case, task.image, task.fingerprint)
 

@@ -9,14 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.annotations.record import (
-    DrawnLabel,
-    MaskRecord,
-    NamedNote,
-    mask_path,
-    mask_record,
-    record_path,
-)
 from volseg.atomic import write_bytes, write_text
 from volseg.batch import available_cores, run_cases
 from volseg.dataset.dataset import count_labels
@@ -27,6 +19,14 @@ from volseg.dicom.painting import smaller_wins
 from volseg.dicom.repair import straighten
 from volseg.errors import FileError, InputError, VolsegError
 from volseg.labels import LABELS_NAME
+from volseg.masks.record import (
+    DrawnLabel,
+    MaskRecord,
+    NamedNote,
+    mask_path,
+    mask_record,
+    record_path,
+)
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
 from volseg.resample import resample
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from volseg.annotations.plan import Assignment, LabelPlan
     from volseg.dicom import Naming, Series
     from volseg.dicom.annotation import Drawing
     from volseg.grid import Grid
     from volseg.labels import LabelTable
+    from volseg.masks.plan import Assignment, LabelPlan
 
 RULES = "1"
 """Of drawing; a change of them makes other masks, so that a later version doesn't take these for its own."""
