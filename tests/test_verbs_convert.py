@@ -42,16 +42,16 @@ REAL = {
         {},
     ),
     "mr-localizer-three-orientations": (Counter({"done": 3}), {}),
-    "mr-4d-nih": (Counter({"done": 40, "siemens-mosaic": 4}), {"file that is not DICOM": 26}),
-    "one-image-nine-syntaxes": (Counter({"siemens-mosaic": 9}), {"file that is not DICOM": 18}),
-    "mr-enhanced": (Counter({"enhanced-multiframe": 2}), {"file that is not DICOM": 13}),
-    "mr-pacs-mangled": (Counter({"enhanced-multiframe": 2}), {"file that is not DICOM": 4}),
+    "mr-4d-nih": (Counter({"done": 48}), {"file that is not DICOM": 26}),
+    "one-image-nine-syntaxes": (Counter({"done": 9}), {"file that is not DICOM": 18}),
+    "mr-enhanced": (Counter({"done": 6}), {"file that is not DICOM": 13}),
+    "mr-pacs-mangled": (Counter({"done": 8}), {"file that is not DICOM": 4}),
     "vendors": (Counter({"done": 6, "siemens-mosaic": 1}), {"secondary capture": 4}),
     "codecs-wg04": (Counter({"one-position": 4}), {}),
     "segmentation-objects": (
         Counter(
             {
-                "done": 3, "enhanced-multiframe": 2, "one-position": 1, "labels-without-series": 11,
+                "done": 5, "one-position": 1, "labels-without-series": 11,
                 "labels-of-refused-series": 1,
             }
         ),
