@@ -29,10 +29,6 @@ NOT_YET = {
     "no-preamble": "warning of a missing preamble",
     "no-meta-header": "warning of a missing preamble",
     "no-meta-header-implicit": "warning of a missing preamble",
-    "zip-archive": "archives",
-    "tar-archive": "archives",
-    "archive-that-climbs-out": "archives",
-    "archive-bomb": "archives",
 }
 """Traps that convert doesn't handle as it shall; none of them may come out wrong all the same."""
 

@@ -55,8 +55,8 @@ _KINDS = {
 }  # fmt: skip
 
 
-_LINK, _SPECIAL = "symbolic link", "special file"
-UNOPENED = frozenset({_LINK, _SPECIAL})
+LINK, SPECIAL = "symbolic link", "special file"
+UNOPENED = frozenset({LINK, SPECIAL})
 """Kinds of what is passed over without a look inside."""
 
 
@@ -103,12 +103,12 @@ def _walk(root: str) -> Iterator[FoundFile]:
             for entry in entries:
                 name = entry.path[len(root) :].lstrip(os.sep)
                 if entry.is_symlink():
-                    yield FoundFile(Path(entry.path), name, _LINK)
+                    yield FoundFile(Path(entry.path), name, LINK)
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 else:
                     regular = entry.is_file(follow_symlinks=False)
-                    yield FoundFile(Path(entry.path), name, "" if regular else _SPECIAL)
+                    yield FoundFile(Path(entry.path), name, "" if regular else SPECIAL)
 
 
 NO_PIXELS, NO_SIZE = "image without pixel data", "image without rows or columns"

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom import tags
+from volseg.dicom.archives import MAX_DEPTH, Budget, Unpacker, is_archive
 from volseg.dicom.files import INCOMPLETE_IMAGES, LABEL_OBJECTS, UNOPENED, FoundFile, find_files, skipped_kind
 from volseg.dicom.header import DamagedHeaderError, Header, NotDicomError, read_header
 from volseg.dicom.series import DEFAULT_REPAIRS, Rejected, Series, build_series, named_files
 from volseg.dicom.stack import StackFault
-from volseg.errors import FileError, InputError, VolsegError
+from volseg.errors import DiskFullError, FileError, InputError, VolsegError
 from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
 
@@ -53,29 +54,38 @@ class Scan:
 
 
 def scan(
-    folder: Path, progress: Progress = SILENT, *, localizers: bool = False, repairs: Repairs = DEFAULT_REPAIRS
+    folder: Path,
+    progress: Progress = SILENT,
+    *,
+    localizers: bool = False,
+    repairs: Repairs = DEFAULT_REPAIRS,
+    scratch: Path | None = None,
 ) -> Scan:
     """Find every DICOM file under a folder and build its series; headers are read, no pixel is decoded.
 
     Args:
-        folder: searched with all folders in it; file names don't matter.
+        folder: searched with all folders in it; file names don't matter. With ``scratch`` also an archive.
         progress: told of each file.
         localizers: whether images that call themselves localizers are series too.
         repairs: which faults of geometry are put right.
+        scratch: a private folder that archives are unpacked into, to be kept as long as pixels may be read; without it
+            archives are not opened.
 
     Raises:
         UsageError: the folder is absent or a file.
         InputError: it holds no DICOM file.
         FileError: it can't be listed.
     """
-    found = find_files(folder)
+    if scratch is not None and folder.is_file() and is_archive(folder, folder.name):
+        found = [FoundFile(folder, folder.name)]
+    else:
+        found = find_files(folder)
     if not found:
         raise InputError(f"{folder} is empty. Give the folder that holds the DICOM files.", code="empty-folder")
-    finds = _Finds()
-    with progress.task("reading headers", len(found), "files") as task:
-        for file in found:
-            finds.take(file, localizers=localizers)
-            task.advance()
+    finds = _Finds(opens_archives=scratch is not None)
+    finds.take_all(found, progress, localizers=localizers)
+    if scratch is not None:
+        _take_archives(finds, scratch, progress, localizers=localizers)
     if finds.are_empty:
         raise InputError(
             f"{folder} holds no DICOM file among {len(found)}. Give the folder that holds them.", code="no-dicom"
@@ -92,10 +102,42 @@ def scan(
     )
 
 
+def _take_archives(finds: _Finds, scratch: Path, progress: Progress, *, localizers: bool) -> None:
+    """Read what lies in archives, and in archives in those."""
+    budgets: dict[Path, Budget] = {}
+    for _ in range(MAX_DEPTH + 1):
+        archives, finds.archives = finds.archives, []
+        if not archives:
+            return
+        unpacked: list[FoundFile] = []
+        sizes = [file.path.stat().st_size for file in archives]
+        with progress.task("unpacking", sum(sizes) / 1e6, "MB") as task:
+            unpacker = Unpacker(scratch / str(len(budgets)), lambda count: task.advance(count / 1e6))
+            unpacker.folder.mkdir()
+            for archive, size in zip(archives, sizes, strict=True):
+                budget = budgets.get(archive.path) or Budget(size)
+                try:
+                    files = unpacker.unpack(archive, budget)
+                except DiskFullError:
+                    raise
+                except (InputError, FileError) as error:
+                    finds.bad.append(BadFile(archive.name, error))
+                    continue
+                budgets.update({file.path: budget for file in files if not file.skipped})
+                unpacked += files
+        finds.take_all(unpacked, progress, localizers=localizers)
+    for archive in finds.archives:
+        message = "An archive lies in an archive in an archive; it was left alone. Unpack the outer ones."
+        finds.bad.append(BadFile(archive.name, InputError(message, code="nested-too-deep")))
+
+
 @dataclass
 class _Finds:
     """What the headers of a folder say, file by file."""
 
+    opens_archives: bool = False
+    archives: list[FoundFile] = field(default_factory=list)
+    """Those that are still to be opened."""
     images: list[tuple[Header, str]] = field(default_factory=list)
     labels: list[tuple[Header, str]] = field(default_factory=list)
     bad: list[BadFile] = field(default_factory=list)
@@ -105,6 +147,13 @@ class _Finds:
     _incomplete: list[tuple[str, str, str]] = field(default_factory=list)
     _shared: dict[bytes, bytes] = field(default_factory=dict)
 
+    def take_all(self, files: Sequence[FoundFile], progress: Progress, *, localizers: bool) -> None:
+        """Read the headers of files."""
+        with progress.task("reading headers", len(files), "files") as task:
+            for file in files:
+                self.take(file, localizers=localizers)
+                task.advance()
+
     def take(self, file: FoundFile, *, localizers: bool) -> None:
         """Read one file's header."""
         if file.skipped:
@@ -113,7 +162,10 @@ class _Finds:
         try:
             header = read_header(file.path)
         except NotDicomError:
-            self.kinds[NOT_DICOM] += 1
+            if self.opens_archives and is_archive(file.path, file.name):
+                self.archives.append(file)
+            else:
+                self.kinds[NOT_DICOM] += 1
         except DamagedHeaderError as error:
             (self.damaged[error.series_uid] if error.series_uid else self.bad).append(BadFile(file.name, error))
         except FileError as error:
@@ -137,7 +189,7 @@ class _Finds:
     @property
     def are_empty(self) -> bool:
         """Whether no file was a DICOM object."""
-        seen = self.images or self.bad or self.damaged or self._incomplete
+        seen = self.images or self.archives or self.bad or self.damaged or self._incomplete
         return not seen and not self.kinds.keys() - {NOT_DICOM, *UNOPENED}
 
     def settle(self, series_uids: set[str]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from volseg.dicom import Naming
+from volseg.dicom.archives import private_folder
 from volseg.errors import FileError
 from volseg.outcomes import Ledger, Provenance, Status
 from volseg.progress import SILENT, Progress
@@ -29,7 +30,8 @@ def convert(
     ``labelsTr/<case>.nii.gz`` on its grid; one table for all names the labels.
 
     Args:
-        dicom_dir: searched with all its folders; file names don't matter.
+        dicom_dir: searched with all its folders and the zip and tar archives in them; file names don't matter. An
+            archive may stand in its place.
         nifti_dir: made where it is absent. It keeps the key of the case names.
         options: how.
         progress: told of each file and series.
@@ -44,13 +46,18 @@ def convert(
             be read.
         FileError: a file can't be read or written.
     """
+    options.require_sense()
+    with private_folder() as scratch:
+        return _convert(dicom_dir, nifti_dir, options, progress, scratch)
+
+
+def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress: Progress, scratch: Path) -> Ledger:
     from volseg.dataset.editing import DatasetFile
 
-    options.require_sense()
     spacing_mm, choice = options.spacing_mm, options.choice
     require_output(nifti_dir)
     dataset = DatasetFile.read(nifti_dir)
-    found = scan_source(dicom_dir, options, progress)
+    found = scan_source(dicom_dir, options, progress, scratch)
     found = select(found, options, Naming.existing(nifti_dir))
     naming = _naming(nifti_dir)
     outcomes = rejections(chosen(found), naming)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from volseg.dicom import Naming, Rejected, Scan
+from volseg.dicom.archives import private_folder
 from volseg.progress import SILENT, Progress
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of
@@ -49,10 +50,17 @@ def preview(
         FileError: a file can't be read.
     """
     options.require_sense()
+    with private_folder() as scratch:
+        return _preview(dicom_dir, nifti_dir, options, progress, scratch)
+
+
+def _preview(
+    dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress: Progress, scratch: Path
+) -> tuple[tuple[PreviewRow, ...], Scan]:
     spacing_mm = options.spacing_mm
     require_output(nifti_dir)
     naming = Naming.existing(nifti_dir)
-    found = select(scan_source(dicom_dir, options, progress), options, naming)
+    found = select(scan_source(dicom_dir, options, progress, scratch), options, naming)
     images = images_there(nifti_dir)
     rows = []
     for number, one in numbered(found):

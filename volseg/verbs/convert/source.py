@@ -10,10 +10,10 @@ from volseg.progress import Progress
 from volseg.verbs.convert.options import ConvertOptions
 
 
-def scan_source(dicom_dir: Path, options: ConvertOptions, progress: Progress) -> Scan:
-    """What a folder of DICOM holds, read as the options ask."""
+def scan_source(dicom_dir: Path, options: ConvertOptions, progress: Progress, scratch: Path) -> Scan:
+    """What a folder or archive of DICOM holds, read as the options ask; archives are unpacked into ``scratch``."""
     repairs = Repairs(tilt=not options.refuse_tilt, gaps=options.fill_gaps)
-    return scan(dicom_dir, progress, localizers=options.localizers, repairs=repairs)
+    return scan(dicom_dir, progress, localizers=options.localizers, repairs=repairs, scratch=scratch)
 
 
 def require_output(nifti_dir: Path) -> None:
