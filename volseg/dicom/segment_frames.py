@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_DECODED_BYTES = 2**30
 """Of compressed frames, which are decoded at once; uncompressed ones are read one by one."""
-MAX_OWN_VOXELS = 2**30
+MAX_OWN_VOXELS = 2**29
 """Of a segmentation on a grid of its own, as labels of one byte or two."""
 COARSE = 1.5
 """Times the gap between slices: a segmentation whose frames are declared to be further apart than this has thicker
