@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from volseg.dicom.header import read_header
-from volseg.dicom.items import MAX_NESTED_ELEMENTS, Item, Wanted, read_items
+from volseg.dicom.items import MAX_KEPT, MAX_NESTED_ELEMENTS, Item, Wanted, read_items
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,9 +135,16 @@ def test_deep_nests_inside_a_sequence_of_known_length_are_refused(tag: tuple[int
     assert caught.value.code == "nested-too-deep"
 
 
-def test_more_elements_than_any_object_needs_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wanted", [True, False], ids=["wanted", "not wanted"])
+def test_more_elements_than_any_object_needs_are_refused(wanted: bool, tmp_path: Path) -> None:
+    """Inside a sequence of known length, which the header's reader steps over."""
     path = write(tmp_path / "file", structures(undefined=False))
-    inner = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (MAX_NESTED_ELEMENTS + 1)
+    empty = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+    if wanted:
+        inner = empty * (MAX_KEPT + 1)
+    else:
+        inner = struct.pack("<HH2sHI", 0x3006, 0x0099, b"SQ", 0, 0xFFFFFFFF) + empty * MAX_NESTED_ELEMENTS
+        inner = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
     with path.open("ab") as file:
         file.write(struct.pack("<HH2sHI", 0x3006, 0x0012, b"SQ", 0, len(inner)) + inner)
     with pytest.raises(InputError) as caught:

@@ -340,19 +340,38 @@ def test_values_of_a_frame_go_before_those_that_all_share(tmp_path: Path) -> Non
     assert_is(only(written(tmp_path, [FIRST], edit)), FIRST.truth())
 
 
-def test_one_volume_may_lie_in_two_files(tmp_path: Path) -> None:
-    """As the parts of a concatenation do (PS3.3, C.7.6.16.1)."""
+def _concatenation(folder: Path) -> None:
+    """One volume in two files (PS3.3, C.7.6.16.1)."""
     whole = enhanced([FIRST])
     groups = list(whole.PerFrameFunctionalGroupsSequence)
     size = len(whole.PixelData) // len(groups)
-    for part, (first, last) in enumerate(pairwise((0, 3, len(groups)))):
+    for part, (first, last) in enumerate(pairwise((0, 3, len(groups))), start=1):
         data = enhanced([FIRST])
         data.SOPInstanceUID = f"{whole.SOPInstanceUID}.{part}"
+        data.ConcatenationUID = f"{whole.SOPInstanceUID}.9"
+        data.InConcatenationNumber, data.InConcatenationTotalNumber = part, 2
         data.PerFrameFunctionalGroupsSequence = Items(groups[first:last])
         data.NumberOfFrames = last - first
         data.PixelData = whole.PixelData[first * size : last * size]
-        save(tmp_path / str(part), data)
+        save(folder / str(part), data)
+
+
+def test_one_volume_may_lie_in_two_files(tmp_path: Path) -> None:
+    _concatenation(tmp_path)
     assert_is(only(scan(tmp_path)), FIRST.truth())
+
+
+def test_a_volume_of_which_one_file_lacks_is_refused(tmp_path: Path) -> None:
+    _concatenation(tmp_path)
+    (tmp_path / "2").unlink()
+    assert refusal(scan(tmp_path)) == "missing-part"
+
+
+@pytest.mark.parametrize("name", ["23x38x3", "24x38x3"])
+def test_an_enhanced_ct_is_the_classic_one_that_it_was_made_from(name: str, real_data: RealData) -> None:
+    folder = real_data(f"dicom/segmentation-objects/dcmqi/{name}")
+    classic = load(only(scan(folder / "image")))
+    assert_same_in_world(load(only(scan(folder / "multiframe"))), classic.array, classic.grid.affine)
 
 
 def test_copies_of_a_file_are_taken_once_and_others_of_its_name_are_not(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 32
 """Sequences in sequences. Real objects stay below ten; pydicom's own reader recurses and gives up near 300."""
-MAX_ELEMENTS = 500_000
-"""Elements walked over in one file; an enhanced object of 10,000 frames, all of undefined length, has fewer."""
+MAX_ELEMENTS = 2_000_000
+"""Elements walked over in one file. The scanner that describes the frames of an enhanced object at the greatest length
+takes 167 for each, all of undefined length, so that there may be 12,000 frames."""
 MAX_VALUE_BYTES = 64 * 1024
 """Of one element that is kept. The longest kept are lists of numbers and code strings."""
 MAX_INFLATED_BYTES = 2**30

@@ -115,6 +115,7 @@ _REMEDIES = {
     "gantry-tilt": "Ask for a reconstruction without tilt.",
     "shifted-slices": "Export the series again; if it stays so, it is no volume.",
     "several-images-at-one-position": "Export each of its volumes as a series of its own.",
+    "missing-part": "Export the series again, with all its files.",
     "unequal-volumes": "Export the series again, with all its images.",
 }
 
@@ -188,6 +189,8 @@ class _Builder:
     def build(self, group: list[tuple[Header, str]]) -> list[Series | Rejected]:
         """The volumes among images of one form."""
         fault, bad = _image_fault(group)
+        if fault is None:
+            fault = _missing_part(header for header, _ in group)
         slices: list[Slice] = []
         if fault is None:
             slices, fault, bad = _slices(group)
@@ -337,6 +340,21 @@ def _pixel_fault(header: Header) -> tuple[str, str]:
             "Its values go through a lookup table, which volseg doesn't apply. Export it with slope and intercept.",
         )
     return "", ""
+
+
+def _missing_part(headers: Iterable[Header]) -> StackFault | None:
+    """The parts that lack of multi-frame images that were sent in several (PS3.3, C.7.6.16.1.1.1)."""
+    parts: dict[str, set[int | None]] = defaultdict(set)
+    totals: dict[str, int] = {}
+    for header in headers:
+        uid = header.uid(tags.CONCATENATION_UID)
+        if uid:
+            parts[uid].add(header.unsigned(tags.IN_CONCATENATION_NUMBER))
+            totals[uid] = max(totals.get(uid, 0), header.unsigned(tags.IN_CONCATENATION_TOTAL_NUMBER) or 0)
+    for uid, total in totals.items():
+        if len(parts[uid]) < total:
+            return StackFault("missing-part", f"{len(parts[uid])} of the {total} files that make one image are there.")
+    return None
 
 
 def _slices(group: Sequence[tuple[Header, str]]) -> tuple[list[Slice], StackFault | None, list[str]]:
