@@ -189,7 +189,9 @@ def _deterministic(plan: Plan, *, labelled: bool) -> list[ConfigValue]:
     """From files to normalised tensors on the target spacing, axes in RAS order."""
     keys: list[ConfigValue] = ["image", "label"] if labelled else ["image"]
     transforms: list[ConfigValue] = [
-        _component("monai.transforms.LoadImaged", keys=keys, reader="NibabelReader", image_only=True),
+        # One for each key: a reader of MONAI's keeps the count of files it was given last, and threads that fill the
+        # cache share it, so that images would get as many channels as masks (MONAI 1.6).
+        *(_component("monai.transforms.LoadImaged", keys=key, reader="NibabelReader", image_only=True) for key in keys),
         _component("monai.transforms.EnsureChannelFirstd", keys=keys),
         _component("monai.transforms.Orientationd", keys=keys, axcodes="RAS"),
         _component(

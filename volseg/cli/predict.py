@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +39,7 @@ def predict(
         volseg predict bundle/ dicom/ masks/
         volseg predict bundle/ hippocampus/ masks/ --fold 0
     """
-    ledger = verb(bundle_dir, source, out_dir, options, ConsoleProgress())
+    with redirect_stdout(sys.stderr):  # transforms of a bundle may print; stdout is for results
+        ledger = verb(bundle_dir, source, out_dir, options, ConsoleProgress())
     print_ledger(ledger)
     return ledger.exit_code

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +39,8 @@ def train(
         volseg train bundle/ --cv --device cuda
         volseg train bundle/ --all-cases --data liver/
     """
-    results = verb(bundle_dir, options, ConsoleProgress())
+    with redirect_stdout(sys.stderr):  # handlers of a bundle may print; stdout is for results
+        results = verb(bundle_dir, options, ConsoleProgress())
     for result in results:
         _show(result)
     if len(results) > 1:

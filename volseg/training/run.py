@@ -170,7 +170,8 @@ class Run:
             # Read one step later: to read it now would make the next batch wait until the GPU is done with this one.
             self._latest_loss = self.budget.steps, loss.detach() if isinstance(loss, torch.Tensor) else loss
         self._show()
-        if self.budget.is_spent:
+        # At the end of an epoch its handlers have their turn first: schedulers, validation.
+        if self.budget.is_spent and engine.state.iteration % engine.state.epoch_length:
             engine.terminate()
 
     def _take_loss(self) -> None:
@@ -192,8 +193,10 @@ class Run:
         self._losses.append(value)
 
     def _after_epoch(self, engine: Engine) -> None:
-        del engine
         self._end_epoch()
+        if self.budget.is_spent:
+            engine.terminate()
+            return
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.save(complete=False)
 
