@@ -255,7 +255,7 @@ def copy_bundle(tmp_path: Path, cohort: Path, planned_bundle: Path, request: pyt
     def copy(name: str = "bundle", *, trained: bool = False, **edits: object) -> Path:
         source = request.getfixturevalue("trained_bundle") if trained else planned_bundle
         shutil.copytree(source, tmp_path / name)
-        _edit_config(tmp_path / name / "configs" / "train.yaml", dataset_dir=str(cohort), **edits)
+        _edit_config(tmp_path / name / "configs" / "train.yaml", **({"dataset_dir": str(cohort)} | edits))
         return tmp_path / name
 
     return copy

@@ -1,0 +1,465 @@
+"""Training through the Python function: what it leaves, goes on from, refuses; bundles of ours and of others."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import json
+import math
+import shutil
+import subprocess
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.zoo import write_zoo_bundle
+from volseg.errors import BundleError, DataSetError, TrustError, UsageError
+from volseg.training.autocast import AutocastInferer
+from volseg.verbs.plan import PlanOptions, plan
+from volseg.verbs.train import TrainOptions, train
+from volseg.verbs.trust import trust
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tests.conftest import CopyBundle, MakeDataset
+    from volseg.progress import Task
+
+
+class Heard:
+    """Keeps what training says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def task(self, title: str, total: float, unit: str = "") -> AbstractContextManager[Task]:
+        from volseg.progress import SILENT
+
+        return SILENT.task(title, total, unit)
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Raises an error inside the step of that number, counted from now."""
+    whole = AutocastInferer.__call__
+
+    def at(step: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+        passes = 0
+
+        def stopped(self: AutocastInferer, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal passes
+            if network.training:
+                passes += 1
+                if passes == step:
+                    raise error
+            return whole(self, inputs, network, *args, **kwargs)
+
+        monkeypatch.setattr(AutocastInferer, "__call__", stopped)
+
+    return at
+
+
+def rows_of(bundle: Path, run: str = "fold_0") -> list[dict[str, str]]:
+    with (bundle / "runs" / run / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    content = torch.load(path, weights_only=True)
+    assert isinstance(content, dict)
+    return content
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_fold_is_learned_and_published(trained_bundle: Path) -> None:
+    run = trained_bundle / "runs" / "fold_0"
+    assert {path.name for path in run.iterdir()} == {
+        "best.pt", "cases.json", "curve.png", "final.pt", "history.csv", "last.pt",
+    }  # fmt: skip
+    rows = rows_of(trained_bundle)
+    assert [int(row["step"]) for row in rows] == [4 * epoch for epoch in range(1, 13)]
+    scores = [float(row["validation"]) for row in rows if row["validation"]]
+    assert max(scores) > 0.8
+    best = max((row for row in rows if row["validation"]), key=lambda row: float(row["validation"]))
+    assert float(best["validation"]) == pytest.approx(
+        (float(best["dice_shell"]) + float(best["dice_core"])) / 2, abs=2e-3
+    )
+    assert float(rows[-1]["learning_rate"]) < 0.01 * 0.05
+    cases = json.loads((run / "cases.json").read_text())
+    assert (len(cases["training"]), len(cases["validation"])) == (8, 2)
+    assert equal(weights_of(run / "best.pt"), weights_of(trained_bundle / "models" / "model.pt"))
+
+
+def test_a_complete_run_does_nothing_even_without_its_data(copy_bundle: CopyBundle, tmp_path: Path) -> None:
+    bundle = copy_bundle(trained=True, dataset_dir=str(tmp_path / "gone"))
+    before = files_of(bundle)
+    for options in (TrainOptions(), TrainOptions(epochs=12), TrainOptions(epochs=5), TrainOptions(minutes=0.001)):
+        (result,) = train(bundle, options)
+        assert result.already
+        assert result.complete
+        assert (result.training, result.validation) == (8, 2)
+        assert result.best is not None
+    assert files_of(bundle) == before
+
+
+def test_minutes_are_a_total_over_resumed_runs(copy_bundle: CopyBundle) -> None:
+    bundle = copy_bundle()
+    (first,) = train(bundle, TrainOptions(minutes=0.05))
+    assert first.complete
+    again = Heard()
+    assert train(bundle, TrainOptions(minutes=0.05), again)[0].already
+    (second,) = train(bundle, TrainOptions(minutes=0.1), again)
+    assert second.complete
+    assert not second.already
+    assert any(line.startswith("Going on after 0.0 minutes") for line in again.lines)
+    steps = [row.step for row in second.history]
+    assert steps == sorted(steps)
+    assert steps[-1] > first.history[-1].step
+    assert second.history[: len(first.history)] == first.history
+    # Stopped in time, up to a step and a validation on a busy machine.
+    assert second.history[-1].minutes < 0.1 + 0.25
+    for result in (first, second):
+        assert result.history[-1].learning_rate < 1e-3 * max(row.learning_rate for row in result.history) + 2e-4
+        assert result.history[-1].validation is not None
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(copy_bundle: CopyBundle, interrupt_at: Any) -> None:
+    bundle = copy_bundle()
+    interrupt_at(6)
+    heard = Heard()
+    with pytest.raises(KeyboardInterrupt):
+        train(bundle, TrainOptions(epochs=3), heard)
+    assert heard.lines[-1] == "Stopped after 5 steps; the same command goes on from there."
+    last = weights_of(bundle / "runs" / "fold_0" / "last.pt")
+    assert last["step"] == 5
+    assert not last["complete"]
+    interrupt_at(-1)
+    (result,) = train(bundle)  # its length is the one that it was begun with
+    assert result.complete
+    assert result.history[-1].step == 12
+    assert [row.step for row in result.history] == [4, 5, 8, 12]
+    assert weights_of(bundle / "runs" / "fold_0" / "last.pt")["complete"]
+
+
+def test_a_fresh_start_forgets_the_run(copy_bundle: CopyBundle) -> None:
+    bundle = copy_bundle(trained=True)
+    before = weights_of(bundle / "models" / "model.pt")
+    (result,) = train(bundle, TrainOptions(fresh=True, epochs=1))
+    assert [row.step for row in result.history] == [4]
+    assert not equal(before, weights_of(bundle / "models" / "model.pt"))
+
+
+def test_a_fresh_start_that_can_t_begin_forgets_nothing(copy_bundle: CopyBundle, tmp_path: Path) -> None:
+    bundle = copy_bundle(trained=True, dataset_dir=str(tmp_path / "gone"))
+    before = files_of(bundle)
+    with pytest.raises(UsageError, match=r"does not exist\. Name it with --data"):
+        train(bundle, TrainOptions(fresh=True))
+    assert files_of(bundle) == before
+
+
+def test_more_epochs_go_on_from_a_complete_run(copy_bundle: CopyBundle) -> None:
+    bundle = copy_bundle()
+    train(bundle, TrainOptions(epochs=1))
+    (result,) = train(bundle, TrainOptions(epochs=2))
+    assert [row.step for row in result.history] == [4, 8]
+
+
+def test_the_same_seed_gives_the_same_weights(copy_bundle: CopyBundle) -> None:
+    final = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        bundle = copy_bundle(name)
+        train(bundle, TrainOptions(epochs=1, seed=seed))
+        final.append(weights_of(bundle / "runs" / "fold_0" / "final.pt"))
+    assert equal(final[0], final[1])
+    assert not equal(final[0], final[2])
+
+
+def test_cross_validation_trains_every_fold_and_frees_each(
+    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import monai.data
+
+    alive: weakref.WeakSet[monai.data.CacheDataset] = weakref.WeakSet()
+    counts = []
+    whole = monai.data.CacheDataset.__init__
+
+    def counted(self: monai.data.CacheDataset, *args: Any, **kwargs: Any) -> None:
+        alive.add(self)
+        counts.append(len(alive))
+        whole(self, *args, **kwargs)
+
+    monkeypatch.setattr(monai.data.CacheDataset, "__init__", counted)
+    gc.collect()
+    bundle = copy_bundle(steps_per_epoch=1)
+    heard = Heard()
+    results = train(bundle, TrainOptions(cv=True, epochs=1), heard)
+    assert [result.name for result in results] == [f"fold_{fold}" for fold in range(5)]
+    assert counts == [1, 2] * 5
+    held_out = [
+        json.loads((bundle / "runs" / f"fold_{fold}" / "cases.json").read_text())["validation"] for fold in range(5)
+    ]
+    assert sorted(name for names in held_out for name in names) == [f"case_{case:02d}" for case in range(10)]
+    assert [line for line in heard.lines if line.startswith("Fold")] == [f"Fold {fold} of 5" for fold in range(5)]
+    first = weights_of(bundle / "runs" / "fold_0" / "best.pt")
+    assert equal(first, weights_of(bundle / "models" / "model.pt"))
+    before = files_of(bundle)
+    assert all(result.already for result in train(bundle, TrainOptions(cv=True)))
+    assert files_of(bundle) == before
+
+
+def test_all_cases_hold_out_none(copy_bundle: CopyBundle) -> None:
+    bundle = copy_bundle(steps_per_epoch=2)
+    (result,) = train(bundle, TrainOptions(all_cases=True, epochs=1))
+    assert (result.name, result.training, result.validation) == ("all_cases", 10, 0)
+    assert result.best is None
+    assert rows_of(bundle, "all_cases")[-1]["validation"] == ""
+    final = weights_of(bundle / "runs" / "all_cases" / "final.pt")
+    assert equal(final, weights_of(bundle / "models" / "model.pt"))
+
+
+def test_another_fold_fills_the_model_s_place_until_the_first_takes_it(copy_bundle: CopyBundle) -> None:
+    bundle = copy_bundle(learning_rate=0.01)
+    model = bundle / "models" / "model.pt"
+    train(bundle, TrainOptions(fold=3, epochs=2))
+    train(bundle, TrainOptions(fold=3, epochs=6))  # its later, better weights too
+    assert equal(weights_of(bundle / "runs" / "fold_3" / "best.pt"), weights_of(model))
+    train(bundle, TrainOptions(fold=2, epochs=1))
+    assert equal(weights_of(bundle / "runs" / "fold_3" / "best.pt"), weights_of(model))
+    train(bundle, TrainOptions(fold=0, epochs=1))
+    assert equal(weights_of(bundle / "runs" / "fold_0" / "best.pt"), weights_of(model))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (TrainOptions(cv=True, all_cases=True), "Choose one of them"),
+        (TrainOptions(minutes=1, epochs=1), "Choose one of them"),
+        (TrainOptions(minutes=0), "above 0"),
+        (TrainOptions(minutes=math.nan), "above 0"),
+        (TrainOptions(minutes=math.inf), "above 0"),
+        (TrainOptions(epochs=0), "at least 1"),
+        (TrainOptions(fold=5), "no fold 5"),
+        (TrainOptions(fold=-1), "no fold -1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: TrainOptions, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        train(tmp_path / "bundle", options)
+
+
+def test_another_place_of_the_data_may_be_named(copy_bundle: CopyBundle, cohort: Path, tmp_path: Path) -> None:
+    shutil.copytree(cohort, tmp_path / "an#other pl@ce")
+    bundle = copy_bundle(steps_per_epoch=1, dataset_dir="gone")
+    (result,) = train(bundle, TrainOptions(data=tmp_path / "an#other pl@ce", epochs=1))
+    assert result.complete
+
+
+def test_a_folder_without_a_data_set_is_told(copy_bundle: CopyBundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no data set"):
+        train(copy_bundle(), TrainOptions(data=tmp_path))
+
+
+def test_faults_are_refused_all_at_once(copy_bundle: CopyBundle, cohort: Path, tmp_path: Path) -> None:
+    shutil.copytree(cohort, tmp_path / "data")
+    (tmp_path / "data" / "labelsTr" / "case_01.nii.gz").unlink()
+    (tmp_path / "data" / "imagesTr" / "case_02.nii.gz").write_bytes(b"")
+    with pytest.raises(DataSetError, match="has 2 faults") as caught:
+        train(copy_bundle(dataset_dir=str(tmp_path / "data")))
+    assert "case_01" in caught.value.message
+    assert "case_02" in caught.value.message
+
+
+def test_a_run_keeps_to_its_cases(copy_bundle: CopyBundle, cohort: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(cohort, data)
+    bundle = copy_bundle(steps_per_epoch=1, dataset_dir=str(data))
+    train(bundle, TrainOptions(epochs=1))
+    before = (bundle / "runs" / "fold_0" / "cases.json").read_bytes()
+    for folder in ("imagesTr", "labelsTr"):
+        shutil.copy(cohort / folder / "case_00.nii.gz", data / folder / "new.nii.gz")
+    image = data / "imagesTr" / "new.nii.gz"
+    _shift(image)
+    heard = Heard()
+    (result,) = train(bundle, TrainOptions(epochs=2), heard)
+    assert (result.training, result.validation) == (8, 2)
+    assert any(line.startswith("1 cases came to the data set after this run was begun") for line in heard.lines)
+    assert (bundle / "runs" / "fold_0" / "cases.json").read_bytes() == before
+    for folder in ("imagesTr", "labelsTr"):
+        (data / folder / "case_04.nii.gz").unlink()
+    with pytest.raises(DataSetError, match=r"no longer has 1 of the cases .* such as case_04"):
+        train(bundle, TrainOptions(epochs=3))
+    (result,) = train(bundle, TrainOptions(epochs=1, fresh=True))
+    assert result.training + result.validation == 10
+
+
+def test_a_run_that_never_made_a_step_takes_the_cases_that_are_there(
+    copy_bundle: CopyBundle, cohort: Path, tmp_path: Path, interrupt_at: Any
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(cohort, data)
+    bundle = copy_bundle(steps_per_epoch=1, dataset_dir=str(data))
+    interrupt_at(1, RuntimeError)
+    with pytest.raises(RuntimeError):
+        train(bundle, TrainOptions(epochs=1))
+    for folder in ("imagesTr", "labelsTr"):
+        (data / folder / "case_04.nii.gz").unlink()
+    interrupt_at(-1)
+    (result,) = train(bundle, TrainOptions(epochs=1))
+    assert result.training + result.validation == 9
+
+
+def _shift(path: Path) -> None:
+    import nibabel
+
+    image = nibabel.load(path)
+    values = np.asarray(image.dataobj)
+    nibabel.save(nibabel.Nifti1Image(values + 1, image.affine, image.header), path)
+
+
+def test_structures_that_were_added_since_need_a_new_plan(
+    copy_bundle: CopyBundle, cohort: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(cohort, data)
+    listing = json.loads((data / "dataset.json").read_text())
+    listing["labels"]["vessel"] = 3
+    (data / "dataset.json").write_text(json.dumps(listing))
+    with pytest.raises(BundleError, match=r"was not planned for: 3 \(vessel\). Plan a new bundle") as caught:
+        train(copy_bundle(dataset_dir=str(data)))
+    assert caught.value.code == "labels-differ"
+
+
+def test_other_channels_need_a_new_plan(copy_bundle: CopyBundle, make_dataset: MakeDataset) -> None:
+    data = make_dataset(6, channels=2)
+    with pytest.raises(BundleError, match=r"have 2 channels, and .* was planned for 1") as caught:
+        train(copy_bundle(), TrainOptions(data=data))
+    assert caught.value.code == "channels"
+
+
+def test_channels_gaps_in_labels_and_crops_go_through(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    import nibabel
+
+    data = make_dataset(6, channels=2)
+    for path in (data / "labelsTr").iterdir():
+        image = nibabel.load(path)
+        values = np.array([0, 3, 700], np.uint16)[np.asarray(image.dataobj).astype(int)]
+        nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
+    chosen = plan(data, tmp_path / "bundle")
+    assert not chosen.whole_volumes
+    config = tmp_path / "bundle" / "configs" / "train.yaml"
+    config.write_text(config.read_text().replace("steps_per_epoch: 50", "steps_per_epoch: 2"))
+    (result,) = train(tmp_path / "bundle", TrainOptions(epochs=2))
+    assert result.labels == ("label_3", "label_700")
+    assert result.best is not None
+    assert len(result.best.validation.per_label) == 2  # type: ignore[union-attr]
+
+
+def test_heads_of_deep_supervision_are_trained_and_left_out_of_the_model(cohort: Path, tmp_path: Path) -> None:
+    plan(cohort, tmp_path / "bundle", PlanOptions(preset="full"))
+    path = tmp_path / "bundle" / "configs" / "train.yaml"
+    config = yaml.safe_load(path.read_text())
+    config |= {"steps_per_epoch": 1, "batch_size": 2}
+    config["network_def"]["filters"] = [4, 8, 16]
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    with pytest.raises(BundleError, match="doesn't fit the network of the inference config") as caught:
+        train(tmp_path / "bundle", TrainOptions(epochs=1))  # told before, not after the training
+    assert caught.value.code == "networks-differ"
+    assert not (tmp_path / "bundle" / "models" / "model.pt").exists()
+
+    inference = tmp_path / "bundle" / "configs" / "inference.yaml"
+    described = yaml.safe_load(inference.read_text())
+    described["network_def"]["filters"] = [4, 8, 16]
+    inference.write_text(yaml.safe_dump(described, sort_keys=False))
+    (result,) = train(tmp_path / "bundle", TrainOptions(epochs=1))
+    assert result.complete
+    heads = (
+        weights_of(result.folder / "best.pt").keys() - weights_of(tmp_path / "bundle" / "models" / "model.pt").keys()
+    )
+    assert heads
+    assert all("head" in name for name in heads)
+
+
+def test_a_batch_size_edited_by_hand_keeps_the_length_of_an_epoch(copy_bundle: CopyBundle) -> None:
+    bundle = copy_bundle(batch_size=3, steps_per_epoch=2)
+    (result,) = train(bundle, TrainOptions(epochs=2))
+    assert [row.step for row in result.history] == [2, 4]
+
+
+def test_a_damaged_checkpoint_is_told(copy_bundle: CopyBundle) -> None:
+    bundle = copy_bundle(trained=True)
+    path = bundle / "runs" / "fold_0" / "last.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(BundleError, match=r"last\.pt is damaged"):
+        train(bundle)
+
+
+class TestBundleOfAnotherMake:
+    def test_it_runs_once_it_is_trusted_and_stays_trusted(self, cohort: Path, tmp_path: Path) -> None:
+        bundle = write_zoo_bundle(tmp_path / "bundle", cohort)
+        before = files_of(bundle)
+        with pytest.raises(TrustError, match=r"scripts\.window\.Windowd"):
+            train(bundle)
+        assert files_of(bundle) == before
+        trust(bundle)
+        (result,) = train(bundle)
+        assert result.complete
+        assert [row.step for row in result.history] == [4, 8]
+        assert all(row.validation is not None and len(row.validation.per_label) == 2 for row in result.history)
+        assert [row.learning_rate for row in result.history] == pytest.approx([0.005, 0.0025])  # its own scheduler's
+        assert (result.training, result.validation) == (8, 2)
+        assert weights_of(bundle / "models" / "model.pt").keys() == weights_of(result.folder / "best.pt").keys()
+        # It splits its data by itself, so nothing is noted of what it held out.
+        assert not (result.folder / "cases.json").exists()
+        # Its own training revoked no trust; the scheduler goes on from where it was.
+        (more,) = train(bundle, TrainOptions(epochs=3))
+        assert more.history[-1].learning_rate == pytest.approx(0.00125)
+        (bundle / "scripts" / "window.py").write_text((bundle / "scripts" / "window.py").read_text() + "\n")
+        with pytest.raises(TrustError):
+            train(bundle, TrainOptions(epochs=4))
+
+    @pytest.mark.parametrize("options", [TrainOptions(cv=True), TrainOptions(all_cases=True), TrainOptions(fold=2)])
+    def test_it_has_no_folds_that_could_be_chosen(self, cohort: Path, tmp_path: Path, options: TrainOptions) -> None:
+        bundle = write_zoo_bundle(tmp_path / "bundle", cohort)
+        trust(bundle)
+        with pytest.raises(UsageError, match="splits its data in its own way"):
+            train(bundle, options)
+
+    def test_its_data_may_be_elsewhere(self, cohort: Path, tmp_path: Path) -> None:
+        bundle = write_zoo_bundle(tmp_path / "bundle", tmp_path / "gone", epochs=1)
+        trust(bundle)
+        with pytest.raises(UsageError, match=r"does not exist\. Name it with --data"):
+            train(bundle)
+        assert train(bundle, TrainOptions(data=cohort))[0].complete
+
+
+def test_a_plain_script_without_a_main_guard_trains(copy_bundle: CopyBundle, tmp_path: Path) -> None:
+    bundle = copy_bundle(steps_per_epoch=1)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pathlib, volseg\n"
+        "from volseg.verbs.train import TrainOptions\n"
+        f"(result,) = volseg.train(pathlib.Path({str(bundle)!r}), TrainOptions(epochs=1))\n"
+        "print(result.history[-1].step)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
