@@ -156,13 +156,14 @@ def structure_name(item: Item, tag: int, number: int, charset: str) -> str:
         number: of the structure, by which it is called where it has no name.
         charset: SpecificCharacterSet of the file; the item's own goes before it.
     """
-    text = _decoded(item.values.get(tag, b""), item.text(labels.SPECIFIC_CHARACTER_SET) or charset)
+    text = decoded_text(item.values.get(tag, b""), item.text(labels.SPECIFIC_CHARACTER_SET) or charset)
     words = " ".join(text.replace("\x00", " ").split())
     shown = "".join(character if character.isprintable() else "?" for character in words)[:MAX_NAME_LENGTH].strip()
     return shown or f"unnamed {number}"
 
 
-def _decoded(raw: bytes, charset: str) -> str:
+def decoded_text(raw: bytes, charset: str) -> str:
+    """A text by its file's SpecificCharacterSet (PS3.5, 6.1); whatever can't be decoded is replaced."""
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
     if not charset:  # against the standard, and then most often UTF-8

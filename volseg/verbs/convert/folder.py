@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from volseg.dicom import Naming
+from volseg.dicom import Naming, Scan, tags
 from volseg.dicom.archives import private_folder
 from volseg.errors import FileError
-from volseg.outcomes import Ledger, Provenance, Status
+from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
+from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of, record, rejections, with_mask_of
 from volseg.verbs.convert.selection import chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
-from volseg.verbs.convert.task import converted_of, finished, images_there, run_tasks, task_of
+from volseg.verbs.convert.task import Task, converted_of, finished, images_there, run_tasks, taken, task_of
 
 
 def convert(
@@ -54,17 +55,21 @@ def convert(
 def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress: Progress, scratch: Path) -> Ledger:
     from volseg.dataset.editing import DatasetFile
 
-    spacing_mm, choice = options.spacing_mm, options.choice
+    choice = options.choice
     require_output(nifti_dir)
+    if options.linkage is not None:
+        require_linkage(options.linkage, nifti_dir, overwrite=options.overwrite)
+    if options.name:
+        progress.say(NAME_WARNING)
     dataset = DatasetFile.read(nifti_dir)
     found = scan_source(dicom_dir, options, progress, scratch)
     found = select(found, options, Naming.existing(nifti_dir))
     naming = _naming(nifti_dir)
     outcomes = rejections(chosen(found), naming)
-    images = images_there(nifti_dir)
-    all_tasks = [task_of(series, naming, images, nifti_dir, options, spacing_mm) for series in found.series]
+    all_tasks, nameless = _tasks(found, naming, nifti_dir, options)
+    outcomes += nameless
     tasks = []
-    for task in all_tasks:
+    for task in all_tasks.values():
         earlier = None if options.overwrite else finished(task)
         if earlier is None:
             tasks.append(task)
@@ -80,7 +85,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
             # Before any mask is drawn: a number in a mask must never stand for something else later.
             dataset = dataset.with_labels(plan.table)
         done = {outcome.case for outcome in outcomes if outcome.status is Status.DONE}
-        converted = {number: converted_of(task) for number, task in enumerate(all_tasks) if task.case in done}
+        converted = {number: converted_of(task) for number, task in all_tasks.items() if task.case in done}
         refused = draw_masks(
             plan, converted, nifti_dir, naming, overwrite=options.overwrite, jobs=options.jobs, progress=progress
         )
@@ -89,7 +94,36 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     outcomes = sorted((with_mask_of(outcome, nifti_dir) for outcome in outcomes), key=lambda outcome: outcome.case)
     ledger = Ledger(tuple(outcomes), Provenance.of("convert", replace(options, labels=str(choice))), kinds)
     record(ledger, dataset, nifti_dir)
+    if options.linkage is not None:
+        made = {outcome.case for outcome in ledger.outcomes if outcome.status is Status.DONE}
+        of_cases = [task for task in all_tasks.values() if task.case in made]
+        write_linkage(
+            options.linkage,
+            ((task.case, task.patient, header_text(task.series, tags.PATIENT_ID)) for task in of_cases),
+        )
     return ledger
+
+
+def _tasks(
+    found: Scan, naming: Naming, nifti_dir: Path, options: ConvertOptions
+) -> tuple[dict[int, Task], list[Outcome]]:
+    """What there is to convert, by the number of the series, and the outcomes of those that get no name."""
+    images = images_there(nifti_dir)
+    names = case_names(found.series, options.name) if options.name else [""] * len(found.series)
+    tasks, outcomes = {}, []
+    for number, (series, name) in enumerate(zip(found.series, names, strict=True)):
+        if isinstance(name, NameFault):
+            case = naming.case(series.identity, series.modality, series.order)
+            outcomes.append(Outcome(case, Status.REFUSED, name.code, name.message, private=series.source))
+            continue
+        task = task_of(series, naming, images, nifti_dir, options, options.spacing_mm, name)
+        clash = taken(task) if name else None
+        if clash is None:
+            tasks[number] = task
+        else:
+            case = naming.case(series.identity, series.modality, series.order)
+            outcomes.append(replace(clash, case=case))
+    return tasks, outcomes
 
 
 def _naming(nifti_dir: Path) -> Naming:

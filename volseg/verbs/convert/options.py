@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from volseg.errors import UsageError
@@ -51,6 +52,13 @@ class ConvertOptions:
     "Liver=liver,LIVER_1; Spleen=spleen", or a file of such lines. By default all do, as they are spelled. Names of
     structures are the one free text that is kept of the DICOM files."""
 
+    name: str = ""
+    """Make case names of header elements, such as {PatientID}_{SeriesNumber}, in place of the keyed hash. Whoever sees
+    the images may then know the patients."""
+
+    linkage: Path | None = None
+    """Write a table from cases to PatientIDs to this file, outside the output folder, that you alone can read."""
+
     jobs: int = 0
     """How many series are converted at once; 0 takes all cores."""
 
@@ -81,6 +89,10 @@ class ConvertOptions:
             UsageError: one makes none.
         """
         _ = self.spacing_mm, self.axes, self.choice
+        if self.name:
+            from volseg.verbs.convert.names import require_template
+
+            require_template(self.name)
 
     @property
     def axes(self) -> str:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from volseg.dicom import Naming, Rejected, Scan
 from volseg.dicom.archives import private_folder
+from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
+from volseg.verbs.convert.names import NameFault, case_names
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of
 from volseg.verbs.convert.selection import numbered, select, short_name
@@ -63,14 +65,18 @@ def _preview(
     found = select(scan_source(dicom_dir, options, progress, scratch), options, naming)
     images = images_there(nifti_dir)
     rows = []
+    names = dict(zip(found.series, case_names(found.series, options.name), strict=True)) if options.name else {}
     for number, one in numbered(found):
         shown = naming.case(one.identity, one.modality, one.order) if naming else short_name(one)
         if isinstance(one, Rejected):
             action = f"{one.status} [{one.code}] {one.message}"
             row = PreviewRow(number, shown, one.modality, one.count, "", action, one.source)
+        elif isinstance(name := names.get(one, ""), NameFault):
+            action = f"{Status.REFUSED} [{name.code}] {name.message}"
+            row = PreviewRow(number, shown, one.modality, len(one.slices), described(one.grid), action, one.source)
         else:
-            task = task_of(one, naming, images, nifti_dir, options, spacing_mm) if naming else None
-            shown = task.case if task else shown
+            task = task_of(one, naming, images, nifti_dir, options, spacing_mm, name) if naming else None
+            shown = task.case if task else name or shown
             earlier = finished(task) if task and not options.overwrite else None
             action = f"{earlier.status} [{earlier.code}]" if earlier else planned(one, options)
             row = PreviewRow(number, shown, one.modality, len(one.slices), described(one.grid), action, one.source)

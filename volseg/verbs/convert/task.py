@@ -68,11 +68,14 @@ def task_of(
     nifti_dir: Path,
     options: ConvertOptions,
     spacing_mm: tuple[float, float, float] | None,
+    name: str = "",
 ) -> Task:
     """A series on its way to the place of its image: where an earlier run put it, or a new one."""
     identity = series.identity
-    case = naming.case(identity, series.modality, series.order)
-    image = images.get(_without_order(case)) or nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}"
+    case = name or naming.case(identity, series.modality, series.order)
+    earlier = [nifti_dir / folder / f"{case}{NIFTI_SUFFIXES[0]}" for folder in (TRAINING_IMAGES, TEST_IMAGES)]
+    there = next(filter(Path.is_file, earlier), None) if name else images.get(_without_order(case))
+    image = there or nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}"
     files = (f"{one.header.uid(tags.SOP_INSTANCE_UID) or one.name}\n{one.header.file_size}" for one in series.slices)
     suv = options.suv and series.modality == "PT"
     how = (
@@ -207,6 +210,22 @@ def planned(series: Series, options: ConvertOptions) -> str:
         return resampling(series.grid, target, series.changes)
     except InputError as error:
         return f"{Status.REFUSED} [{error.code}] {error.message}"
+
+
+def taken(task: Task) -> Outcome | None:
+    """The refusal of a name that a person gave where an image of another origin has it; None where it is free."""
+    if not task.image.exists():
+        return None
+    from volseg.dataset.sidecar import read_sidecar, sidecar_path
+
+    beside = sidecar_path(task.image)
+    try:
+        if beside.is_file() and read_sidecar(beside).series == task.pseudonym:
+            return None
+    except VolsegError as error:
+        return Outcome.of_error(task.case, error, private=task.series.source)
+    message = "An image of another series has this name. Choose another --name, or another output folder."
+    return Outcome(task.case, Status.REFUSED, "name-collision", message, private=task.series.source)
 
 
 def finished(task: Task) -> Outcome | None:
