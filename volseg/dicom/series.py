@@ -13,24 +13,22 @@ import numpy as np
 from volseg.dicom import tags
 from volseg.dicom.files import CLASSIC_IMAGES, ENHANCED_IMAGES
 from volseg.dicom.frame_tags import STACK_ID
+from volseg.dicom.gathering import gather_slices
 from volseg.dicom.mosaic import MOSAIC, Tile
 from volseg.dicom.naming import Identity
-from volseg.dicom.pixels import layout_of
 from volseg.dicom.repair import STRAIGHTENINGS, Repairs, straight_grid
-from volseg.dicom.slices import Slice, slices_of
+from volseg.dicom.slices import Slice
 from volseg.dicom.splitting import SplitFault, split_volumes
 from volseg.dicom.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
-from volseg.errors import FileError, InputError
+from volseg.errors import InputError
 from volseg.outcomes import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from volseg.dicom.header import Header
     from volseg.grid import Grid
 
-MAX_SLICE_PIXELS = 2**26
-"""8192 squared, above any slice of a scanner, and a bound for headers that lie about compressed pixels."""
 DEFAULT_REPAIRS = Repairs()
 NAMED_FILES = 3
 """So many files are named on stderr where a series is refused for some of them."""
@@ -188,16 +186,12 @@ class _Builder:
 
     def build(self, group: list[tuple[Header, str]]) -> list[Series | Rejected]:
         """The volumes among images of one form."""
-        fault, bad = _image_fault(group)
-        if fault is None:
-            fault = _missing_part(header for header, _ in group)
-        slices: list[Slice] = []
-        if fault is None:
-            slices, fault, bad = _slices(group)
-        if fault is not None:
-            return [self._rejected(Part(()), (fault,), count=len(group), files=bad)]
+        gathered = gather_slices(group)
+        slices = gathered.slices
+        if gathered.fault is not None:
+            return [self._rejected(Part(()), (gathered.fault,), count=len(group), files=gathered.bad)]
         changes = (MOSAIC,) if any(image.tile is not None for image in slices) else ()
-        whole = _without_copies(Part(tuple(slices), changes=changes))
+        whole = _without_copies(Part(slices, changes=changes))
         if isinstance(whole, StackFault):
             return [self._rejected(Part(()), (whole,), count=len(group))]
         built: list[Series | Rejected] = []
@@ -306,67 +300,6 @@ def _by_form(members: list[tuple[Header, str]]) -> list[tuple[str, list[tuple[He
                 for label, form in zip(labels, forms, strict=True)
             ]
     return [(label, groups[form]) for label, form in sorted(zip(labels, forms, strict=True), key=lambda pair: pair[0])]
-
-
-def _image_fault(group: Sequence[tuple[Header, str]]) -> tuple[StackFault | None, list[str]]:
-    """What is wrong with the pixels that the headers describe, and in which files; no pixel is read."""
-    found: dict[str, tuple[str, list[str]]] = {}
-    for header, name in group:
-        code, sentence = _pixel_fault(header)
-        if code:
-            found.setdefault(code, (sentence, []))[1].append(name)
-    return _commonest(found, len(group))
-
-
-def _commonest(found: Mapping[str, tuple[str, list[str]]], total: int) -> tuple[StackFault | None, list[str]]:
-    """The fault that most files have, and those files."""
-    if not found:
-        return None, []
-    code, (sentence, names) = min(found.items(), key=lambda item: (-len(item[1][1]), item[0]))
-    where = "" if len(names) == 1 else f"{len(names)} of {total} files: "
-    return StackFault(code, where + sentence), names
-
-
-def _pixel_fault(header: Header) -> tuple[str, str]:
-    if (header.unsigned(tags.ROWS) or 0) * (header.unsigned(tags.COLUMNS) or 0) > MAX_SLICE_PIXELS:
-        return "declares-too-much", "A header declares an image larger than any scanner's."
-    try:
-        layout_of(header)
-    except InputError as error:
-        return error.code, error.message
-    if tags.MODALITY_LUT_SEQUENCE in header.values:
-        return (
-            "modality-lut",
-            "Its values go through a lookup table, which volseg doesn't apply. Export it with slope and intercept.",
-        )
-    return "", ""
-
-
-def _missing_part(headers: Iterable[Header]) -> StackFault | None:
-    """The parts that lack of multi-frame images that were sent in several (PS3.3, C.7.6.16.1.1.1)."""
-    parts: dict[str, set[int | None]] = defaultdict(set)
-    totals: dict[str, int] = {}
-    for header in headers:
-        uid = header.uid(tags.CONCATENATION_UID)
-        if uid:
-            parts[uid].add(header.unsigned(tags.IN_CONCATENATION_NUMBER))
-            totals[uid] = max(totals.get(uid, 0), header.unsigned(tags.IN_CONCATENATION_TOTAL_NUMBER) or 0)
-    for uid, total in totals.items():
-        if len(parts[uid]) < total:
-            return StackFault("missing-part", f"{len(parts[uid])} of the {total} files that make one image are there.")
-    return None
-
-
-def _slices(group: Sequence[tuple[Header, str]]) -> tuple[list[Slice], StackFault | None, list[str]]:
-    """The slices that files hold; or what keeps some from giving any, and those files."""
-    slices: list[Slice] = []
-    found: dict[str, tuple[str, list[str]]] = {}
-    for header, name in group:
-        try:
-            slices.extend(slices_of(header, name))
-        except (InputError, FileError) as error:
-            found.setdefault(error.code, (error.message, []))[1].append(name)
-    return slices, *_commonest(found, len(group))
 
 
 def _by_frame_form(part: Part) -> list[Part]:
