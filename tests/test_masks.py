@@ -437,6 +437,33 @@ def test_a_structure_that_leaves_no_voxel_is_told(study: Study, tmp_path: Path) 
     assert any("a dot left no voxel" in warning for warning in done(ledger).warnings)
 
 
+def test_labels_of_a_series_that_was_not_converted_are_skipped(study: Study, tmp_path: Path) -> None:
+    study.structures(Roi("A", study.contours(study.centre())))
+    ledger = convert(study.root, tmp_path / "out", replace(NATIVE, spacing=(0.01,)))
+    assert by_code(ledger)["too-large"].status is Status.REFUSED
+    assert by_code(ledger)["labels-of-refused-series"].status is Status.SKIPPED
+    assert ledger.exit_code == 2
+
+
+def test_what_lies_outside_the_image_is_cut_off_and_told(study: Study, tmp_path: Path) -> None:
+    import highdicom as hd
+
+    ball = study.centre()
+    affine = np.diag((1.0, 1.0, 1.0, 1.0))[[2, 1, 0, 3]] * (1.3, 1.1, 1.2, 1.0)
+    affine[:3, 3] = ball.lps_mm
+    pixels = np.ones((30, 4, 5), np.uint8)
+    volume = hd.Volume(
+        pixels, affine, coordinate_system="PATIENT", frame_of_reference_uid=study.images[0].FrameOfReferenceUID
+    )
+    study.segments(volume, "Rod")
+    ledger = convert(study.root, tmp_path / "out", NATIVE)
+    image = read_volume(tmp_path / "out" / done(ledger).outputs[0]).grid
+    places = image.to_voxel(volume.map_indices_to_reference(np.argwhere(pixels)) * (-1, -1, 1))
+    outside = ((places < -0.5) | (places > np.array(image.shape) - 0.5)).any(axis=1).sum()
+    assert 0 < outside < pixels.size
+    assert any(warning.startswith(f"{outside} voxels of Rod lie outside") for warning in done(ledger).warnings)
+
+
 # What label objects refer to.
 
 
