@@ -93,7 +93,7 @@ def _lookup_table(folder: Path) -> tuple[Truth, ...]:
         del data.RescaleSlope, data.RescaleIntercept
         table = Dataset()
         table.LUTDescriptor, table.ModalityLUTType = [40000, 0, 16], "HU"
-        table.add_new(0x00283006, "OW", np.arange(40000, dtype="<u2").tobytes())
+        table.add_new(0x00283006, "OW", np.arange(40000, dtype="<u2")[::-1].tobytes())
         data.ModalityLUTSequence = Items([table])
 
     write_slices(folder, Stack(tamper=tamper).slices())
