@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
 from volseg.dataset.listing import DATASET_JSON, Listing, read_listing
-from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+from volseg.dataset.pairing import CHANNEL_NUMBER, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+from volseg.errors import DataSetError
+from volseg.volume import stem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from volseg.labels import LabelTable
 
@@ -68,6 +70,21 @@ class DatasetFile:
             content["label_details"] = details
         return self._written(content)
 
+    def with_channels(self, names: Sequence[str]) -> DatasetFile:
+        """Write the names of the channels, as nnU-Net does; the images are named ``CASE_0000`` and are not listed.
+
+        Raises:
+            DataSetError: the folder has other channels, or images of one; with the code ``other-channels``.
+            FileError: the file can't be written.
+        """
+        channels = {str(number): name for number, name in enumerate(names)}
+        if self.content is not None and self.content.get("channel_names") != channels:
+            raise DataSetError(
+                f"{self.path} has other channels. Convert to another folder, or ask for the same ones.",
+                code="other-channels",
+            )
+        return self._written({**self._begun(), "channel_names": channels, "file_ending": ".nii.gz"})
+
     def with_images(self, unlabelled: Iterable[str], labelled: Iterable[str], modalities: set[str]) -> DatasetFile:
         """Add images that it doesn't list.
 
@@ -80,6 +97,14 @@ class DatasetFile:
             FileError: the file can't be written.
         """
         content = self._begun()
+        if len(content.get("channel_names") or ()) > 1:  # type: ignore[arg-type]
+            # nnU-Net lists no files: they are found by their names.
+            unlabelled, labelled = (
+                [name for name in names if not CHANNEL_NUMBER.fullmatch(stem_of(Path(name)))]
+                for names in (unlabelled, labelled)
+            )
+            if not unlabelled and not labelled:
+                return self
         if len(modalities) == 1 and "modality" not in content and "channel_names" not in content:
             content["modality"] = {"0": next(iter(modalities))}
         moved = {f"{TEST_IMAGES}/{name}": f"./{TRAINING_IMAGES}/{name}" for name in labelled}

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from volseg.dicom import Naming, Scan, tags
 from volseg.dicom.archives import private_folder
-from volseg.errors import FileError
+from volseg.errors import FileError, InputError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
+from volseg.verbs.convert.channels import ChannelPlan, parse_channels, plan_channels, tasks_of
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of, record, rejections, with_mask_of
 from volseg.verbs.convert.selection import chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
 from volseg.verbs.convert.task import Task, converted_of, finished, images_there, run_tasks, taken, task_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 def convert(
@@ -65,9 +70,14 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     found = scan_source(dicom_dir, options, progress, scratch)
     found = select(found, options, Naming.existing(nifti_dir))
     naming = _naming(nifti_dir)
-    outcomes = rejections(chosen(found), naming)
-    all_tasks, nameless = _tasks(found, naming, nifti_dir, options)
-    outcomes += nameless
+    if options.channels:
+        plan_of_channels = plan_channels(found, options, naming)
+        found = plan_of_channels.found
+        dataset = dataset.with_channels([channel.name for channel in parse_channels(options.channels)])
+        all_tasks, nameless = _channel_tasks(plan_of_channels, naming, nifti_dir, options)
+    else:
+        all_tasks, nameless = _tasks(found, naming, nifti_dir, options)
+    outcomes = [*rejections(chosen(found), naming), *nameless]
     tasks = []
     for task in all_tasks.values():
         earlier = None if options.overwrite else finished(task)
@@ -76,8 +86,10 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         else:
             outcomes.append(earlier)
     outcomes.extend(run_tasks(tasks, options.jobs, progress))
+    if options.channels:
+        outcomes = _whole_cases(outcomes, all_tasks)
     kinds = chosen(found).skipped_kinds
-    if found.label_files:
+    if found.label_files and not options.channels:
         from volseg.masks import draw_masks, plan_labels
 
         plan = plan_labels(found, dataset.labels, choice, naming)
@@ -124,6 +136,46 @@ def _tasks(
             case = naming.case(series.identity, series.modality, series.order)
             outcomes.append(replace(clash, case=case))
     return tasks, outcomes
+
+
+def _channel_tasks(
+    plan: ChannelPlan, naming: Naming, nifti_dir: Path, options: ConvertOptions
+) -> tuple[dict[int, Task], list[Outcome]]:
+    """The channels of every case, and the outcomes of the cases that get none."""
+    images = images_there(nifti_dir)
+    tasks: list[Task] = []
+    outcomes = list(plan.outcomes)
+    for case in plan.cases:
+        private = case.series[0].source
+        try:
+            made = tasks_of(case, naming, images, nifti_dir, options)
+        except InputError as error:
+            outcomes.append(Outcome.of_error(case.case, error, private=private))
+            continue
+        clash = next(filter(None, map(taken, made)), None)
+        if clash is None:
+            tasks.extend(made)
+        else:
+            outcomes.append(replace(clash, case=f"study_{naming.study(case.series[0].identity)}", private=private))
+    return dict(enumerate(tasks)), outcomes
+
+
+def _whole_cases(outcomes: Sequence[Outcome], tasks: Mapping[int, Task]) -> list[Outcome]:
+    """The outcomes; of a case that lacks a channel the others, made in this run, are taken away again."""
+    by_case = {task.case: task for task in tasks.values()}
+    lacking = {one.case[:-5] for one in outcomes if one.case in by_case and one.status is not Status.DONE}
+    kept = []
+    for one in outcomes:
+        task = by_case.get(one.case)
+        if task is not None and one.status is Status.DONE and one.case[:-5] in lacking:
+            if one.code != "already-done":
+                task.image.unlink(missing_ok=True)
+                task.image.with_name(f"{task.case}.json").unlink(missing_ok=True)
+            message = "Another channel of its case was refused or failed."
+            kept.append(Outcome(one.case, Status.REFUSED, "channel-incomplete", message, private=one.private))
+        else:
+            kept.append(one)
+    return kept
 
 
 def _naming(nifti_dir: Path) -> Naming:

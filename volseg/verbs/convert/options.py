@@ -52,6 +52,11 @@ class ConvertOptions:
     "Liver=liver,LIVER_1; Spleen=spleen", or a file of such lines. By default all do, as they are spelled. Names of
     structures are the one free text that is kept of the DICOM files."""
 
+    channels: str = ""
+    """Make several series of each study the channels of one case, on the grid of the first, such as
+    "T1=*t1*post*; FLAIR=*flair*,mr_05": a name, and what its series is called: its description, or its number or name
+    as --dry-run shows it. Other series are left out, and so are segmentations and structure sets."""
+
     name: str = ""
     """Make case names of header elements, such as {PatientID}_{SeriesNumber}, in place of the keyed hash. Whoever sees
     the images may then know the patients."""
@@ -89,6 +94,10 @@ class ConvertOptions:
             UsageError: one makes none.
         """
         _ = self.spacing_mm, self.axes, self.choice
+        if self.channels:
+            from volseg.verbs.convert.channels import parse_channels
+
+            parse_channels(self.channels)
         if self.name:
             from volseg.verbs.convert.names import require_template
 

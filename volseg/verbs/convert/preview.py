@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from volseg.dicom import Naming, Rejected, Scan
+from volseg.dicom import Naming, Rejected, Scan, Series
 from volseg.dicom.archives import private_folder
 from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
@@ -65,6 +65,8 @@ def _preview(
     found = select(scan_source(dicom_dir, options, progress, scratch), options, naming)
     images = images_there(nifti_dir)
     rows = []
+    if options.channels:
+        return _channel_preview(found, options, naming)
     names = dict(zip(found.series, case_names(found.series, options.name), strict=True)) if options.name else {}
     for number, one in numbered(found):
         shown = naming.case(one.identity, one.modality, one.order) if naming else short_name(one)
@@ -85,6 +87,34 @@ def _preview(
         label_rows, found = _label_rows(found, nifti_dir, options, naming)
         rows.extend(label_rows)
     return tuple(sorted(rows, key=lambda row: (row.case, row.number))), found
+
+
+def _channel_preview(
+    found: Scan, options: ConvertOptions, naming: Naming | None
+) -> tuple[tuple[PreviewRow, ...], Scan]:
+    from volseg.verbs.convert.channels import parse_channels, plan_channels
+
+    plan = plan_channels(found, options, naming)
+    channels = parse_channels(options.channels)
+    placed: dict[Series | Rejected, str] = {
+        one: f"channel {channel.name} of {case.case}"
+        for case in plan.cases
+        for channel, one in zip(channels, case.series, strict=True)
+    }
+    why = {one.identity.series_uid: one for one in plan.found.rejected}
+    rows = [
+        PreviewRow(0, one.case, "", 0, "", f"{one.status} [{one.code}] {one.message}", one.private)
+        for one in plan.outcomes
+    ]
+    for number, one in numbered(found):
+        count = one.count if isinstance(one, Rejected) else len(one.slices)
+        left = why.get(one.identity.series_uid, one)
+        action = placed.get(one) or (
+            f"{left.status} [{left.code}] {left.message}" if isinstance(left, Rejected) else ""
+        )
+        grid = "" if isinstance(one, Rejected) else described(one.grid)
+        rows.append(PreviewRow(number, short_name(one), one.modality, count, grid, action, one.source))
+    return tuple(rows), plan.found
 
 
 def _label_rows(

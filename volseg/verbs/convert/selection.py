@@ -56,11 +56,11 @@ def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
     def is_wanted(one: Series | Rejected) -> bool:
         return (not wanted or not wanted.isdisjoint(names[id(one)])) and (not modalities or one.modality in modalities)
 
-    left_out = tuple(_left_out(one) for _, one in numbered(found) if not is_wanted(one))
+    others = tuple(left_out(one) for _, one in numbered(found) if not is_wanted(one))
     return replace(
         found,
         series=tuple(filter(is_wanted, found.series)),
-        rejected=(*filter(is_wanted, found.rejected), *left_out),
+        rejected=(*filter(is_wanted, found.rejected), *others),
     )
 
 
@@ -84,7 +84,8 @@ def _names(number: int, one: Series | Rejected, naming: Naming | None) -> set[st
     return names | {naming.case(one.identity, one.modality, one.order)} if naming else names
 
 
-def _left_out(one: Series | Rejected) -> Rejected:
+def left_out(one: Series | Rejected) -> Rejected:
+    """A series that is not wanted."""
     fault = StackFault(NOT_CHOSEN, "It was not chosen.")
     count = len(one.slices) if isinstance(one, Series) else one.count
     return Rejected(one.identity, one.modality, one.order, Status.SKIPPED, (fault,), "", count, one.source)

@@ -28,6 +28,7 @@ _CHANGES = {
     PADDING_TO_AIR: f"What fills the slices where nothing was measured was set to air, {AIR_HU} HU.",
     PADDING_LEFT: "The header names values of tissue as padding; they were left as they are.",
     SUV: "The activity was converted to uptake by body weight, in g/ml.",
+    "channel-partly-covered": "It doesn't reach over the whole grid of the first channel; beyond it has its lowest value.",
     GAPS_FILLED: "Slices are missing and were made up from those beside them, as --fill-gaps asks.",
 }
 """What was put right, and what a person has to know of it."""

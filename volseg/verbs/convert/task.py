@@ -46,6 +46,10 @@ class Task:
     orientation: str
     interpolation: Literal["linear", "bspline", "nearest"]
     suv: bool = False
+    onto: Grid | None = None
+    """The grid of another image that this one is resampled to; None for its own."""
+    changes: tuple[str, ...] = ()
+    """Codes of what is known before the voxels are read, beside those of the series."""
     decoders: int | None = None
 
 
@@ -130,11 +134,11 @@ def convert_one(task: Task) -> Outcome:
     """Read, resample and write one series."""
     series = task.series
     try:
-        target = target_grid(series, task.spacing_mm, task.orientation)
+        target = task.onto or target_grid(series, task.spacing_mm, task.orientation)
         loaded = load_values(series, jobs=task.decoders, suv=task.suv)
         volume = loaded.volume
         source = volume.grid
-        if source.orientation != target.orientation:
+        if task.onto is None and source.orientation != target.orientation:
             from volseg.resample import reorient
 
             volume = reorient(volume, target.orientation)
@@ -144,7 +148,9 @@ def convert_one(task: Task) -> Outcome:
 
             volume = resample(volume, target, interpolation=task.interpolation)
         write_image(task.image, volume)
-        sidecar = _sidecar(task, source, volume.grid, (*series.changes, *loaded.changes), resampled=resampled)
+        sidecar = _sidecar(
+            task, source, volume.grid, (*series.changes, *task.changes, *loaded.changes), resampled=resampled
+        )
         sidecar.write(_sidecar_path(task.image))
     except SliceFault as error:
         return Outcome.of_error(task.case, error, private=error.name)
