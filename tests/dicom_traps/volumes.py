@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pydicom import Sequence as Items
 
 from tests.dicom_traps.geometry import several, tampered
-from tests.dicom_traps.stack import OBLIQUE, Slice, Stack, Truth, decimal, padded, save, write_slices
+from tests.dicom_traps.stack import OBLIQUE, Form, Slice, Stack, Truth, decimal, padded, save, write_slices
 from tests.dicom_traps.trap import Action, Trap
 
 ENHANCED = {
@@ -220,14 +220,18 @@ def _enhanced_lacking(folder: Path) -> tuple[Truth, ...]:
     return ()
 
 
-def mosaic(stack: Stack, tiles: int) -> Dataset:
-    """A Siemens mosaic: slices as tiles of one image, whose own position is that of a larger image about them."""
+def mosaic(stack: Stack, tiles: int, *, against: bool = False) -> Dataset:
+    """A Siemens mosaic: slices as tiles of one image, whose own position is that of a larger image about them.
+
+    Where they follow each other ``against`` the normal of the image, the private header's normal says so.
+    """
     count = len(stack.positions_mm)
     assert count <= tiles**2
     columns, rows = stack.size
     words = np.zeros((rows * tiles, columns * tiles), np.uint16)
-    for number in range(count):
-        top, left = number // tiles * rows, number % tiles * columns
+    order = range(count)[::-1] if against else range(count)
+    for place, number in enumerate(order):
+        top, left = place // tiles * rows, place % tiles * columns
         words[top : top + rows, left : left + columns] = stack.form_of(number).words(stack.phantom(number))
     data = Slice(stack, 0).dataset()
     data.Manufacturer = "SIEMENS"
@@ -239,7 +243,7 @@ def mosaic(stack: Stack, tiles: int) -> Dataset:
     outwards = (columns * tiles - columns) / 2 * stack.pixel_mm[0] * stack.axes[0] + (
         rows * tiles - rows
     ) / 2 * stack.pixel_mm[1] * stack.axes[1]
-    data.ImagePositionPatient = [decimal(place) for place in stack.positions_mm[0] - outwards]
+    data.ImagePositionPatient = [decimal(place) for place in stack.positions_mm[order[0]] - outwards]
     data.add_new(0x00190010, "LO", "SIEMENS MR HEADER")
     data.add_new(0x0019100A, "US", count)
     data.add_new(0x00290010, "LO", "SIEMENS CSA HEADER")
@@ -249,7 +253,7 @@ def mosaic(stack: Stack, tiles: int) -> Dataset:
         csa(
             {
                 "NumberOfImagesInMosaic": ("US", [str(count)]),
-                "SliceNormalVector": ("FD", [f"{number:.8f}" for number in stack.axes[2]]),
+                "SliceNormalVector": ("FD", [f"{number:.8f}" for number in stack.axes[2] * (-1 if against else 1)]),
             }
         ),
     )
@@ -267,6 +271,27 @@ def csa(tags: dict[str, tuple[str, list[str]]]) -> bytes:
                 -(-len(value) // 4) * 4, b"\0"
             )
     return padded(raw)
+
+
+def _mosaic_against(folder: Path) -> tuple[Truth, ...]:
+    stack = Stack(modality="MR", orientation=OBLIQUE)
+    save(folder / "0", mosaic(stack, 3, against=True))
+    return (stack.truth(),)
+
+
+def _mosaic_alone(folder: Path) -> tuple[Truth, ...]:
+    """What is left of a mosaic after private elements were taken out, as many archives do."""
+    data = mosaic(Stack(modality="MR"), 3)
+    data.remove_private_tags()
+    save(folder / "0", data)
+    return ()
+
+
+def _enhanced_undescribed(folder: Path) -> tuple[Truth, ...]:
+    data = enhanced([Stack()])
+    data.PerFrameFunctionalGroupsSequence = data.PerFrameFunctionalGroupsSequence[:-1]
+    save(folder / "frames", data)
+    return ()
 
 
 def _mosaic(stack: Stack, volumes: int, folder: Path) -> tuple[Truth, ...]:
@@ -320,6 +345,18 @@ VOLUMES = (
     ),
     Trap("enhanced-pet", Action.PLAIN, partial(_enhanced, (Stack(modality="PT"),))),
     Trap("enhanced-missing-frame", Action.REFUSE, _enhanced_lacking, "missing-slice"),
+    Trap(
+        "enhanced-ct-rescale-per-frame",
+        Action.PLAIN,
+        partial(
+            _enhanced,
+            (Stack(form=[Form(slope=0.25 * (number + 1), intercept=-10.0) for number in range(7)]),),
+            per_frame_rescale=True,
+        ),
+    ),
+    Trap("enhanced-undescribed-frame", Action.REFUSE, _enhanced_undescribed, "damaged-file"),
+    Trap("siemens-mosaic-against-the-normal", Action.FIX, _mosaic_against, changes=("mosaic",)),
+    Trap("siemens-mosaic-without-private-elements", Action.REFUSE, _mosaic_alone, "siemens-mosaic"),
     Trap("siemens-mosaic", Action.FIX, partial(_mosaic, Stack(modality="MR"), 1), changes=("mosaic",)),
     Trap(
         "siemens-mosaics-over-time",
