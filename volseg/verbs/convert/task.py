@@ -16,6 +16,7 @@ from volseg.outcomes import Outcome, Status
 from volseg.progress import Progress
 from volseg.verbs.convert.options import ConvertOptions
 from volseg.verbs.convert.sentences import outcome_of, resampling
+from volseg.verbs.convert.throughput import Load, Throughput
 from volseg.volume import NIFTI_SUFFIXES, list_images, stem_of, write_image
 
 if TYPE_CHECKING:
@@ -113,9 +114,13 @@ def run_tasks(tasks: Sequence[Task], jobs: int, progress: Progress) -> tuple[Out
         jobs = 1
     if jobs > 1:
         tasks = [replace(task, decoders=max(1, available_cores() // jobs)) for task in tasks]
-    return run_cases(
-        convert_one, tasks, name_of=lambda task: task.case, title="converting", jobs=jobs, progress=progress
-    )
+    bar = Throughput(progress, {task.case: _load_of(task.series) for task in tasks})
+    return run_cases(convert_one, tasks, name_of=lambda task: task.case, title="converting", jobs=jobs, progress=bar)
+
+
+def _load_of(series: Series) -> Load:
+    sizes = {one.header.path: one.header.file_size for one in series.slices}
+    return Load(len(sizes), sum(sizes.values()))
 
 
 def converted_of(task: Task) -> Converted:
