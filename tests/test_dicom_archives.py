@@ -337,3 +337,47 @@ def test_an_empty_archive_holds_no_dicom(tmp_path: Path) -> None:
     (tmp_path / "dicom/text").write_text("x")
     with pytest.raises(ValueError, match="no DICOM"):
         convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+
+
+def test_no_word_of_a_header_or_archive_gets_out(
+    write_series: WriteSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pydicom.datadict import dictionary_VR, keyword_for_tag
+    from pydicom.dataset import Dataset
+
+    from volseg.cli.main import main
+    from volseg.dicom import tags
+
+    word = "QZXCANARYQZX"
+    kept = {tags.PHOTOMETRIC_INTERPRETATION, tags.MODALITY, tags.SPECIFIC_CHARACTER_SET}
+
+    def edit(data: Dataset, _: int) -> None:
+        for tag in tags.WANTED - kept:
+            keyword = keyword_for_tag(tag)
+            if keyword and keyword not in data and dictionary_VR(tag) in {"LO", "SH", "PN", "CS", "LT", "ST", "UT"}:
+                setattr(data, keyword, word)
+        data.PatientID = data.PatientName = data.SeriesDescription = data.StudyID = data.Manufacturer = word
+        data.BurnedInAnnotation, data.BodyPartExamined = "YES", "HEAD"
+
+    write_series(tmp_path / "plain", edit=edit)
+    files = sorted((tmp_path / "plain").iterdir())
+    (tmp_path / "dicom").mkdir()
+    with zipfile.ZipFile(tmp_path / "dicom/a.zip", "w") as archive:
+        for file in files:
+            archive.write(file, f"{word}/{file.name}")
+    with zipfile.ZipFile(tmp_path / "dicom/b.zip", "w") as archive:
+        archive.writestr(f"{word}.dcm", bytes(128) + b"DICM" + bytes(9))
+    words = ["convert", str(tmp_path / "dicom"), str(tmp_path / "out"), "--spacing", "native", "--orientation", "RAS"]
+    assert main([*words, "--dry-run"]) == 0
+    assert main([*words, "--linkage", str(tmp_path / "table.csv")]) == 0
+    out, err = capsys.readouterr()
+    assert word not in out
+    assert "a.zip/" in err  # the files' own names go to stderr alone
+    assert "burned into" in out
+    assert "This is a head" in out
+    assert word in (tmp_path / "table.csv").read_text()
+    for path in (tmp_path / "out").rglob("*"):
+        assert word not in str(path)
+        if path.is_file():
+            raw = path.read_bytes()
+            assert word.encode() not in (gzip.decompress(raw) if path.suffix == ".gz" else raw)

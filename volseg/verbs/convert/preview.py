@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from volseg.dicom import Naming, Rejected, Scan, Series
+from volseg.dicom import Naming, Rejected, Scan, Series, tags
 from volseg.dicom.archives import private_folder
 from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
-from volseg.verbs.convert.names import NameFault, case_names
+from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of
 from volseg.verbs.convert.selection import numbered, select, short_name
@@ -30,6 +30,7 @@ class PreviewRow:
         grid: of the scanner, in words; empty where there is none.
         action: what would happen, in words.
         source: where its files are, relative to the folder that was given; private.
+        description: of the series, by which ``channels`` of the options finds it; private.
     """
 
     number: int
@@ -39,6 +40,7 @@ class PreviewRow:
     grid: str
     action: str
     source: str
+    description: str = ""
 
 
 def preview(
@@ -82,7 +84,7 @@ def _preview(
             earlier = finished(task) if task and not options.overwrite else None
             action = f"{earlier.status} [{earlier.code}]" if earlier else planned(one, options)
             row = PreviewRow(number, shown, one.modality, len(one.slices), described(one.grid), action, one.source)
-        rows.append(row)
+        rows.append(replace(row, description=_description(one)))
     if found.label_files:
         label_rows, found = _label_rows(found, nifti_dir, options, naming)
         rows.extend(label_rows)
@@ -113,8 +115,13 @@ def _channel_preview(
             f"{left.status} [{left.code}] {left.message}" if isinstance(left, Rejected) else ""
         )
         grid = "" if isinstance(one, Rejected) else described(one.grid)
-        rows.append(PreviewRow(number, short_name(one), one.modality, count, grid, action, one.source))
+        row = PreviewRow(number, short_name(one), one.modality, count, grid, action, one.source, _description(one))
+        rows.append(row)
     return tuple(rows), plan.found
+
+
+def _description(one: Series | Rejected) -> str:
+    return header_text(one, tags.SERIES_DESCRIPTION) if isinstance(one, Series) else ""
 
 
 def _label_rows(
