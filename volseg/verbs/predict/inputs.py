@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from volseg.dataset.case import Case
 from volseg.dataset.dataset import is_dataset, read_dataset
 from volseg.dataset.images import cases_in
-from volseg.errors import BundleError, InputError, OutputExistsError, UsageError
+from volseg.errors import BundleError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.volume import is_image, is_nifti, list_images, read_volume, stem_of, write_image
 
@@ -117,7 +117,15 @@ def _from_dicom(source: Path, out_dir: Path, progress: Progress) -> Inputs:
     """The series of a DICOM folder as jobs: each is read, and its image written, when its turn comes."""
     from volseg.dicom import Naming, scan
 
-    found = scan(source, progress)
+    try:
+        found = scan(source, progress)
+    except InputError as error:
+        if error.code != "no-dicom":
+            raise
+        message = (
+            f"{source} holds neither an image (.nii.gz, .nii, .nrrd, .mha or .mhd) nor a DICOM file. Name another."
+        )
+        raise InputError(message, code="no-images") from error
     naming = Naming.of_folder(out_dir)
     outcomes = [
         Outcome(
@@ -130,6 +138,14 @@ def _from_dicom(source: Path, out_dir: Path, progress: Progress) -> Inputs:
     if not jobs and not any(outcome.status in (Status.REFUSED, Status.FAILED) for outcome in outcomes):
         raise InputError(f"{source} holds no image and no DICOM series that is a volume.", code="no-images")
     return Inputs(tuple(jobs), tuple(outcomes), dict(found.skipped_kinds))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case with its images on the disk, and what a person has to know of how they came there."""
+
+    case: Case
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,7 @@ class CaseJob:
         """Whether the image that the mask is opened on is there."""
         return self._image(self.case.images[0], out_dir).is_file()
 
-    def prepare(self, out_dir: Path) -> Case:
+    def prepare(self, out_dir: Path) -> Prepared:
         """The case, all of its images NIfTI.
 
         Raises:
@@ -162,7 +178,12 @@ class CaseJob:
         for image, nifti in zip(self.case.images, images, strict=True):
             if nifti is not image:
                 write_image(nifti, read_volume(image))
-        return replace(self.case, images=images)
+        return Prepared(replace(self.case, images=images))
+
+    def failed(self, error: VolsegError) -> Outcome:
+        """What an error comes to; folders of this machine may name patients, and the ledger keeps the message."""
+        told = type(error)(error.message.replace(f"{self.case.images[0].parent}/", ""), code=error.code)
+        return Outcome.of_error(self.name, told)
 
     @staticmethod
     def _image(image: Path, out_dir: Path) -> Path:
@@ -180,18 +201,28 @@ class SeriesJob:
         """Whether the image that the mask is opened on is there."""
         return self._image(out_dir).is_file()
 
-    def prepare(self, out_dir: Path) -> Case:
+    def prepare(self, out_dir: Path) -> Prepared:
         """The case, its image read from DICOM and written.
 
         Raises:
             InputError: the pixels can't be read.
             FileError: the image can't be written.
         """
-        from volseg.dicom import load
+        from volseg.dicom import load_values
 
         path = self._image(out_dir)
-        write_image(path, load(self.series))
-        return Case(self.name, (path,), None)
+        loaded = load_values(self.series)
+        write_image(path, loaded.volume)
+        changes = ", ".join((*self.series.changes, *loaded.changes))
+        warnings = (f"On the way from DICOM this was changed: {changes}.",) if changes else ()
+        return Prepared(Case(self.name, (path,), None), warnings)
+
+    def failed(self, error: VolsegError) -> Outcome:
+        """What an error comes to; which file it was is for this person's eyes alone."""
+        from volseg.dicom import SliceFault
+
+        private = error.name if isinstance(error, SliceFault) else self.series.source
+        return Outcome.of_error(self.name, error, private=private)
 
     def _image(self, out_dir: Path) -> Path:
         return out_dir / IMAGES / f"{self.name}.nii.gz"

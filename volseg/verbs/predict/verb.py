@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.atomic import write_text
 from volseg.batch import run_cases
-from volseg.errors import BundleError, InputError, OutputExistsError, UsageError
+from volseg.errors import BundleError, DiskFullError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.labels import LabelTable
 from volseg.outcomes import Ledger, Outcome, Provenance, Status, sha256_of
 from volseg.postprocessing import PostprocessingRules, apply
@@ -95,7 +95,12 @@ def predict(
     inputs = find_inputs(bundle, source, out_dir, options.fold, channels, progress)
 
     def work(job: CaseJob | SeriesJob) -> Outcome:
-        return _predict_case(job, segmenter, rules, out_dir, channels, overwrite=options.overwrite)
+        try:
+            return _predict_case(job, segmenter, rules, out_dir, channels, overwrite=options.overwrite)
+        except DiskFullError:
+            raise
+        except VolsegError as error:
+            return job.failed(error)
 
     # Before the work, so that masks of a run that is interrupted don't lie there without a word on their origin.
     before = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
@@ -239,7 +244,8 @@ def _predict_case(
     path = out_dir / f"{job.name}.nii.gz"
     if path.is_file() and job.has_image(out_dir) and not overwrite:
         return Outcome(job.name, Status.DONE, ALREADY_DONE, outputs=(path.name,))
-    case = job.prepare(out_dir)
+    prepared = job.prepare(out_dir)
+    case, warnings = prepared.case, prepared.warnings
     headers = [read_header(image) for image in case.images]
     found = headers[0].channels if len(headers) == 1 else len(headers)
     if found != channels:
@@ -251,12 +257,11 @@ def _predict_case(
                 f"Its channels lie on different grids: {apart}. Resample them to one.", code="grids-differ"
             )
     mask = segmenter.segment(case.images, headers[0].grid)
-    warnings: tuple[str, ...] = ()
     if not rules.is_empty:
         cleaned, changes = apply(mask, headers[0].grid, rules)
         mask = cleaned.astype(mask.dtype)
         if changes.vanished:
-            warnings = (f"The rules removed all of the labels {', '.join(map(str, changes.vanished))}.",)
+            warnings += (f"The rules removed all of the labels {', '.join(map(str, changes.vanished))}.",)
     if not mask.any():
         warnings += ("The mask is empty: the network found none of the labels.",)
     write_mask(path, mask, case.images[0])

@@ -1,0 +1,567 @@
+"""Predicting through the Python function: masks on their images' own grids, whatever goes in; what is refused, and how."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import yaml
+
+from tests.zoo import write_zoo_bundle
+from volseg.errors import (
+    BundleError,
+    DataSetError,
+    DiskFullError,
+    InputError,
+    OutputExistsError,
+    TrustError,
+    UsageError,
+)
+from volseg.labels import LabelTable
+from volseg.outcomes import Status
+from volseg.verbs.plan import plan
+from volseg.verbs.predict import PredictOptions, predict
+from volseg.verbs.train import TrainOptions, train
+from volseg.verbs.trust import trust
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tests.conftest import CopyBundle, WriteImage, WriteSeries
+
+
+@pytest.fixture(scope="module")
+def two_channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for two channels, trained by one step, with its data beside it."""
+    root = tmp_path_factory.mktemp("two")
+    random = np.random.default_rng(3)
+    for case in range(5):
+        mask = np.zeros((16, 16, 16), np.uint8)
+        mask[4:12, 4 : 8 + case, 4:12] = 1
+        for folder, channels in (("imagesTr", 2), ("labelsTr", 0)):
+            (root / "data" / folder).mkdir(parents=True, exist_ok=True)
+            for channel in range(channels):
+                values = (random.normal(0, 10, mask.shape) + 100 * mask * (channel + 1)).astype(np.float32)
+                save(root / "data" / folder / f"c{case}_{channel:04d}.nii.gz", values)
+            if not channels:
+                save(root / "data" / folder / f"c{case}.nii.gz", mask)
+    plan(root / "data", root / "bundle")
+    config = root / "bundle" / "configs" / "train.yaml"
+    config.write_text(config.read_text().replace("steps_per_epoch: 50", "steps_per_epoch: 1"))
+    train(root / "bundle", TrainOptions(epochs=1))
+    return root
+
+
+def save(path: Path, values: NDArray[Any], affine: NDArray[np.float64] | None = None) -> Path:
+    image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
+    image.set_sform(image.affine, code=1)
+    image.set_qform(image.affine, code=1)
+    nibabel.save(image, path)
+    return path
+
+
+def voxels(path: Path) -> NDArray[Any]:
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+def dice(first: NDArray[Any], second: NDArray[Any], label: int) -> float:
+    a, b = first == label, second == label
+    return float(2 * np.sum(a & b) / (a.sum() + b.sum()))
+
+
+def ledger_of(out: Path) -> dict[str, Any]:
+    content = json.loads((out / "prediction.json").read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def test_held_out_cases_get_good_masks_of_their_own_geometry(
+    trained_bundle: Path, cohort: Path, tmp_path: Path
+) -> None:
+    ledger = predict(trained_bundle, cohort, tmp_path / "out", PredictOptions(fold=0))
+    assert ledger.exit_code == 0
+    held_out = json.loads((trained_bundle / "runs" / "fold_0" / "cases.json").read_text())["validation"]
+    assert [outcome.case for outcome in ledger.outcomes] == held_out
+    for case in held_out:
+        path = tmp_path / "out" / f"{case}.nii.gz"
+        mask = voxels(path)
+        assert mask.dtype == np.uint8
+        truth = voxels(cohort / "labelsTr" / f"{case}.nii.gz")
+        assert dice(mask, truth, 1) > 0.8
+        assert dice(mask, truth, 2) > 0.8
+        image = sitk.ReadImage(str(cohort / "imagesTr" / f"{case}.nii.gz"))
+        found = sitk.ReadImage(str(path))
+        assert found.GetSpacing() == image.GetSpacing()
+        assert found.GetOrigin() == image.GetOrigin()
+        assert found.GetDirection() == image.GetDirection()
+    labels = LabelTable.from_itksnap((tmp_path / "out" / "labels.txt").read_text())
+    assert labels.names == ("shell", "core")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [*(f"{case}.nii.gz" for case in held_out), "labels.txt", "prediction.json"]
+    )
+
+
+def test_convert3d_reads_the_same_geometry(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    module = pytest.importorskip("picsl_c3d", reason="Convert3D is not installed")
+    oblique = voxels(cohort / "imagesTs" / "case_10.nii.gz")
+    angle = np.radians(17)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine[:3, :3] *= (0.98765, 1.01, 1.2345)
+    affine[:3, 3] = -31.41592, 12.3, 7.77
+    image = save(tmp_path / "oblique.nii.gz", oblique, affine)
+    predict(trained_bundle, image, tmp_path / "out")
+    seen = []
+    for path in (image, tmp_path / "out" / "oblique.nii.gz"):
+        c3d = module.Convert3D()
+        c3d.execute(f'"{path}" -as X')
+        found = c3d.peek(-1)
+        seen.append((found.GetSpacing(), found.GetOrigin(), found.GetDirection()))
+    assert seen[0] == seen[1]
+
+
+def test_the_voxel_order_of_an_image_changes_nothing_in_the_world(
+    trained_bundle: Path, cohort: Path, tmp_path: Path
+) -> None:
+    source = nibabel.load(cohort / "imagesTs" / "case_10.nii.gz")
+    values, affine = np.asarray(source.dataobj), source.affine
+    (tmp_path / "images").mkdir()
+    turns = {
+        "as_it_is": ((0, 1, 2), (1, 1, 1)),
+        "turned": ((2, 0, 1), (-1, 1, -1)),
+        "mirrored": ((0, 1, 2), (-1, -1, 1)),
+    }
+    for name, (order, signs) in turns.items():
+        turned = values.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
+        matrix = np.zeros((4, 4))
+        matrix[3, 3] = 1
+        for axis, (old, sign) in enumerate(zip(order, signs, strict=True)):
+            matrix[old, axis] = sign
+            matrix[old, 3] = 0 if sign > 0 else turned.shape[axis] - 1
+        save(tmp_path / "images" / f"{name}.nii.gz", turned, affine @ matrix)
+    assert predict(trained_bundle, tmp_path / "images", tmp_path / "out").exit_code == 0
+    masks = {}
+    for name, (order, signs) in turns.items():
+        back = voxels(tmp_path / "out" / f"{name}.nii.gz")[tuple(slice(None, None, sign) for sign in signs)]
+        masks[name] = back.transpose(np.argsort(order))
+    for name in turns:
+        assert np.sum(masks[name] != masks["as_it_is"]) <= 5
+    assert np.sum(masks["as_it_is"] == 2) > 50
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nrrd", "mha"])
+def test_other_formats_give_the_same_mask(trained_bundle: Path, cohort: Path, tmp_path: Path, suffix: str) -> None:
+    source = cohort / "imagesTs" / "case_11.nii.gz"
+    image = sitk.ReadImage(str(source))
+    (tmp_path / "images").mkdir()
+    sitk.WriteImage(image, str(tmp_path / "images" / f"case_11.{suffix}"))
+    predict(trained_bundle, source, tmp_path / "a")
+    predict(trained_bundle, tmp_path / "images", tmp_path / "b")
+    np.testing.assert_array_equal(voxels(tmp_path / "a" / "case_11.nii.gz"), voxels(tmp_path / "b" / "case_11.nii.gz"))
+    found = sitk.ReadImage(str(tmp_path / "b" / "case_11.nii.gz"))
+    assert found.GetSpacing() == pytest.approx(image.GetSpacing(), rel=1e-6)
+    assert found.GetOrigin() == pytest.approx(image.GetOrigin(), abs=1e-4)
+
+
+def test_a_data_set_means_its_images_without_masks(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    ledger = predict(trained_bundle, cohort, tmp_path / "out")
+    assert [outcome.case for outcome in ledger.outcomes] == ["case_10", "case_11"]
+
+
+def test_cases_that_a_data_set_can_t_give_are_told(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(cohort, data)
+    listing = json.loads((data / "dataset.json").read_text())
+    listing |= {"training": [], "test": ["./imagesTs/case_10.nii.gz", "./imagesTs/gone.nii.gz"]}
+    (data / "dataset.json").write_text(json.dumps(listing))
+    ledger = predict(trained_bundle, data, tmp_path / "out")
+    assert ledger.exit_code == 1
+    assert {outcome.case: (outcome.status, outcome.code) for outcome in ledger.outcomes} == {
+        "case_10": (Status.DONE, "done"),
+        "case_11": (Status.DONE, "done"),
+        "gone": (Status.REFUSED, "missing-file"),
+    }
+
+
+def test_held_out_cases_that_are_gone_are_told(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    held_out = json.loads((trained_bundle / "runs" / "fold_0" / "cases.json").read_text())["validation"]
+    data = tmp_path / "data"
+    shutil.copytree(cohort, data)
+    (data / "labelsTr" / f"{held_out[0]}.nii.gz").unlink()
+    (data / "imagesTr" / f"{held_out[0]}.nii.gz").unlink()
+    ledger = predict(trained_bundle, data, tmp_path / "out", PredictOptions(fold=0))
+    assert ledger.exit_code == 1
+    assert {outcome.case: outcome.code for outcome in ledger.outcomes} == {
+        held_out[0]: "case-gone",
+        held_out[1]: "done",
+    }
+    shutil.rmtree(data / "imagesTr")
+    shutil.rmtree(data / "labelsTr")
+    with pytest.raises(UsageError, match="none of the 2 cases that fold 0 held out"):
+        predict(trained_bundle, data, tmp_path / "out", PredictOptions(fold=0))
+
+
+def test_a_data_set_of_training_cases_alone_asks_which(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    for folder in ("imagesTr", "labelsTr"):
+        shutil.copytree(cohort / folder, tmp_path / "data" / folder)
+    with pytest.raises(UsageError, match="--fold K"):
+        predict(trained_bundle, tmp_path / "data", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_channels_in_files_or_on_the_fourth_axis(two_channels: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    pair = [voxels(two_channels / "data" / "imagesTr" / f"c0_{channel:04d}.nii.gz") for channel in range(2)]
+    for channel in range(2):
+        save(tmp_path / "images" / f"apart_{channel:04d}.nii.gz", pair[channel])
+    save(tmp_path / "images" / "together.nii.gz", np.stack(pair, axis=-1))
+    ledger = predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out")
+    assert [(outcome.case, outcome.status) for outcome in ledger.outcomes] == [
+        ("apart", Status.DONE),
+        ("together", Status.DONE),
+    ]
+    apart, together = (voxels(tmp_path / "out" / f"{name}.nii.gz") for name in ("apart", "together"))
+    assert apart.shape == (16, 16, 16)
+    np.testing.assert_array_equal(apart, together)
+
+
+def test_channels_that_don_t_belong_together_are_refused(two_channels: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("single", "moved_0000", "moved_0001"):
+        affine = np.eye(4)
+        affine[0, 3] = 3.0 * name.endswith("1")
+        save(tmp_path / "images" / f"{name}.nii.gz", np.ones((8, 8, 8), np.float32), affine)
+    ledger = predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out")
+    assert {outcome.case: outcome.code for outcome in ledger.outcomes} == {
+        "moved": "grids-differ",
+        "single": "channels",
+    }
+    assert ledger.exit_code == 2
+    assert not (tmp_path / "out" / "labels.txt").exists()
+    save(tmp_path / "images" / "lone_0001.nii.gz", np.ones((8, 8, 8), np.float32))
+    with pytest.raises(DataSetError, match=r"lone has the channels \[1\]"):
+        predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out")
+
+
+def test_one_bad_image_never_costs_the_others(
+    trained_bundle: Path, cohort: Path, tmp_path: Path, write_image: WriteImage
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(cohort / "imagesTs", images)
+    values = voxels(images / "case_10.nii.gz").copy()
+    values[3, 4, 5] = np.nan
+    write_image(images / "nan.nii.gz", values)
+    write_image(images / "two.nii.gz", np.ones((9, 9, 9, 2), np.float32))
+    (images / "cut.nii.gz").write_bytes((images / "case_11.nii.gz").read_bytes()[:2000])
+    (images / "text.nii.gz").write_bytes(gzip.compress(b"no image" * 100))
+    ledger = predict(trained_bundle, images, tmp_path / "out")
+    assert ledger.exit_code == 1
+    assert {outcome.case: outcome.code for outcome in ledger.outcomes} == {
+        "case_10": "done",
+        "case_11": "done",
+        "cut": "damaged-file",
+        "nan": "not-finite",
+        "text": "damaged-file",
+        "two": "channels",
+    }
+    assert {path.name for path in (tmp_path / "out").glob("*.nii.gz")} == {"case_10.nii.gz", "case_11.nii.gz"}
+    recorded = {outcome["case"]: outcome["status"] for outcome in ledger_of(tmp_path / "out")["outcomes"]}
+    assert recorded["nan"] == "refused"
+    assert str(tmp_path) not in (tmp_path / "out" / "prediction.json").read_text()
+    assert recorded["case_10"] == "done"
+
+
+def test_an_image_of_nothing_gives_an_empty_mask_and_a_warning(
+    trained_bundle: Path, tmp_path: Path, write_image: WriteImage
+) -> None:
+    path = write_image(tmp_path / "flat.nii.gz", np.zeros((20, 24, 20), np.float32))
+    (outcome,) = predict(trained_bundle, path, tmp_path / "out").outcomes
+    mask = voxels(tmp_path / "out" / "flat.nii.gz")
+    assert outcome.status is Status.DONE
+    assert bool(outcome.warnings) == (not mask.any())
+
+
+def test_a_second_run_changes_no_byte_and_makes_what_is_missing(
+    trained_bundle: Path, cohort: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict(trained_bundle, cohort, out)
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.glob("*.nii.gz")}
+    ledger = (out / "prediction.json").read_bytes()
+    again = predict(trained_bundle, cohort, out)
+    assert [outcome.code for outcome in again.outcomes] == ["already-done", "already-done"]
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.glob("*.nii.gz")} == before
+    assert (out / "prediction.json").read_bytes() == ledger
+    (out / "case_11.nii.gz").unlink()
+    third = predict(trained_bundle, cohort, out)
+    assert [outcome.code for outcome in third.outcomes] == ["already-done", "done"]
+    assert (out / "case_11.nii.gz").read_bytes() == before["case_11.nii.gz"][1]
+    assert (out / "prediction.json").read_bytes() == ledger
+
+
+def test_overwriting_makes_every_mask_anew(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(trained_bundle, cohort, out)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
+    ledger = predict(trained_bundle, cohort, out, PredictOptions(overwrite=True))
+    assert [outcome.code for outcome in ledger.outcomes] == ["done", "done"]
+    assert all(path.stat().st_mtime_ns > before[path.name] for path in out.glob("*.nii.gz"))
+
+
+def test_masks_of_another_model_never_pass_for_this_one_s(
+    trained_bundle: Path, copy_bundle: CopyBundle, cohort: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict(trained_bundle, cohort, out)
+    other = copy_bundle(trained=True)
+    weights = torch.load(other / "models" / "model.pt", weights_only=True)
+    torch.save({name: tensor * 1.01 for name, tensor in weights.items()}, other / "models" / "model.pt")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for bundle, options in ((other, PredictOptions()), (trained_bundle, PredictOptions(raw=True))):
+        with pytest.raises(OutputExistsError, match="holds masks of another model"):
+            predict(bundle, cohort, out, options)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert predict(other, cohort, out, PredictOptions(overwrite=True)).exit_code == 0
+    checksums = ledger_of(out)["provenance"]["checksums"]
+    assert checksums != json.loads(before["prediction.json"])["provenance"]["checksums"]
+
+
+def test_images_that_are_predicted_one_by_one_share_a_ledger(
+    trained_bundle: Path, cohort: Path, tmp_path: Path
+) -> None:
+    for case in ("case_11", "case_10"):
+        predict(trained_bundle, cohort / "imagesTs" / f"{case}.nii.gz", tmp_path / "out")
+    assert [outcome["case"] for outcome in ledger_of(tmp_path / "out")["outcomes"]] == ["case_10", "case_11"]
+
+
+def test_an_interrupted_run_leaves_whole_masks_and_says_whose_they_are(
+    trained_bundle: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from volseg.inference.segmenter import Segmenter
+
+    whole = Segmenter.segment
+    calls = 0
+
+    def interrupted(self: Segmenter, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(Segmenter, "segment", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(trained_bundle, cohort, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case_10.nii.gz", "prediction.json"]
+    assert ledger_of(tmp_path / "out")["provenance"]["checksums"]["weights"]
+    ledger = predict(trained_bundle, cohort, tmp_path / "out")
+    assert [outcome.code for outcome in ledger.outcomes] == ["already-done", "done"]
+
+
+def test_a_full_disk_ends_the_run_at_once(
+    trained_bundle: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        raise DiskFullError(f"No space is left on the disk to write {path}.")
+
+    monkeypatch.setattr("volseg.verbs.predict.verb.write_mask", full)
+    with pytest.raises(DiskFullError):
+        predict(trained_bundle, cohort, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["prediction.json"]
+
+
+def test_masks_never_go_where_the_images_are(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(cohort / "imagesTs", images)
+    (tmp_path / "link").symlink_to(images)
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    for out in (images, tmp_path / "link", images / ".." / "images"):
+        for options in (PredictOptions(), PredictOptions(overwrite=True)):
+            with pytest.raises(OutputExistsError, match="holds the images themselves"):
+                predict(trained_bundle, images, out, options)
+    assert {path.name: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_the_rules_of_the_bundle_are_applied_unless_the_mask_is_to_be_raw(
+    copy_bundle: CopyBundle, cohort: Path, tmp_path: Path
+) -> None:
+    bundle = copy_bundle(trained=True)
+    path = bundle / "configs" / "inference.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["volseg_postprocessing"] = {"minimum_size_mm3": 1e9}
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    (outcome, _) = predict(bundle, cohort, tmp_path / "tidy").outcomes
+    assert not voxels(tmp_path / "tidy" / "case_10.nii.gz").any()
+    assert any("removed all of the labels 1, 2" in warning for warning in outcome.warnings)
+    predict(bundle, cohort, tmp_path / "raw", PredictOptions(raw=True))
+    assert set(np.unique(voxels(tmp_path / "raw" / "case_10.nii.gz"))) == {0, 1, 2}
+    config["volseg_postprocessing"] = ["largest"]
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    with pytest.raises(BundleError, match="has to be a mapping"):
+        predict(bundle, cohort, tmp_path / "other")
+
+
+class TestDicom:
+    def test_a_series_becomes_an_image_and_its_mask(
+        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
+    ) -> None:
+        write_series(tmp_path / "dicom", positions=[(0, 0, 2.0 * k) for k in range(12)],
+                     array=np.random.default_rng(0).integers(0, 2000, (12, 20, 24)).astype(np.uint16))  # fmt: skip
+        out = tmp_path / "out"
+        ledger = predict(trained_bundle, tmp_path / "dicom", out)
+        assert ledger.exit_code == 0
+        (outcome,) = ledger.outcomes
+        image, mask = out / "images" / f"{outcome.case}.nii.gz", out / f"{outcome.case}.nii.gz"
+        for read in (sitk.ReadImage,):
+            first, second = read(str(image)), read(str(mask))
+            assert first.GetSize() == second.GetSize() == (24, 20, 12)
+            assert first.GetSpacing() == second.GetSpacing()
+            assert first.GetOrigin() == second.GetOrigin()
+            assert first.GetDirection() == second.GetDirection()
+        assert voxels(image).min() < 0  # Hounsfield units, by the rescale
+        for path in out.rglob("*"):
+            if path.is_file():
+                raw = path.read_bytes()
+                content = gzip.decompress(raw) if path.suffix == ".gz" else raw
+                assert b"Doe" not in content
+                assert b"patient 0" not in content
+        image.unlink()  # the mask alone can't be opened
+        assert [outcome.code for outcome in predict(trained_bundle, tmp_path / "dicom", out).outcomes] == ["done"]
+        assert image.is_file()
+        assert [outcome.code for outcome in predict(trained_bundle, tmp_path / "dicom", out).outcomes] == [
+            "already-done"
+        ]
+
+    def test_what_is_put_right_on_the_way_is_told(
+        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
+    ) -> None:
+        write_series(tmp_path / "dicom", seed=1)
+        shutil.copy(tmp_path / "dicom" / "000.dcm", tmp_path / "dicom" / "copy.dcm")
+        (outcome,) = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out").outcomes
+        assert outcome.status is Status.DONE
+        assert "On the way from DICOM this was changed: copies-dropped." in outcome.warnings
+
+    def test_a_series_that_is_refused_never_costs_the_others(
+        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
+    ) -> None:
+        write_series(tmp_path / "dicom" / "good", seed=1)
+        write_series(tmp_path / "dicom" / "gap", positions=[(0, 0, z) for z in (0, 2, 4, 8, 10)], seed=2)
+        ledger = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out")
+        assert ledger.exit_code == 1
+        assert sorted(outcome.code for outcome in ledger.outcomes) == ["done", "missing-slice"]
+
+    def test_a_damaged_file_is_named_to_this_person_alone(
+        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
+    ) -> None:
+        write_series(tmp_path / "dicom", seed=1, name="secret_{:03d}.dcm")
+        path = tmp_path / "dicom" / "secret_003.dcm"
+        path.write_bytes(path.read_bytes()[:-50])
+        ledger = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out")
+        assert ledger.exit_code == 2
+        assert any("secret" in outcome.private for outcome in ledger.outcomes)
+        assert "secret" not in (tmp_path / "out" / "prediction.json").read_text()
+
+    def test_a_folder_of_nothing_is_refused(self, trained_bundle: Path, tmp_path: Path) -> None:
+        (tmp_path / "notes").mkdir()
+        with pytest.raises(UsageError, match=r"is empty\. Name an image, a folder of images, a data set or"):
+            predict(trained_bundle, tmp_path / "notes", tmp_path / "out")
+        (tmp_path / "notes" / "readme.txt").write_text("nothing here")
+        with pytest.raises(InputError, match=r"holds neither an image .* nor a DICOM file"):
+            predict(trained_bundle, tmp_path / "notes", tmp_path / "out")
+        assert not list(tmp_path.glob("out/*.nii.gz"))
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "out is a file"])
+def test_an_input_of_the_wrong_kind_is_told(trained_bundle: Path, cohort: Path, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "file.txt").write_text("x")
+    source = {"missing": tmp_path / "gone", "text": tmp_path / "file.txt", "out is a file": cohort}[kind]
+    out = tmp_path / ("file.txt" if kind == "out is a file" else "out")
+    with pytest.raises(UsageError):
+        predict(trained_bundle, source, out)
+    assert (tmp_path / "file.txt").read_text() == "x"
+    assert not (tmp_path / "out").exists()
+
+
+class TestWeights:
+    def test_without_any_it_says_what_to_do(self, planned_bundle: Path, cohort: Path, tmp_path: Path) -> None:
+        with pytest.raises(BundleError, match=r"has no weights yet\. Train it with volseg train") as caught:
+            predict(planned_bundle, cohort, tmp_path / "out")
+        assert caught.value.code == "no-weights"
+        with pytest.raises(BundleError, match=r"no model of fold 3\. Train it with volseg train --fold 3"):
+            predict(planned_bundle, cohort, tmp_path / "out", PredictOptions(fold=3))
+        assert not (tmp_path / "out").exists()
+
+    def test_another_network_s_are_refused(self, copy_bundle: CopyBundle, cohort: Path, tmp_path: Path) -> None:
+        bundle = copy_bundle(trained=True)
+        torch.save({"layer.weight": torch.zeros(3)}, bundle / "models" / "model.pt")
+        with pytest.raises(BundleError, match="of another network") as caught:
+            predict(bundle, cohort, tmp_path / "out")
+        assert caught.value.code == "weights-differ"
+
+    def test_a_damaged_file_is_refused(self, copy_bundle: CopyBundle, cohort: Path, tmp_path: Path) -> None:
+        bundle = copy_bundle(trained=True)
+        path = bundle / "models" / "model.pt"
+        path.write_bytes(path.read_bytes()[:5000])
+        with pytest.raises(BundleError, match="is damaged") as caught:
+            predict(bundle, cohort, tmp_path / "out")
+        assert caught.value.code == "bad-weights"
+
+    def test_a_fold_without_a_record_of_its_cases_is_refused(
+        self, copy_bundle: CopyBundle, cohort: Path, tmp_path: Path
+    ) -> None:
+        bundle = copy_bundle(trained=True)
+        (bundle / "runs" / "fold_0" / "cases.json").unlink()
+        with pytest.raises(BundleError, match="keeps no record of the cases that fold 0 held out"):
+            predict(bundle, cohort, tmp_path / "out", PredictOptions(fold=0))
+
+
+def test_a_bundle_of_another_make_predicts_once_it_is_trusted(cohort: Path, tmp_path: Path) -> None:
+    bundle = write_zoo_bundle(tmp_path / "bundle", cohort)
+    trust(bundle)
+    train(bundle)
+    ledger = predict(bundle, cohort, tmp_path / "out")
+    assert ledger.exit_code == 0
+    image = nibabel.load(cohort / "imagesTs" / "case_11.nii.gz")  # stored in another voxel order
+    mask = nibabel.load(tmp_path / "out" / "case_11.nii.gz")
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    assert mask.shape == image.shape
+    assert LabelTable.from_itksnap((tmp_path / "out" / "labels.txt").read_text()).names == ("shell", "core")
+    assert not (bundle / "eval").exists()  # its own saving step is left out
+    (bundle / "configs" / "inference.json").write_text((bundle / "configs" / "inference.json").read_text() + " ")
+    with pytest.raises(TrustError):
+        predict(bundle, cohort, tmp_path / "out")
+
+
+def test_monai_s_own_command_gives_the_same_masks(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "monai.bundle", "run",
+        "--meta_file", "configs/metadata.json", "--config_file", "configs/inference.yaml",
+        "--dataset_dir", str(cohort), "--output_dir", str(tmp_path / "theirs"),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=trained_bundle, capture_output=True, text=True, timeout=300, check=False, env=None
+    )
+    assert done.returncode == 0, done.stderr
+    predict(trained_bundle, cohort, tmp_path / "ours", PredictOptions(raw=True))
+    same, total = 0, 0
+    for case in ("case_10", "case_11"):
+        theirs = nibabel.load(tmp_path / "theirs" / f"{case}.nii.gz")
+        ours = nibabel.load(tmp_path / "ours" / f"{case}.nii.gz")
+        np.testing.assert_allclose(theirs.affine, ours.affine, atol=1e-5)
+        first, second = np.asarray(theirs.dataobj), np.asarray(ours.dataobj)
+        assert first.shape == second.shape
+        same, total = same + int(np.sum(first == second)), total + first.size
+        assert set(np.unique(second)) == {0, 1, 2}
+    assert same / total >= 0.999
+    assert not (trained_bundle / "eval").exists()
