@@ -20,7 +20,7 @@ from tests.drawn import Roi, circle, read_images, segmentation, structure_set
 from volseg.dataset.dataset import read_dataset
 from volseg.dataset.faults import find_faults
 from volseg.dataset.listing import read_listing
-from volseg.labels import LabelTable
+from volseg.labels import Label, LabelTable
 from volseg.masks import drawing
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.convert import ConvertOptions, convert, preview
@@ -464,6 +464,21 @@ def test_what_lies_outside_the_image_is_cut_off_and_told(study: Study, tmp_path:
     assert any(warning.startswith(f"{outside} voxels of Rod lie outside") for warning in done(ledger).warnings)
 
 
+def test_colours_that_somebody_chose_in_itksnap_stay(study: Study, tmp_path: Path) -> None:
+    study.structures(Roi("A", study.contours(study.centre()), (1, 2, 3)))
+    out = tmp_path / "out"
+    convert(study.root, out, NATIVE)
+    path = out / "labelsTr/labels.txt"
+    path.write_text(LabelTable((Label(1, "A", (9, 8, 7)),)).to_itksnap())
+    convert(study.root, out, replace(NATIVE, labels="A;B", overwrite=True))
+    found = LabelTable.from_itksnap(path.read_text()).labels
+    assert [label.name for label in found] == ["A", "B"]
+    assert found[0].colour == (9, 8, 7)
+    path.write_text("something else")
+    convert(study.root, out, replace(NATIVE, labels="A;B;C", overwrite=True))
+    assert path.read_text() == "something else"
+
+
 # What label objects refer to.
 
 
@@ -511,6 +526,18 @@ def test_labels_that_lead_to_no_series_are_told(
     assert outcome.case.startswith("rtstruct_")
     assert names_of(tmp_path / "out") == {}
     assert not (tmp_path / "out/labelsTr").exists()
+
+
+def test_structures_in_another_frame_of_reference_are_left_out_one_by_one(study: Study, tmp_path: Path) -> None:
+    def edit(data: Dataset) -> None:
+        data.StructureSetROISequence[1].ReferencedFrameOfReferenceUID = "1.2.3"
+
+    study.structures(Roi("A", study.contours(study.centre())), Roi("B", study.contours(study.centre(4))), edit=edit)
+    ledger = convert(study.root, tmp_path / "out", NATIVE)
+    assert set(np.unique(the_mask(tmp_path / "out", ledger).array)) == {0, 1}
+    assert ledger.skipped_kinds == {"structure in another frame of reference than the image": 1}
+    ledger = convert(study.root, tmp_path / "other", replace(NATIVE, labels="B"))
+    assert by_code(ledger)["other-frame-of-reference"].status is Status.REFUSED
 
 
 def test_labels_of_a_refused_series_are_skipped_even_where_another_shares_its_frame(tmp_path: Path) -> None:

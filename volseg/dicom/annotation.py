@@ -46,6 +46,7 @@ class Structure:
         parts: of how many frames or closed contours it consists.
         colour: 8-bit RGB.
         code: what it is, by a public coding scheme.
+        frame_uid: FrameOfReferenceUID of its positions; private, and empty where it doesn't say.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Structure:
     parts: int
     colour: tuple[int, int, int] | None = None
     code: LabelCode | None = None
+    frame_uid: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from volseg.dicom.structures import read_structure_set
 from volseg.outcomes import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from volseg.dicom.annotation import LabelObject
     from volseg.dicom.header import Header
@@ -34,6 +34,14 @@ class Unmatched:
     status: Status
     code: str
     message: str
+
+
+OTHER_FRAME = Unmatched(
+    Status.REFUSED,
+    "other-frame-of-reference",
+    "Its positions are given in another frame of reference than those of its images, so they mean nothing there. Export "
+    "both again from one system.",
+)
 
 
 @dataclass(frozen=True)
@@ -116,14 +124,9 @@ class SeriesIndex:
             found = holding or found
         if not found:
             return self._by_frame_alone(labels)
-        sound = [number for number in found if _shares_frame(self.series[number], references.frames)]
+        sound = [number for number in found if shares_frame(self.series[number], references.frames)]
         if not sound:
-            return Unmatched(
-                Status.REFUSED,
-                "other-frame-of-reference",
-                "Its positions are given in another frame of reference than those of its images, so they mean nothing "
-                "there. Export both again from one system.",
-            )
+            return OTHER_FRAME
         return Matched(tuple(sound))
 
     def _by_frame_alone(self, labels: LabelObject) -> Matched | Unmatched:
@@ -152,7 +155,7 @@ def _frame(series: Series) -> str:
     return series.slices[0].header.uid(tags.FRAME_OF_REFERENCE_UID)
 
 
-def _shares_frame(series: Series, frames: frozenset[str]) -> bool:
+def shares_frame(series: Series, frames: Collection[str]) -> bool:
     """Whether a series is in one of some frames of reference; so it counts where either side doesn't say."""
     frame = _frame(series)
     return not frame or not frames or frame in frames

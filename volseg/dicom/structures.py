@@ -169,6 +169,7 @@ def read_structure_set(header: Header, name: str) -> StructureSet:
                 closed,
                 _rgb(drawn) if drawn else None,
                 label_code(observed.first(labels.RT_ROI_IDENTIFICATION_CODE_SEQUENCE)) if observed else None,
+                roi.uid(labels.REFERENCED_FRAME_OF_REFERENCE_UID),
             )
         )
     if len({structure.number for structure in structures}) < len(structures):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from volseg.dicom.annotation import ON_SLICE
 from volseg.dicom.painting import smaller_wins
 from volseg.dicom.repair import straighten
 from volseg.errors import FileError, InputError, VolsegError
-from volseg.labels import LABELS_NAME
+from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable
 from volseg.masks.record import (
     DrawnLabel,
     MaskRecord,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from volseg.dicom import Naming, Series
     from volseg.dicom.annotation import Drawing
     from volseg.grid import Grid
-    from volseg.labels import LabelTable
     from volseg.masks.plan import Assignment, LabelPlan
 
 RULES = "1"
@@ -126,7 +125,7 @@ def draw_masks(
             outcomes.extend(_objects(assignments, Status.SKIPPED, "labels-of-refused-series", message))
     masked: tuple[Outcome, ...] = ()
     if tasks:
-        write_text(folder / TRAINING_LABELS / LABELS_NAME, plan.table.to_itksnap())
+        _describe_labels(folder / TRAINING_LABELS / LABELS_NAME, plan.table)
         jobs = min(jobs if jobs > 0 else available_cores(), len(tasks))
         if sum(float(np.prod(task.converted.series.grid.shape)) for task in tasks) < SMALL_VOXELS:
             jobs = 1
@@ -137,6 +136,28 @@ def draw_masks(
         elif outcome.status is not Status.DONE:  # the worker was killed, or something unforeseen ended the case
             outcomes.extend(_objects(task.assignments, outcome.status, outcome.code, outcome.message))
     return tuple(outcomes)
+
+
+def _describe_labels(path: Path, table: LabelTable) -> None:
+    """Write the labels for ITK-SNAP; colours that a person gave them there stay."""
+    colours = {}
+    if path.is_file():
+        try:
+            colours = {label.index: label.colour for label in LabelTable.from_itksnap(_read_text(path)).labels}
+        except InputError:
+            return  # another's file under this name
+    labels = (replace(label, colour=colours.get(label.index, label.colour)) for label in table.labels)
+    text = LabelTable(tuple(labels)).to_itksnap()
+    if not path.is_file() or _read_text(path) != text:
+        write_text(path, text)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_LABELS_BYTES).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} can't be read as a label description.", code="bad-labels") from error
 
 
 def _case_of(task: _Task) -> str:

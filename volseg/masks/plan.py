@@ -7,16 +7,17 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.dicom.matching import Matched, SeriesIndex, Unmatched, read_label_object
+from volseg.dicom.matching import OTHER_FRAME, Matched, SeriesIndex, Unmatched, read_label_object, shares_frame
 from volseg.errors import FileError, InputError
 from volseg.labels import Label
 from volseg.nomenclature import LabelChoice, Nomenclature
 from volseg.outcomes import Outcome, Status
+from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from volseg.dicom import Naming, Scan
+    from volseg.dicom import Naming, Scan, Series
     from volseg.dicom.annotation import LabelObject
     from volseg.dicom.header import Header
     from volseg.labels import LabelTable
@@ -63,7 +64,9 @@ class _Found:
     match: Matched
 
 
-def plan_labels(found: Scan, known: LabelTable, choice: LabelChoice, naming: Naming | None) -> LabelPlan:
+def plan_labels(
+    found: Scan, known: LabelTable, choice: LabelChoice, naming: Naming | None, progress: Progress = SILENT
+) -> LabelPlan:
     """Read every label object's structures, find its series, and give all structures one table.
 
     Args:
@@ -71,6 +74,7 @@ def plan_labels(found: Scan, known: LabelTable, choice: LabelChoice, naming: Nam
         known: the labels that the data set has already; they keep their numbers.
         choice: which structures become labels.
         naming: for the objects' names; None where there is no key yet, and then they are only numbered.
+        progress: told of each label object.
 
     Raises:
         InputError: there are more names than numbers, with the code ``too-many-labels``.
@@ -79,22 +83,24 @@ def plan_labels(found: Scan, known: LabelTable, choice: LabelChoice, naming: Nam
     passed_over: Counter[str] = Counter()
     index = SeriesIndex(found.series, found.rejected)
     matched: list[_Found] = []
-    for number, (header, file) in enumerate(found.label_files, start=1):
-        try:
-            labels = read_label_object(header, file)
-        except (InputError, FileError) as error:
-            outcomes.append(Outcome.of_error(_file_name(naming, file, number), error, private=file))
-            continue
-        name = naming.labels(labels.kind, labels.uid or file) if naming else f"{labels.kind.lower()}_{number}"
-        match = index.match(labels)
-        if isinstance(match, Unmatched):
-            outcomes.append(Outcome(name, match.status, match.code, match.message, private=file))
-            continue
-        passed_over.update(labels.passed_over)
-        if not labels.structures:
-            outcomes.append(Outcome(name, Status.SKIPPED, "nothing-to-draw", _nothing(labels), private=file))
-        else:
-            matched.append(_Found(name, labels, match))
+    with progress.task("reading labels", len(found.label_files), "files") as task:
+        for number, (header, file) in enumerate(found.label_files, start=1):
+            task.advance()
+            try:
+                labels = read_label_object(header, file)
+            except (InputError, FileError) as error:
+                outcomes.append(Outcome.of_error(_file_name(naming, file, number), error, private=file))
+                continue
+            name = naming.labels(labels.kind, labels.uid or file) if naming else f"{labels.kind.lower()}_{number}"
+            match = index.match(labels)
+            if isinstance(match, Unmatched):
+                outcomes.append(Outcome(name, match.status, match.code, match.message, private=file))
+                continue
+            passed_over.update(labels.passed_over)
+            if not labels.structures:
+                outcomes.append(Outcome(name, Status.SKIPPED, "nothing-to-draw", _nothing(labels), private=file))
+            else:
+                matched.append(_Found(name, labels, match))
     matched = _without_copies(matched, outcomes)
     structures = [structure for one in matched for structure in one.labels.structures]
     words = Nomenclature.of(
@@ -102,25 +108,47 @@ def plan_labels(found: Scan, known: LabelTable, choice: LabelChoice, naming: Nam
     )
     by_series: dict[int, list[Assignment]] = defaultdict(list)
     for one in matched:
-        chosen = {}
-        for structure in one.labels.structures:
-            label = words.index_of(structure.name)
-            if label is None:
-                passed_over[f"structure {structure.name!r}, which is no label"] += 1
-            else:
-                chosen[structure.number] = label
-        if not chosen:
+        indices = {structure.number: words.index_of(structure.name) for structure in one.labels.structures}
+        passed_over.update(
+            f"structure {structure.name!r}, which is no label"
+            for structure in one.labels.structures
+            if indices[structure.number] is None
+        )
+        assigned = [
+            (number, Assignment(one.name, one.labels, chosen, one.match.by_frame))
+            for number in one.match.numbers
+            if (chosen := _chosen(one.labels, indices, found.series[number], passed_over))
+        ]
+        for number, assignment in assigned:
+            by_series[number].append(assignment)
+        if not any(indices.values()):
             message = "None of its structures is among the labels that were chosen."
             outcomes.append(Outcome(one.name, Status.SKIPPED, "no-chosen-label", message, private=one.labels.name))
-            continue
-        for number in one.match.numbers:
-            by_series[number].append(Assignment(one.name, one.labels, chosen, one.match.by_frame))
+        elif not assigned:
+            message = OTHER_FRAME.message
+            outcomes.append(Outcome(one.name, OTHER_FRAME.status, OTHER_FRAME.code, message, private=one.labels.name))
     return LabelPlan(
         words.table,
         {number: tuple(sorted(on, key=lambda one: one.name)) for number, on in by_series.items()},
         tuple(outcomes),
         passed_over,
     )
+
+
+def _chosen(
+    labels: LabelObject, indices: Mapping[int, int | None], series: Series, passed_over: Counter[str]
+) -> dict[int, int]:
+    """The label for each structure's number, without those that are no label or lie in another frame of reference."""
+    chosen = {}
+    for structure in labels.structures:
+        index = indices[structure.number]
+        if index is None:
+            continue
+        if structure.frame_uid and not shares_frame(series, (structure.frame_uid,)):
+            passed_over["structure in another frame of reference than the image"] += 1
+        else:
+            chosen[structure.number] = index
+    return chosen
 
 
 def _file_name(naming: Naming | None, file: str, number: int) -> str:

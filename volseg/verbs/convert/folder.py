@@ -92,7 +92,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     if found.label_files and not options.channels:
         from volseg.masks import draw_masks, plan_labels
 
-        plan = plan_labels(found, dataset.labels, choice, naming)
+        plan = plan_labels(found, dataset.labels, choice, naming, progress)
         if plan.by_series:
             # Before any mask is drawn: a number in a mask must never stand for something else later.
             dataset = dataset.with_labels(plan.table)
