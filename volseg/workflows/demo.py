@@ -39,7 +39,7 @@ class DemoOptions:
     new_cases: int = 6
     """How many other phantoms are segmented and scored."""
 
-    minutes: float = 4.0
+    minutes: float = 6.0
     """How long to train; called again with more, it goes on."""
 
     matrix: int = MATRIX
