@@ -678,3 +678,21 @@ def test_real_segmentations_become_masks_that_check_finds_no_fault_with(real_dat
         image, mask = (sitk.ReadImage(str(out / name)) for name in (outcome.outputs[0], outcome.outputs[2]))
         assert image.GetOrigin() == mask.GetOrigin()
         assert image.GetSize() == mask.GetSize()
+
+
+def test_turned_axes_and_named_cases_keep_mask_and_image_together(study: Study, tmp_path: Path) -> None:
+    ball = study.centre(shift=(4, 3))
+    study.segments(study.pixels(ball), "Ball")
+    plain = the_mask(tmp_path / "plain", convert(study.root, tmp_path / "plain", NATIVE))
+    turned = the_mask(tmp_path / "turned", convert(study.root, tmp_path / "turned", replace(NATIVE, orientation="SAR")))
+    assert turned.grid.orientation == "SAR"
+    assert turned.array.sum() == plain.array.sum() == study.pixels(ball).sum()
+    assert (turned.array == ball.holds(lps_of(turned))).all()
+
+
+def test_labels_in_an_archive_are_read_as_well(study: Study, tmp_path: Path) -> None:
+    study.structures(Roi("A", study.contours(study.centre())))
+    archive = shutil.make_archive(str(tmp_path / "scan"), "zip", study.root)
+    ledger = convert(Path(archive), tmp_path / "out", NATIVE)
+    assert the_mask(tmp_path / "out", ledger).array.any()
+    assert find_faults(tmp_path / "out") == ()
