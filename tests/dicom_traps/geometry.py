@@ -11,7 +11,18 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from tests.dicom_traps.stack import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Stack, Tamper, Truth, write_slices, write_stack
+from tests.dicom_traps.stack import (
+    AXIAL,
+    CORONAL,
+    OBLIQUE,
+    SAGITTAL,
+    SLOPE_PER_MM,
+    Stack,
+    Tamper,
+    Truth,
+    write_slices,
+    write_stack,
+)
 from tests.dicom_traps.trap import Action, Trap
 
 HEAD = (4.002,) * 13 + (1.081,) + (6.999,) * 13
@@ -49,11 +60,13 @@ def tilted(degrees: float, **more: Any) -> Stack:
 
 
 def shifted(offsets: dict[int, tuple[float, ...]], **more: Any) -> Stack:
-    """A stack of which some slices' positions are off, in LPS mm."""
+    """A stack of which some slices lie off the line, in LPS mm."""
 
     def tamper(data: Dataset, number: int) -> None:
         moved = np.array([float(value) for value in data.ImagePositionPatient]) + offsets.get(number, (0, 0, 0))
         data.ImagePositionPatient = [f"{value:.6g}" for value in moved]
+        rise = round(float(SLOPE_PER_MM @ offsets.get(number, (0, 0, 0))))
+        data.PixelData = (np.frombuffer(data.PixelData, "<i2") + np.int16(rise)).tobytes()
 
     return Stack(tamper=tamper, **more)
 
@@ -212,7 +225,12 @@ GEOMETRY = (
         "no-position",
     ),
     one("positions-absent", Action.REFUSE, Stack(tamper=tampered(ImagePositionPatient=None)), "no-position"),
-    one("orientation-absent", Action.REFUSE, Stack(tamper=tampered(ImageOrientationPatient=None)), "no-position"),
+    one(
+        "orientation-absent",
+        Action.REFUSE,
+        Stack(orientation=OBLIQUE, tamper=tampered(ImageOrientationPatient=None)),
+        "no-position",
+    ),
     one("pixel-spacing-absent", Action.REFUSE, Stack(tamper=tampered(PixelSpacing=None)), "no-position"),
     one("pixel-spacing-zero", Action.REFUSE, Stack(tamper=tampered(PixelSpacing=["0", "0.8"])), "no-position"),
     one(
@@ -221,5 +239,10 @@ GEOMETRY = (
         Stack(tamper=tampered(ImageOrientationPatient=["1", "0", "0", "0.5", "0.8660254", "0"])),
         "no-position",
     ),
-    one("orientation-zero", Action.REFUSE, Stack(tamper=tampered(ImageOrientationPatient=["0"] * 6)), "no-position"),
+    one(
+        "orientation-zero",
+        Action.REFUSE,
+        Stack(orientation=OBLIQUE, tamper=tampered(ImageOrientationPatient=["0"] * 6)),
+        "no-position",
+    ),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom import Sequence as Items
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -91,12 +91,14 @@ def _lookup_table(folder: Path) -> tuple[Truth, ...]:
 
     def tamper(data: Dataset, _: int) -> None:
         del data.RescaleSlope, data.RescaleIntercept
+        data.PixelRepresentation = 0
+        data.PixelData = (39999 - np.frombuffer(data.PixelData, "<i2").astype("<u2")).astype("<u2").tobytes()
         table = Dataset()
         table.LUTDescriptor, table.ModalityLUTType = [40000, 0, 16], "HU"
         table.add_new(0x00283006, "OW", np.arange(40000, dtype="<u2")[::-1].tobytes())
         data.ModalityLUTSequence = Items([table])
 
-    write_slices(folder, Stack(tamper=tamper).slices())
+    write_slices(folder, Stack(tamper=tamper, offset=2000).slices())
     return ()
 
 
@@ -133,8 +135,14 @@ def _slices_but_one(folder: Path, tamper: Any) -> list[Path]:
     return write_slices(folder, slices)
 
 
+def _middle(paths: list[Path]) -> Path:
+    """The file of the middle slice, which no reader can leave out unseen."""
+    order = sorted(paths, key=lambda path: int(dcmread(path, specific_tags=["InstanceNumber"]).InstanceNumber))
+    return order[len(order) // 2]
+
+
 def _cut(folder: Path) -> tuple[Truth, ...]:
-    path = write_slices(folder, Stack().slices())[2]
+    path = _middle(write_slices(folder, Stack().slices()))
     path.write_bytes(path.read_bytes()[:-40])
     return ()
 
@@ -143,7 +151,7 @@ def _cut_compressed(folder: Path) -> tuple[Truth, ...]:
     def tamper(data: Dataset, _: int) -> None:
         data.compress(RLELossless, generate_instance_uid=False)
 
-    path = write_slices(folder, Stack(tamper=tamper).slices(), RLELossless)[2]
+    path = _middle(write_slices(folder, Stack(tamper=tamper).slices(), RLELossless))
     path.write_bytes(path.read_bytes()[:-60])
     return ()
 

@@ -190,11 +190,19 @@ def enhanced(
             group.PixelValueTransformationSequence = Items([_transformation(form.slope, form.intercept)])
         groups.append(group)
     data.PerFrameFunctionalGroupsSequence = Items(groups)
+    data.DimensionIndexSequence = Items([_dimension(0x00209128), _dimension(0x00209057)])
     data.NumberOfFrames = len(frames)
     data.PixelData = padded(
         b"".join(stack.form_of(number).words(stack.phantom(number)).tobytes() for _, stack, number in frames)
     )
     return data
+
+
+def _dimension(pointer: int) -> Dataset:
+    """One of what DimensionIndexValues count: the point in time, the place in the stack (PS3.3, C.7.6.17)."""
+    item = Dataset()
+    item.DimensionIndexPointer, item.FunctionalGroupPointer = pointer, 0x00209111
+    return item
 
 
 def _orientation(stack: Stack) -> Dataset:
