@@ -193,7 +193,7 @@ def _deterministic(plan: Plan, *, labelled: bool) -> list[ConfigValue]:
         # cache share it, so that images would get as many channels as masks (MONAI 1.6).
         *(_component("monai.transforms.LoadImaged", keys=key, reader="NibabelReader", image_only=True) for key in keys),
         _component("monai.transforms.EnsureChannelFirstd", keys=keys),
-        _component("monai.transforms.Orientationd", keys=keys, axcodes="RAS"),
+        _component("monai.transforms.Orientationd", keys=keys, axcodes="RAS", labels=None),
         _component(
             "monai.transforms.Spacingd",
             keys=keys,
