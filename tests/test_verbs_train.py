@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.conftest import CopyBundle, MakeDataset
+    from tests.conftest import CopyBundle, MakeDataset, WriteSeries
     from volseg.progress import Task
 
 
@@ -450,6 +450,46 @@ class TestBundleOfAnotherMake:
         with pytest.raises(UsageError, match=r"does not exist\. Name it with --data"):
             train(bundle)
         assert train(bundle, TrainOptions(data=cohort))[0].complete
+
+
+def test_masks_drawn_in_itk_snap_on_a_converted_folder_are_trained_on(
+    write_series: WriteSeries, tmp_path: Path
+) -> None:
+    """Nobody edits JSON: a mask saved as labelsTr/CASE.nii.gz makes its image a case to learn from."""
+    import SimpleITK as sitk
+
+    from volseg.verbs.check import check
+    from volseg.verbs.convert import ConvertOptions, convert
+
+    random = np.random.default_rng(5)
+    for seed in range(7):
+        slices = random.integers(900, 1100, (10, 12, 14)).astype(np.uint16)
+        slices[3:8, 3:9, 4:11] += 500
+        positions = [(0.0, 0.0, 2.0 * number) for number in range(10)]
+        write_series(tmp_path / "dicom" / str(seed), positions=positions, array=slices, seed=seed)
+    data = tmp_path / "data"
+    convert(tmp_path / "dicom", data, ConvertOptions(spacing=("native",)))
+    images = sorted((data / "imagesTs").glob("*.nii.gz"))
+    assert len(images) == 7
+    (data / "labelsTr").mkdir()
+    for path in images[:-1]:
+        # As ITK-SNAP saves a segmentation: the image's geometry by ITK, 16-bit labels, compressed.
+        image = sitk.ReadImage(str(path))
+        drawn = (sitk.GetArrayFromImage(image) > 200).astype(np.uint16)
+        mask = sitk.GetImageFromArray(drawn)
+        mask.CopyInformation(image)
+        sitk.WriteImage(mask, str(data / "labelsTr" / path.name), useCompression=True)
+
+    report = check(data)
+    assert report.errors == ()
+    assert report.summary == "6 cases with a mask, 1 without"
+    chosen = plan(data, tmp_path / "bundle")
+    assert (chosen.training_cases, chosen.labels.indices, chosen.channels) == (6, (1,), ("CT",))
+    config = tmp_path / "bundle" / "configs" / "train.yaml"
+    config.write_text(config.read_text().replace("steps_per_epoch: 50", "steps_per_epoch: 1"))
+    (result,) = train(tmp_path / "bundle", TrainOptions(epochs=1))
+    assert result.complete
+    assert result.training + result.validation == 6
 
 
 def test_a_plain_script_without_a_main_guard_trains(copy_bundle: CopyBundle, tmp_path: Path) -> None:

@@ -1,0 +1,253 @@
+"""``volseg train``: what it prints, its exit codes, Ctrl-C and full disks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from tests.zoo import write_zoo_bundle
+from volseg.cli.main import main
+from volseg.errors import DiskFullError
+from volseg.training.autocast import AutocastInferer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import CopyBundle
+
+
+def last_of(bundle: Path) -> dict[str, Any]:
+    content = torch.load(bundle / "runs" / "fold_0" / "last.pt", weights_only=True)
+    assert isinstance(content, dict)
+    return content
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, step: int, how: BaseException | float) -> None:
+    """Raise in the training step of that number, or multiply its logits."""
+    whole = AutocastInferer.__call__
+    passes = 0
+
+    def spoiled(self: AutocastInferer, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal passes
+        logits = whole(self, inputs, network, *args, **kwargs)
+        if network.training:
+            passes += 1
+            if passes == step:
+                if isinstance(how, BaseException):
+                    raise how
+                return logits * how
+        return logits
+
+    monkeypatch.setattr(AutocastInferer, "__call__", spoiled)
+
+
+def test_it_says_what_was_trained_and_how_well(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = copy_bundle(trained=True)
+    capsys.readouterr()
+    assert main(["train", str(bundle), "--epochs", "13"]) == 0
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert lines[0].startswith("fold_0: complete after ")
+    assert lines[0].endswith("and 52 steps; 8 cases trained, 2 held out.")
+    assert lines[1].startswith("  best validation, epoch ")
+    assert [line.split(":")[0] for line in lines[2:4]] == ["    shell", "    core"]
+    assert all(0.5 < float(line.split(":")[1]) <= 1 for line in lines[2:4])
+    assert lines[4] == f"  {bundle / 'runs' / 'fold_0' / 'curve.png'}"
+    assert "Training: done, 100 %" in shown.err
+    assert "loss " in shown.err
+
+
+def test_a_complete_run_does_nothing_and_says_so(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = copy_bundle(trained=True)
+    capsys.readouterr()
+    before = (bundle / "runs" / "fold_0" / "last.pt").read_bytes()
+    assert main(["train", str(bundle)]) == 0
+    shown = capsys.readouterr()
+    assert "fold_0: already complete after " in shown.out
+    assert "give more --minutes or --epochs, or --fresh" in shown.out
+    assert "Training" not in shown.err
+    assert (bundle / "runs" / "fold_0" / "last.pt").read_bytes() == before
+
+
+def test_minutes_and_all_cases(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = copy_bundle(steps_per_epoch=2)
+    assert main(["train", str(bundle), "--minutes", "0.02", "--all-cases"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("all_cases: complete after ")
+    assert "10 cases trained, 0 held out." in shown
+    assert "best validation" not in shown
+
+
+def test_folds_are_summed_up(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = copy_bundle(steps_per_epoch=1, batch_size=1)
+    assert main(["train", str(bundle), "--cv", "--epochs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("fold_") for line in lines) == 5
+    scores = [float(line.split()[-1]) for line in lines if "best validation" in line]
+    assert lines[-1] == f"5 folds: mean validation Dice {sum(scores) / 5:.4f}" or (
+        abs(float(lines[-1].split()[-1]) - sum(scores) / 5) < 2e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--fold", "5"], "There is no fold 5: the folds are 0 to 4."),
+        (["--minutes", "1", "--epochs", "1"], "--minutes and --epochs both say how long to train"),
+        (["--cv", "--all-cases"], "--cv holds out every case once and --all-cases none"),
+        (["--minutes", "0"], "--minutes must be above 0"),
+        (["--device", "tpu"], "tpu"),
+    ],
+)
+def test_options_that_make_no_sense(
+    planned_bundle: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert main(["train", str(planned_bundle), *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (planned_bundle / "runs").exists()
+
+
+def test_a_data_set_that_is_gone(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    bundle = copy_bundle(dataset_dir="../gone")
+    assert main(["train", str(bundle)]) == 2
+    assert "does not exist. Name it with --data." in capsys.readouterr().err
+    assert not (bundle / "runs").exists()
+    assert main(["train", str(bundle), "--data", str(tmp_path / "nowhere")]) == 2
+    assert str(tmp_path / "nowhere") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "no bundle"])
+def test_what_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    place = tmp_path / "bundle"
+    if kind == "file":
+        place.write_text("x")
+    elif kind == "no bundle":
+        place.mkdir()
+    assert main(["train", str(place)]) == 2
+    shown = capsys.readouterr().err
+    assert len(shown.strip().splitlines()) == 1
+    assert str(place) in shown
+
+
+def test_an_untrusted_bundle_is_3_and_lists_what_it_would_run(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_zoo_bundle(tmp_path / "bundle", cohort, epochs=1)
+    assert main(["train", str(bundle)]) == 3
+    shown = capsys.readouterr()
+    assert "volseg trust" in shown.err
+    assert "train: images: expression $list(sorted(glob.glob" in shown.err
+    assert not (bundle / "runs").exists()
+    assert main(["trust", str(bundle)]) == 0
+    capsys.readouterr()
+    assert main(["train", str(bundle)]) == 0
+    shown = capsys.readouterr()
+    assert [line for line in shown.out.splitlines() if "train_loss" in line] == []
+    assert shown.out.startswith("fold_0: complete")
+
+
+def test_ctrl_c_inside_a_step_is_130_and_the_next_call_goes_on(
+    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = copy_bundle()
+    with monkeypatch.context() as patched:
+        spoil(patched, 3, KeyboardInterrupt())
+        assert main(["train", str(bundle), "--epochs", "2"]) == 130
+    shown = capsys.readouterr()
+    assert "Stopped after 2 steps; the same command goes on from there." in shown.err
+    assert shown.err.rstrip().endswith("interrupted")
+    assert shown.out == ""
+    assert last_of(bundle)["step"] == 2
+    assert main(["train", str(bundle)]) == 0
+    assert last_of(bundle)["step"] == 8
+    assert "and 8 steps" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_no_number_is_one_sentence(
+    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = copy_bundle()
+    spoil(monkeypatch, 2, float("nan"))
+    assert main(["train", str(bundle), "--epochs", "1"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("volseg:")]
+    assert "The loss became nan at step 2" in line
+    assert "--fresh" in line
+    assert not (bundle / "models" / "model.pt").exists()
+    assert {path.name for path in (bundle / "runs" / "fold_0").iterdir()} == {"cases.json"}
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
+    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = copy_bundle(trained=True)
+    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+
+    def full(path: Path, content: object) -> None:
+        del content
+        raise DiskFullError(f"No space is left on the disk to write {path}. Free some space and run the command again.")
+
+    monkeypatch.setattr("volseg.training.run.write_tensors", full)
+    assert main(["train", str(bundle), "--epochs", "13"]) == 2
+    shown = capsys.readouterr()
+    (line,) = [line for line in shown.err.splitlines() if line.startswith("volseg:")]
+    assert line.startswith(f"volseg: No space is left on the disk to write {bundle}")
+    assert "Traceback" not in shown.err
+    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+
+
+def test_a_disk_that_is_really_full(
+    copy_bundle: CopyBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a file system with room for the bundle, and for half a checkpoint."""
+    bundle = copy_bundle(steps_per_epoch=1, batch_size=1)
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user can't mount a small file system")
+    try:
+        shutil.copytree(bundle, place / "bundle")
+        assert main(["train", str(place / "bundle"), "--epochs", "1"]) == 2
+        shown = capsys.readouterr()
+        (line,) = [line for line in shown.err.splitlines() if line.startswith("volseg:")]
+        assert line.startswith("volseg: No space is left on the disk to write ")
+        assert "Traceback" not in shown.err
+        left = {path.name for path in (place / "bundle").rglob("*") if path.is_file()}
+        assert not any("partial" in name or name.endswith(".pt") for name in left)
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_real_ctrl_c_leaves_a_checkpoint_that_loads(copy_bundle: CopyBundle, tmp_path: Path) -> None:
+    bundle = copy_bundle(steps_per_epoch=100)
+    log = tmp_path / "log"
+    with log.open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "volseg", "train", str(bundle), "--epochs", "1000"],
+            stdout=subprocess.PIPE, stderr=err, text=True,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 240
+            while "Training:" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.1)
+            time.sleep(1.0)
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    shown = log.read_text()
+    assert process.returncode == 130, shown
+    assert out == ""
+    assert shown.rstrip().endswith("interrupted")
+    assert "Traceback" not in shown
+    content = last_of(bundle)
+    assert not content["complete"]
+    assert f"Stopped after {content['step']} steps" in shown
