@@ -60,7 +60,9 @@ def _show(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions) -> int:
         [(row.case, str(row.number or ""), row.modality, str(row.images), row.grid, row.action) for row in rows],
     )
     for row in rows:
-        progress.say(f"{row.case} is {row.source}" + (f", {row.description!r}" if options.channels and row.description else ""))
+        # Free text is shown to those alone who choose channels by it.
+        described = f", {row.description!r}" if options.channels and row.description else ""
+        progress.say(f"{row.case} is {row.source}{described}")
     for bad in found.bad_files:
         progress.say(f"{bad.name}: {bad.error.message}")
     for kind, count in sorted(found.skipped_kinds.items()):
