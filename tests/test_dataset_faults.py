@@ -194,6 +194,36 @@ def test_an_empty_mask(make_dataset: MakeDataset, write_mask) -> None:
     assert told(find_faults(folder)) == [("empty-mask", "case_1", True)]
 
 
+@pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
+def test_what_monai_reads_in_another_way_is_refused(make_dataset: MakeDataset, folder: str) -> None:
+    import nibabel
+
+    data = make_dataset(2)
+    path = data / folder / "case_0.nii.gz"
+    image = nibabel.load(path)
+    metres = nibabel.Nifti1Image(np.asarray(image.dataobj), np.diag([1e-3, 1e-3, 1e-3, 1]) @ image.affine)
+    metres.header.set_xyzt_units("meter")
+    nibabel.save(metres, path)
+    (fault,) = find_faults(data)
+    assert (fault.case, fault.code, fault.is_error) == ("case_0", "read-otherwise", True)
+    assert "not in millimetres" in fault.message
+
+
+def test_channels_on_the_fifth_axis_are_refused(make_dataset: MakeDataset) -> None:
+    """As ITK writes an image of vectors; MONAI takes the fourth axis for the channels."""
+    import SimpleITK as sitk
+
+    data = make_dataset(2)
+    for number in range(2):
+        path = data / "imagesTr" / f"case_{number}.nii.gz"
+        image = sitk.ReadImage(str(path))
+        sitk.WriteImage(sitk.Compose(image, image * 2), str(path))
+    assert [(fault.case, fault.code) for fault in find_faults(data)] == [
+        ("case_0", "read-otherwise"),
+        ("case_1", "read-otherwise"),
+    ]
+
+
 class TestDuplicates:
     def test_a_copy_under_another_name(self, make_dataset: MakeDataset) -> None:
         folder = make_dataset()

@@ -218,6 +218,23 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step whose loss is the first to tell comes after the epoch that would be saved."""
+    monkeypatch.setattr("volseg.training.run.SAVE_SECONDS", 0.0)
+    bench = Bench(tmp_path)
+
+    def poison(engine: Any) -> None:
+        if engine.state.iteration == 2 * STEPS:
+            with torch.no_grad():
+                bench.network.weight.fill_(math.inf)
+
+    bench.trainer.add_event_handler(Events.ITERATION_COMPLETED, poison)
+    with pytest.raises(BundleError, match=f"The weight weight is no number any more after step {2 * STEPS}") as caught:
+        bench.go()
+    assert caught.value.code == "loss-not-finite"
+    assert bench.saved().step == STEPS
+
+
 def test_the_loss_of_the_very_last_step_is_looked_at(tmp_path: Path) -> None:
     def poison(passes: int) -> None:
         if passes == STEPS:

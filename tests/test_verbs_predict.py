@@ -174,6 +174,28 @@ def test_other_formats_give_the_same_mask(trained_bundle: Path, cohort: Path, tm
     assert found.GetOrigin() == pytest.approx(image.GetOrigin(), abs=1e-4)
 
 
+def test_channels_on_the_fifth_axis_and_other_units_are_made_plain(two_channels: Path, tmp_path: Path) -> None:
+    pair = [
+        sitk.ReadImage(str(two_channels / "data" / "imagesTr" / f"c0_{channel:04d}.nii.gz")) for channel in range(2)
+    ]
+    (tmp_path / "images").mkdir()
+    sitk.WriteImage(sitk.Compose(*pair), str(tmp_path / "images" / "vectors.nii.gz"))
+    values = np.stack([sitk.GetArrayFromImage(image).T for image in pair], axis=-1)
+    save(tmp_path / "images" / "plain.nii.gz", values)
+    micrometres = nibabel.Nifti1Image(values, np.diag([1000.0, 1000.0, 1000.0, 1.0]))
+    micrometres.header.set_xyzt_units("micron")
+    nibabel.save(micrometres, tmp_path / "images" / "micro.nii.gz")
+    assert predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out").exit_code == 0
+    masks = {name: voxels(tmp_path / "out" / f"{name}.nii.gz") for name in ("plain", "vectors", "micro")}
+    np.testing.assert_array_equal(masks["vectors"], masks["plain"])
+    np.testing.assert_array_equal(masks["micro"], masks["plain"])
+    # The mask is opened on the image that was made plain.
+    for name in ("vectors", "micro"):
+        image = nibabel.load(tmp_path / "out" / "images" / f"{name}.nii.gz")
+        np.testing.assert_array_equal(image.affine, nibabel.load(tmp_path / "out" / f"{name}.nii.gz").affine)
+    assert not (tmp_path / "out" / "images" / "plain.nii.gz").exists()
+
+
 def test_a_data_set_means_its_images_without_masks(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
     ledger = predict(trained_bundle, cohort, tmp_path / "out")
     assert [outcome.case for outcome in ledger.outcomes] == ["case_10", "case_11"]

@@ -9,6 +9,8 @@ import math
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -302,7 +304,7 @@ def test_a_run_keeps_to_its_cases(copy_bundle: CopyBundle, cohort: Path, tmp_pat
     heard = Heard()
     (result,) = train(bundle, TrainOptions(epochs=2), heard)
     assert (result.training, result.validation) == (8, 2)
-    assert any(line.startswith("1 cases came to the data set after this run was begun") for line in heard.lines)
+    assert any(line.startswith("1 case came to the data set after this run was begun") for line in heard.lines)
     assert (bundle / "runs" / "fold_0" / "cases.json").read_bytes() == before
     for folder in ("imagesTr", "labelsTr"):
         (data / folder / "case_04.nii.gz").unlink()
@@ -403,6 +405,29 @@ def test_a_batch_size_edited_by_hand_keeps_the_length_of_an_epoch(copy_bundle: C
     bundle = copy_bundle(batch_size=3, steps_per_epoch=2)
     (result,) = train(bundle, TrainOptions(epochs=2))
     assert [row.step for row in result.history] == [2, 4]
+
+
+def test_no_thread_is_left_behind_when_a_case_can_t_be_prepared(
+    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python aborts, with another exit code, when it ends while a thread computes in torch."""
+    from monai.transforms import LoadImaged
+
+    started = threading.Event()
+
+    def slow(*_: object) -> None:
+        if not started.is_set():
+            started.set()
+            time.sleep(0.1)
+            raise ValueError("broken")
+        time.sleep(0.7)
+        raise ValueError("broken")
+
+    monkeypatch.setattr(LoadImaged, "__call__", slow)
+    before = set(threading.enumerate())
+    with pytest.raises(BundleError, match="can't be built"):
+        train(copy_bundle(), TrainOptions(epochs=1))
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_damaged_checkpoint_is_told(copy_bundle: CopyBundle) -> None:

@@ -158,6 +158,12 @@ class _Report(Protocol):
 
 
 def _examine_forms(header: ImageHeader, name: str, report: _Report) -> None:
+    if header.oddity:
+        report(
+            "read-otherwise",
+            f"{name}: {header.oddity}, and MONAI, which trains, would take it in another way. Save it with three axes, "
+            "or four with the channels last, in millimetres.",
+        )
     if header.forms_apart_mm > CORNER_TOLERANCE_MM:
         report(
             "two-placements",
@@ -220,8 +226,10 @@ def _examine_mask(job: _Job, image: ImageHeader | None, report: _Report) -> tupl
     if path is None:
         return ()
     name = path.relative_to(job.folder).as_posix()
+    header = read_header(path)
+    _examine_forms(header, name, report)
     if image is not None:
-        apart = image.grid.difference(read_header(path).grid)
+        apart = image.grid.difference(header.grid)
         if apart is not None:
             report(
                 "grids-differ",

@@ -34,7 +34,16 @@ class Validation:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch; ``loss`` is the mean over its steps, ``minutes`` the wall time so far."""
+    """One epoch, or a part of it where the run was stopped inside it and went on later.
+
+    Args:
+        epoch: its number, from 1.
+        step: optimizer steps so far.
+        minutes: wall time so far.
+        learning_rate: of its last step.
+        loss: the mean over its steps.
+        validation: what came after it, if it was validated.
+    """
 
     epoch: int
     step: int

@@ -130,7 +130,13 @@ class Run:
         return complete
 
     def save(self, *, complete: bool) -> None:
-        """Write the checkpoint to go on from, the CSV and the curve, each atomically."""
+        """Write the checkpoint to go on from, the CSV and the curve, each atomically.
+
+        Raises:
+            BundleError: a weight is no number any more; the checkpoint before stays.
+            FileError: a file can't be written.
+        """
+        self._require_finite()
         steps = self.budget.steps  # the engine may have counted one that was interrupted
         state = RunState(
             network=self.trainer.network.state_dict(),
@@ -185,12 +191,13 @@ class Run:
         (step, loss), self._latest_loss = self._latest_loss, None
         value = float(loss)
         if not math.isfinite(value):
-            raise BundleError(
-                f"The loss became {value} at step {step}, so training can't go on. "
-                "Lower the learning rate in train.yaml and train again with --fresh.",
-                code="loss-not-finite",
-            )
+            raise _not_finite(f"The loss became {value} at step {step}")
         self._losses.append(value)
+
+    def _require_finite(self) -> None:
+        for name, tensor in self.trainer.network.state_dict().items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise _not_finite(f"The weight {name} is no number any more after step {self.budget.steps}")
 
     def _after_epoch(self, engine: Engine) -> None:
         self._end_epoch()
@@ -275,6 +282,14 @@ class Run:
         elif latest is not None:
             words.append(f"Dice {latest.score:.3f}")
         return ", ".join(words)
+
+
+def _not_finite(what: str) -> BundleError:
+    return BundleError(
+        f"{what}, so training can't go on. Lower the learning rate in the train config, then type the same command to "
+        "go on from the last checkpoint, or start over with --fresh.",
+        code="loss-not-finite",
+    )
 
 
 def _per_label(details: Any, count: int) -> tuple[float, ...]:

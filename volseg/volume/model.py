@@ -41,9 +41,11 @@ class ImageHeader:
         dtype: the stored type.
         forms_apart_mm: how far apart NIfTI's sform and qform place a corner voxel, where both are set. ITK and
             ITK-SNAP go by the qform unless the sform has code 1, so above rounding nobody is certain.
+        oddity: what other readers, MONAI's among them, take in another way, as a clause; empty where there is nothing.
     """
 
     grid: Grid
     channels: int
     dtype: np.dtype[np.generic]
     forms_apart_mm: float = 0.0
+    oddity: str = ""

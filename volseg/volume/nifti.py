@@ -49,7 +49,8 @@ def read_nifti_header(path: Path) -> ImageHeader:
             header = _nifti_header(path, file)
             shape, channels = _layout(path, header)
             grid = _nifti_grid(path, header, shape)
-            return ImageHeader(grid, channels, header.get_data_dtype(), _forms_apart_mm(header, grid))
+            apart_mm = _forms_apart_mm(header, grid)
+            return ImageHeader(grid, channels, header.get_data_dtype(), apart_mm, _oddity(header))
     except (FileError, InputError):
         raise
     except _READ_ERRORS as error:
@@ -188,6 +189,14 @@ def _in_mm(header: Nifti1Header, affine: NDArray[np.float64]) -> NDArray[np.floa
     """An affine of the header in mm: the bits 0 to 2 of xyzt_units name the unit, and 0, unknown, is taken as mm."""
     scale = _MM_OF_UNIT.get(int(header["xyzt_units"]) & 0x07, 1.0)
     return np.diag((scale, scale, scale, 1.0)) @ affine
+
+
+def _oddity(header: Nifti1Header) -> str:
+    """What nibabel hands on as it stands in the file, and MONAI takes for millimetres and for space."""
+    if _MM_OF_UNIT.get(int(header["xyzt_units"]) & 0x07, 1.0) != 1.0:
+        return "its lengths are not in millimetres"
+    axes = len(header.get_data_shape())
+    return f"it has {axes} axes" if axes not in (3, 4) else ""
 
 
 def _forms_apart_mm(header: Nifti1Header, grid: Grid) -> float:

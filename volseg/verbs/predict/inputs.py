@@ -11,7 +11,7 @@ from volseg.dataset.dataset import is_dataset, read_dataset
 from volseg.dataset.images import cases_in
 from volseg.errors import BundleError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.outcomes import Outcome, Status
-from volseg.volume import is_image, is_nifti, list_images, read_volume, stem_of, write_image
+from volseg.volume import is_image, is_nifti, list_images, read_header, read_volume, stem_of, write_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,8 +152,9 @@ class Prepared:
 class CaseJob:
     """A case whose images are on the disk.
 
-    Images of other formats than NIfTI are written as NIfTI first: those are what a bundle reads, and what the mask is
-    opened on, since NRRD and MetaImage keep their geometry in another precision.
+    Images of other formats than NIfTI, and NIfTI that others read in another way, are written as plain NIfTI first:
+    those are what a bundle reads, and what the mask is opened on, since NRRD and MetaImage keep their geometry in
+    another precision.
     """
 
     case: Case
@@ -187,7 +188,11 @@ class CaseJob:
 
     @staticmethod
     def _image(image: Path, out_dir: Path) -> Path:
-        return image if is_nifti(image) else out_dir / IMAGES / f"{stem_of(image)}.nii.gz"
+        return (
+            image
+            if is_nifti(image) and not read_header(image).oddity
+            else out_dir / IMAGES / f"{stem_of(image)}.nii.gz"
+        )
 
 
 @dataclass(frozen=True)

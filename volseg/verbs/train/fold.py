@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from volseg.dataset.dataset import Dataset
     from volseg.progress import Progress
 
+THREAD_SECONDS = 60.0
+"""The longest that a case may take to be prepared after somebody pressed Ctrl-C."""
 ENDLESS_EPOCHS = 10**9
 """Where minutes decide, epochs must not."""
 RECORD_KEY = "cases_record"
@@ -168,12 +171,12 @@ def train_fold(
             cases.write(fold.folder.cases)
         added = len(dataset.training) - len(cases.training) - len(cases.validation)
         if added:
+            cases_came = "1 case came" if added == 1 else f"{added} cases came"
             progress.say(
-                f"{added} cases came to the data set after this run was begun, and it goes on without them; "
-                "--fresh starts over with them."
+                f"{cases_came} to the data set after this run was begun; it goes on without. --fresh starts over."
             )
     progress.say("Preparing the cases" if state is None else f"Going on after {state.seconds / 60:.1f} minutes")
-    with _seeded(fold.options.seed, state):
+    with _seeded(fold.options.seed, state), _threads_ended():
         return _run(fold, parser, state, network, started, progress)
 
 
@@ -313,6 +316,18 @@ def _publish(bundle: Bundle, network: Module | None, weights: Mapping[str, Tenso
 
 def _keep_back(weights: Mapping[str, Tensor]) -> None:
     del weights
+
+
+@contextmanager
+def _threads_ended() -> Iterator[None]:
+    """Wait, when work ends early, for the threads that fill a cache: Python aborts if it ends while they compute."""
+    before = set(threading.enumerate())
+    try:
+        yield
+    except BaseException:
+        for thread in set(threading.enumerate()) - before:
+            thread.join(THREAD_SECONDS)
+        raise
 
 
 @contextmanager
