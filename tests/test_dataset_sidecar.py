@@ -23,6 +23,7 @@ SIDECAR = Sidecar(
     target_grid=SOURCE.with_spacing((1.0, 1.0, 1.0)),
     resampled=True,
     changes=("tilt-repaired",),
+    notes={"no-preamble": 12},
     acquisition={"repetition_time_ms": 500.5, "echo_train_length": 3, "sequence": "SE", "flip": (1.0, 2.5)},
 )
 
@@ -31,7 +32,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "mr_abc.json"
     SIDECAR.write(path)
     found = read_sidecar(path)
-    for name in ("case", "modality", "patient", "study", "series", "resampled", "changes"):
+    for name in ("case", "modality", "patient", "study", "series", "resampled", "changes", "notes"):
         assert getattr(found, name) == getattr(SIDECAR, name)
     assert dict(found.acquisition) == dict(SIDECAR.acquisition)
     np.testing.assert_array_equal(found.source_grid.affine, SIDECAR.source_grid.affine)

@@ -183,6 +183,22 @@ def test_real_series_equal_dcm2niix_and_itk_in_world_space(name: str, real_data:
         assert_same_in_world(the_image(tmp_path / "ours", done[0]), to_air(name, array), affine, 2 * tolerance_mm)
 
 
+def test_real_series_known_by_its_meta_headers_alone_equals_itk(real_data: RealData, tmp_path: Path) -> None:
+    """The data sets of these files have an empty SOPClassUID, and an empty SOPInstanceUID."""
+    source = real_data("volumes/totalsegmentator/example_ct_dicom")
+    (outcome,) = convert(source, tmp_path, NATIVE).outcomes
+    ours = the_image(tmp_path, outcome)
+    assert outcome.warnings == (
+        "20 files lack the class or the identifier of their object; those of their meta headers were taken.",
+    )
+    assert read_sidecar(ours.with_name(f"{outcome.case}.json")).notes == {"uids-of-meta-header": 20}
+    # These files have no series that ITK knows by its UID: ordered by position instead.
+    height_mm = {str(path): float(sitk.ReadImage(str(path)).GetOrigin()[2]) for path in source.iterdir()}
+    array, affine = read_with_itk(sorted(height_mm, key=height_mm.__getitem__))
+    assert array.shape == (512, 512, 20)
+    assert_same_in_world(ours, array, affine, 0.001)
+
+
 def to_air(name: str, voxels: NDArray[np.generic]) -> NDArray[np.generic]:
     """What a peer reads, with padding about the scanner's circle as the air that it stands for."""
     return np.where(voxels == -3024, -1024, voxels) if name in PADDED else voxels

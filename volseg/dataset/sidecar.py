@@ -42,6 +42,8 @@ class Sidecar:
         acquisition: facts from an allow-list, with units in their names, such as ``echo_time_ms``.
         fingerprint: a keyed digest of the options and the files that the image came from, by which a later run knows
             finished work.
+        notes: codes of what a person has to know beside the changes, such as ``no-preamble``, each with its number of
+            files or series.
     """
 
     case: str
@@ -55,6 +57,7 @@ class Sidecar:
     changes: tuple[str, ...] = ()
     acquisition: Mapping[str, Fact] = field(default_factory=dict)
     fingerprint: str = ""
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The sidecar as JSON; the same sidecar gives the same bytes."""
@@ -67,6 +70,7 @@ class Sidecar:
             "series": self.series,
             "resampled": self.resampled,
             "changes": list(self.changes),
+            "notes": dict(sorted(self.notes.items())),
             "source_grid": _grid_to_json(self.source_grid),
             "target_grid": _grid_to_json(self.target_grid),
             "acquisition": dict(sorted(self.acquisition.items())),
@@ -99,6 +103,7 @@ class _SidecarRecord(BaseModel):
     series: str
     resampled: bool
     changes: tuple[str, ...] = ()
+    notes: dict[str, int] = {}
     source_grid: _GridRecord
     target_grid: _GridRecord
     acquisition: dict[str, Fact] = {}
@@ -148,6 +153,7 @@ def read_sidecar(path: Path) -> Sidecar:
         changes=record.changes,
         acquisition=record.acquisition,
         fingerprint=record.fingerprint,
+        notes=record.notes,
     )
 
 

@@ -135,6 +135,7 @@ class Header(ElementValues):
         pixel_length: its length in bytes, None when undefined, as in every compressed syntax.
         file_size: of the file; of the inflated stream in a deflated file.
         has_preamble: whether the file opens as PS3.10, 7.1 asks.
+        uids_of_meta_header: whether its class or identifier are those of the meta header, for want of its own.
     """
 
     path: Path
@@ -146,6 +147,7 @@ class Header(ElementValues):
     pixel_length: int | None
     file_size: int
     has_preamble: bool
+    uids_of_meta_header: bool = False
 
 
 def read_header(path: Path) -> Header:
@@ -224,15 +226,32 @@ def _read(path: Path, descriptor: int) -> Header:
             syntax = IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE
         pixels = _walk(window, start, values, implicit=implicit, big=big)
         values |= meta
+        completed = _complete_uids(values)
     except InputError as error:
         if not has_preamble:
             raise NotDicomError("The file is no DICOM object.") from None
         uid = values.get(tags.SERIES_INSTANCE_UID, b"").decode("latin-1").strip(" \x00")
         raise DamagedHeaderError(error, uid if _UID.fullmatch(uid) else "") from error
-    header = Header(path, values, syntax, big, *pixels, window.size, has_preamble)
+    header = Header(path, values, syntax, big, *pixels, window.size, has_preamble, completed)
     if not has_preamble and not (header.uid(tags.SOP_CLASS_UID) and header.uid(tags.SERIES_INSTANCE_UID)):
         raise NotDicomError("The file is no DICOM object.")
     return header
+
+
+def _complete_uids(values: dict[int, bytes]) -> bool:
+    """Put the class and the identifier of the meta header in the place of those that the data set lacks.
+
+    Both have to say the same (PS3.10, 7.1), and some programs empty those of the data set to hide who it is.
+    """
+    completed = False
+    for own, of_meta in (
+        (tags.SOP_CLASS_UID, tags.MEDIA_STORAGE_SOP_CLASS_UID),
+        (tags.SOP_INSTANCE_UID, tags.MEDIA_STORAGE_SOP_INSTANCE_UID),
+    ):
+        if not values.get(own, b"").strip(b" \x00") and values.get(of_meta, b"").strip(b" \x00"):
+            values[own] = values[of_meta]
+            completed = True
+    return completed
 
 
 def _looks_bare(first: bytes) -> bool:

@@ -10,16 +10,18 @@ from volseg.dicom import tags
 from volseg.dicom.archives import MAX_DEPTH, Budget, Unpacker, is_archive
 from volseg.dicom.files import INCOMPLETE_IMAGES, LABEL_OBJECTS, UNOPENED, FoundFile, find_files, skipped_kind
 from volseg.dicom.header import DamagedHeaderError, Header, NotDicomError, read_header
+from volseg.dicom.notes import with_notes
 from volseg.dicom.series import DEFAULT_REPAIRS, Rejected, Series, build_series, named_files
 from volseg.dicom.stack import StackFault
 from volseg.errors import DiskFullError, FileError, InputError, VolsegError
-from volseg.outcomes import Status
+from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from volseg.dicom.naming import Naming
     from volseg.dicom.repair import Repairs
 
 NOT_DICOM = "file that is not DICOM"
@@ -51,6 +53,21 @@ class Scan:
     bad_files: tuple[BadFile, ...]
     skipped_kinds: Mapping[str, int]
     label_files: tuple[tuple[Header, str], ...] = ()
+
+    def outcomes(self, naming: Naming) -> tuple[Outcome, ...]:
+        """What became of the series that are no volume and of the files that can't be read: one each, rejected first."""
+        rejected = (
+            Outcome(
+                naming.case(one.identity, one.modality, one.order),
+                one.status,
+                one.code,
+                one.message,
+                private=one.source,
+            )
+            for one in self.rejected
+        )
+        bad = (Outcome.of_error(naming.file(file.name), file.error, private=file.name) for file in self.bad_files)
+        return (*rejected, *bad)
 
 
 def scan(
@@ -90,7 +107,7 @@ def scan(
         raise InputError(
             f"{folder} holds no DICOM file among {len(found)}. Give the folder that holds them.", code="no-dicom"
         )
-    built = build_series(finds.images, repairs)
+    built = with_notes(build_series(finds.images, repairs))
     finds.settle({one.identity.series_uid for one in built})
     built = [_without_holes(one, finds.damaged.get(one.identity.series_uid, ())) for one in built]
     return Scan(

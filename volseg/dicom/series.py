@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from volseg.errors import InputError
 from volseg.outcomes import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from volseg.dicom.header import Header
     from volseg.grid import Grid
@@ -51,6 +51,7 @@ class Series:
         geometry: where they lie.
         source: where its files are, relative to the folder that the user gave; private.
         changes: stable codes of what was put right, such as ``duplicates-dropped`` or ``tilt-straightened``.
+        notes: codes of what a person has to know beside that, each with its number of files or series; see ``notes``.
     """
 
     identity: Identity
@@ -60,6 +61,7 @@ class Series:
     geometry: StackGeometry
     source: str
     changes: tuple[str, ...] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def grid(self) -> Grid:

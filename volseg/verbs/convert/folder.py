@@ -14,7 +14,7 @@ from volseg.progress import SILENT, Progress
 from volseg.verbs.convert.channels import ChannelPlan, parse_channels, plan_channels, tasks_of
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
-from volseg.verbs.convert.record import kinds_of, record, rejections, with_mask_of
+from volseg.verbs.convert.record import kinds_of, record, with_mask_of
 from volseg.verbs.convert.selection import chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
 from volseg.verbs.convert.task import Task, converted_of, finished, images_there, run_tasks, taken, task_of
@@ -77,7 +77,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         all_tasks, nameless = _channel_tasks(plan_of_channels, naming, nifti_dir, options)
     else:
         all_tasks, nameless = _tasks(found, naming, nifti_dir, options)
-    outcomes = [*rejections(chosen(found), naming), *nameless]
+    outcomes = [*chosen(found).outcomes(naming), *nameless]
     tasks = []
     for task in all_tasks.values():
         earlier = None if options.overwrite else finished(task)

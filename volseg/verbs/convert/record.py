@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
-from volseg.dicom import Naming, Scan
 from volseg.dicom.files import LABEL_KINDS
 from volseg.errors import InputError
 from volseg.outcomes import Ledger, Outcome, Status
@@ -18,20 +17,10 @@ if TYPE_CHECKING:
 
     from volseg.dataset.editing import DatasetFile
     from volseg.dataset.sidecar import Sidecar
+    from volseg.dicom import Scan
     from volseg.masks import LabelPlan
 
 LEDGER_FILE = "conversion.json"
-
-
-def rejections(found: Scan, naming: Naming) -> list[Outcome]:
-    """What is no volume or can't be read: one outcome each."""
-    outcomes = []
-    for one in found.rejected:
-        case = naming.case(one.identity, one.modality, one.order)
-        outcomes.append(Outcome(case, one.status, one.code, one.message, private=one.source))
-    for bad in found.bad_files:
-        outcomes.append(Outcome.of_error(naming.file(bad.name), bad.error, private=bad.name))
-    return outcomes
 
 
 def kinds_of(found: Scan, plan: LabelPlan) -> dict[str, int]:

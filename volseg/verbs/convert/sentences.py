@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from volseg.dicom import notes
 from volseg.dicom.mosaic import MOSAIC
 from volseg.dicom.padding import AIR_HU, PADDING_LEFT, PADDING_TO_AIR
 from volseg.dicom.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
@@ -48,6 +49,7 @@ def outcome_of(sidecar: Sidecar, image: Path) -> Outcome:
     from volseg.dataset.sidecar import sidecar_path
 
     warnings = [sentence for change, sentence in _CHANGES.items() if change in sidecar.changes]
+    warnings.extend(notes.sentences(sidecar.notes))
     if sidecar.acquisition.get("burned_in_annotation") == "YES":
         warnings.append("The header says that text is burned into the pixels, which may name the patient.")
     if sidecar.acquisition.get("body_part") in _HEAD:

@@ -203,6 +203,7 @@ def _sidecar(task: Task, source: Grid, target: Grid, changes: tuple[str, ...], *
         changes=changes,
         acquisition=acquisition_facts(task.series),
         fingerprint=task.fingerprint,
+        notes=task.series.notes,
     )
 
 
