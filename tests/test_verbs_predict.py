@@ -7,6 +7,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel
@@ -34,8 +36,6 @@ from volseg.verbs.train import TrainOptions, train
 from volseg.verbs.trust import trust
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from tests.conftest import CopyBundle, WriteImage, WriteSeries
@@ -493,6 +493,63 @@ class TestDicom:
         assert ledger.exit_code == 2
         assert any("secret" in outcome.private for outcome in ledger.outcomes)
         assert "secret" not in (tmp_path / "out" / "prediction.json").read_text()
+
+    @pytest.mark.parametrize("place", ["in the place of a folder", "in a folder"])
+    def test_an_archive_gives_the_same_as_its_folder(
+        self,
+        trained_bundle: Path,
+        write_series: WriteSeries,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        place: str,
+    ) -> None:
+        write_series(tmp_path / "dicom")
+        source = tmp_path / "packed"
+        source.mkdir()
+        archive = Path(shutil.make_archive(str(source / "study"), "gztar", tmp_path / "dicom"))
+        (tmp_path / "scratch").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+        key = tmp_path / "of_folder" / ".volseg-key"
+        (plain,) = predict(trained_bundle, tmp_path / "dicom", key.parent).outcomes
+        (tmp_path / "of_archive").mkdir()
+        shutil.copy(key, tmp_path / "of_archive")
+        given = archive if place == "in the place of a folder" else source
+        (packed,) = predict(trained_bundle, given, tmp_path / "of_archive").outcomes
+        assert packed == plain
+        assert packed.status is Status.DONE
+        for name in (*packed.outputs, f"images/{packed.case}.nii.gz"):
+            assert (tmp_path / "of_archive" / name).read_bytes() == (key.parent / name).read_bytes()
+        assert not list((tmp_path / "scratch").iterdir())
+
+    def test_nothing_unpacked_stays_after_an_interrupt(
+        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_series(tmp_path / "dicom")
+        archive = Path(shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path / "dicom"))
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+        unpacked = []
+
+        def interrupted(*_: object, **__: object) -> None:
+            unpacked.extend(path for path in scratch.rglob("*") if path.is_file())
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("volseg.verbs.predict.verb.run_cases", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            predict(trained_bundle, archive, tmp_path / "out")
+        assert len(unpacked) == len(list((tmp_path / "dicom").iterdir()))
+        assert not list(scratch.iterdir())
+
+    def test_files_that_are_not_as_they_should_be_are_told(
+        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
+    ) -> None:
+        write_series(tmp_path / "dicom")
+        paths = sorted((tmp_path / "dicom").iterdir())
+        for path in paths:
+            path.write_bytes(path.read_bytes()[132:])
+        (outcome,) = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out").outcomes
+        assert any(word.startswith(f"{len(paths)} files lack the preamble") for word in outcome.warnings)
 
     def test_a_folder_of_nothing_is_refused(self, trained_bundle: Path, tmp_path: Path) -> None:
         (tmp_path / "notes").mkdir()

@@ -10,7 +10,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from volseg.cli.console import ConsoleProgress, print_ledger
-from volseg.verbs.predict import PredictOptions
+from volseg.labels import LABELS_NAME
+from volseg.outcomes import Status
+from volseg.verbs.predict import IMAGES, PredictOptions
 from volseg.verbs.predict import predict as verb
 
 DEFAULTS = PredictOptions()
@@ -31,7 +33,7 @@ def predict(
 
     Args:
         bundle_dir: The bundle's folder.
-        source: An image, a folder of images, a data set, or a folder of DICOM.
+        source: An image, a folder of images, a data set, or a folder or a zip or tar archive of DICOM.
         out_dir: Where the masks go.
 
     Examples:
@@ -42,4 +44,8 @@ def predict(
     with redirect_stdout(sys.stderr):  # transforms of a bundle may print; stdout is for results
         ledger = verb(bundle_dir, source, out_dir, options, ConsoleProgress())
     print_ledger(ledger)
+    if ledger.count(Status.DONE):
+        image = out_dir / IMAGES / "<case>.nii.gz" if (out_dir / IMAGES).is_dir() else "each image"
+        labels = out_dir / LABELS_NAME
+        print(f"Open {image} with {out_dir / '<case>.nii.gz'} as its segmentation and {labels} as its labels.")
     return ledger.exit_code

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from volseg.dataset.case import Case
 from volseg.dataset.dataset import is_dataset, read_dataset
 from volseg.dataset.images import cases_in
+from volseg.dicom.archives import is_archive
 from volseg.errors import BundleError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.volume import is_image, is_nifti, list_images, read_header, read_volume, stem_of, write_image
@@ -41,17 +42,19 @@ class Inputs:
 
 
 def find_inputs(
-    bundle: Bundle, source: Path, out_dir: Path, fold: int | None, channels: int, progress: Progress
+    bundle: Bundle, source: Path, out_dir: Path, fold: int | None, channels: int, progress: Progress, scratch: Path
 ) -> Inputs:
     """Find what there is to segment.
 
     Args:
         bundle: knows which cases a fold held out.
-        source: an image, a folder of images, a data set or a folder of DICOM.
+        source: an image, a folder of images, a data set, or DICOM: a folder with all folders and archives in it, or a
+            zip or tar archive.
         out_dir: where the masks go; for DICOM it keeps the key of the pseudonyms.
         fold: of a data set, the cases that this fold held out.
         channels: how many the network takes.
         progress: who listens.
+        scratch: a private folder that archives are unpacked into, to be kept until the last case is done.
 
     Raises:
         UsageError, InputError: there is nothing to segment.
@@ -62,14 +65,19 @@ def find_inputs(
     if source.is_dir() and is_dataset(source):
         return _of_dataset(bundle, read_dataset(source, discover_labels=False), fold, out_dir)
     if source.is_file() and not is_image(source):
-        raise UsageError(f"{source} is no image that volseg reads: it has to be .nii.gz, .nii, .nrrd, .mha or .mhd.")
+        if is_archive(source, source.name):
+            return _from_dicom(source, out_dir, progress, scratch)
+        raise UsageError(
+            f"{source} is no image that volseg reads: it has to be .nii.gz, .nii, .nrrd, .mha or .mhd, or a zip or tar "
+            "archive of DICOM."
+        )
     if source.is_file() or list_images(source):
         return _of_cases(cases_in(source, channels), out_dir)
     if not any(source.iterdir()):
         raise UsageError(
             f"{source} is empty. Name an image, a folder of images, a data set or a folder of DICOM.", code="no-images"
         )
-    return _from_dicom(source, out_dir, progress)
+    return _from_dicom(source, out_dir, progress, scratch)
 
 
 def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Path) -> Inputs:
@@ -113,12 +121,12 @@ def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Pat
     return replace(_of_cases(cases, out_dir), outcomes=tuple(broken[name] for name in sorted(broken)))
 
 
-def _from_dicom(source: Path, out_dir: Path, progress: Progress) -> Inputs:
-    """The series of a DICOM folder as jobs: each is read, and its image written, when its turn comes."""
+def _from_dicom(source: Path, out_dir: Path, progress: Progress, scratch: Path) -> Inputs:
+    """The series of a folder or an archive of DICOM as jobs: each is read, and its image written, when its turn comes."""
     from volseg.dicom import Naming, scan
 
     try:
-        found = scan(source, progress)
+        found = scan(source, progress, scratch=scratch)
     except InputError as error:
         if error.code != "no-dicom":
             raise
@@ -127,17 +135,11 @@ def _from_dicom(source: Path, out_dir: Path, progress: Progress) -> Inputs:
         )
         raise InputError(message, code="no-images") from error
     naming = Naming.of_folder(out_dir)
-    outcomes = [
-        Outcome(
-            naming.case(one.identity, one.modality, one.order), one.status, one.code, one.message, private=one.source
-        )
-        for one in found.rejected
-    ]
-    outcomes += [Outcome.of_error(naming.file(bad.name), bad.error, private=bad.name) for bad in found.bad_files]
+    outcomes = found.outcomes(naming)
     jobs = [SeriesJob(naming.case(one.identity, one.modality, one.order), one) for one in found.series]
     if not jobs and not any(outcome.status in (Status.REFUSED, Status.FAILED) for outcome in outcomes):
         raise InputError(f"{source} holds no image and no DICOM series that is a volume.", code="no-images")
-    return Inputs(tuple(jobs), tuple(outcomes), dict(found.skipped_kinds))
+    return Inputs(tuple(jobs), outcomes, dict(found.skipped_kinds))
 
 
 @dataclass(frozen=True)
@@ -214,13 +216,14 @@ class SeriesJob:
             FileError: the image can't be written.
         """
         from volseg.dicom import load_values
+        from volseg.dicom.notes import sentences
 
         path = self._image(out_dir)
         loaded = load_values(self.series)
         write_image(path, loaded.volume)
         changes = ", ".join((*self.series.changes, *loaded.changes))
         warnings = (f"On the way from DICOM this was changed: {changes}.",) if changes else ()
-        return Prepared(Case(self.name, (path,), None), warnings)
+        return Prepared(Case(self.name, (path,), None), (*warnings, *sentences(self.series.notes)))
 
     def failed(self, error: VolsegError) -> Outcome:
         """What an error comes to; which file it was is for this person's eyes alone."""

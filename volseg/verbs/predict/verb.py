@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.atomic import write_text
 from volseg.batch import run_cases
+from volseg.dicom.archives import private_folder
 from volseg.errors import BundleError, DiskFullError, InputError, OutputExistsError, UsageError, VolsegError
-from volseg.labels import LabelTable
+from volseg.labels import LABELS_NAME, LabelTable
 from volseg.outcomes import Ledger, Outcome, Provenance, Status, sha256_of
 from volseg.postprocessing import PostprocessingRules, apply
 from volseg.progress import SILENT, Progress
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 LEDGER = "prediction.json"
 ALREADY_DONE = "already-done"
-LABELS = "labels.txt"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def predict(
     Args:
         bundle_dir: the bundle.
         source: an image, a folder of images, a data set (its ``imagesTs``; the held-out cases with ``fold``), or a
-            folder of DICOM.
+            folder of DICOM, with the zip and tar archives in it or one in its place.
         out_dir: where the masks go.
         options: how to predict.
         progress: who listens.
@@ -72,11 +72,18 @@ def predict(
         BundleError: the bundle is incomplete or has no weights.
         DiskFullError: no space is left.
     """
+    # Archives stay unpacked until the last case is done: pixels are read when its turn comes.
+    with private_folder() as scratch:
+        return _predict(bundle_dir, source, out_dir, options or PredictOptions(), progress, scratch)
+
+
+def _predict(
+    bundle_dir: Path, source: Path, out_dir: Path, options: PredictOptions, progress: Progress, scratch: Path
+) -> Ledger:
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.metadata import label_table
     from volseg.verbs.predict.inputs import find_inputs
 
-    options = options or PredictOptions()
     bundle = open_bundle(bundle_dir)
     if not source.exists():
         raise UsageError(
@@ -92,7 +99,7 @@ def predict(
     )
     earlier = _earlier(out_dir, provenance, options)
     channels = _channels(bundle)
-    inputs = find_inputs(bundle, source, out_dir, options.fold, channels, progress)
+    inputs = find_inputs(bundle, source, out_dir, options.fold, channels, progress, scratch)
 
     def work(job: CaseJob | SeriesJob) -> Outcome:
         try:
@@ -108,7 +115,7 @@ def predict(
     outcomes = run_cases(work, inputs.jobs, name_of=lambda job: job.name, title="Predicting", progress=progress)
     ledger = replace(before, outcomes=inputs.outcomes + outcomes)
     if ledger.count(Status.DONE):
-        write_text(out_dir / LABELS, table.to_itksnap())
+        write_text(out_dir / LABELS_NAME, table.to_itksnap())
     _record(ledger, earlier, out_dir)
     return ledger
 
