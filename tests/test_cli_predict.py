@@ -23,13 +23,13 @@ def test_a_folder_of_images(
     out = tmp_path / "out"
     assert main(["predict", str(trained_bundle), str(cohort / "imagesTs"), str(out)]) == 0
     shown = capsys.readouterr()
-    assert shown.out == "2 done\n"
+    assert shown.out.splitlines()[0] == "2 done"
     assert "Predicting: done, 2/2 cases" in shown.err
     assert {path.name for path in out.iterdir()} == {
         "case_10.nii.gz", "case_11.nii.gz", "labels.txt", "prediction.json",
     }  # fmt: skip
     assert main(["predict", str(trained_bundle), str(cohort / "imagesTs"), str(out)]) == 0
-    assert capsys.readouterr().out == "2 done\n"
+    assert capsys.readouterr().out == shown.out
 
 
 def test_some_refused_is_1_with_a_line_for_each(
@@ -60,8 +60,12 @@ def test_nothing_done_is_2(
 def test_a_fold_s_own_cases(
     trained_bundle: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["predict", str(trained_bundle), str(cohort), str(tmp_path / "out"), "--fold", "0"]) == 0
-    assert capsys.readouterr().out == "2 done\n"
+    out = tmp_path / "out"
+    assert main(["predict", str(trained_bundle), str(cohort), str(out), "--fold", "0"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "2 done",
+        f"Open each image with {out / '<case>.nii.gz'} as its segmentation and {out / 'labels.txt'} as its labels.",
+    ]
 
 
 @pytest.mark.parametrize(
