@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom.files import LABEL_KINDS
 from volseg.errors import InputError
 from volseg.outcomes import Ledger, Outcome, Status
@@ -31,9 +31,9 @@ def kinds_of(found: Scan, plan: LabelPlan) -> dict[str, int]:
 
 def with_mask_of(outcome: Outcome, nifti_dir: Path) -> Outcome:
     """The outcome of an image, with what is to be said of its mask where volseg drew one."""
-    if outcome.status is not Status.DONE:
+    if outcome.status is not Status.DONE or not (nifti_dir / TRAINING_LABELS).is_dir():
         return outcome
-    from volseg.masks import with_mask
+    from volseg.masks import with_mask  # with all that reads and draws label objects
 
     return with_mask(outcome, nifti_dir)
 
@@ -45,8 +45,6 @@ def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> None:
     kept = [replace(outcome, code="done") if outcome.code == "already-done" else outcome for outcome in ledger.outcomes]
     modalities = set()
     unlabelled, labelled = [], []
-    from volseg.masks import mask_record
-
     for folder in (TEST_IMAGES, TRAINING_IMAGES):
         for sidecar_file in sorted((nifti_dir / folder).glob("*.json")):
             image = sidecar_file.with_name(f"{sidecar_file.stem}{NIFTI_SUFFIXES[0]}")
@@ -56,13 +54,21 @@ def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> None:
             modalities.add(sidecar.modality)
             if folder == TEST_IMAGES:
                 unlabelled.append(image.name)
-            elif mask_record(nifti_dir, sidecar.case) is not None:
+            elif _has_mask(nifti_dir, sidecar.case):
                 labelled.append(image.name)
             if sidecar.case not in current:
                 kept.append(with_mask_of(outcome_of(sidecar, image), nifti_dir))
     replace(ledger, outcomes=tuple(sorted(kept, key=lambda outcome: outcome.case))).write(nifti_dir / LEDGER_FILE)
     if unlabelled or labelled:
         dataset.with_images(unlabelled, labelled, modalities)
+
+
+def _has_mask(nifti_dir: Path, case: str) -> bool:
+    if not (nifti_dir / TRAINING_LABELS).is_dir():
+        return False
+    from volseg.masks import mask_record
+
+    return mask_record(nifti_dir, case) is not None
 
 
 def _sidecar_of(image: Path, sidecar_file: Path) -> Sidecar | None:
