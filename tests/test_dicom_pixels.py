@@ -215,6 +215,26 @@ def test_a_file_that_shrinks_after_its_header_was_read(tmp_path):
         read_frames(layout)
 
 
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_threads_fill_every_place_and_name_the_first_damaged_file(tmp_path, jobs):
+    stack = Stack(gaps_mm=(1.0,) * 29, offset=700)
+    for image in stack.slices():
+        save(tmp_path / f"{image.number:02d}", image.dataset())
+    layouts = layouts_in(tmp_path)
+    out = np.empty((30, 12, 10), stored_dtype(layouts))
+    seen = []
+    read_series(layouts, out, jobs=jobs, advance=lambda number, frames: seen.append((number, frames)))
+    assert sorted(seen) == [(number, 1) for number in range(30)]
+    for number in range(30):
+        assert np.array_equal(out[number], np.rint(stack.phantom(number)))
+    for number in (7, 21):
+        path = layouts[number].path
+        path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(FileFault) as caught:
+        read_series(layouts, out, jobs=jobs)
+    assert (caught.value.number, caught.value.code) == (7, "truncated-pixels")
+
+
 def test_series_of_unequal_sizes_are_refused(tmp_path):
     save(tmp_path / "0", Slice(Stack(), 0).dataset())
     save(tmp_path / "1", Slice(Stack(size=(8, 8)), 1).dataset())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def read_series(
         out: (planes, rows, columns), contiguous, of a type that holds them all: see ``stored_dtype``.
         planes: the file, by its number, and the frame of it that each plane of ``out`` shows; by default all frames of
             the first file, then those of the second, and so on.
-        jobs: decoding processes at once; by default one for each core.
+        jobs: decoding processes, or reading threads, at once; by default one for each core.
         advance: called with a file's number and a count of frames as they come in, from several threads.
 
     Raises:
@@ -79,25 +80,41 @@ def read_series(
     by_file: dict[int, list[_Run]] = {}
     for run in runs:
         by_file.setdefault(run.number, []).append(run)
+    jobs = available_cores() if jobs is None else max(1, jobs)
+    native: list[int] = []
     compressed: list[tuple[_Run, NDArray[Any]]] = []
     for number, of_file in by_file.items():
         layout = layouts[number]
         if layout.is_native:
-            try:
-                _read_native_runs(layout, of_file, out)
-            except InputError as error:
-                raise FileFault(number, error) from error
-            advance(number, sum(run.count for run in of_file))
+            native.append(number)
         elif layout.syntax in READ_SYNTAXES:
             compressed.extend((run, _target(layout, run, out)) for run in of_file)
         else:
             raise FileFault(number, missing_decoder(layout.syntax))
+
+    def read(number: int) -> None:
+        try:
+            _read_native_runs(layouts[number], by_file[number], out)
+        except InputError as error:
+            raise FileFault(number, error) from error
+        advance(number, sum(run.count for run in by_file[number]))
+
+    # Filling fresh memory takes longer than reading from the cache, and both go on without the interpreter. What has
+    # to be taken apart in memory of its own goes one at a time.
+    threads = min(jobs, len(native)) if all(layouts[number].is_addressable for number in native) else 1
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(read, native):
+                pass
+    else:
+        for number in native:
+            read(number)
     if not compressed:
         return
     try:
         decode_files(
             [(layouts[run.number], run.first, target) for run, target in compressed],
-            jobs=available_cores() if jobs is None else max(1, jobs),
+            jobs=jobs,
             advance=lambda at, count: advance(compressed[at][0].number, count),
         )
     except FileFault as error:
