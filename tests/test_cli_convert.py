@@ -28,13 +28,15 @@ def test_help_and_work_never_import_torch(write_series: WriteSeries, tmp_path: P
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_what_draws_labels_is_imported_only_where_there_are_labels(write_series: WriteSeries, tmp_path: Path) -> None:
+def test_what_plain_images_do_not_need_is_not_imported(write_series: WriteSeries, tmp_path: Path) -> None:
     write_series(tmp_path / "dicom")
     words = ["convert", str(tmp_path / "dicom"), str(tmp_path / "out"), "--spacing", "native"]
     code = (
         "import sys\nfrom volseg.cli.main import main\n"
         f"assert main({words!r}) == 0\n"
-        "assert 'volseg.masks' not in sys.modules"
+        "assert 'volseg.masks' not in sys.modules\n"
+        "assert 'pydicom' not in sys.modules\n"  # not even as absent
+        "import pydicom"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,7 @@ def convert(
         options: How the conversion works.
         dry_run: Show what would become of each series, and write nothing.
     """
+    _import_nibabel_alone()
     if dry_run:
         return _show(dicom_dir, nifti_dir, options)
     ledger = run_convert(dicom_dir, nifti_dir, options, ConsoleProgress())
@@ -50,6 +52,21 @@ def convert(
             print(f"{outcome.case}{again}: {outcome.message}")
     print_ledger(ledger)
     return ledger.exit_code
+
+
+def _import_nibabel_alone() -> None:
+    """Import nibabel without pydicom, which takes longer than it does; nothing here uses what nibabel wants it for.
+
+    On the command line alone, where the process is ours and has no other thread yet. What volseg itself asks of pydicom
+    is imported where it is used.
+    """
+    if {"nibabel", "pydicom"} & sys.modules.keys():
+        return
+    sys.modules["pydicom"] = None  # type: ignore[assignment]  # how Python is told that a module can't be imported
+    try:
+        import nibabel  # noqa: F401
+    finally:
+        del sys.modules["pydicom"]
 
 
 def _show(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions) -> int:
