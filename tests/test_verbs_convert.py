@@ -278,6 +278,19 @@ def test_a_second_run_changes_no_byte(write_series: WriteSeries, tmp_path: Path)
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == texts
 
 
+def test_a_second_run_warns_of_the_files_again(write_series: WriteSeries, tmp_path: Path) -> None:
+    count = len(write_series(tmp_path / "dicom"))
+    for path in (tmp_path / "dicom").iterdir():
+        path.write_bytes(path.read_bytes()[132:])
+    first, second = (convert(tmp_path / "dicom", tmp_path / "out", NATIVE).outcomes[0] for _ in range(2))
+    assert second.code == "already-done"
+    assert first.warnings == second.warnings
+    (warning,) = first.warnings
+    assert warning.startswith(f"{count} files lack the preamble")
+    (recorded,) = json.loads((tmp_path / "out" / "conversion.json").read_text())["outcomes"]
+    assert recorded["warnings"] == [warning]
+
+
 def test_the_same_input_gives_the_same_image_bytes(write_series: WriteSeries, tmp_path: Path) -> None:
     write_series(tmp_path / "dicom")
     for name in ("a", "b"):
