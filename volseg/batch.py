@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SMALL_COHORT_BYTES = 2**26
 """Below this, starting workers takes longer than they save."""
+SMALL_MASKS_BYTES = 2**21
+"""The same for masks, which compress to a hundredth."""
 GRACE_SECONDS = 10.0
 """After an interrupt a worker has this long to remove what it had half-written, then it is killed."""
 
@@ -36,7 +38,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def jobs_that_pay(files: Iterable[Path]) -> int:
+def jobs_that_pay(files: Iterable[Path], small_bytes: int = SMALL_COHORT_BYTES) -> int:
     """All cores, or 1 where the files together are so small that workers would take longer to start than they save.
 
     In one process a script also needs no ``if __name__ == "__main__"``, which Python's ``spawn`` asks for.
@@ -44,7 +46,7 @@ def jobs_that_pay(files: Iterable[Path]) -> int:
     size = 0
     for file in files:
         size += file.stat().st_size
-        if size > SMALL_COHORT_BYTES:
+        if size > small_bytes:
             return available_cores()
     return 1
 

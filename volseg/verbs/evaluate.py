@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from volseg.batch import available_cores, run_cases
+from volseg.batch import SMALL_MASKS_BYTES, jobs_that_pay, run_cases
 from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.evaluation import CSV_NAME, JSON_NAME, MISSING_PREDICTION, MISSING_REFERENCE, Evaluation, ScoredCase
 from volseg.labels import LABELS_NAME, MAX_INDEX, MAX_LABELS_BYTES, Label, LabelTable
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULTS", "EvaluateOptions", "Evaluation", "evaluate", "evaluate_mask"]
 
 LABEL_FOLDERS = ("labelsTr", "labelsTs")
-SMALL_COHORT_BYTES = 2**21
-"""Masks compress to a hundredth; below this in all, starting workers takes longer than they save."""
 NAMED = 5
 """A sentence names this many cases and counts the others."""
 
@@ -118,7 +116,8 @@ def evaluate(
         pairs,
         name_of=lambda pair: pair.name,
         title="Comparing masks",
-        jobs=options.jobs or _paying_jobs(pairs),
+        jobs=options.jobs
+        or jobs_that_pay((path for pair in pairs for path in (*pair.predicted, *pair.reference)), SMALL_MASKS_BYTES),
         progress=progress,
     )
     outcomes = sorted((*scored, *_unpaired(found.masks, true.masks, options)), key=lambda outcome: outcome.case)
@@ -270,8 +269,3 @@ def _named(masks: Mapping[str, object]) -> str:
         return "no mask"
     names = ", ".join(sorted(masks)[:NAMED])
     return f"{len(masks)} ({names}{', ...' if len(masks) > NAMED else ''})"
-
-
-def _paying_jobs(pairs: Sequence[_Pair]) -> int:
-    size = sum(path.stat().st_size for pair in pairs for path in (*pair.predicted, *pair.reference))
-    return available_cores() if size > SMALL_COHORT_BYTES else 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from volseg.batch import available_cores, run_cases
+from volseg.batch import SMALL_MASKS_BYTES, jobs_that_pay, run_cases
 from volseg.errors import DiskFullError, GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from volseg.grid import Grid
 
 LEDGER_NAME = "postprocessing.json"
-
-
-SMALL_COHORT_BYTES = 2**21
-"""Masks compress to a hundredth; below this in all, starting workers takes longer than they save."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ def postprocess(
         [_Work(path, out_dir, rules, options.overwrite) for path in paths],
         name_of=lambda work: stem_of(work.path),
         title="Tidying masks",
-        jobs=options.jobs or _paying_jobs(paths),
+        jobs=options.jobs or jobs_that_pay(paths, SMALL_MASKS_BYTES),
         progress=progress,
     )
     _tell_unmet(rules, outcomes, progress)
@@ -224,10 +220,6 @@ def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
                 f"{target} is there already and names other labels. Name another folder, or add --overwrite."
             )
     write_bytes(target, content)
-
-
-def _paying_jobs(paths: Sequence[Path]) -> int:
-    return available_cores() if sum(path.stat().st_size for path in paths) > SMALL_COHORT_BYTES else 1
 
 
 def _tell_unmet(rules: PostprocessingRules, outcomes: Sequence[Outcome], progress: Progress) -> None:
