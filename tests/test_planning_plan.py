@@ -224,6 +224,16 @@ def test_only_what_is_nearly_always_one_piece_is_kept_to_its_largest() -> None:
     assert keep(97) == (2,)
 
 
+def test_a_few_cases_say_too_little_on_how_many_pieces_a_label_has() -> None:
+    def keep(cases: int) -> tuple[int, ...]:
+        pieces = [frozenset({1, 2})] * cases
+        measured = fingerprint([(40, 40, 40)] * cases, [(1.0, 1.0, 1.0)] * cases, pieces=pieces)
+        return choose(measured, LABELS, "b").keep_largest
+
+    assert keep(4) == ()
+    assert keep(5) == (1, 2)
+
+
 def test_images_that_were_resampled_are_warned_of() -> None:
     measured = fingerprint([(40, 40, 40)] * 3, [(1.0, 1.0, 1.0)] * 3, resampled=2)
     (warning,) = choose(measured, LABELS, "b").warnings

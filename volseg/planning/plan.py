@@ -26,6 +26,8 @@ ANISOTROPY = 3.0
 """A data set is anisotropic when its thickest spacing is more than this times its finest (nnU-Net)."""
 SINGLE_PIECE_CASES = 0.98
 """A label is kept to its largest piece when it is one piece in at least this share of the training cases."""
+SINGLE_PIECE_LEAST = 5
+"""And only when so many cases have it: two or three say little about where its pieces may lie."""
 MASKED_SHARE = 0.25
 """An image with more zeros than this was masked, so only what is not 0 is normalised."""
 MIN_BOTTLENECK = 4
@@ -180,7 +182,12 @@ def choose(
     for channel, chosen in zip(fingerprint.channels, normalisations, strict=True):
         reasons.append((f"{channel}: {_normalisation_words(chosen)}", _normalisation_reason(chosen)))
 
-    keep = tuple(i for i in labels.indices if fingerprint.is_single_piece(i, share_of_cases=SINGLE_PIECE_CASES))
+    keep = tuple(
+        index
+        for index in labels.indices
+        if len(fingerprint.label_volumes_mm3(index)) >= SINGLE_PIECE_LEAST
+        and fingerprint.is_single_piece(index, share_of_cases=SINGLE_PIECE_CASES)
+    )
     if keep:
         names = ", ".join(labels.name_of(index) for index in keep)
         reasons.append(
