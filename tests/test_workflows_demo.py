@@ -17,6 +17,7 @@ from volseg.volume import Volume, write_image
 from volseg.workflows import scanner
 from volseg.workflows.demo import DemoOptions, demo
 from volseg.workflows.phantom import LABELS, make_phantom
+from volseg.workflows.tissue import paint
 
 CASES, NEW = 5, 2
 OPTIONS = ["--cases", str(CASES), "--new-cases", str(NEW), "--matrix", "24", "--minutes", "0.05", "--device", "cpu"]
@@ -158,7 +159,7 @@ def test_an_image_that_moved_is_found_out(tmp_path: Path) -> None:
     affine = phantom.grid.affine.copy()
     affine[0, 3] += 0.5
     write_image(
-        tmp_path / "images" / "a.nii.gz", Volume(phantom.image(), type(phantom.grid)(phantom.grid.shape, affine))
+        tmp_path / "images" / "a.nii.gz", Volume(paint(phantom), type(phantom.grid)(phantom.grid.shape, affine))
     )
     with pytest.raises(GeometryError, match=r"0\.5 mm from the nearest phantom"):
         _draw(tmp_path / "images", tmp_path / "masks", [phantom])

@@ -7,12 +7,13 @@ import pytest
 from scipy.ndimage import binary_erosion
 
 from volseg.workflows.phantom import GALLBLADDER, LIVER, SPLEEN, make_phantom
+from volseg.workflows.tissue import paint
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_organs_have_their_values(number: int) -> None:
     phantom = make_phantom("p", (11, number))
-    image, mask = phantom.image(), phantom.mask(phantom.grid)
+    image, mask = paint(phantom), phantom.mask(phantom.grid)
     assert image.dtype == np.int16
     assert image.shape == phantom.grid.shape
     for label, tolerance_hu in ((SPLEEN, 4), (GALLBLADDER, 12)):
@@ -26,7 +27,7 @@ def test_organs_have_their_values(number: int) -> None:
 
 def test_air_is_around_the_body_and_the_body_fits_the_scan() -> None:
     phantom = make_phantom("p", (12, 0))
-    image = phantom.image()
+    image = paint(phantom)
     assert image.min() >= -1024
     assert image.max() > 300  # bone
     edges = np.concatenate([image[0].ravel(), image[-1].ravel(), image[:, 0].ravel()])

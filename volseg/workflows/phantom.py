@@ -129,12 +129,6 @@ class Phantom:
             mask[depth > 0] = index
         return mask
 
-    def image(self) -> NDArray[np.int16]:
-        """(i, j, k) CT values in Hounsfield units on the scan's own grid."""
-        from volseg.workflows.tissue import paint
-
-        return paint(self)
-
     def depths(self, points: NDArray[np.float32]) -> dict[int, NDArray[np.float32]]:
         """The depth of each point under the surface of each label, inside the body wall alone."""
         inside = self.trunk.depth_mm(points)

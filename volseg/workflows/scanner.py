@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.atomic import atomic_path
+from volseg.workflows.tissue import paint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +75,7 @@ def write_cohort(phantoms: Iterable[Phantom], folder: Path, *, seed: tuple[int, 
 def series(phantom: Phantom, rng: np.random.Generator, seed: tuple[int, ...]) -> list[Dataset]:
     """One CT series, a data set for each slice; the instance numbers run from the head or from the feet."""
     habits = _Habits.draw(rng)
-    hu = phantom.image()
+    hu = paint(phantom)
     common = _common(phantom, habits, seed)
     found = []
     slices = range(hu.shape[2])
