@@ -174,6 +174,19 @@ def test_other_formats_give_the_same_mask(trained_bundle: Path, cohort: Path, tm
     assert found.GetOrigin() == pytest.approx(image.GetOrigin(), abs=1e-4)
 
 
+@pytest.mark.parametrize(("modality", "warned"), [("CT", True), ("MR", False), ("words", False), (None, False)])
+def test_an_image_of_another_modality_is_warned_of(
+    trained_bundle: Path, cohort: Path, tmp_path: Path, modality: str | None, warned: bool
+) -> None:
+    image = tmp_path / "images" / "case_10.nii.gz"
+    image.parent.mkdir()
+    shutil.copy(cohort / "imagesTs" / image.name, image)
+    (tmp_path / "images" / "case_10.json").write_text(json.dumps({} if modality is None else {"modality": modality}))
+    (outcome,) = predict(trained_bundle, image, tmp_path / "out").outcomes
+    assert outcome.status is Status.DONE
+    assert any("is CT, and the bundle was made for MR" in told for told in outcome.warnings) is warned
+
+
 def test_channels_on_the_fifth_axis_and_other_units_are_made_plain(two_channels: Path, tmp_path: Path) -> None:
     pair = [
         sitk.ReadImage(str(two_channels / "data" / "imagesTr" / f"c0_{channel:04d}.nii.gz")) for channel in range(2)

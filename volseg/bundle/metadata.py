@@ -72,6 +72,12 @@ def input_channels(metadata: dict[str, ConfigValue]) -> int | None:
     return int(channels) if _is_whole(channels) and channels >= 1 else None
 
 
+def first_channel(metadata: dict[str, ConfigValue]) -> str | None:
+    """The name of the network's first channel, such as ``CT``; None where the metadata doesn't say."""
+    name = _at(metadata, NETWORK_FORMAT, "inputs", "image", "channel_def", "0")
+    return name if isinstance(name, str) else None
+
+
 def label_table(metadata: dict[str, ConfigValue]) -> LabelTable | None:
     """The labels of a mask: volseg's own table, else the output's channels; None where the metadata has no sound one."""
     table = metadata.get("label_table")

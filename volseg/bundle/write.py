@@ -44,7 +44,7 @@ def write_bundle(plan: Plan, dataset_dir: Path, bundle_dir: Path) -> None:
     is_there = target.is_dir()  # a mounted volume or the folder that the person stands in can't be replaced
     if target.exists() and (not is_there or any(target.iterdir())):
         raise OutputExistsError(
-            f"{bundle_dir} is there already and may hold trained weights. Name another folder, or remove it first."
+            f"{bundle_dir} is there already and may hold trained weights. Name a new folder for the bundle."
         )
     relative = os.path.relpath(dataset_dir.resolve(), target)
     unfinished = f".{target.name}{TEMPORARY_MARK}{secrets.token_hex(4)}"

@@ -49,7 +49,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     options = options or PlanOptions()
     if bundle_dir.exists() and (not bundle_dir.is_dir() or any(bundle_dir.iterdir())):
         raise OutputExistsError(
-            f"{bundle_dir} is there already and may hold trained weights. Name another folder, or remove it first."
+            f"{bundle_dir} is there already and may hold trained weights. Name a new folder for the bundle."
         )
     dataset = read_dataset(dataset_dir)
     require_cases(dataset)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from volseg.dataset.case import Case
 from volseg.dataset.dataset import is_dataset, read_dataset
 from volseg.dataset.images import cases_in
+from volseg.dataset.sidecar import read_origin, sidecar_path
 from volseg.dicom.archives import is_archive
 from volseg.errors import BundleError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.outcomes import Outcome, Status
@@ -166,6 +167,15 @@ class CaseJob:
         """The case's."""
         return self.case.name
 
+    @property
+    def modality(self) -> str | None:
+        """As the sidecar beside the first image names it; None without one."""
+        path = sidecar_path(self.case.images[0])
+        try:
+            return read_origin(path).modality if path.is_file() else None
+        except InputError:  # some other program's JSON, which says nothing of the modality
+            return None
+
     def has_image(self, out_dir: Path) -> bool:
         """Whether the image that the mask is opened on is there."""
         return self._image(self.case.images[0], out_dir).is_file()
@@ -203,6 +213,11 @@ class SeriesJob:
 
     name: str
     series: Series
+
+    @property
+    def modality(self) -> str | None:
+        """As DICOM names it."""
+        return self.series.modality
 
     def has_image(self, out_dir: Path) -> bool:
         """Whether the image that the mask is opened on is there."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LEDGER = "prediction.json"
 ALREADY_DONE = "already-done"
+MODALITIES = ("CT", "MR", "PT")
+"""Those that convert makes images of; what else a channel may be called tells nothing for certain."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,12 @@ def _predict(
     )
     earlier = _earlier(out_dir, provenance, options)
     channels = _channels(bundle)
+    modality = _modality(bundle)
     inputs = find_inputs(bundle, source, out_dir, options.fold, channels, progress, scratch)
 
     def work(job: CaseJob | SeriesJob) -> Outcome:
         try:
-            return _predict_case(job, segmenter, rules, out_dir, channels, overwrite=options.overwrite)
+            return _predict_case(job, segmenter, rules, out_dir, channels, modality, overwrite=options.overwrite)
         except DiskFullError:
             raise
         except VolsegError as error:
@@ -239,12 +242,23 @@ def _channels(bundle: Bundle) -> int:
     return channels
 
 
+def _modality(bundle: Bundle) -> str | None:
+    """What the bundle's first channel is, as DICOM names it; None where its name doesn't tell."""
+    from volseg.bundle.metadata import first_channel
+    from volseg.dataset.dataset import modality_of
+
+    name = first_channel(bundle.metadata)
+    known = None if name is None else modality_of(name)
+    return known if known in MODALITIES else None
+
+
 def _predict_case(
     job: CaseJob | SeriesJob,
     segmenter: Segmenter,
     rules: PostprocessingRules,
     out_dir: Path,
     channels: int,
+    modality: str | None,
     *,
     overwrite: bool,
 ) -> Outcome:
@@ -263,6 +277,8 @@ def _predict_case(
             raise InputError(
                 f"Its channels lie on different grids: {apart}. Resample them to one.", code="grids-differ"
             )
+    if modality is not None and job.modality in MODALITIES and job.modality != modality:
+        warnings += (f"The image is {job.modality}, and the bundle was made for {modality}: don't rely on the mask.",)
     mask = segmenter.segment(case.images, headers[0].grid)
     if not rules.is_empty:
         cleaned, changes = apply(mask, headers[0].grid, rules)
