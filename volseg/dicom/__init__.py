@@ -1,12 +1,11 @@
 """DICOM: find, classify, group, order, verify, decode.
 
 ``scan(folder)`` reads every header under a folder and gives the verified series; ``load(series)`` gives a series'
-voxels. ``Naming`` gives both names that tell nothing of the patient.
+voxels.
 """
 
 from volseg.dicom.facts import acquisition_facts
 from volseg.dicom.loading import Loaded, SliceFault, load, load_values
-from volseg.dicom.naming import Identity, Naming
 from volseg.dicom.repair import Repairs
 from volseg.dicom.scan import BadFile, Scan, scan
 from volseg.dicom.series import Rejected, Series
@@ -14,9 +13,7 @@ from volseg.dicom.slices import Slice
 
 __all__ = [
     "BadFile",
-    "Identity",
     "Loaded",
-    "Naming",
     "Rejected",
     "Repairs",
     "Scan",

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from volseg.dicom.naming import Naming
     from volseg.dicom.repair import Repairs
+    from volseg.pseudonyms import Naming
 
 NOT_DICOM = "file that is not DICOM"
 

@@ -15,13 +15,13 @@ from volseg.dicom.files import CLASSIC_IMAGES, ENHANCED_IMAGES
 from volseg.dicom.frame_tags import STACK_ID
 from volseg.dicom.gathering import gather_slices
 from volseg.dicom.mosaic import MOSAIC, Tile
-from volseg.dicom.naming import Identity
 from volseg.dicom.repair import STRAIGHTENINGS, Repairs, straight_grid
 from volseg.dicom.slices import Slice
 from volseg.dicom.splitting import SplitFault, split_volumes
 from volseg.dicom.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
 from volseg.errors import InputError
 from volseg.outcomes import Status
+from volseg.pseudonyms import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -38,10 +38,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from volseg.dicom import Naming, Series
+    from volseg.dicom import Series
     from volseg.dicom.annotation import Drawing
     from volseg.grid import Grid
     from volseg.masks.plan import Assignment, LabelPlan
+    from volseg.pseudonyms import Naming
 
 RULES = "1"
 """Of drawing; a change of them makes other masks, so that a later version doesn't take these for its own."""

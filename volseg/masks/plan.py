@@ -17,10 +17,11 @@ from volseg.progress import SILENT, Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from volseg.dicom import Naming, Scan, Series
+    from volseg.dicom import Scan, Series
     from volseg.dicom.annotation import LabelObject
     from volseg.dicom.header import Header
     from volseg.labels import LabelTable
+    from volseg.pseudonyms import Naming
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.dicom import Naming, Rejected, Scan, Series, tags
+from volseg.dicom import Rejected, Scan, Series, tags
 from volseg.errors import InputError, UsageError
 from volseg.outcomes import Outcome, Status
+from volseg.pseudonyms import Naming
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.selection import left_out, numbered, short_name
 from volseg.verbs.convert.task import Task, target_grid, task_of

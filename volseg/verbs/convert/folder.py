@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from volseg.dicom import Naming, Scan, tags
+from volseg.dicom import Scan, tags
 from volseg.dicom.archives import private_folder
 from volseg.errors import FileError, InputError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
+from volseg.pseudonyms import Naming
 from volseg.verbs.convert.channels import ChannelPlan, parse_channels, plan_channels, tasks_of
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from volseg.dicom import Naming, Rejected, Scan, Series, tags
+from volseg.dicom import Rejected, Scan, Series, tags
 from volseg.dicom.archives import private_folder
 from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
+from volseg.pseudonyms import Naming
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of

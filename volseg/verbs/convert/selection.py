@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from volseg.dicom import Naming, Rejected, Scan, Series
+from volseg.dicom import Rejected, Scan, Series
 from volseg.dicom.stack import StackFault
 from volseg.errors import UsageError
 from volseg.outcomes import Status
+from volseg.pseudonyms import Naming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
-from volseg.dicom import Naming, Series, SliceFault, acquisition_facts, load_values, tags
+from volseg.dicom import Series, SliceFault, acquisition_facts, load_values, tags
 from volseg.dicom.uptake import SUV, suv_factor
 from volseg.errors import InputError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import Progress
+from volseg.pseudonyms import Naming
 from volseg.verbs.convert.options import ConvertOptions
 from volseg.verbs.convert.sentences import outcome_of, resampling
 from volseg.verbs.convert.throughput import Load, Throughput

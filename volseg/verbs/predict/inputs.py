@@ -124,7 +124,8 @@ def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Pat
 
 def _from_dicom(source: Path, out_dir: Path, progress: Progress, scratch: Path) -> Inputs:
     """The series of a folder or an archive of DICOM as jobs: each is read, and its image written, when its turn comes."""
-    from volseg.dicom import Naming, scan
+    from volseg.dicom import scan
+    from volseg.pseudonyms import Naming
 
     try:
         found = scan(source, progress, scratch=scratch)

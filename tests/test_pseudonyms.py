@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from volseg.dicom import Identity, Naming
+from volseg.pseudonyms import Identity, Naming
 
 IDENTITY = Identity("MRN-0815", "1.2.3", "1.2.3.4")
 
