@@ -18,7 +18,7 @@ from volseg.dicom.files import LABEL_OBJECTS
 from volseg.dicom.header import read_header
 from volseg.dicom.matching import read_label_object
 from volseg.errors import VolsegError
-from volseg.resample import resample
+from volseg.resampling import resample
 from volseg.volume import read_mask
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from volseg.dicom.repair import Repairs, Run, is_planned, runs_of, straight_grid, straighten
 from volseg.dicom.stack import StackGeometry
 from volseg.grid import LPS_FROM_RAS, Grid
-from volseg.resample import resample
+from volseg.resampling import resample
 from volseg.volume import Volume
 
 SLOPE = np.array([1.7, -2.3, 3.1])

@@ -29,7 +29,7 @@ from volseg.masks.record import (
 )
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
-from volseg.resample import resample
+from volseg.resampling import resample
 from volseg.volume import Volume, read_mask, write_mask
 
 if TYPE_CHECKING:

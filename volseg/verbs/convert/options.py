@@ -113,7 +113,7 @@ class ConvertOptions:
         """
         if not self.orientation:
             return ""
-        from volseg.resample import require_orientation
+        from volseg.resampling import require_orientation
 
         return require_orientation(self.orientation)
 

@@ -63,7 +63,7 @@ def resampling(source: Grid, target: Grid, changes: Sequence[str]) -> str:
     """From which grid to which, and how."""
     turned = ""
     if source.orientation != target.orientation:
-        from volseg.resample import reorient_grid
+        from volseg.resampling import reorient_grid
 
         turned = f", turned from {source.orientation} to {target.orientation}"
         source = reorient_grid(source, target.orientation)

@@ -145,12 +145,12 @@ def convert_one(task: Task) -> Outcome:
         volume = loaded.volume
         source = volume.grid
         if task.onto is None and source.orientation != target.orientation:
-            from volseg.resample import reorient
+            from volseg.resampling import reorient
 
             volume = reorient(volume, target.orientation)
         resampled = target.difference(volume.grid) is not None
         if resampled:
-            from volseg.resample import resample
+            from volseg.resampling import resample
 
             volume = resample(volume, target, interpolation=task.interpolation)
         write_image(task.image, volume)
@@ -173,7 +173,7 @@ def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None, o
     """
     grid = series.grid
     if orientation and orientation != grid.orientation:
-        from volseg.resample import reorient_grid
+        from volseg.resampling import reorient_grid
 
         grid = reorient_grid(grid, orientation)
     if spacing_mm is None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-    from volseg.resample.index_map import Axis
+    from volseg.resampling.index_map import Axis
 
 KERNEL_ERROR = 1e-3
 """The part of the Gaussian's weight that may be cut off."""
@@ -114,7 +114,7 @@ def smooth(
     array: NDArray[np.generic], sigmas: Sequence[float], dtype: type[np.floating[Any]]
 ) -> NDArray[np.floating[Any]]:
     """Smooth along each axis of (i, j, k), in voxels of that axis."""
-    from volseg.resample.index_map import Axis
+    from volseg.resampling.index_map import Axis
 
     same = (Axis(0, 1.0, 0.0), Axis(1, 1.0, 0.0), Axis(2, 1.0, 0.0))
     result: NDArray[np.floating[Any]] = np.empty(array.shape[::-1], dtype).T

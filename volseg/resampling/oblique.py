@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from volseg.resample.index_map import IndexMap
+    from volseg.resampling.index_map import IndexMap
 
 
 def interpolate_oblique(array: NDArray[np.generic], index_map: IndexMap, *, spline: bool) -> NDArray[np.generic]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from volseg.resample.index_map import IndexMap
-from volseg.resample.labels import slabs, vote
-from volseg.resample.weights import interpolate, smooth
+from volseg.resampling.index_map import IndexMap
+from volseg.resampling.labels import slabs, vote
+from volseg.resampling.weights import interpolate, smooth
 from volseg.volume import Volume
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _interpolated(
 
         interpolate(source, index_map.axes, sigmas.tolist(), kind, index_map.target, put, spline=spline)
         return result
-    from volseg.resample.oblique import interpolate_oblique
+    from volseg.resampling.oblique import interpolate_oblique
 
     floats = smooth(source, sigmas.tolist(), kind) if sigmas.any() else source.astype(kind, copy=False)
     values = interpolate_oblique(floats, index_map, spline=spline)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from volseg.resample.index_map import Axis, IndexMap
+    from volseg.resampling.index_map import Axis, IndexMap
 
 MAX_VOTES_PER_AXIS = 8
 """Positions probed along each axis of a new voxel; more change no vote that matters."""
@@ -61,7 +61,7 @@ def _picker(array: NDArray[np.generic], index_map: IndexMap) -> Callable[[Sequen
     """A function that picks the nearest labels for a slab of target voxels, off by fractions of one."""
     if index_map.axes is not None:
         return _along_axes(array, index_map.axes, index_map.target)
-    from volseg.resample.oblique import Nearest
+    from volseg.resampling.oblique import Nearest
 
     nearest = Nearest(array, index_map)
     return nearest.pick

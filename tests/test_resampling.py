@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from volseg.errors import UsageError
 from volseg.grid import Grid
-from volseg.resample import downsampling_factors, reorient, resample
-from volseg.resample.index_map import IndexMap
+from volseg.resampling import downsampling_factors, reorient, resample
+from volseg.resampling.index_map import IndexMap
 from volseg.volume import Volume
 
 SLOPE = np.array([0.7, -1.3, 0.4])
