@@ -90,8 +90,8 @@ Trial = Callable[[Path, Path], str]
 def convert_damaged(folder: Path, damaged: Path) -> str:
     """Scan, load what is found, and decode the damaged file by itself."""
     from volseg.dicom import load, scan
-    from volseg.dicom.files import skipped_kind
-    from volseg.dicom.header import read_header
+    from volseg.dicom.file.files import skipped_kind
+    from volseg.dicom.file.header import read_header
     from volseg.dicom.pixels import layout_of, read_frames
     from volseg.errors import VolsegError
 
@@ -126,8 +126,8 @@ def recipes(folder: Path, sources: Sequence[str], seed: int, count: int) -> Iter
 
 def _neighbours(folder: Path, sources: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """For each file, the sound slices nearest to it in its series, each at a place of its own."""
-    from volseg.dicom import tags
-    from volseg.dicom.header import read_header
+    from volseg.dicom.file import tags
+    from volseg.dicom.file.header import read_header
     from volseg.errors import VolsegError
 
     series: dict[tuple[Path, str], dict[tuple[float, ...], str]] = {}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.dicom_traps import Form, Slice, Stack, save, write_stack
-from volseg.dicom.header import read_header
+from volseg.dicom.file.header import read_header
 from volseg.dicom.pixels import FileFault, layout_of, pool, read_frames, read_series, rescale, stored_dtype
 from volseg.dicom.pixels.codecs import decode_frame, decoders_of, missing_decoder
 from volseg.dicom.pixels.encapsulation import frame_spans, read_frame

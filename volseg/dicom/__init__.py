@@ -4,12 +4,12 @@
 voxels.
 """
 
-from volseg.dicom.facts import acquisition_facts
-from volseg.dicom.loading import Loaded, SliceFault, load, load_values
-from volseg.dicom.repair import Repairs
-from volseg.dicom.scan import BadFile, Scan, scan
-from volseg.dicom.series import Rejected, Series
-from volseg.dicom.slices import Slice
+from volseg.dicom.series.facts import acquisition_facts
+from volseg.dicom.series.loading import Loaded, SliceFault, load, load_values
+from volseg.dicom.series.repair import Repairs
+from volseg.dicom.series.scan import BadFile, Scan, scan
+from volseg.dicom.series.series import Rejected, Series
+from volseg.dicom.series.slices import Slice
 
 __all__ = [
     "BadFile",

@@ -14,9 +14,9 @@ from volseg.batch import available_cores, run_cases
 from volseg.dataset.dataset import count_labels
 from volseg.dataset.pairing import TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dataset.sidecar import read_sidecar, sidecar_path
-from volseg.dicom.annotation import ON_SLICE
-from volseg.dicom.painting import smaller_wins
-from volseg.dicom.repair import straighten
+from volseg.dicom.labels.label_object import ON_SLICE
+from volseg.dicom.labels.painting import smaller_wins
+from volseg.dicom.series.repair import straighten
 from volseg.errors import FileError, InputError, VolsegError
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable
 from volseg.masks.record import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.dicom import Series
-    from volseg.dicom.annotation import Drawing
+    from volseg.dicom.labels.label_object import Drawing
     from volseg.grid import Grid
     from volseg.masks.plan import Assignment, LabelPlan
     from volseg.pseudonyms import Naming

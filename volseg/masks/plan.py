@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.dicom.matching import OTHER_FRAME, Matched, SeriesIndex, Unmatched, read_label_object, shares_frame
+from volseg.dicom.labels.matching import OTHER_FRAME, Matched, SeriesIndex, Unmatched, read_label_object, shares_frame
 from volseg.errors import FileError, InputError
 from volseg.labels import Label
 from volseg.nomenclature import LabelChoice, Nomenclature
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from volseg.dicom import Scan, Series
-    from volseg.dicom.annotation import LabelObject
-    from volseg.dicom.header import Header
+    from volseg.dicom.file.header import Header
+    from volseg.dicom.labels.label_object import LabelObject
     from volseg.labels import LabelTable
     from volseg.pseudonyms import Naming
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.dicom import header as dicom_header
-from volseg.dicom import tags
+from volseg.dicom.file import header as dicom_header
+from volseg.dicom.file import tags
 from volseg.errors import InputError
 from volseg.volume import MAX_VOXELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from volseg.dicom.header import Header
+    from volseg.dicom.file.header import Header
 
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 RLE_LOSSLESS = "1.2.840.10008.1.2.5"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.dicom.header import DEFLATED
+from volseg.dicom.file.header import DEFLATED
 from volseg.dicom.pixels.layout import PixelLayout, truncated
 from volseg.dicom.pixels.words import values_in_place
 from volseg.errors import FileError, InputError

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.dicom import Rejected, Scan, Series, tags
+from volseg.dicom import Rejected, Scan, Series
+from volseg.dicom.file import tags
 from volseg.errors import InputError, UsageError
 from volseg.outcomes import Outcome, Status
 from volseg.pseudonyms import Naming

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from volseg.dicom import Scan, tags
-from volseg.dicom.archives import private_folder
+from volseg.dicom import Scan
+from volseg.dicom.file import tags
+from volseg.dicom.file.archives import private_folder
 from volseg.errors import FileError, InputError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress

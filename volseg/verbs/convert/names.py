@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from volseg.atomic import atomic_path
-from volseg.dicom import tags
-from volseg.dicom.annotation import decoded_text
+from volseg.dicom.file import tags
+from volseg.dicom.labels.label_object import decoded_text
 from volseg.errors import OutputExistsError, UsageError
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from volseg.dicom import Rejected, Scan, Series, tags
-from volseg.dicom.archives import private_folder
+from volseg.dicom import Rejected, Scan, Series
+from volseg.dicom.file import tags
+from volseg.dicom.file.archives import private_folder
 from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import Naming

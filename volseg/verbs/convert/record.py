@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
-from volseg.dicom.files import LABEL_KINDS
+from volseg.dicom.file.files import LABEL_KINDS
 from volseg.errors import InputError
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.convert.sentences import outcome_of

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom import Rejected, Scan, Series
-from volseg.dicom.stack import StackFault
+from volseg.dicom.series.stack import StackFault
 from volseg.errors import UsageError
 from volseg.outcomes import Status
 from volseg.pseudonyms import Naming

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.dicom import notes
-from volseg.dicom.mosaic import MOSAIC
-from volseg.dicom.padding import AIR_HU, PADDING_LEFT, PADDING_TO_AIR
-from volseg.dicom.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
-from volseg.dicom.series import MONOCHROME1
-from volseg.dicom.uptake import SUV
+from volseg.dicom.series import notes
+from volseg.dicom.series.mosaic import MOSAIC
+from volseg.dicom.series.padding import AIR_HU, PADDING_LEFT, PADDING_TO_AIR
+from volseg.dicom.series.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
+from volseg.dicom.series.series import MONOCHROME1
+from volseg.dicom.series.uptake import SUV
 from volseg.outcomes import Outcome, Status
 
 if TYPE_CHECKING:

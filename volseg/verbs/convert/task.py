@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
-from volseg.dicom import Series, SliceFault, acquisition_facts, load_values, tags
-from volseg.dicom.uptake import SUV, suv_factor
+from volseg.dicom import Series, SliceFault, acquisition_facts, load_values
+from volseg.dicom.file import tags
+from volseg.dicom.series.uptake import SUV, suv_factor
 from volseg.errors import InputError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import Progress

@@ -10,7 +10,7 @@ from volseg.dataset.case import Case
 from volseg.dataset.dataset import is_dataset, read_dataset
 from volseg.dataset.images import cases_in
 from volseg.dataset.sidecar import read_origin, sidecar_path
-from volseg.dicom.archives import is_archive
+from volseg.dicom.file.archives import is_archive
 from volseg.errors import BundleError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.volume import is_image, is_nifti, list_images, read_header, read_volume, stem_of, write_image
@@ -232,7 +232,7 @@ class SeriesJob:
             FileError: the image can't be written.
         """
         from volseg.dicom import load_values
-        from volseg.dicom.notes import sentences
+        from volseg.dicom.series.notes import sentences
 
         path = self._image(out_dir)
         loaded = load_values(self.series)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.atomic import write_text
 from volseg.batch import run_cases
-from volseg.dicom.archives import private_folder
+from volseg.dicom.file.archives import private_folder
 from volseg.errors import BundleError, DiskFullError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.labels import LABELS_NAME, LabelTable
 from volseg.outcomes import Ledger, Outcome, Provenance, Status, sha256_of

@@ -1,0 +1,1 @@
+"""One DICOM file: found, unpacked, its header and nested items read within bounds."""

@@ -1,0 +1,161 @@
+"""Label objects and the series that they were drawn on, brought together by what the objects refer to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from volseg.dicom.file import tags
+from volseg.dicom.file.files import LABEL_OBJECTS
+from volseg.dicom.labels.segmentation import read_segmentation
+from volseg.dicom.labels.structure_set import read_structure_set
+from volseg.outcomes import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from volseg.dicom.file.header import Header
+    from volseg.dicom.labels.label_object import LabelObject
+    from volseg.dicom.series.series import Rejected, Series
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """Why a label object belongs to no series that can be converted.
+
+    Args:
+        status: skipped where the images are not there, refused where nobody can tell which they are.
+        code: the stable reason code.
+        message: the sentence for a person.
+    """
+
+    status: Status
+    code: str
+    message: str
+
+
+OTHER_FRAME = Unmatched(
+    Status.REFUSED,
+    "other-frame-of-reference",
+    "Its positions are given in another frame of reference than those of its images, so they mean nothing there. Export "
+    "both again from one system.",
+)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The series that a label object was drawn on.
+
+    Args:
+        numbers: of the series.
+        by_frame: whether nothing but the frame of reference leads there: the object was drawn on other images, in the
+            same millimetres.
+    """
+
+    numbers: tuple[int, ...]
+    by_frame: bool = False
+
+
+def read_label_object(header: Header, name: str) -> LabelObject:
+    """Read what a segmentation or structure set says of its structures and of the images that it was drawn on.
+
+    Args:
+        header: of a file whose SOP class is in ``LABEL_OBJECTS``.
+        name: of the file relative to the folder that the user gave; private.
+
+    Raises:
+        InputError: the file is damaged, of a type that is not known, or declares too much.
+        FileError: it can't be read.
+    """
+    kind = LABEL_OBJECTS[header.uid(tags.SOP_CLASS_UID)]
+    return read_structure_set(header, name) if kind == "RTSTRUCT" else read_segmentation(header, name)
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesIndex:
+    """Series by what label objects refer to.
+
+    Args:
+        series: those that can be converted.
+        rejected: those that can't.
+    """
+
+    series: Sequence[Series]
+    rejected: Sequence[Rejected]
+
+    @cached_property
+    def _by_uid(self) -> Mapping[str, list[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, one in enumerate(self.series):
+            found[one.identity.series_uid].append(number)
+        return found
+
+    @cached_property
+    def _by_instance(self) -> Mapping[str, set[int]]:
+        found: dict[str, set[int]] = defaultdict(set)
+        for number, one in enumerate(self.series):
+            for image in one.slices:
+                found[image.header.uid(tags.SOP_INSTANCE_UID)].add(number)
+        return found
+
+    @cached_property
+    def _by_frame(self) -> Mapping[str, list[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for number, one in enumerate(self.series):
+            found[_frame(one)].append(number)
+        return found
+
+    def match(self, labels: LabelObject) -> Matched | Unmatched:
+        """The series that a label object was drawn on.
+
+        By SeriesInstanceUID; where that names several volumes or none that is there, by ReferencedSOPInstanceUID; where
+        neither leads to a series, by the FrameOfReferenceUID, if it is that of one series alone. The frame of
+        reference must be the same in the end, since positions mean nothing in another (PS3.3, C.7.4.1).
+        """
+        references = labels.references
+        found = sorted(number for uid in references.series for number in self._by_uid.get(uid, ()))
+        if len(found) != 1:
+            named = {number for uid in references.instances for number in self._by_instance.get(uid, ())}
+            holding = sorted(named.intersection(found)) if found else sorted(named)
+            if not holding and len({self.series[number].identity.series_uid for number in found}) < len(found):
+                return _ambiguous(len(found), "come from the series that it refers to, and it names no image of theirs")
+            found = holding or found
+        if not found:
+            return self._by_frame_alone(labels)
+        sound = [number for number in found if shares_frame(self.series[number], references.frames)]
+        if not sound:
+            return OTHER_FRAME
+        return Matched(tuple(sound))
+
+    def _by_frame_alone(self, labels: LabelObject) -> Matched | Unmatched:
+        references = labels.references
+        if references.series.intersection(one.identity.series_uid for one in self.rejected):
+            return Unmatched(
+                Status.SKIPPED, "labels-of-refused-series", "The series that it was drawn on was refused or skipped."
+            )
+        found = sorted({number for uid in references.frames for number in self._by_frame.get(uid, ())})
+        if len(found) > 1:
+            return _ambiguous(len(found), "share its frame of reference, and those that it refers to are not there")
+        if not found:
+            return Unmatched(
+                Status.SKIPPED, "labels-without-series", "The series that it was drawn on is not among the files."
+            )
+        return Matched(tuple(found), by_frame=True)
+
+
+def _ambiguous(count: int, why: str) -> Unmatched:
+    return Unmatched(
+        Status.REFUSED, "ambiguous-labels", f"{count} volumes {why}, so nobody can tell which one it was drawn on."
+    )
+
+
+def _frame(series: Series) -> str:
+    return series.slices[0].header.uid(tags.FRAME_OF_REFERENCE_UID)
+
+
+def shares_frame(series: Series, frames: Collection[str]) -> bool:
+    """Whether a series is in one of some frames of reference; so it counts where either side doesn't say."""
+    frame = _frame(series)
+    return not frame or not frames or frame in frames

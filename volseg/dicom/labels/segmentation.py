@@ -1,0 +1,307 @@
+"""Segmentation objects (PS3.3, A.51 and C.8.20): binary, fractional and label map, each frame at its own place.
+
+What a frame shows, and where, is told by its functional groups and by nothing else: not by its number, nor by the
+images that it was derived from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from volseg.dicom.file import frame_tags, tags
+from volseg.dicom.file import label_tags as labels
+from volseg.dicom.file.items import Wanted, read_items
+from volseg.dicom.labels.label_object import (
+    Drawing,
+    LabelObject,
+    Note,
+    References,
+    Structure,
+    label_code,
+    require_structures,
+    structure_name,
+)
+from volseg.dicom.labels.painting import Painted, Patch, mask_dtype, paint
+from volseg.dicom.labels.segment_frames import Frames, Places, own_grid, places_on_slices, read_places, segments_of
+from volseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from volseg.dicom.file.header import Header
+    from volseg.dicom.file.items import Item
+    from volseg.dicom.series.series import Series
+
+BINARY, FRACTIONAL, LABEL_MAP = "BINARY", "FRACTIONAL", "LABELMAP"
+THRESHOLD = 0.5
+"""Of MaximumFractionalValue: from here on a voxel belongs to the structure, be it a probability or an occupancy."""
+THRESHOLDED = "fractional-thresholded"
+
+_WANTED = Wanted(
+    frozenset(
+        {
+            labels.SPECIFIC_CHARACTER_SET, labels.SEGMENT_NUMBER, labels.SEGMENT_LABEL, labels.CODE_VALUE,
+            labels.CODING_SCHEME_DESIGNATOR, labels.LONG_CODE_VALUE, labels.RECOMMENDED_DISPLAY_CIELAB_VALUE,
+            labels.SEGMENTATION_TYPE, labels.MAXIMUM_FRACTIONAL_VALUE, labels.REFERENCED_SEGMENT_NUMBER,
+            labels.REFERENCED_SOP_INSTANCE_UID, tags.SERIES_INSTANCE_UID, tags.PIXEL_PADDING_VALUE,
+        }
+    ),
+    frozenset(
+        {
+            labels.SEGMENT_SEQUENCE, labels.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, labels.REFERENCED_SERIES_SEQUENCE,
+            labels.REFERENCED_INSTANCE_SEQUENCE, frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
+            frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, labels.SEGMENT_IDENTIFICATION_SEQUENCE,
+        }
+    ),
+)  # fmt: skip
+_SOURCES = Wanted(
+    frozenset({labels.REFERENCED_SOP_INSTANCE_UID}),
+    frozenset(
+        {
+            frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
+            labels.DERIVATION_IMAGE_SEQUENCE, labels.SOURCE_IMAGE_SEQUENCE,
+        }
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation(LabelObject):
+    """A SEG object.
+
+    Args:
+        type: binary, fractional or label map.
+        declared: the numbers of all its segments.
+        background: the value of a label map that stands for no segment (PS3.3, C.8.20.2).
+        maximum: of fractional values.
+    """
+
+    kind: ClassVar[str] = "SEG"
+
+    type: str = BINARY
+    declared: frozenset[int] = frozenset()
+    background: int = 0
+    maximum: int = 255
+
+    def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
+        """Draw segments: on the slices where all frames lie on them, else on a regular grid of the frames' own.
+
+        Raises:
+            InputError: ``unplaced-frames``, a frame has no position, orientation or spacing; ``mixed-frames``, frames
+                of several orientations or spacings; ``uneven-frames``, frames that lie neither on the slices nor on a
+                regular grid; ``undeclared-segment``; and what reading pixels may raise.
+            FileError: the file can't be read.
+        """
+        frames = read_places(self.header)
+        if self.type != LABEL_MAP:
+            frames = frames.of_segments(chosen)
+        geometry = series.geometry
+        places = places_on_slices(frames, geometry)
+        if places is not None:
+            right_mm, down_mm = geometry.pixel_mm
+            shape = (len(series.slices), geometry.size[1], geometry.size[0])
+            return self._drawn(frames, places, chosen, shape, right_mm * down_mm * geometry.spacing_mm)
+        grid, places = own_grid(frames)
+        columns, rows, count = grid.shape
+        return replace(self._drawn(frames, places, chosen, (count, rows, columns), grid.voxel_volume_mm3), grid=grid)
+
+    def _drawn(
+        self,
+        frames: Frames,
+        places: Places,
+        chosen: Mapping[int, int],
+        shape: tuple[int, int, int],
+        voxel_mm3: float,
+    ) -> Drawing:
+        draw = self._map if self.type == LABEL_MAP else self._paint
+        painted, outside = draw(frames, places, chosen, shape)
+        return Drawing(
+            painted.labels,
+            None,
+            {index: count * voxel_mm3 for index, count in painted.counts.items()},
+            painted.overlaps,
+            (THRESHOLDED,) if self.type == FRACTIONAL else (),
+            tuple(Note("voxels-outside", index, count) for index, count in sorted((+outside).items())),
+        )
+
+    def _paint(
+        self, frames: Frames, places: Places, chosen: Mapping[int, int], shape: tuple[int, int, int]
+    ) -> tuple[Painted, Counter[int]]:
+        """Frames of one segment each."""
+        by_plane = _by_plane(places)
+        outside: dict[int, tuple[int, int]] = {}
+
+        def patches(k: int) -> Iterator[tuple[int, Patch]]:
+            for frame in by_plane.get(k, ()):
+                index = chosen[int(frames.segments[frame])]
+                filled = self._filled(frames.plane(frame))
+                patch, lost = Patch.of_plane(
+                    filled, int(places.rows[frame]), int(places.columns[frame]), (shape[1], shape[2])
+                )
+                outside[frame] = index, lost
+                if patch is not None:
+                    yield index, patch
+
+        painted = paint(shape, chosen.values(), patches)
+        counts: Counter[int] = Counter()
+        for index, lost in outside.values():
+            counts[index] += lost
+        return painted, counts
+
+    def _filled(self, plane: NDArray[Any]) -> NDArray[np.bool_]:
+        if self.type == FRACTIONAL:
+            return np.asarray(plane >= THRESHOLD * self.maximum)
+        return np.asarray(plane != 0)
+
+    def _map(
+        self, frames: Frames, places: Places, chosen: Mapping[int, int], shape: tuple[int, int, int]
+    ) -> tuple[Painted, Counter[int]]:
+        """Frames of which each shows all segments, none of which overlap."""
+        dtype = mask_dtype(chosen.values())
+        found: NDArray[Any] = np.zeros(shape, dtype)
+        table = np.zeros(2**16, dtype)
+        table[list(chosen)] = list(chosen.values())
+        known = np.zeros(2**16, dtype=bool)
+        known[[self.background, *self.declared]] = True
+        table[self.background] = 0
+        counts = np.zeros(int(table.max()) + 1, np.int64)
+        outside = counts.copy()
+        for k, on_plane in _by_plane(places).items():
+            for frame in on_plane:
+                plane = frames.plane(frame)
+                if plane.dtype.itemsize > 2 or not known[plane].all():
+                    raise InputError(
+                        "A label map has values that no segment is declared for. Export it again.",
+                        code="undeclared-segment",
+                    )
+                mapped = table[plane]
+                row, column = int(places.rows[frame]), int(places.columns[frame])
+                inner = mapped[max(0, -row) : max(0, shape[1] - row), max(0, -column) : max(0, shape[2] - column)]
+                top, left = max(0, row), max(0, column)
+                region = found[k, top : top + inner.shape[0], left : left + inner.shape[1]]
+                if (region != 0).any():
+                    raise InputError("A label map has two frames at one place. Export it again.", code="mixed-frames")
+                region[...] = inner
+                counts += np.bincount(inner.ravel(), minlength=len(counts))
+                outside += np.bincount(mapped.ravel(), minlength=len(counts))
+        outside -= counts
+        painted = Painted(found, {int(n): int(counts[n]) for n in np.flatnonzero(counts) if n}, 0)
+        return painted, Counter({int(n): int(outside[n]) for n in np.flatnonzero(outside) if n})
+
+
+def _by_plane(places: Places) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = defaultdict(list)
+    for frame, place in enumerate(places.planes):
+        found[int(place)].append(frame)
+    return found
+
+
+def read_segmentation(header: Header, name: str) -> Segmentation:
+    """What a SEG object says of its segments and of the images that it was drawn on; no pixel is read.
+
+    Raises:
+        InputError: ``unsupported-segmentation``, it is of an unknown type; ``undeclared-segment``; ``damaged-file``;
+            ``declares-too-much``.
+        FileError: it can't be read.
+    """
+    whole = read_items(header, _WANTED)
+    kind = whole.text(labels.SEGMENTATION_TYPE)
+    if kind not in (BINARY, FRACTIONAL, LABEL_MAP):
+        raise InputError(
+            "A segmentation doesn't say whether it is binary, fractional or a label map. Export it again.",
+            code="unsupported-segmentation",
+        )
+    segments = whole.items(labels.SEGMENT_SEQUENCE)
+    require_structures(len(segments))
+    numbers = [segment.unsigned(labels.SEGMENT_NUMBER) for segment in segments]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        raise InputError(
+            "A segmentation's segments have no numbers, or two have the same. Export it again.", code="damaged-file"
+        )
+    frames = whole.items(frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
+    parts = Counter(segments_of(frames, whole.first(frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE)))
+    if kind != LABEL_MAP and not set(numbers).issuperset(parts):
+        raise InputError(
+            "A segmentation has frames of segments that it doesn't declare. Export it again.", code="undeclared-segment"
+        )
+    padding = whole.unsigned(tags.PIXEL_PADDING_VALUE)
+    background = padding or 0
+    charset = whole.text(labels.SPECIFIC_CHARACTER_SET)
+    structures = []
+    for number, segment in zip(numbers, segments, strict=True):
+        count = len(frames) if kind == LABEL_MAP else parts[number or 0]
+        if number is None or not count or (kind == LABEL_MAP and number == background):
+            continue
+        structures.append(
+            Structure(
+                number,
+                structure_name(segment, labels.SEGMENT_LABEL, number, charset),
+                count,
+                _rgb(segment),
+                label_code(segment.first(labels.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE)),
+            )
+        )
+    empty = 0 if kind == LABEL_MAP else sum(not parts[number or 0] for number in numbers)
+    return Segmentation(
+        header,
+        name,
+        _references(header, whole),
+        tuple(structures),
+        {"segment without a frame": empty} if empty else {},
+        kind,
+        frozenset(number for number in numbers if number is not None),
+        background,
+        whole.unsigned(labels.MAXIMUM_FRACTIONAL_VALUE) or 255,
+    )
+
+
+def _references(header: Header, whole: Item) -> References:
+    series = whole.items(labels.REFERENCED_SERIES_SEQUENCE)
+    instances = {
+        item.uid(labels.REFERENCED_SOP_INSTANCE_UID)
+        for item in whole.along(labels.REFERENCED_SERIES_SEQUENCE, labels.REFERENCED_INSTANCE_SEQUENCE)
+    }
+    if not instances:
+        sources = read_items(header, _SOURCES)
+        for groups in (frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE):
+            found = sources.along(groups, labels.DERIVATION_IMAGE_SEQUENCE, labels.SOURCE_IMAGE_SEQUENCE)
+            instances |= {item.uid(labels.REFERENCED_SOP_INSTANCE_UID) for item in found}
+    return References(
+        frozenset({item.uid(tags.SERIES_INSTANCE_UID) for item in series} - {""}),
+        frozenset(instances - {""}),
+        frozenset({header.uid(tags.FRAME_OF_REFERENCE_UID)} - {""}),
+    )
+
+
+_WHITE = np.array((0.95047, 1.0, 1.08883))
+"""D65, sRGB's own: what the writers at hand, dcmqi and highdicom, take for the white of PS3.3, C.10.7.1.1."""
+_SRGB_FROM_XYZ = np.array(
+    (
+        (3.2404542, -1.5371385, -0.4985314),
+        (-0.9692660, 1.8760108, 0.0415560),
+        (0.0556434, -0.2040259, 1.0572252),
+    )
+)
+"""IEC 61966-2-1."""
+
+
+def _rgb(segment: Item) -> tuple[int, int, int] | None:
+    """The recommended colour as 8-bit sRGB, from CIELab coded in 16 bits (PS3.3, C.10.7.1.1)."""
+    raw = segment.values.get(labels.RECOMMENDED_DISPLAY_CIELAB_VALUE, b"")
+    if len(raw) < 6:
+        return None
+    coded = np.frombuffer(raw[:6], ">u2" if segment.big_endian else "<u2").astype(float)
+    lightness, a, b = coded / 65535 * (100, 255, 255) - (0, 128, 128)
+    middle = (lightness + 16) / 116
+    ratios = np.array((middle + a / 500, middle, middle - b / 200))
+    edge = 6 / 29
+    xyz = _WHITE * np.where(ratios > edge, ratios**3, 3 * edge**2 * (ratios - 4 / 29))
+    linear = np.clip(_SRGB_FROM_XYZ @ xyz, 0, 1)
+    red, green, blue = np.rint(255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
+    return int(red), int(green), int(blue)

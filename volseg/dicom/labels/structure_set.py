@@ -1,0 +1,317 @@
+"""Structure sets of radiotherapy (PS3.3, A.19 and C.8.8.6): closed contours, filled on the slices that they lie on."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from volseg.dicom.file import label_tags as labels
+from volseg.dicom.file import tags
+from volseg.dicom.file.items import Wanted, read_items
+from volseg.dicom.labels.contours import cross, fill
+from volseg.dicom.labels.label_object import (
+    ON_SLICE,
+    Drawing,
+    LabelObject,
+    Note,
+    References,
+    Structure,
+    label_code,
+    require_structures,
+    structure_name,
+)
+from volseg.dicom.labels.painting import Patch, paint
+from volseg.dicom.labels.segment_frames import nearest_slices
+from volseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from volseg.dicom.file.header import Header
+    from volseg.dicom.file.items import Item
+    from volseg.dicom.series.series import Series
+    from volseg.dicom.series.stack import StackGeometry
+
+CLOSED = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})
+"""What can be filled (PS3.3, C.8.8.6.3). Points and open lines have no inside."""
+MAX_CONTOURS = 200_000
+"""In one object; 150 structures on 500 slices are 75,000."""
+MAX_ON_SLICE = 1000
+"""Contours of one structure on one slice; even a mesh of vessels has fewer."""
+MAX_NUMBER = 1e6
+"""Of a coordinate in mm: a bound for numbers that only overflow later sums."""
+SAME_PLANE_MM = 0.05
+"""Contours whose planes differ by less are on one plane; writers round to 0.01 mm or keep float32."""
+PARTLY_OUTSIDE_PIXELS = 1.0
+"""A contour that reaches further than this beyond the outermost pixels is cut off; structures along the skin often
+reach out by less."""
+
+_NAMES = frozenset(
+    {
+        labels.SPECIFIC_CHARACTER_SET, labels.ROI_NUMBER, labels.ROI_NAME, labels.REFERENCED_FRAME_OF_REFERENCE_UID,
+        labels.REFERENCED_ROI_NUMBER, labels.ROI_DISPLAY_COLOR, labels.CONTOUR_GEOMETRIC_TYPE,
+        labels.REFERENCED_SOP_INSTANCE_UID, labels.CODE_VALUE, labels.CODING_SCHEME_DESIGNATOR,
+        labels.LONG_CODE_VALUE, tags.SERIES_INSTANCE_UID, tags.FRAME_OF_REFERENCE_UID,
+    }
+)  # fmt: skip
+_SEQUENCES = frozenset(
+    {
+        labels.REFERENCED_FRAME_OF_REFERENCE_SEQUENCE, labels.RT_REFERENCED_STUDY_SEQUENCE,
+        labels.RT_REFERENCED_SERIES_SEQUENCE, labels.CONTOUR_IMAGE_SEQUENCE, labels.STRUCTURE_SET_ROI_SEQUENCE,
+        labels.ROI_CONTOUR_SEQUENCE, labels.CONTOUR_SEQUENCE, labels.RT_ROI_OBSERVATIONS_SEQUENCE,
+        labels.RT_ROI_IDENTIFICATION_CODE_SEQUENCE,
+    }
+)  # fmt: skip
+_SUMMARY = Wanted(_NAMES, _SEQUENCES)
+_CONTOURS = Wanted(
+    frozenset(
+        {
+            labels.REFERENCED_ROI_NUMBER, labels.CONTOUR_GEOMETRIC_TYPE, labels.NUMBER_OF_CONTOUR_POINTS,
+            labels.CONTOUR_DATA,
+        }
+    ),
+    frozenset({labels.ROI_CONTOUR_SEQUENCE, labels.CONTOUR_SEQUENCE}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class StructureSet(LabelObject):
+    """An RTSTRUCT object."""
+
+    kind: ClassVar[str] = "RTSTRUCT"
+
+    def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
+        """Fill contours on the slices that they lie on: voxels whose centre is inside, by the even-odd rule.
+
+        Contours of one structure on one slice are combined by exclusive or, so that one inside another is a hole.
+
+        Raises:
+            InputError: ``contours-off-slices``, a contour lies on no slice; ``contours-not-parallel``, one lies across
+                the slices; ``damaged-contours``, the numbers of one make no sense; ``declares-too-much``.
+            FileError: the file can't be read.
+        """
+        geometry = series.geometry
+        whole = read_items(self.header, _CONTOURS)
+        notes: Counter[tuple[str, int]] = Counter()
+        on_slice: dict[int, list[tuple[int, list[NDArray[np.float64]]]]] = defaultdict(list)
+        columns, rows = geometry.size
+        for roi in whole.items(labels.ROI_CONTOUR_SEQUENCE):
+            index = chosen.get(_number(roi, labels.REFERENCED_ROI_NUMBER))
+            contours = _contours(roi) if index is not None else []
+            if index is None or not contours:
+                continue
+            for k, polygons in _on_slices(contours, index, geometry, notes).items():
+                notes["contours-cross", index] += _crossings(polygons, (rows, columns))
+                on_slice[k].append((index, polygons))
+
+        def patches(k: int) -> Iterator[tuple[int, Patch]]:
+            for index, polygons in on_slice.get(k, ()):
+                patch = fill(polygons, (rows, columns))
+                if patch is not None:
+                    yield index, patch
+
+        painted = paint((len(series.slices), rows, columns), chosen.values(), patches)
+        right_mm, down_mm = geometry.pixel_mm
+        voxel_mm3 = right_mm * down_mm * geometry.spacing_mm
+        return Drawing(
+            painted.labels,
+            None,
+            {index: count * voxel_mm3 for index, count in painted.counts.items()},
+            painted.overlaps,
+            (),
+            tuple(Note(code, index, count) for (code, index), count in sorted((+notes).items())),
+        )
+
+
+def read_structure_set(header: Header, name: str) -> StructureSet:
+    """What an RTSTRUCT object says of its structures and of the images that it was drawn on.
+
+    Raises:
+        InputError: ``damaged-file`` or ``declares-too-much``.
+        FileError: it can't be read.
+    """
+    whole = read_items(header, _SUMMARY)
+    rois = whole.items(labels.STRUCTURE_SET_ROI_SEQUENCE)
+    require_structures(len(rois))
+    contours = {_number(roi, labels.REFERENCED_ROI_NUMBER): roi for roi in whole.items(labels.ROI_CONTOUR_SEQUENCE)}
+    observations = {
+        _number(item, labels.REFERENCED_ROI_NUMBER): item for item in whole.items(labels.RT_ROI_OBSERVATIONS_SEQUENCE)
+    }
+    if sum(len(roi.items(labels.CONTOUR_SEQUENCE)) for roi in contours.values()) > MAX_CONTOURS:
+        raise InputError(
+            f"A structure set has more than {MAX_CONTOURS} contours; it was left alone.", code="declares-too-much"
+        )
+    charset = whole.text(labels.SPECIFIC_CHARACTER_SET)
+    structures, passed_over = [], Counter[str]()
+    for roi in rois:
+        number = _number(roi, labels.ROI_NUMBER)
+        drawn = contours.get(number)
+        kinds = (
+            [item.text(labels.CONTOUR_GEOMETRIC_TYPE) for item in drawn.items(labels.CONTOUR_SEQUENCE)] if drawn else []
+        )
+        closed = sum(kind in CLOSED for kind in kinds)
+        if not closed:
+            passed_over["structure of points or open lines" if kinds else "structure without a contour"] += 1
+            continue
+        if closed < len(kinds):
+            passed_over["point or open line in a structure with contours"] += len(kinds) - closed
+        observed = observations.get(number)
+        structures.append(
+            Structure(
+                number,
+                structure_name(roi, labels.ROI_NAME, number, charset),
+                closed,
+                _rgb(drawn) if drawn else None,
+                label_code(observed.first(labels.RT_ROI_IDENTIFICATION_CODE_SEQUENCE)) if observed else None,
+                roi.uid(labels.REFERENCED_FRAME_OF_REFERENCE_UID),
+            )
+        )
+    if len({structure.number for structure in structures}) < len(structures):
+        raise InputError(
+            "A structure set gives one number to several structures, so nobody can tell them apart. Export it again.",
+            code="damaged-file",
+        )
+    return StructureSet(header, name, _references(whole, rois), tuple(structures), passed_over)
+
+
+def _number(item: Item, tag: int) -> int:
+    number = item.integer(tag)
+    if number is None or not -(2**31) <= number < 2**31:
+        raise InputError("A structure set has a structure without a number. Export it again.", code="damaged-file")
+    return number
+
+
+def _references(whole: Item, rois: Sequence[Item]) -> References:
+    frames = whole.items(labels.REFERENCED_FRAME_OF_REFERENCE_SEQUENCE)
+    path = (
+        labels.REFERENCED_FRAME_OF_REFERENCE_SEQUENCE,
+        labels.RT_REFERENCED_STUDY_SEQUENCE,
+        labels.RT_REFERENCED_SERIES_SEQUENCE,
+    )
+    images = (
+        *whole.along(*path, labels.CONTOUR_IMAGE_SEQUENCE),
+        *whole.along(labels.ROI_CONTOUR_SEQUENCE, labels.CONTOUR_SEQUENCE, labels.CONTOUR_IMAGE_SEQUENCE),
+    )
+    of_rois = {roi.uid(labels.REFERENCED_FRAME_OF_REFERENCE_UID) for roi in rois} - {""}
+    return References(
+        frozenset({item.uid(tags.SERIES_INSTANCE_UID) for item in whole.along(*path)} - {""}),
+        frozenset({item.uid(labels.REFERENCED_SOP_INSTANCE_UID) for item in images} - {""}),
+        frozenset(of_rois or {item.uid(tags.FRAME_OF_REFERENCE_UID) for item in frames} - {""}),
+    )
+
+
+def _rgb(roi: Item) -> tuple[int, int, int] | None:
+    numbers = roi.numbers(labels.ROI_DISPLAY_COLOR)
+    if len(numbers) != 3 or not all(0 <= number <= 255 for number in numbers):
+        return None
+    return int(numbers[0]), int(numbers[1]), int(numbers[2])
+
+
+def _contours(roi: Item) -> list[NDArray[np.float64]]:
+    """The closed contours of a structure: (points, 3) LPS mm."""
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # how numpy tells of text that is no number
+        for item in roi.items(labels.CONTOUR_SEQUENCE):
+            if item.text(labels.CONTOUR_GEOMETRIC_TYPE) not in CLOSED:
+                continue
+            raw = item.values.get(labels.CONTOUR_DATA, b"").strip(b" \0")
+            try:
+                numbers = np.fromstring(raw, np.float64, sep="\\")
+            except (ValueError, DeprecationWarning) as error:
+                raise _damaged() from error
+            declared = item.integer(labels.NUMBER_OF_CONTOUR_POINTS)
+            if len(numbers) % 3 or (declared is not None and declared != len(numbers) // 3):
+                raise _damaged()
+            if not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > MAX_NUMBER:
+                raise _damaged()
+            if len(numbers):
+                found.append(numbers.reshape(-1, 3))
+    return found
+
+
+def _damaged() -> InputError:
+    return InputError(
+        "A contour's points are not the numbers that it declares, so the structure set is damaged. Export it again.",
+        code="damaged-contours",
+    )
+
+
+def _on_slices(
+    contours: Sequence[NDArray[np.float64]], index: int, geometry: StackGeometry, notes: Counter[tuple[str, int]]
+) -> dict[int, list[NDArray[np.float64]]]:
+    """The contours of a structure on each slice, as columns and rows in pixels, the first pixel's centre at 0, 0."""
+    points = np.concatenate(contours)
+    lengths = np.array([len(contour) for contour in contours])
+    starts = np.cumsum(lengths) - lengths
+    distances = points @ geometry.axes[2]
+    low, high = np.minimum.reduceat(distances, starts), np.maximum.reduceat(distances, starts)
+    middle = (low + high) / 2
+    gaps, known = geometry.gaps_mm, geometry.distances_mm
+    slices = nearest_slices(middle, geometry)
+    # A contour is as far as half a gap from a slice at most, beyond the first and the last one too.
+    off = (middle < known[0] - gaps[0] / 2 - SAME_PLANE_MM) | (middle > known[-1] + gaps[-1] / 2 + SAME_PLANE_MM)
+    across = high - low > 2 * max(ON_SLICE * float(gaps.min()), SAME_PLANE_MM)
+    if across.any():
+        raise InputError(
+            f"{int(across.sum())} of {len(contours)} contours of a structure lie across the slices of their series, "
+            "so they can't be filled on them. Export the structures on the axial planes of this series.",
+            code="contours-not-parallel",
+        )
+    if off.any():
+        raise InputError(
+            f"{int(off.sum())} of {len(contours)} contours of a structure lie on no slice of their series, so the "
+            "mask would be cut off. Export the series with all its slices, or leave the structure out by --labels.",
+            code="contours-off-slices",
+        )
+    local = (points - geometry.positions_mm[np.repeat(slices, lengths)]) @ geometry.axes[:2].T / geometry.pixel_mm
+    outside = (local < -0.5 - PARTLY_OUTSIDE_PIXELS) | (local > np.array(geometry.size) - 0.5 + PARTLY_OUTSIDE_PIXELS)
+    notes["contours-cut-off", index] += int(np.logical_or.reduceat(outside.any(axis=1), starts).sum())
+    planes = middle - known[slices]
+    found: dict[int, list[NDArray[np.float64]]] = {}
+    seen: dict[int, set[bytes]] = defaultdict(set)
+    for k in np.unique(slices):
+        here = np.flatnonzero(slices == k)
+        nearest = float(planes[here][np.abs(planes[here]).argmin()])
+        kept = [number for number in here if abs(planes[number] - nearest) <= SAME_PLANE_MM]
+        notes["contours-between-slices", index] += len(here) - len(kept)
+        polygons = []
+        for number in kept:
+            polygon = local[starts[number] : starts[number] + lengths[number]]
+            raw = polygon.tobytes()
+            if raw in seen[int(k)]:
+                notes["contours-twice", index] += 1  # two of the same would cancel out
+                continue
+            seen[int(k)].add(raw)
+            polygons.append(polygon)
+        found[int(k)] = polygons
+    spanned = max(found) - min(found) + 1
+    notes["slices-left-out", index] += spanned - len(found)
+    return found
+
+
+def _crossings(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> int:
+    """How many pairs of contours overlap without one lying inside the other."""
+    if len(polygons) < 2:
+        return 0
+    if len(polygons) > MAX_ON_SLICE:
+        raise InputError(
+            f"A structure has more than {MAX_ON_SLICE} contours on one slice; the file was left alone.",
+            code="declares-too-much",
+        )
+    boxes = np.array([(polygon.min(axis=0), polygon.max(axis=0)) for polygon in polygons])
+    low, high = boxes[:, 0], boxes[:, 1]
+    near = ((low[:, None] < high) & (low < high[:, None])).all(axis=2)
+    pairs = np.argwhere(np.triu(near, 1))
+    filled = {int(number): fill([polygons[number]], size) for number in np.unique(pairs)}
+    count = 0
+    for one, other in pairs:
+        first, second = filled[int(one)], filled[int(other)]
+        count += first is not None and second is not None and cross(first, second)
+    return count

@@ -1,0 +1,1 @@
+"""Series of slices: grouped, ordered, verified, repaired and loaded."""

@@ -1,0 +1,144 @@
+"""What a person has to know of a series that was read as it stands, though its files are not as they should be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from volseg.dicom.file import tags
+from volseg.dicom.series.stack import StackGeometry, places_of, same_orientation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from volseg.dicom.series.series import Rejected, Series
+
+NO_PREAMBLE = "no-preamble"
+"""Files that don't open as PS3.10, 7.1 asks; what their bytes show says how they are coded."""
+UIDS_OF_META_HEADER = "uids-of-meta-header"
+"""Files whose data set has no SOPClassUID or SOPInstanceUID, so that those of the meta header stand in."""
+SHARED_ACQUISITION = "acquisition-in-several-series"
+"""Series that hold other slices of one acquisition, each under a SeriesInstanceUID of its own."""
+
+_SENTENCES = {
+    NO_PREAMBLE: (
+        "1 file lacks the preamble or the meta header of DICOM; how it is coded was told from its bytes.",
+        "{} files lack the preamble or the meta header of DICOM; how they are coded was told from their bytes.",
+    ),
+    UIDS_OF_META_HEADER: (
+        "1 file lacks the class or the identifier of its object; those of its meta header were taken.",
+        "{} files lack the class or the identifier of their object; those of their meta headers were taken.",
+    ),
+    SHARED_ACQUISITION: (
+        "1 other series holds more slices of the same acquisition; each stays an image of its own.",
+        "{} other series hold more slices of the same acquisition; each stays an image of its own.",
+    ),
+}
+
+
+def sentences(notes: Mapping[str, int]) -> tuple[str, ...]:
+    """The sentences for a person, of notes by code with how many files or series each is about; nothing is private."""
+    return tuple(
+        one if notes[code] == 1 else several.format(notes[code])
+        for code, (one, several) in _SENTENCES.items()
+        if code in notes
+    )
+
+
+def with_notes(built: Sequence[Series | Rejected]) -> list[Series | Rejected]:
+    """The same, each ``Series`` with its notes."""
+    from volseg.dicom.series.series import Series
+
+    volumes = [one for one in built if isinstance(one, Series)]
+    shared = _shared_acquisitions(volumes)
+    noted: list[Series | Rejected] = []
+    for one in built:
+        notes = {}
+        if isinstance(one, Series):
+            notes = _of_files(one)
+            others = len(shared[id(one)])
+            if others:
+                notes[SHARED_ACQUISITION] = others
+        noted.append(replace(one, notes=notes) if isinstance(one, Series) and notes else one)
+    return noted
+
+
+def _of_files(series: Series) -> dict[str, int]:
+    headers = {image.header.path: image.header for image in series.slices}.values()
+    counts = {
+        NO_PREAMBLE: sum(not one.has_preamble or tags.TRANSFER_SYNTAX_UID not in one.values for one in headers),
+        UIDS_OF_META_HEADER: sum(one.uids_of_meta_header for one in headers),
+    }
+    return {code: count for code, count in counts.items() if count}
+
+
+@dataclass(frozen=True)
+class _Acquisition:
+    """What slices of one acquisition have in common."""
+
+    study: str
+    modality: str
+    frame_of_reference: str
+    size: tuple[int, int]
+    pixel_mm: tuple[float, ...]
+    number: float | None
+    uid: str
+
+
+def _shared_acquisitions(volumes: Sequence[Series]) -> dict[int, set[str]]:
+    """The SeriesInstanceUIDs of the series that hold other slices of the same acquisition, by the ``id`` of a volume.
+
+    Two reconstructions of one acquisition are nothing odd: they show the same places. Series share an acquisition in
+    pieces where they show different places, and either AcquisitionUID says that it is one (PS3.3, C.7.6.1.1), or, as
+    few scanners write it, AcquisitionNumber is the same and the slices of both make one regular stack.
+    """
+    groups: dict[_Acquisition, list[Series]] = defaultdict(list)
+    for series in volumes:
+        acquisition = _acquisition_of(series)
+        if acquisition is not None:
+            groups[acquisition].append(series)
+    found: dict[int, set[str]] = defaultdict(set)
+    for acquisition, members in groups.items():
+        for place, first in enumerate(members):
+            for second in members[place + 1 :]:
+                if first.identity.series_uid != second.identity.series_uid and _are_pieces(
+                    first.geometry, second.geometry, regular=not acquisition.uid
+                ):
+                    found[id(first)].add(second.identity.series_uid)
+                    found[id(second)].add(first.identity.series_uid)
+    return found
+
+
+def _acquisition_of(series: Series) -> _Acquisition | None:
+    """The acquisition that all slices of a series state; None where they state none, or several."""
+    headers = {image.header.path: image.header for image in series.slices}.values()
+    numbers = {one.number(tags.ACQUISITION_NUMBER) for one in headers}
+    uids = {one.uid(tags.ACQUISITION_UID) for one in headers}
+    first = series.slices[0].header
+    frame_of_reference = first.uid(tags.FRAME_OF_REFERENCE_UID)
+    if len(numbers) > 1 or len(uids) > 1 or not frame_of_reference:
+        return None
+    (number,), (uid,) = numbers, uids
+    if number is None and not uid:
+        return None
+    geometry = series.geometry
+    pixel_mm = tuple(round(step, 4) for step in geometry.pixel_mm)
+    study = series.identity.study_uid
+    return _Acquisition(study, series.modality, frame_of_reference, geometry.size, pixel_mm, number, uid)
+
+
+def _are_pieces(first: StackGeometry, second: StackGeometry, *, regular: bool) -> bool:
+    """Whether two stacks show different places; with ``regular`` also, whether they make one regular stack."""
+    if not same_orientation(first.axes, second.axes):
+        return False
+    positions = np.concatenate((first.positions_mm, second.positions_mm))
+    distances = positions @ first.axes[2]
+    if len(np.unique(places_of(distances))) < len(positions):
+        return False
+    if not regular:
+        return True
+    whole = StackGeometry(first.axes, positions[np.argsort(distances)], first.pixel_mm, first.size)
+    return not whole.faults()

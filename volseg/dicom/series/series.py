@@ -1,0 +1,379 @@
+"""Series of slices: grouped, split into volumes where they hold several, ordered and verified."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from volseg.dicom.file import tags
+from volseg.dicom.file.files import CLASSIC_IMAGES, ENHANCED_IMAGES
+from volseg.dicom.file.frame_tags import STACK_ID
+from volseg.dicom.series.gathering import gather_slices
+from volseg.dicom.series.mosaic import MOSAIC, Tile
+from volseg.dicom.series.repair import STRAIGHTENINGS, Repairs, straight_grid
+from volseg.dicom.series.slices import Slice
+from volseg.dicom.series.splitting import SplitFault, split_volumes
+from volseg.dicom.series.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
+from volseg.errors import InputError
+from volseg.outcomes import Status
+from volseg.pseudonyms import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from volseg.dicom.file.header import Header
+    from volseg.grid import Grid
+
+DEFAULT_REPAIRS = Repairs()
+NAMED_FILES = 3
+"""So many files are named on stderr where a series is refused for some of them."""
+
+MONOCHROME1 = "monochrome1"
+"""The code of a series whose lowest values are displayed brightest (PS3.3, C.7.6.3.1.2); its values stay as they are."""
+
+Axes = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Slices that make one volume, verified.
+
+    Args:
+        identity: what tells it from every other; private.
+        modality: ``CT``, ``MR`` or ``PT``, by its SOP class.
+        order: its place among the series of its study, from 1.
+        slices: ascending along the slice normal.
+        geometry: where they lie.
+        source: where its files are, relative to the folder that the user gave; private.
+        changes: stable codes of what was put right, such as ``duplicates-dropped`` or ``tilt-straightened``.
+        notes: codes of what a person has to know beside that, each with its number of files or series; see ``notes``.
+    """
+
+    identity: Identity
+    modality: str
+    order: int
+    slices: tuple[Slice, ...]
+    geometry: StackGeometry
+    source: str
+    changes: tuple[str, ...] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The volume's grid: i along the rows, j along the columns, k along the slice normal; orthogonal."""
+        return straight_grid(self.geometry) if self.is_straightened else self.geometry.regular_grid()
+
+    @property
+    def is_straightened(self) -> bool:
+        """Whether its slices lie on no regular orthogonal grid, so that its voxels are interpolated from them."""
+        return not STRAIGHTENINGS.isdisjoint(self.changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Rejected:
+    """Slices that make no volume.
+
+    Args:
+        identity: what tells the series from every other; private.
+        modality: ``CT``, ``MR`` or ``PT``.
+        order: its place among the series of its study, from 1.
+        status: skipped or refused.
+        faults: why, the gravest first.
+        remedy: what a person can do.
+        count: how many images it has.
+        source: where its files are, relative to the folder that the user gave; private.
+    """
+
+    identity: Identity
+    modality: str
+    order: int
+    status: Status
+    faults: tuple[StackFault, ...]
+    remedy: str
+    count: int
+    source: str
+
+    @property
+    def code(self) -> str:
+        """The stable reason code."""
+        return self.faults[0].code
+
+    @property
+    def message(self) -> str:
+        """The sentences for a person; nothing in them is private."""
+        return " ".join([*(fault.sentence for fault in self.faults), self.remedy]).strip()
+
+
+_REMEDIES = {
+    "missing-slice": "Export the series again, with all its slices, or give --fill-gaps.",
+    "uneven-spacing": "Ask for a reconstruction with even spacing.",
+    "gantry-tilt": "Ask for a reconstruction without tilt.",
+    "shifted-slices": "Export the series again; if it stays so, it is no volume.",
+    "several-images-at-one-position": "Export each of its volumes as a series of its own.",
+    "missing-part": "Export the series again, with all its files.",
+    "unequal-volumes": "Export the series again, with all its images.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images on the way to a volume: ``label`` names what tells them from the others of their series."""
+
+    slices: tuple[Slice, ...]
+    label: str = ""
+    changes: tuple[str, ...] = ()
+
+    def parted(self, slices: Iterable[Slice], word: str) -> Part:
+        """Some of the images, with a word added to the label."""
+        label = f"{self.label}_{word}" if self.label and word else self.label or word
+        return replace(self, slices=tuple(slices), label=label)
+
+
+def build_series(images: Sequence[tuple[Header, str]], repairs: Repairs = DEFAULT_REPAIRS) -> list[Series | Rejected]:
+    """Group images into series, split those that hold several volumes, order and verify each.
+
+    Args:
+        images: header and private name of every CT, MR and PET image, in any order.
+        repairs: which faults of geometry are put right.
+
+    Returns:
+        One entry for each volume, or for each series that is none, ordered by study and series number.
+    """
+    by_uid: dict[tuple[str, str], list[tuple[Header, str]]] = defaultdict(list)
+    for header, name in images:
+        by_uid[header.uid(tags.STUDY_INSTANCE_UID), header.uid(tags.SERIES_INSTANCE_UID)].append((header, name))
+    built: list[Series | Rejected] = []
+    previous_study, order = "", 0
+    for (study, _), members in sorted(by_uid.items(), key=lambda item: _series_rank(item[0], item[1])):
+        order = order + 1 if study == previous_study else 1
+        previous_study = study
+        built.extend(_build_one(members, order, repairs))
+    return built
+
+
+def _series_rank(uids: tuple[str, str], members: list[tuple[Header, str]]) -> tuple[str, float, str]:
+    numbers = [header.number(tags.SERIES_NUMBER) for header, _ in members]
+    known = [number for number in numbers if number is not None]
+    return uids[0], min(known, default=np.inf), uids[1]
+
+
+def _build_one(members: list[tuple[Header, str]], order: int, repairs: Repairs) -> list[Series | Rejected]:
+    """All volumes under one SeriesInstanceUID."""
+    members = sorted(members, key=lambda member: member[1])
+    first = members[0][0]
+    identity = Identity(
+        patient_id="\\".join(filter(None, (first.text(tags.PATIENT_ID), first.text(tags.ISSUER_OF_PATIENT_ID)))),
+        study_uid=first.uid(tags.STUDY_INSTANCE_UID),
+        series_uid=first.uid(tags.SERIES_INSTANCE_UID),
+    )
+    built: list[Series | Rejected] = []
+    for label, group in _by_form(members):
+        builder = _Builder(replace(identity, part=label), _modality(group[0][0]), order, _source(group), repairs)
+        built.extend(builder.build(group))
+    return built
+
+
+@dataclass(frozen=True)
+class _Builder:
+    identity: Identity
+    modality: str
+    order: int
+    source: str
+    repairs: Repairs
+
+    def build(self, group: list[tuple[Header, str]]) -> list[Series | Rejected]:
+        """The volumes among images of one form."""
+        gathered = gather_slices(group)
+        slices = gathered.slices
+        if gathered.fault is not None:
+            return [self._rejected(Part(()), (gathered.fault,), count=len(group), files=gathered.bad)]
+        changes = (MOSAIC,) if any(image.tile is not None for image in slices) else ()
+        whole = _without_copies(Part(slices, changes=changes))
+        if isinstance(whole, StackFault):
+            return [self._rejected(Part(()), (whole,), count=len(group))]
+        built: list[Series | Rejected] = []
+        for apart in _by_frame_form(whole):
+            for part, axes in _by_orientation(apart):
+                built.extend(self._volumes(part, axes))
+        return built
+
+    def _volumes(self, part: Part, axes: Axes) -> list[Series | Rejected]:
+        positions = np.array([image.position_mm for image in part.slices])
+        places = places_of(positions @ axes[2])
+        count = int(places.max()) + 1
+        if count < MIN_SLICES:
+            return [self._too_few(part, count)]
+        try:
+            volumes = split_volumes(part.slices, places)
+        except SplitFault as error:
+            return [self._rejected(part, (StackFault(error.code, error.sentence),))]
+        changed = replace(part, changes=(*part.changes, *volumes.changes))
+        return [self._volume(changed.parted(slices, word), axes) for word, slices in volumes.parts]
+
+    def _volume(self, part: Part, axes: Axes) -> Series | Rejected:
+        positions = np.array([image.position_mm for image in part.slices])
+        along = np.argsort(positions @ axes[2], kind="stable")
+        if len(along) < MIN_SLICES:
+            return self._too_few(part, len(along))
+        slices = tuple(part.slices[place] for place in along)
+        header = slices[0].header
+        row_mm, column_mm = header.numbers(tags.PIXEL_SPACING)[:2]  # between rows first (PS3.3, 10.7.1.3)
+        geometry = StackGeometry(axes, positions[along], (column_mm, row_mm), slices[0].size)
+        repaired, faults = self.repairs.of(geometry, geometry.faults())
+        if faults:
+            return self._rejected(part, faults)
+        inverted = any(one.header.text(tags.PHOTOMETRIC_INTERPRETATION) == "MONOCHROME1" for one in slices)
+        changes = (*part.changes, *repaired, *([MONOCHROME1] if inverted else []))
+        return Series(self._named(part), self.modality, self.order, slices, geometry, self.source, changes)
+
+    def _named(self, part: Part) -> Identity:
+        return replace(self.identity, part="_".join(filter(None, (self.identity.part, part.label))))
+
+    def _rejected(
+        self, part: Part, faults: tuple[StackFault, ...], *, count: int | None = None, files: Sequence[str] = ()
+    ) -> Rejected:
+        return Rejected(
+            self._named(part),
+            self.modality,
+            self.order,
+            Status.REFUSED,
+            faults,
+            _REMEDIES.get(faults[0].code, ""),
+            len(part.slices) if count is None else count,
+            named_files(files) or self.source,
+        )
+
+    def _too_few(self, part: Part, places: int) -> Rejected:
+        code = "one-position" if places == 1 else "too-few-slices"
+        images = "1 image" if len(part.slices) == 1 else f"{len(part.slices)} images"
+        where = "one position" if places == 1 else f"{places} positions"
+        sentence = f"{images} at {where} make no volume; it takes {MIN_SLICES} positions."
+        return replace(self._rejected(part, (StackFault(code, sentence),)), status=Status.SKIPPED)
+
+
+def _or(number: float | None, absent: float) -> float:
+    return absent if number is None else number
+
+
+def _modality(header: Header) -> str:
+    sop_class = header.uid(tags.SOP_CLASS_UID)
+    return CLASSIC_IMAGES.get(sop_class) or ENHANCED_IMAGES[sop_class]
+
+
+def _source(group: Sequence[tuple[Header, str]]) -> str:
+    """The folder of a group, or its file where it is but one."""
+    names = [name for _, name in group]
+    return names[0] if len(names) == 1 else (os.path.commonpath(names) or ".")
+
+
+def named_files(files: Sequence[str]) -> str:
+    """Some of the files by name, and how many more there are."""
+    shown = ", ".join(files[:NAMED_FILES])
+    return shown if len(files) <= NAMED_FILES else f"{shown} and {len(files) - NAMED_FILES} more"
+
+
+_FORM_WORDS = ("kind", "series", "frame", "size", "spacing")
+
+
+def _by_form(members: list[tuple[Header, str]]) -> list[tuple[str, list[tuple[Header, str]]]]:
+    """Images that can't share a volume apart: by SOP class, SeriesNumber, frame of reference, size, pixel spacing."""
+    groups: dict[tuple[object, ...], list[tuple[Header, str]]] = defaultdict(list)
+    for header, name in members:
+        form = (
+            header.uid(tags.SOP_CLASS_UID),
+            _or(header.number(tags.SERIES_NUMBER), np.inf),
+            header.uid(tags.FRAME_OF_REFERENCE_UID),
+            (header.unsigned(tags.ROWS), header.unsigned(tags.COLUMNS)),
+            tuple(round(step, 4) for step in header.numbers(tags.PIXEL_SPACING)),
+        )
+        groups[form].append((header, name))
+    forms = sorted(groups, key=repr)
+    labels = ["" for _ in forms]
+    for place, word in enumerate(_FORM_WORDS):
+        values = sorted({form[place] for form in forms}, key=lambda value: (len(repr(value)), repr(value)))
+        if len(values) > 1 and len(set(labels)) < len(forms):
+            labels = [
+                f"{label}_{word}{values.index(form[place]) + 1}".lstrip("_")
+                for label, form in zip(labels, forms, strict=True)
+            ]
+    return [(label, groups[form]) for label, form in sorted(zip(labels, forms, strict=True), key=lambda pair: pair[0])]
+
+
+def _by_frame_form(part: Part) -> list[Part]:
+    """Frames apart that one file may hold but no volume: by the stack that they say they are of, by pixel spacing.
+
+    A stack is a group of frames that follow each other in space (PS3.3, C.7.6.16.2.2); a name that fewer frames bear
+    than a volume needs is taken for something else.
+    """
+    stacks = Counter(image.header.text(STACK_ID) for image in part.slices)
+    apart = min(stacks.values()) >= MIN_SLICES
+    by_form: dict[tuple[str, tuple[float, ...]], list[Slice]] = defaultdict(list)
+    for image in part.slices:
+        spacing = tuple(round(step, 4) for step in image.header.numbers(tags.PIXEL_SPACING))
+        by_form[image.header.text(STACK_ID) if apart else "", spacing].append(image)
+    if len(by_form) == 1:
+        return [part]
+    word = "stack" if len({stack for stack, _ in by_form}) == len(by_form) else "frames"
+    forms = sorted(by_form, key=lambda form: (len(form[0]), form))
+    return [part.parted(by_form[form], f"{word}{number}") for number, form in enumerate(forms, start=1)]
+
+
+def _without_copies(part: Part) -> Part | StackFault:
+    """Each image once, where files are copies of one another."""
+    by_uid: dict[tuple[str, int, Tile | None], list[Slice]] = defaultdict(list)
+    for image in part.slices:
+        uid = image.header.uid(tags.SOP_INSTANCE_UID) or f"file {image.name}"
+        by_uid[uid, image.frame, image.tile].append(image)
+    if len(by_uid) == len(part.slices):
+        return part
+    for copies in by_uid.values():
+        if len(copies) > 1 and not _are_copies(copies):
+            return StackFault(
+                "conflicting-copies", "Files with the same identifier hold different images, so one of them is wrong."
+            )
+    kept = tuple(copies[0] for copies in by_uid.values())
+    return replace(part, slices=kept, changes=(*part.changes, "copies-dropped"))
+
+
+def _are_copies(images: Sequence[Slice]) -> bool:
+    """Whether images lie at one place and have the same pixels, be it in different transfer syntaxes."""
+    if len({image.position_mm for image in images}) > 1:
+        return False
+    if len({image.pixel_digest() for image in images}) == 1:
+        return True
+    if len({image.header.syntax for image in images}) == 1:
+        return False
+    try:
+        frames = [image.pixels() for image in images]
+    except InputError:
+        return False
+    return all(np.array_equal(frames[0], frame) for frame in frames[1:])
+
+
+def _by_orientation(part: Part) -> list[tuple[Part, Axes]]:
+    """Images of one orientation each, with their axes."""
+    known: dict[tuple[float, ...], Axes] = {}
+    clusters: list[tuple[Axes, list[Slice]]] = []
+    for image in part.slices:
+        cosines = image.header.numbers(tags.IMAGE_ORIENTATION_PATIENT)
+        axes = known.get(cosines)
+        if axes is None:
+            found = axes_of(cosines)
+            assert found is not None, "images without orientation were put aside before"
+            axes = known.setdefault(cosines, found)
+        for leader, members in clusters:
+            if leader is axes or same_orientation(leader, axes):
+                members.append(image)
+                break
+        else:
+            clusters.append((axes, [image]))
+    if len(clusters) == 1:
+        return [(part, clusters[0][0])]
+    return [
+        (part.parted(members, f"orientation{number}"), axes) for number, (axes, members) in enumerate(clusters, start=1)
+    ]
