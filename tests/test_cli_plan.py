@@ -87,3 +87,10 @@ def test_an_empty_folder_and_the_current_one_take_a_bundle(
     monkeypatch.chdir(tmp_path)
     assert main(["plan", str(cohort), "."]) == 0
     assert (tmp_path / "configs" / "train.yaml").is_file()
+
+
+def test_one_spacing_holds_for_all_axes(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--spacing", "2", str(cohort), str(tmp_path / "bundle")]) == 0
+    assert "spacing 2 x 2 x 2 mm (R, A, S): asked for" in capsys.readouterr().out
+    assert main(["plan", str(cohort), str(tmp_path / "other"), "--spacing", "2", "2"]) == 2
+    assert "one number for all axes or three" in capsys.readouterr().err

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.errors import GeometryError
+from volseg.errors import GeometryError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 CORNER_TOLERANCE_MM = 0.01
 """Two grids are the same when no corner lies further apart. NIfTI keeps its affine as float32, which over a
 field of 500 mm is 3e-5 mm; a hundredth of a millimetre is far below any scanner's voxel."""
+
+MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 100.0
+"""Bounds for a target spacing: beyond them a slip of the finger is likelier than a wish."""
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and ITK point left and posterior, NIfTI right and anterior (PS3.3 C.7.6.2.1.1; NIfTI-1, METHOD 3)."""
@@ -142,6 +147,20 @@ class Grid:
         affine[:3, :3] = self.direction * new
         affine[:3, 3] = self.to_world(0.5 * new / old - 0.5)
         return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+def three_spacings(steps_mm: Sequence[float]) -> tuple[float, float, float]:
+    """A target spacing as a person gives it, one number for all axes or one for each.
+
+    Raises:
+        UsageError: there are other than one or three, or one is not between 0.01 and 100 mm.
+    """
+    if len(steps_mm) not in (1, 3):
+        raise UsageError(f"A spacing is one number for all axes or three numbers, in mm, not {len(steps_mm)} numbers.")
+    if not all(MIN_SPACING_MM <= step <= MAX_SPACING_MM for step in steps_mm):
+        raise UsageError(f"A spacing lies between {MIN_SPACING_MM:g} and {MAX_SPACING_MM:g} mm.")
+    i, j, k = (float(step) for step in (*steps_mm, *steps_mm, *steps_mm)[:3])
+    return i, j, k
 
 
 def _mm(values: tuple[float, ...]) -> str:

@@ -38,6 +38,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from volseg import __version__
 from volseg.cli.console import printable
+from volseg.cli.words import set_paths_apart
 from volseg.errors import TrustError, UsageError, VolsegError
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def _run(words: list[str]) -> int:
         meant = f" Did you mean {near[0]}?" if near else ""
         raise UsageError(f"volseg has no verb {verb!r}.{meant} Type volseg --help for the list.")
     app = build_app(verb)
+    if verb in VERBS:
+        words = [verb, *set_paths_apart(verb, words[1:], app[verb].assemble_argument_collection())]
     try:
         result = app(words, exit_on_error=False, print_error=False)
     except SystemExit as error:
@@ -187,7 +190,8 @@ def _usage(error: CycloptsError) -> str:
     said = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, UnusedCliTokensError):
         said = f"too many arguments: {' '.join(error.unused_tokens or ())}"
-    return f"{said}. See volseg {verb} --help."
+    stop = "" if said.endswith("?") else "."
+    return f"{said}{stop} See volseg {verb} --help."
 
 
 @contextmanager

@@ -21,8 +21,20 @@ class PlanOptions:
     preset: Literal["fast", "full"] = "fast"
     """fast: minutes on two cores. full: nnU-Net's topology and length, for a GPU."""
 
-    spacing: tuple[float, float, float] | None = None
-    """Target spacing in mm along right-left, back-front, feet-head, instead of the one that the data suggest."""
+    spacing: tuple[float, ...] = ()
+    """Target spacing in mm, instead of the one that the data suggest: one number for all axes, or three along
+    right-left, back-front, feet-head."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """The spacing along R, A and S; None where the data decide.
+
+        Raises:
+            UsageError: it makes no sense.
+        """
+        from volseg.grid import three_spacings
+
+        return three_spacings(self.spacing) if self.spacing else None
 
 
 def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None, progress: Progress = SILENT) -> Plan:
@@ -47,6 +59,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     from volseg.planning.plan import choose
 
     options = options or PlanOptions()
+    spacing_mm = options.spacing_mm
     if bundle_dir.exists() and (not bundle_dir.is_dir() or any(bundle_dir.iterdir())):
         raise OutputExistsError(
             f"{bundle_dir} is there already and may hold trained weights. Name a new folder for the bundle."
@@ -56,6 +69,6 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     require_sound(dataset, progress=progress)
     fingerprint = measure(dataset, progress)
     name = bundle_dir.resolve().name
-    chosen = choose(fingerprint, dataset.labels, name, preset=options.preset, spacing_mm=options.spacing)
+    chosen = choose(fingerprint, dataset.labels, name, preset=options.preset, spacing_mm=spacing_mm)
     write_bundle(chosen, dataset_dir, bundle_dir)
     return chosen

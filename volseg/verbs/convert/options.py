@@ -10,8 +10,6 @@ from volseg.errors import UsageError
 from volseg.nomenclature import LabelChoice
 
 NATIVE = "native"
-MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 100.0
-"""Bounds for a target spacing: beyond them a slip of the finger is likelier than a wish."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +78,12 @@ class ConvertOptions:
         """
         if self.spacing == (NATIVE,):
             return None
-        numbers = [step for step in self.spacing if not isinstance(step, str)]
-        if len(numbers) != len(self.spacing) or len(numbers) not in (1, 3):
+        steps = [step for step in self.spacing if not isinstance(step, str)]
+        if len(steps) != len(self.spacing):
             raise UsageError(f'A spacing is "{NATIVE}", one number for all axes or three numbers, in mm.')
-        if not all(MIN_SPACING_MM <= step <= MAX_SPACING_MM for step in numbers):
-            raise UsageError(f"A spacing lies between {MIN_SPACING_MM:g} and {MAX_SPACING_MM:g} mm.")
-        x, y, z = numbers * 3 if len(numbers) == 1 else numbers
-        return float(x), float(y), float(z)
+        from volseg.grid import three_spacings
+
+        return three_spacings(steps)
 
     def require_sense(self) -> None:
         """Refuse options that make no sense, before anything is read.
