@@ -14,10 +14,10 @@ import SimpleITK as sitk
 from volseg.cli.main import main
 from volseg.errors import GeometryError, UsageError
 from volseg.volume import Volume, write_image
-from volseg.workflows import scanner
 from volseg.workflows.demo import DemoOptions, demo
-from volseg.workflows.phantom import LABELS, make_phantom
-from volseg.workflows.tissue import paint
+from volseg.workflows.phantoms import scanner
+from volseg.workflows.phantoms.phantom import LABELS, make_phantom
+from volseg.workflows.phantoms.tissue import paint
 
 CASES, NEW = 5, 2
 OPTIONS = ["--cases", str(CASES), "--new-cases", str(NEW), "--matrix", "24", "--minutes", "0.05", "--device", "cpu"]

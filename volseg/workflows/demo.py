@@ -13,7 +13,7 @@ from volseg.atomic import TEMPORARY_MARK, write_error, write_text
 from volseg.errors import FileError, GeometryError, InputError, OutputExistsError, UsageError
 from volseg.outcomes import Ledger, Status
 from volseg.progress import SILENT, Progress
-from volseg.workflows.phantom import MATRIX
+from volseg.workflows.phantoms.phantom import MATRIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from volseg.evaluation import Evaluation
     from volseg.grid import Grid
-    from volseg.workflows.phantom import Phantom
+    from volseg.workflows.phantoms.phantom import Phantom
 
 STAMP = "demo.json"
 STEPS = 8
@@ -151,7 +151,7 @@ def demo(folder: Path, options: DemoOptions = DEFAULTS, progress: Progress = SIL
     from volseg.verbs.plan import plan
     from volseg.verbs.predict import PredictOptions, predict
     from volseg.verbs.train import TrainOptions, train
-    from volseg.workflows.phantom import make_phantom
+    from volseg.workflows.phantoms.phantom import make_phantom
 
     if min(options.cases, options.new_cases) < 1:
         raise UsageError("The demo needs at least one phantom to learn from and one to segment.")
@@ -212,7 +212,7 @@ def _claim(folder: Path, options: DemoOptions) -> None:
 
 def _scan(phantoms: Sequence[Phantom], folder: Path, seed: tuple[int, ...], progress: Progress) -> None:
     """Write the phantoms as DICOM, all or none."""
-    from volseg.workflows.scanner import write_cohort
+    from volseg.workflows.phantoms.scanner import write_cohort
 
     if folder.exists():
         return
@@ -245,7 +245,7 @@ def _require_done(verb: str, ledger: Ledger) -> None:
 
 def _draw_dataset(dataset: Path, phantoms: Sequence[Phantom]) -> None:
     """Put a mask of each image's name into labelsTr, and the names of the labels into dataset.json."""
-    from volseg.workflows.phantom import LABELS
+    from volseg.workflows.phantoms.phantom import LABELS
 
     for images in ("imagesTs", "imagesTr"):
         _draw(dataset / images, dataset / "labelsTr", phantoms)
@@ -290,9 +290,9 @@ def _are_stale(places: Places) -> bool:
 
 
 def _pictures(places: Places) -> tuple[Viewable, ...]:
+    from volseg.pictures.overlay import write_overlay
     from volseg.volume import list_images, read_mask, read_volume, stem_of
-    from volseg.workflows.overlay import write_overlay
-    from volseg.workflows.phantom import LABELS
+    from volseg.workflows.phantoms.phantom import LABELS
 
     found = []
     for mask in list_images(places.masks):

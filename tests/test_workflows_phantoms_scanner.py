@@ -10,14 +10,14 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from volseg.workflows.phantom import make_phantom
-from volseg.workflows.scanner import write_cohort
-from volseg.workflows.tissue import paint
+from volseg.workflows.phantoms.phantom import make_phantom
+from volseg.workflows.phantoms.scanner import write_cohort
+from volseg.workflows.phantoms.tissue import paint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from volseg.workflows.phantom import Phantom
+    from volseg.workflows.phantoms.phantom import Phantom
 
 TYPE_1 = (
     "SOPClassUID", "SOPInstanceUID", "Modality", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",

@@ -7,8 +7,17 @@ import pytest
 
 from volseg.errors import UsageError
 from volseg.grid import Grid
-from volseg.workflows.phantom import GALLBLADDER, KIDNEY, LABELS, LIVER, SPLEEN, Ellipsoid, make_phantom, rotation
-from volseg.workflows.tissue import paint
+from volseg.workflows.phantoms.phantom import (
+    GALLBLADDER,
+    KIDNEY,
+    LABELS,
+    LIVER,
+    SPLEEN,
+    Ellipsoid,
+    make_phantom,
+    rotation,
+)
+from volseg.workflows.phantoms.tissue import paint
 
 
 def fine_grid(phantom, step_mm: float) -> Grid:

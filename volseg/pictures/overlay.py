@@ -12,6 +12,7 @@ from volseg.errors import GeometryError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 CT_WINDOW_HU = (-160.0, 240.0)
 """The usual window for soft tissue."""
 OPACITY = 0.45
+PLANES = (("axial", 0, 1), ("coronal", 0, 2), ("sagittal", 1, 2))
+"""Each plane's name, and the axes of (right, front, head) that run across and up in it."""
+SHOWN_BEFORE = 0.1
+"""What a label counts for in the choice of a plane when an earlier plane shows it."""
 
 
 def write_overlay(
@@ -33,13 +38,32 @@ def write_overlay(
     window: tuple[float, float] = CT_WINDOW_HU,
     title: str = "",
 ) -> None:
-    """Draw the axial, coronal and sagittal plane through the smallest label, as PNG.
+    """Write an ``overlay_figure`` as PNG; the same case gives the same bytes.
 
-    The patient's right is at the left of the picture and the front or the head is up. The mask is filled, the
-    reference outlined.
+    Raises:
+        GeometryError: the grids differ.
+        FileError: the file can't be written.
+    """
+    figure = overlay_figure(image, mask, labels, reference=reference, window=window, title=title)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=110, format="png", metadata={"Software": None})
+
+
+def overlay_figure(
+    image: Volume,
+    mask: Volume,
+    labels: LabelTable,
+    *,
+    reference: Volume | None = None,
+    window: tuple[float, float] = CT_WINDOW_HU,
+    title: str = "",
+) -> Figure:
+    """Draw an axial, a coronal and a sagittal plane, chosen so that they show as many labels as can be.
+
+    The patient's right is at the left of the picture and the front or the head is up, as letters at the margins say.
+    The mask is filled, the reference outlined.
 
     Args:
-        path: where to; ``.png``.
         image: (i, j, k).
         mask: labels on the same grid.
         labels: their names and colours.
@@ -49,7 +73,6 @@ def write_overlay(
 
     Raises:
         GeometryError: the grids differ.
-        FileError: the file can't be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -62,47 +85,56 @@ def write_overlay(
     voxels, steps_mm = _upright(image.array, image.grid)
     filled, _ = _upright(mask.array, image.grid)
     outlined = _upright(reference.array, image.grid)[0] if reference is not None else None
-    middle = _middle(filled if outlined is None else outlined)
+    at = _positions(filled if outlined is None else outlined, labels)
 
     extents_mm = np.array(voxels.shape) * steps_mm
-    widths = [extents_mm[0], extents_mm[0], extents_mm[1]]
-    heights = [extents_mm[1], extents_mm[2], extents_mm[2]]
+    widths = [extents_mm[across] for _, across, _ in PLANES]
+    height = max(extents_mm[up] for _, _, up in PLANES)
     width = 11.0
-    figure = Figure(figsize=(width, width * max(heights) / sum(widths) + 0.9), facecolor="black", layout="constrained")
+    figure = Figure(figsize=(width, width * height / sum(widths) + 0.9), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 3, width_ratios=widths)
-    for axis, (panel, name) in enumerate(zip(axes, ("sagittal", "coronal", "axial")[::-1], strict=True)):
-        across, up = ((0, 1), (0, 2), (1, 2))[axis]
+    shown: set[int] = set()
+    for panel, (name, across, up) in zip(figure.subplots(1, 3, width_ratios=widths), PLANES, strict=True):
         normal = 3 - across - up
         frame = (-0.5, voxels.shape[across] - 0.5, -0.5, voxels.shape[up] - 0.5)
+        place = {"origin": "lower", "extent": frame, "aspect": steps_mm[up] / steps_mm[across]}
+        plane = _plane(filled, normal, at)
         panel.imshow(
-            _plane(voxels, normal, middle), cmap="gray", vmin=window[0], vmax=window[1],
-            origin="lower", extent=frame, aspect=steps_mm[up] / steps_mm[across], interpolation="bilinear",
-        )  # fmt: skip
-        panel.imshow(
-            _coloured(_plane(filled, normal, middle), labels),
-            origin="lower", extent=frame, aspect=steps_mm[up] / steps_mm[across], interpolation="nearest",
-        )  # fmt: skip
+            _plane(voxels, normal, at), cmap="gray", vmin=window[0], vmax=window[1], interpolation="bilinear", **place
+        )
+        panel.imshow(_coloured(plane, labels), interpolation="nearest", **place)
+        shown.update(np.unique(plane).tolist())
         if outlined is not None:
-            plane = _plane(outlined, normal, middle)
+            plane = _plane(outlined, normal, at)
+            shown.update(np.unique(plane).tolist())
             for label in labels.labels:
                 if (plane == label.index).any():
                     colour = [[channel / 255 for channel in label.rgb]]
                     panel.contour(plane == label.index, levels=[0.5], colors=colour, linewidths=1.2)
         if across == 0:
             panel.invert_xaxis()  # the patient's right to the left
+        left, right = "RL" if across == 0 else "PA"
+        bottom, top = "PA" if up == 1 else "IS"
+        for letter, x, y in ((left, 0.02, 0.5), (right, 0.98, 0.5), (bottom, 0.5, 0.02), (top, 0.5, 0.98)):
+            panel.text(
+                x, y, letter, transform=panel.transAxes, color="white", fontsize=9,
+                bbox={"facecolor": "black", "edgecolor": "none", "pad": 1},
+                ha={0.02: "left", 0.98: "right"}.get(x, "center"), va={0.02: "bottom", 0.98: "top"}.get(y, "center"),
+            )  # fmt: skip
         panel.set_title(name, color="white", fontsize=10)
         panel.set_axis_off()
-    swatches = [Patch(color=[channel / 255 for channel in label.rgb], label=label.name) for label in labels.labels]
+    swatches = [
+        Patch(color=[channel / 255 for channel in label.rgb], label=label.name)
+        for label in labels.labels
+        if label.index in shown
+    ]
     figure.legend(
         handles=swatches, loc="outside lower center", ncols=min(8, max(1, len(swatches))),
         frameon=False, labelcolor="white", fontsize=9,
     )  # fmt: skip
     if title:
         figure.suptitle(title, color="white", fontsize=10, parse_math=False)
-    with atomic_path(path) as partial:
-        # Neither the time nor the version, so that the same case gives the same bytes.
-        figure.savefig(partial, dpi=110, format="png", metadata={"Software": None})
+    return figure
 
 
 def _upright(array: NDArray[np.generic], grid: Grid) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
@@ -115,13 +147,22 @@ def _upright(array: NDArray[np.generic], grid: Grid) -> tuple[NDArray[np.generic
     return np.asarray(apply_orientation(array, orientation)), steps_mm
 
 
-def _middle(mask: NDArray[np.generic]) -> tuple[int, ...]:
-    """The middle of the rarest label, or of the volume when the mask is empty."""
-    counts = np.bincount(mask[mask != 0].ravel())
-    if not counts.any():
-        return tuple(n // 2 for n in mask.shape)
-    rarest = int(np.argmin(np.where(counts, counts, np.iinfo(np.int64).max)))
-    return tuple(round(float(value)) for value in np.argwhere(mask == rarest).mean(axis=0))
+def _positions(mask: NDArray[np.generic], labels: LabelTable) -> tuple[int, int, int]:
+    """Where the sagittal, coronal and axial plane lie: where each shows most of the labels that none shows yet."""
+    at = [n // 2 for n in mask.shape]
+    indices = [label.index for label in labels.labels]
+    weights = np.ones(len(indices))
+    for _, across, up in PLANES:
+        normal = 3 - across - up
+        planes = np.moveaxis(mask, normal, 0)
+        counts = np.array(
+            [np.bincount(plane.ravel(), minlength=max(indices, default=0) + 1)[indices] for plane in planes]
+        )
+        parts = counts / np.maximum(counts.max(axis=0), 1)
+        if counts.any():
+            at[normal] = int(np.argmax(parts @ weights))
+            weights = np.where(counts[at[normal]] > 0, SHOWN_BEFORE, weights)
+    return at[0], at[1], at[2]
 
 
 def _plane(array: NDArray[np.generic], normal: int, at: tuple[int, ...]) -> NDArray[np.generic]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.workflows.phantom import (
+from volseg.workflows.phantoms.phantom import (
     AIR_HU,
     BONE_HU,
     FAT_HU,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
 
-from volseg.workflows.phantom import GALLBLADDER, LIVER, SPLEEN, make_phantom
-from volseg.workflows.tissue import paint
+from volseg.workflows.phantoms.phantom import GALLBLADDER, LIVER, SPLEEN, make_phantom
+from volseg.workflows.phantoms.tissue import paint
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.atomic import atomic_path
-from volseg.workflows.tissue import paint
+from volseg.workflows.phantoms.tissue import paint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.uid import UID
 
-    from volseg.workflows.phantom import Phantom
+    from volseg.workflows.phantoms.phantom import Phantom
 
 FOLDERS = 4
 """An export from an archive spreads files over folders that mean nothing."""

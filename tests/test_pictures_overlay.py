@@ -11,8 +11,8 @@ from matplotlib.image import imread
 from volseg.errors import GeometryError
 from volseg.grid import Grid
 from volseg.labels import Label, LabelTable
+from volseg.pictures.overlay import overlay_figure, write_overlay
 from volseg.volume import Volume
-from volseg.workflows.overlay import write_overlay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +78,38 @@ def test_another_grid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match="another grid"):
         write_overlay(tmp_path / "a.png", image, Volume(mask.array, moved), RED)
     assert not (tmp_path / "a.png").exists()
+
+
+def test_letters_name_the_patients_sides() -> None:
+    """The same on every plane, at the middle of each margin, whatever the voxel order."""
+    image, mask = case(at=(18, 6, 3))
+    for volumes in ((image, mask), map(flipped, (image, mask))):
+        panels = overlay_figure(*volumes, RED).axes
+        found = [[(text.get_text(), *text.get_position()) for text in panel.texts] for panel in panels]
+        assert [panel.get_title() for panel in panels] == ["axial", "coronal", "sagittal"]
+        assert [[letter for letter, _, _ in panel] for panel in found] == [
+            ["R", "L", "P", "A"], ["R", "L", "I", "S"], ["P", "A", "I", "S"],
+        ]  # fmt: skip
+        for panel in found:
+            left, right, bottom, top = panel
+            assert left[1] < 0.1
+            assert right[1] > 0.9
+            assert bottom[2] < 0.1
+            assert top[2] > 0.9
+
+
+def test_the_planes_show_every_label() -> None:
+    """Three cubes that no single plane meets together."""
+    image, mask = case(at=(4, 4, 2))
+    mask.array[18:22, 14:18, 6:8] = 2
+    mask.array[10:12, 8:10, 9:11] = 3
+    table = LabelTable(tuple(Label(n, f"cube {n}", (80 * n, 0, 0)) for n in (1, 2, 3)))
+    (legend,) = overlay_figure(image, mask, table).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["cube 1", "cube 2", "cube 3"]
+
+
+def test_the_legend_names_only_what_is_shown() -> None:
+    image, mask = case(at=(4, 4, 2))
+    table = LabelTable((*RED.labels, Label(2, "absent", (0, 0, 255))))
+    (legend,) = overlay_figure(image, mask, table).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["red"]

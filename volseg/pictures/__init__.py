@@ -1,0 +1,1 @@
+"""Pictures: overlays of masks on images, and plots."""
