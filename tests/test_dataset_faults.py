@@ -155,6 +155,19 @@ def test_labels_between_whole_numbers(make_dataset: MakeDataset, write_mask) -> 
     assert told(find_faults(folder)) == [("mask-values", "case_1", True)]
 
 
+def test_labels_a_hair_off_whole_numbers_are_told(make_dataset: MakeDataset, write_mask) -> None:
+    folder = make_dataset()
+    write_mask(folder, 1, mask_of(folder, 1) * np.float32(0.99999994))
+    write_mask(folder, 2, mask_of(folder, 2) * 0.99999999999)  # as float32, which MONAI trains on, a whole number
+    (fault,) = find_faults(folder)
+    assert told((fault,)) == [("mask-off-whole", "", False)]
+    assert "1 mask holds" in fault.message
+    assert "0.99999994 in case_1" in fault.message
+    require_sound(read_dataset(folder))
+    with pytest.raises(DataSetError, match="a hair off"):
+        require_sound(read_dataset(folder), whole_masks=True)
+
+
 @pytest.mark.parametrize("value", [-1, 70000])
 def test_labels_out_of_range(value: int, make_dataset: MakeDataset, write_mask) -> None:
     folder = make_dataset()

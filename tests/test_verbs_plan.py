@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 import shutil
@@ -10,12 +11,21 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import nibabel
 import numpy as np
 import pytest
+import torch
 import yaml
+from monai.bundle import ConfigParser
 
+from volseg.bundle.lint import rounds_masks
+from volseg.dataset.dataset import read_dataset
 from volseg.errors import DataSetError, FileError, OutputExistsError, UsageError
+from volseg.planning.fingerprint import measure
+from volseg.verbs.check import check
+from volseg.verbs.evaluate import evaluate
 from volseg.verbs.plan import PlanOptions, plan
+from volseg.verbs.train import TrainOptions, train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +75,6 @@ def test_two_channels_of_files_become_two_channels_of_the_network(make_dataset: 
 
 
 def test_labels_with_gaps_are_counted_through_and_back(make_dataset: MakeDataset, tmp_path: Path) -> None:
-    import nibabel
-
     data = make_dataset(4)
     for path in (data / "labelsTr").iterdir():
         image = nibabel.load(path)
@@ -125,6 +133,103 @@ def test_the_readme_gives_every_choice_its_reason(cohort: Path, tmp_path: Path) 
     assert sum(row.startswith("| ") for row in rows) >= len(chosen.reasons)
     for choice, _ in chosen.reasons:
         assert any(choice.split(":")[0] in row for row in rows)
+
+
+def slopes_whose_product_is_off() -> np.ndarray:
+    """Each n up to int16's largest for which n * float32(1 / n), as float32, is not 1."""
+    numbers = np.arange(1, 2**15)
+    products = (numbers * (1 / numbers).astype(np.float32).astype(np.float64)).astype(np.float32)
+    return numbers[products != 1]
+
+
+def write_scaled(path: Path, mask: np.ndarray, affine: np.ndarray, divisor: int) -> None:
+    """A mask stored as int16, ``divisor`` times its labels, and the slope 1 / divisor, as some programs do."""
+    image = nibabel.Nifti1Image((mask.astype(np.int32) * divisor).astype(np.int16), affine)
+    image.header["scl_slope"], image.header["scl_inter"] = np.float32(1 / divisor), 0
+    image.header["vox_offset"], image.header["magic"] = 352, b"n+1"
+    raw = image.header.binaryblock + bytes(4) + image.get_fdata().astype(np.int16).tobytes("F")
+    path.write_bytes(gzip.compress(raw))
+    assert (np.trunc(nibabel.load(path).get_fdata(dtype=np.float32)) != mask).any()
+
+
+def test_every_reader_takes_a_hair_off_for_the_whole_number(tmp_path: Path, write_image: WriteImage) -> None:
+    """All 4,843 slopes 1/n of int16 whose product is off 1: in check, plan, training, validation and evaluation."""
+    slopes = slopes_whose_product_is_off()
+    assert len(slopes) == 4843
+    data, affine = tmp_path / "data", np.diag([1.0, 1.0, 1.2, 1.0])
+    truth = np.zeros((25, 25, 24), np.uint8)
+    truth.flat[: 3 * len(slopes)] = np.repeat([1, 2, 3], len(slopes))
+    factors = np.ones(truth.size)
+    factors[: 3 * len(slopes)] = np.tile(slopes * (1 / slopes).astype(np.float32).astype(np.float64), 3)
+    off = (truth * factors.reshape(truth.shape)).astype(np.float32)
+    assert (np.trunc(off) != truth).sum() > 2 * len(slopes)  # what cutting off would make of it
+    for number, mask in enumerate((truth, off, truth, truth)):
+        image = np.random.default_rng(number).random(truth.shape)
+        write_image(data / "imagesTr" / f"c{number}.nii.gz", image, affine)
+        write_image(data / "labelsTr" / f"c{number}.nii.gz", mask, affine)
+        write_image(tmp_path / "truth" / f"c{number}.nii.gz", truth, affine)
+    write_scaled(data / "labelsTr" / "c2.nii.gz", truth, affine, 41)
+    write_scaled(data / "labelsTr" / "c3.nii.gz", truth, affine, int(slopes[slopes < 2**15 // 3][-1]))
+
+    assert [(fault.code, fault.is_error) for fault in check(data).faults] == [("mask-off-whole", False)]
+    measures = measure(read_dataset(data)).cases
+    assert all(case.label_volumes_mm3 == measures[0].label_volumes_mm3 for case in measures)
+    scored = evaluate(data / "labelsTr", tmp_path / "truth").cases
+    assert [[score.dice for score in case.scores] for case in scored] == [[1.0, 1.0, 1.0]] * 4
+    for name, spacing in (("native", (1.0, 1.0, 1.2)), ("other", (0.9, 1.1, 1.6))):
+        assert plan(data, tmp_path / name, PlanOptions(spacing=spacing)).labels.indices == (1, 2, 3)
+        # As MONAI itself builds it, without volseg's parser.
+        parser = ConfigParser(config_of(tmp_path / name) | {"device": "cpu"})
+        build = parser.get_parsed_content
+        items = [
+            {"image": str(data / f"imagesTr/c{number}.nii.gz"), "label": str(data / f"labelsTr/c{number}.nii.gz")}
+            for number in range(4)
+        ]
+        whole = build("validate#preprocessing")(items[0])["label"]  # of the mask that is stored as whole numbers
+        assert set(np.unique(whole)) == {0, 1, 2, 3}
+        assert name == "other" or np.array_equal(whole[0], truth)
+        for item in items[1:]:
+            prepared = build("validate#preprocessing")(item)
+            assert np.array_equal(prepared["label"], whole)
+            prepared["pred"] = torch.zeros((4, *whole.shape[1:]))
+            assert np.array_equal(build("validate#postprocessing")(prepared)["label"].argmax(0), whole[0])
+            drawn = build("train#preprocessing")(item)
+            assert set(np.unique((drawn[0] if isinstance(drawn, list) else drawn)["label"])) <= {0, 1, 2, 3}
+
+
+def test_a_real_mask_a_hair_below_one(real_data: RealData, tmp_path: Path) -> None:
+    source = real_data("volumes/brain-tumour-two-channel")
+    for number, case in enumerate(sorted(path for path in source.iterdir() if path.is_dir())):
+        for kind, folder in (("T1c", "imagesTr"), ("brainmask", "labelsTr")):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copy(next(case.glob(f"*{kind}*")), tmp_path / "data" / folder / f"c{number}.nii.gz")
+    assert check(tmp_path / "data").faults == ()  # 0.99999997 is nearer to 1 in float32, which is trained on
+    plan(tmp_path / "data", tmp_path / "bundle")
+    prepare = ConfigParser(config_of(tmp_path / "bundle")).get_parsed_content("validate#preprocessing")
+    label = tmp_path / "data" / "labelsTr" / "c0.nii.gz"
+    found = prepare({"image": str(tmp_path / "data" / "imagesTr" / "c0.nii.gz"), "label": str(label)})["label"]
+    stored = nibabel.load(label).get_fdata()
+    assert (stored != np.rint(stored)).any()
+    assert set(np.unique(found)) == {0.0, 1.0}
+    # Voxels change their size alone, so that the mask keeps its share of the volume.
+    assert float(np.asarray(found).mean()) == pytest.approx((stored > 0.5).mean(), rel=0.02)
+
+
+def test_a_bundle_that_cuts_off_is_not_trained_on_such_masks(cohort: Path, tmp_path: Path) -> None:
+    """As one planned by an earlier volseg would: label 1 would become background."""
+    shutil.copytree(cohort, tmp_path / "data")
+    mask = tmp_path / "data" / "labelsTr" / "case_00.nii.gz"
+    stored = nibabel.load(mask)
+    nibabel.save(nibabel.Nifti1Image(stored.get_fdata(dtype=np.float32) * np.float32(0.99999994), stored.affine), mask)
+    plan(tmp_path / "data", tmp_path / "bundle")
+    path = tmp_path / "bundle" / "configs" / "train.yaml"
+    config = yaml.safe_load(path.read_text())
+    assert rounds_masks(config)
+    steps = config["train"]["deterministic_transforms"]
+    steps[:] = [step for step in steps if not step["_target_"].endswith("AsDiscreted")]
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(DataSetError, match="a hair off"):
+        train(tmp_path / "bundle", TrainOptions(epochs=1, device="cpu"))
 
 
 def test_only_one_path_is_written_and_it_is_relative(planned_bundle: Path, cohort: Path) -> None:
@@ -189,7 +294,6 @@ def test_a_mask_drawn_in_itk_snap_is_found(real_data: RealData, tmp_path: Path) 
     """Convert, draw, save as labelsTr/CASE.nii.gz: check and plan see the pair; nobody edits JSON."""
     import SimpleITK as sitk
 
-    from volseg.verbs.check import check
     from volseg.verbs.convert import ConvertOptions, convert
 
     data = tmp_path / "data"

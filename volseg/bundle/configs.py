@@ -193,6 +193,9 @@ def _deterministic(plan: Plan, *, labelled: bool) -> list[ConfigValue]:
         # cache share it, so that images would get as many channels as masks (MONAI 1.6).
         *(_component("monai.transforms.LoadImaged", keys=key, reader="NibabelReader", image_only=True) for key in keys),
         _component("monai.transforms.EnsureChannelFirstd", keys=keys),
+        # MONAI cuts labels off after the point, and a mask stored with a scale factor has 0.99999994 for 1. Rounded
+        # first of all, it holds the numbers that volseg.volume.read_mask reads; whole numbers stay what they are.
+        *([_component("monai.transforms.AsDiscreted", keys="label", rounding="torchrounding")] if labelled else []),
         _component("monai.transforms.Orientationd", keys=keys, axcodes="RAS", labels=None),
         _component(
             "monai.transforms.Spacingd",

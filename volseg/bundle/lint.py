@@ -74,6 +74,17 @@ def lint_bundle(bundle: Bundle) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def rounds_masks(config: dict[str, ConfigValue]) -> bool:
+    """Whether a train config rounds the numbers of masks; one that doesn't cuts 0.99999994 off to the background."""
+    return any(
+        isinstance(node, dict)
+        and str(node.get("_target_", "")).rpartition(".")[2].startswith("AsDiscrete")
+        and node.get("rounding") == "torchrounding"
+        and node.get("keys") in ("label", ["label"])
+        for _, node in walk(config)
+    )
+
+
 def has_config(bundle: Bundle, name: str) -> bool:
     """Whether the bundle has a config of that name."""
     return bundle.find_config(name) is not None

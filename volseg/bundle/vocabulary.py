@@ -64,7 +64,7 @@ TARGETS: dict[str, frozenset[str]] = {
         "monai.transforms.RandScaleIntensityd": "keys prob factors channel_wise",
         "monai.transforms.RandShiftIntensityd": "keys prob offsets channel_wise",
         "monai.transforms.RandAdjustContrastd": "keys prob gamma",
-        "monai.transforms.AsDiscreted": "keys argmax to_onehot",
+        "monai.transforms.AsDiscreted": "keys argmax to_onehot rounding",
         "monai.transforms.Invertd": "keys transform orig_keys nearest_interp to_tensor",
         "monai.data.Dataset": "data transform",
         "monai.data.CacheDataset": "data transform cache_rate cache_num num_workers progress copy_cache",

@@ -18,7 +18,7 @@ from volseg.grid import CORNER_TOLERANCE_MM
 from volseg.labels import BACKGROUND
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
-from volseg.volume import ImageHeader, read_header, read_mask, read_volume
+from volseg.volume import ImageHeader, as_mask, read_header, read_volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "find_faults", "require_sound", "unreadable"]
 
+MASKS_OFF_WHOLE = "mask-off-whole"
 NAMED_LABELS = 20
 """A line names this many labels and counts the others."""
 
@@ -52,6 +53,8 @@ class _Examined(Outcome):
     """Of the voxels of all channels; None where they can't be read."""
     seen: tuple[int, ...] = ()
     """The labels that occur."""
+    off_whole: float | None = None
+    """A number of the mask that is a hair off the whole one that it is read as."""
 
 
 def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = SILENT) -> tuple[Fault, ...]:
@@ -77,7 +80,13 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
         except DataSetError as error:
             return (unreadable(folder, error),)
     examined = _examine_all(source, source.cases, jobs=jobs, progress=progress)
-    found = [*source.faults, *_of_cases(source, examined), *_duplicates(examined), *_unused_labels(source, examined)]
+    found = [
+        *source.faults,
+        *_of_cases(source, examined),
+        *_duplicates(examined),
+        *_unused_labels(source, examined),
+        *_masks_off_whole(examined),
+    ]
     return tuple(sorted(dict.fromkeys(found), key=lambda fault: (fault.case, not fault.is_error, fault.code)))
 
 
@@ -86,15 +95,22 @@ def unreadable(folder: Path, error: DataSetError) -> Fault:
     return Fault(error.code, "", error.message.replace(f"{folder}/", ""))
 
 
-def require_sound(dataset: Dataset, *, jobs: int = 0, progress: Progress = SILENT) -> None:
+def require_sound(dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0, progress: Progress = SILENT) -> None:
     """Refuse a data set that can't be trained on, by the rules of ``find_faults``.
 
     The voxels of cases without a mask are not read: nothing is learnt from them.
 
+    Args:
+        dataset: the data set.
+        whole_masks: whether masks a hair off whole numbers are an error: the training would not round them.
+        jobs: as in ``find_faults``.
+        progress: hears of each case.
+
     Raises:
         DataSetError: the data set has errors, all of which the message lists, or no case with a mask.
     """
-    faults = [fault for fault in find_faults(replace(dataset, test=()), jobs=jobs, progress=progress) if fault.is_error]
+    found = find_faults(replace(dataset, test=()), jobs=jobs, progress=progress)
+    faults = [fault for fault in found if fault.is_error or (whole_masks and fault.code == MASKS_OFF_WHOLE)]
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
@@ -138,9 +154,10 @@ def _examine(job: _Job) -> _Examined:
     if headers:
         _examine_channels(job, headers, report)
     seen: tuple[int, ...] = ()
+    off_whole = None
     if job.case.label is not None:
         try:
-            seen = _examine_mask(job, headers[0] if headers else None, report)
+            seen, off_whole = _examine_mask(job, headers[0] if headers else None, report)
         except VolsegError as error:
             report(error.code, error.message)
     return _Examined(
@@ -150,6 +167,7 @@ def _examine(job: _Job) -> _Examined:
         faults=tuple(faults),
         digest=digest.hexdigest() if is_whole else None,
         seen=seen,
+        off_whole=off_whole,
     )
 
 
@@ -220,11 +238,11 @@ def _examine_channels(job: _Job, headers: Sequence[ImageHeader], report: _Report
             )
 
 
-def _examine_mask(job: _Job, image: ImageHeader | None, report: _Report) -> tuple[int, ...]:
-    """Look at a mask's grid and labels; the labels above the background that occur."""
+def _examine_mask(job: _Job, image: ImageHeader | None, report: _Report) -> tuple[tuple[int, ...], float | None]:
+    """Look at a mask's grid and labels; the labels above the background that occur, and a number off the whole one."""
     path = job.case.label
     if path is None:
-        return ()
+        return (), None
     name = path.relative_to(job.folder).as_posix()
     header = read_header(path)
     _examine_forms(header, name, report)
@@ -236,7 +254,13 @@ def _examine_mask(job: _Job, image: ImageHeader | None, report: _Report) -> tupl
                 f"image and mask lie on different grids: {apart}. Draw the mask on this image, "
                 "or resample it onto the image's grid with the nearest neighbour.",
             )
-    counts = count_labels(read_mask(path).array)
+    stored = read_volume(path)
+    mask = as_mask(stored, path).array
+    counts = count_labels(mask)
+    off_whole = None
+    if stored.array.dtype.kind == "f":
+        off = stored.array.astype(np.float32, copy=False) != mask  # float32 is what MONAI trains on
+        off_whole = float(stored.array[off][0]) if off.any() else None
     seen = tuple(index for index in counts if index != BACKGROUND)
     if not seen:
         report("empty-mask", f"{name} has background only. Draw the structures, or remove the mask.")
@@ -250,7 +274,7 @@ def _examine_mask(job: _Job, image: ImageHeader | None, report: _Report) -> tupl
             f"{name} has the labels {shown}{more}, and dataset.json names {known}. "
             "Name them there, or correct the mask.",
         )
-    return seen
+    return seen, off_whole
 
 
 def _of_cases(dataset: Dataset, examined: Mapping[Case, Outcome]) -> list[Fault]:
@@ -273,6 +297,23 @@ def _duplicates(examined: Mapping[Case, Outcome]) -> list[Fault]:
         for names in by_digest.values()
         for name in names[1:]
     ]
+
+
+def _masks_off_whole(examined: Mapping[Case, Outcome]) -> list[Fault]:
+    off = {
+        case.name: outcome.off_whole
+        for case, outcome in examined.items()
+        if isinstance(outcome, _Examined) and outcome.off_whole is not None
+    }
+    if not off:
+        return []
+    name, value = next(iter(off.items()))
+    masks = "1 mask holds" if len(off) == 1 else f"{len(off)} masks hold"
+    message = (
+        f"{masks} numbers a hair off whole ones, such as {value:.9g} in {name}. What volseg plan writes rounds them; "
+        "what cuts them off takes one label for another. Save the masks as whole numbers to be safe everywhere."
+    )
+    return [Fault(MASKS_OFF_WHOLE, "", message, is_error=False)]
 
 
 def _unused_labels(dataset: Dataset, examined: Mapping[Case, Outcome]) -> list[Fault]:

@@ -1,7 +1,7 @@
 """A volume: voxels and the grid they lie on; reading and writing images and masks."""
 
 from volseg.volume.bounds import MAX_VOXELS
-from volseg.volume.files import read_header, read_mask, read_volume, write_image, write_mask
+from volseg.volume.files import as_mask, read_header, read_mask, read_volume, write_image, write_mask
 from volseg.volume.model import ImageHeader, Volume
 from volseg.volume.naming import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image, is_nifti, list_images, stem_of
 
@@ -11,6 +11,7 @@ __all__ = [
     "NIFTI_SUFFIXES",
     "ImageHeader",
     "Volume",
+    "as_mask",
     "is_image",
     "is_nifti",
     "list_images",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WHOLE_NUMBER_TOLERANCE = 1e-3
-"""Labels stored as floats through a scale factor come back as 0.9999999."""
+"""Labels stored as floats or through a scale factor come back as 0.99999994. What is this near to a whole number is
+that number, for every reader: ``as_mask`` here, and the rounding that the configs of bundles begin with."""
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -54,7 +55,19 @@ def read_mask(path: Path) -> Volume:
         InputError: the file is damaged, has several channels, or a voxel is not a whole number from 0 to 65535.
         GeometryError: the voxels have no certain place in the patient.
     """
-    volume = read_volume(path)
+    return as_mask(read_volume(path), path)
+
+
+def as_mask(volume: Volume, path: Path) -> Volume:
+    """What was read from a file as whole numbers: uint8, or uint16 when a label is above 255.
+
+    Args:
+        volume: voxels (i, j, k) of any type, no further from whole numbers than ``WHOLE_NUMBER_TOLERANCE``.
+        path: where it was read from, for messages.
+
+    Raises:
+        InputError: there are several channels, or a voxel is not a whole number from 0 to 65535.
+    """
     if volume.array.ndim != 3:
         raise InputError(f"{path} has several channels, and a mask has one.", code="mask-channels")
     values = volume.array

@@ -44,6 +44,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
         FileError: a checkpoint can't be written.
     """
     from volseg.bundle.folder import open_bundle
+    from volseg.bundle.lint import rounds_masks
     from volseg.bundle.trust import require_trust, trust_kept
     from volseg.bundle.weights import inference_network
     from volseg.device import choose_device
@@ -63,7 +64,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
         results = {fold.name: fold.finished() for fold in folds if fold.complete}
         pending = [fold for fold in folds if not fold.complete]
         if pending:
-            dataset = _checked(data, options, progress)
+            dataset = _checked(data, options, progress, whole_masks=not rounds_masks(known))
             if dataset is not None:
                 _require_same_kind(bundle, dataset)
                 for fold in pending:
@@ -127,8 +128,10 @@ def _data_folder(bundle: Bundle, known: Mapping[str, object], options: TrainOpti
     return folder
 
 
-def _checked(folder: Path | None, options: TrainOptions, progress: Progress) -> Dataset | None:
+def _checked(folder: Path | None, options: TrainOptions, progress: Progress, *, whole_masks: bool) -> Dataset | None:
     """The data set, found to be sound; None where the folder is laid out in another way, as only foreign bundles know.
+
+    ``whole_masks``: the bundle's config doesn't round masks, so that a number off a whole one would be cut off.
 
     Raises:
         UsageError: there is no data set.
@@ -147,5 +150,5 @@ def _checked(folder: Path | None, options: TrainOptions, progress: Progress) -> 
         raise UsageError(f"{folder} is no data set: it has no dataset.json, imagesTr or imagesTs.")
     dataset = read_dataset(folder)
     require_cases(dataset)
-    require_sound(dataset, progress=progress)
+    require_sound(dataset, whole_masks=whole_masks, progress=progress)
     return dataset
