@@ -497,7 +497,7 @@ def test_the_key_is_for_its_owner_alone(write_series: WriteSeries, tmp_path: Pat
 def test_worker_processes_give_the_same_as_one(
     write_series: WriteSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("volseg.verbs.convert.task.SMALL_BYTES", 0)
+    monkeypatch.setattr("volseg.verbs.convert.conversion.SMALL_BYTES", 0)
     for seed in (1, 2, 3):
         write_series(tmp_path / f"dicom/{seed}", seed=seed)
     convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(jobs=1))
@@ -523,7 +523,7 @@ def test_what_ends_the_run_leaves_nothing_half_written(
         write_image(path, volume)
 
     with monkeypatch.context() as patched:
-        patched.setattr("volseg.verbs.convert.task.write_image", failing)
+        patched.setattr("volseg.verbs.convert.conversion.write_image", failing)
         with pytest.raises(type(error)):
             convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
     assert len(list((tmp_path / "out/imagesTs").iterdir())) == 2, "one image with its sidecar"

@@ -127,7 +127,7 @@ def test_a_case_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
             raise InputError("Damaged.", code="undecodable")
         return volseg.dicom.load_values(series, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("volseg.verbs.convert.task.load_values", load_values)
+    monkeypatch.setattr("volseg.verbs.convert.conversion.load_values", load_values)
     study(tmp_path / "dicom")
     ledger = convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
     assert codes(ledger) == ["channel-incomplete", "undecodable"]

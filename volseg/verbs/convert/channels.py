@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +13,10 @@ from volseg.dicom.file import tags
 from volseg.errors import InputError, UsageError
 from volseg.outcomes import Outcome, Status
 from volseg.pseudonyms import Naming
+from volseg.verbs.convert.channel_choice import Channel, parse_channels
+from volseg.verbs.convert.conversion import Conversion, conversion_of, target_grid
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.selection import left_out, numbered, short_name
-from volseg.verbs.convert.task import Task, target_grid, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,25 +25,12 @@ if TYPE_CHECKING:
     from volseg.grid import Grid
     from volseg.verbs.convert.options import ConvertOptions
 
-MAX_CHANNELS = 100
 PARTLY_COVERED = "channel-partly-covered"
 """The code of a channel that doesn't reach over the whole grid of the first."""
 PROBES = 9
 """Along each axis of a grid, to see how much of it another image covers."""
 ON_BORDER = 0.01
 """Of a voxel: this far outside an image a probe still counts as inside, for rounding."""
-
-
-@dataclass(frozen=True)
-class Channel:
-    """A channel's name, and the patterns that its series answers to."""
-
-    name: str
-    patterns: tuple[str, ...]
-
-    def matches(self, words: Sequence[str]) -> bool:
-        """Whether one of the words fits a pattern, upper and lower case being the same."""
-        return any(fnmatchcase(word.casefold(), pattern.casefold()) for word in words for pattern in self.patterns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,26 +54,6 @@ class ChannelPlan:
     found: Scan
     cases: tuple[ChannelCase, ...]
     outcomes: tuple[Outcome, ...]
-
-
-def parse_channels(text: str) -> tuple[Channel, ...]:
-    """Channels as a person writes them: ``T1=*t1*post*; FLAIR=*flair*,mr_05``.
-
-    Raises:
-        UsageError: the text makes no sense.
-    """
-    channels = []
-    for part in filter(str.strip, text.split(";")):
-        name, equals, patterns = part.partition("=")
-        words = tuple(word.strip() for word in patterns.split(",") if word.strip())
-        if not equals or not name.strip().isprintable() or not name.strip() or not words:
-            raise UsageError(
-                f"{part.strip()!r} is no channel such as T1=*t1*: a name, =, and what its series is called."
-            )
-        channels.append(Channel(name.strip(), words))
-    if not 2 <= len(channels) <= MAX_CHANNELS or len({channel.name for channel in channels}) < len(channels):
-        raise UsageError("Channels are two or more with a name each, such as T1=*t1*; FLAIR=*flair*.")
-    return tuple(channels)
 
 
 def plan_channels(found: Scan, options: ConvertOptions, naming: Naming | None) -> ChannelPlan:
@@ -138,19 +105,19 @@ def plan_channels(found: Scan, options: ConvertOptions, naming: Naming | None) -
     return ChannelPlan(replace(found, series=chosen, rejected=(*rejected, *others)), tuple(cases), tuple(outcomes))
 
 
-def tasks_of(
+def conversions_of(
     case: ChannelCase, naming: Naming, images: Mapping[str, Path], nifti_dir: Path, options: ConvertOptions
-) -> tuple[Task, ...]:
+) -> tuple[Conversion, ...]:
     """The images of a case: the first on its own grid, the others on that of the first.
 
     Raises:
         InputError: that grid has too many voxels, or a channel lies outside it.
     """
     grid = target_grid(case.series[0], options.spacing_mm, options.axes)
-    tasks = []
+    conversions = []
     for number, series in enumerate(case.series):
         name = f"{case.case}_{number:04d}"
-        task = task_of(series, naming, images, nifti_dir, options, options.spacing_mm, name)
+        conversion = conversion_of(series, naming, images, nifti_dir, options, options.spacing_mm, name)
         if number:
             covered = coverage(grid, series.grid)
             if covered == 0:
@@ -160,10 +127,10 @@ def tasks_of(
                 )
             changes = (PARTLY_COVERED,) if covered < 1 else ()
             how = repr((grid.shape, grid.affine.tolist()))
-            fingerprint = naming.digest("channel", task.fingerprint, how)
-            task = replace(task, onto=grid, changes=changes, fingerprint=fingerprint)
-        tasks.append(task)
-    return tuple(tasks)
+            fingerprint = naming.digest("channel", conversion.fingerprint, how)
+            conversion = replace(conversion, onto=grid, changes=changes, fingerprint=fingerprint)
+        conversions.append(conversion)
+    return tuple(conversions)
 
 
 def coverage(grid: Grid, other: Grid) -> float:

@@ -13,13 +13,22 @@ from volseg.errors import FileError, InputError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import Naming
-from volseg.verbs.convert.channels import ChannelPlan, parse_channels, plan_channels, tasks_of
+from volseg.verbs.convert.channel_choice import parse_channels
+from volseg.verbs.convert.channels import ChannelPlan, conversions_of, plan_channels
+from volseg.verbs.convert.conversion import (
+    Conversion,
+    conversion_of,
+    converted_of,
+    finished,
+    images_there,
+    run_conversions,
+    taken,
+)
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of, record, with_mask_of
 from volseg.verbs.convert.selection import chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
-from volseg.verbs.convert.task import Task, converted_of, finished, images_there, run_tasks, taken, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,20 +85,20 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         plan_of_channels = plan_channels(found, options, naming)
         found = plan_of_channels.found
         dataset = dataset.with_channels([channel.name for channel in parse_channels(options.channels)])
-        all_tasks, nameless = _channel_tasks(plan_of_channels, naming, nifti_dir, options)
+        everything, nameless = _channel_conversions(plan_of_channels, naming, nifti_dir, options)
     else:
-        all_tasks, nameless = _tasks(found, naming, nifti_dir, options)
+        everything, nameless = _conversions(found, naming, nifti_dir, options)
     outcomes = [*chosen(found).outcomes(naming), *nameless]
-    tasks = []
-    for task in all_tasks.values():
-        earlier = None if options.overwrite else finished(task)
+    conversions = []
+    for conversion in everything.values():
+        earlier = None if options.overwrite else finished(conversion)
         if earlier is None:
-            tasks.append(task)
+            conversions.append(conversion)
         else:
             outcomes.append(earlier)
-    outcomes.extend(run_tasks(tasks, options.jobs, progress))
+    outcomes.extend(run_conversions(conversions, options.jobs, progress))
     if options.channels:
-        outcomes = _whole_cases(outcomes, all_tasks)
+        outcomes = _whole_cases(outcomes, everything)
     kinds = chosen(found).skipped_kinds
     if found.label_files and not options.channels:
         from volseg.masks import draw_masks, plan_labels
@@ -99,7 +108,9 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
             # Before any mask is drawn: a number in a mask must never stand for something else later.
             dataset = dataset.with_labels(plan.table)
         done = {outcome.case for outcome in outcomes if outcome.status is Status.DONE}
-        converted = {number: converted_of(task) for number, task in all_tasks.items() if task.case in done}
+        converted = {
+            number: converted_of(conversion) for number, conversion in everything.items() if conversion.case in done
+        }
         refused = draw_masks(
             plan, converted, nifti_dir, naming, overwrite=options.overwrite, jobs=options.jobs, progress=progress
         )
@@ -110,69 +121,72 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     record(ledger, dataset, nifti_dir)
     if options.linkage is not None:
         made = {outcome.case for outcome in ledger.outcomes if outcome.status is Status.DONE}
-        of_cases = [task for task in all_tasks.values() if task.case in made]
+        of_cases = [conversion for conversion in everything.values() if conversion.case in made]
         write_linkage(
             options.linkage,
-            ((task.case, task.patient, header_text(task.series, tags.PATIENT_ID)) for task in of_cases),
+            (
+                (conversion.case, conversion.patient, header_text(conversion.series, tags.PATIENT_ID))
+                for conversion in of_cases
+            ),
         )
     return ledger
 
 
-def _tasks(
+def _conversions(
     found: Scan, naming: Naming, nifti_dir: Path, options: ConvertOptions
-) -> tuple[dict[int, Task], list[Outcome]]:
+) -> tuple[dict[int, Conversion], list[Outcome]]:
     """What there is to convert, by the number of the series, and the outcomes of those that get no name."""
     images = images_there(nifti_dir)
     names = case_names(found.series, options.name) if options.name else [""] * len(found.series)
-    tasks, outcomes = {}, []
+    conversions, outcomes = {}, []
     for number, (series, name) in enumerate(zip(found.series, names, strict=True)):
         if isinstance(name, NameFault):
             case = naming.case(series.identity, series.modality, series.order)
             outcomes.append(Outcome(case, Status.REFUSED, name.code, name.message, private=series.source))
             continue
-        task = task_of(series, naming, images, nifti_dir, options, options.spacing_mm, name)
-        clash = taken(task) if name else None
+        conversion = conversion_of(series, naming, images, nifti_dir, options, options.spacing_mm, name)
+        clash = taken(conversion) if name else None
         if clash is None:
-            tasks[number] = task
+            conversions[number] = conversion
         else:
             case = naming.case(series.identity, series.modality, series.order)
             outcomes.append(replace(clash, case=case))
-    return tasks, outcomes
+    return conversions, outcomes
 
 
-def _channel_tasks(
+def _channel_conversions(
     plan: ChannelPlan, naming: Naming, nifti_dir: Path, options: ConvertOptions
-) -> tuple[dict[int, Task], list[Outcome]]:
+) -> tuple[dict[int, Conversion], list[Outcome]]:
     """The channels of every case, and the outcomes of the cases that get none."""
     images = images_there(nifti_dir)
-    tasks: list[Task] = []
+    conversions: list[Conversion] = []
     outcomes = list(plan.outcomes)
     for case in plan.cases:
         private = case.series[0].source
         try:
-            made = tasks_of(case, naming, images, nifti_dir, options)
+            made = conversions_of(case, naming, images, nifti_dir, options)
         except InputError as error:
             outcomes.append(Outcome.of_error(case.case, error, private=private))
             continue
         clash = next(filter(None, map(taken, made)), None)
         if clash is None:
-            tasks.extend(made)
+            conversions.extend(made)
         else:
             outcomes.append(replace(clash, case=f"study_{naming.study(case.series[0].identity)}", private=private))
-    return dict(enumerate(tasks)), outcomes
+    return dict(enumerate(conversions)), outcomes
 
 
-def _whole_cases(outcomes: Sequence[Outcome], tasks: Mapping[int, Task]) -> list[Outcome]:
+def _whole_cases(outcomes: Sequence[Outcome], conversions: Mapping[int, Conversion]) -> list[Outcome]:
     """The outcomes; of a case that lacks a channel the others, made in this run, are taken away again."""
-    by_case = {task.case: task for task in tasks.values()}
+    by_case = {conversion.case: conversion for conversion in conversions.values()}
     lacking = {one.case[:-5] for one in outcomes if one.case in by_case and one.status is not Status.DONE}
     kept = []
     for one in outcomes:
-        task = by_case.get(one.case)
-        if task is not None and one.status is Status.DONE and one.case[:-5] in lacking:
+        conversion = by_case.get(one.case)
+        if conversion is not None and one.status is Status.DONE and one.case[:-5] in lacking:
             if one.code != "already-done":
-                task.image.unlink(missing_ok=True)
-                task.image.with_name(f"{task.case}.json").unlink(missing_ok=True)
+                conversion.image.unlink(missing_ok=True)
+                conversion.image.with_name(f"{conversion.case}.json").unlink(missing_ok=True)
             message = "Another channel of its case was refused or failed."
             kept.append(Outcome(one.case, Status.REFUSED, "channel-incomplete", message, private=one.private))
         else:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from volseg.errors import UsageError
 from volseg.nomenclature import LabelChoice
+from volseg.verbs.convert.channel_choice import parse_channels
 
 NATIVE = "native"
 
@@ -93,8 +94,6 @@ class ConvertOptions:
         """
         _ = self.spacing_mm, self.axes, self.choice
         if self.channels:
-            from volseg.verbs.convert.channels import parse_channels
-
             parse_channels(self.channels)
         if self.name:
             from volseg.verbs.convert.names import require_template

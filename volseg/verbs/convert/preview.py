@@ -11,13 +11,14 @@ from volseg.dicom.file.archives import private_folder
 from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import Naming
+from volseg.verbs.convert.channel_choice import parse_channels
+from volseg.verbs.convert.conversion import conversion_of, finished, images_there, planned
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of
 from volseg.verbs.convert.selection import numbered, select, short_name
 from volseg.verbs.convert.sentences import described
 from volseg.verbs.convert.source import require_output, scan_source
-from volseg.verbs.convert.task import finished, images_there, planned, task_of
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ def _preview(
             action = f"{Status.REFUSED} [{name.code}] {name.message}"
             row = PreviewRow(number, shown, one.modality, len(one.slices), described(one.grid), action, one.source)
         else:
-            task = task_of(one, naming, images, nifti_dir, options, spacing_mm, name) if naming else None
-            shown = task.case if task else name or shown
-            earlier = finished(task) if task and not options.overwrite else None
+            conversion = conversion_of(one, naming, images, nifti_dir, options, spacing_mm, name) if naming else None
+            shown = conversion.case if conversion else name or shown
+            earlier = finished(conversion) if conversion and not options.overwrite else None
             action = f"{earlier.status} [{earlier.code}]" if earlier else planned(one, options)
             row = PreviewRow(number, shown, one.modality, len(one.slices), described(one.grid), action, one.source)
         rows.append(replace(row, description=_description(one)))
@@ -96,7 +97,7 @@ def _preview(
 def _channel_preview(
     found: Scan, options: ConvertOptions, naming: Naming | None
 ) -> tuple[tuple[PreviewRow, ...], Scan]:
-    from volseg.verbs.convert.channels import parse_channels, plan_channels
+    from volseg.verbs.convert.channels import plan_channels
 
     plan = plan_channels(found, options, naming)
     channels = parse_channels(options.channels)

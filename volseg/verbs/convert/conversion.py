@@ -1,4 +1,4 @@
-"""One series on its way to an image with its sidecar."""
+"""The conversion of one series to an image and its sidecar."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ MAX_TARGET_VOXELS = 2**31
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """One series on its way to a file; it travels to a worker process."""
+class Conversion:
+    """One series to convert and where to; sent to a worker process."""
 
     series: Series
     case: str
@@ -68,7 +68,7 @@ def _without_order(case: str) -> str:
     return f"{modality}_{rest.partition('_')[2]}"
 
 
-def task_of(
+def conversion_of(
     series: Series,
     naming: Naming,
     images: Mapping[str, Path],
@@ -76,8 +76,8 @@ def task_of(
     options: ConvertOptions,
     spacing_mm: tuple[float, float, float] | None,
     name: str = "",
-) -> Task:
-    """A series on its way to the place of its image: where an earlier run put it, or a new one."""
+) -> Conversion:
+    """What to do with a series, and the place of its image: where an earlier run put it, or a new one."""
     identity = series.identity
     case = name or naming.case(identity, series.modality, series.order)
     earlier = [nifti_dir / folder / f"{case}{NIFTI_SUFFIXES[0]}" for folder in (TRAINING_IMAGES, TEST_IMAGES)]
@@ -92,7 +92,7 @@ def task_of(
         *([SUV] if suv else []),
         *series.changes,
     )
-    return Task(
+    return Conversion(
         series,
         stem_of(image),
         image,
@@ -107,17 +107,24 @@ def task_of(
     )
 
 
-def run_tasks(tasks: Sequence[Task], jobs: int, progress: Progress) -> tuple[Outcome, ...]:
+def run_conversions(conversions: Sequence[Conversion], jobs: int, progress: Progress) -> tuple[Outcome, ...]:
     """Convert series, several at once where that pays: one outcome each."""
-    if not tasks:
+    if not conversions:
         return ()
-    jobs = min(jobs if jobs > 0 else available_cores(), len(tasks))
-    if sum(_pixel_bytes(task.series) for task in tasks) < SMALL_BYTES:
+    jobs = min(jobs if jobs > 0 else available_cores(), len(conversions))
+    if sum(_pixel_bytes(conversion.series) for conversion in conversions) < SMALL_BYTES:
         jobs = 1
     if jobs > 1:
-        tasks = [replace(task, decoders=max(1, available_cores() // jobs)) for task in tasks]
-    bar = Throughput(progress, {task.case: _load_of(task.series) for task in tasks})
-    return run_cases(convert_one, tasks, name_of=lambda task: task.case, title="converting", jobs=jobs, progress=bar)
+        conversions = [replace(conversion, decoders=max(1, available_cores() // jobs)) for conversion in conversions]
+    bar = Throughput(progress, {conversion.case: _load_of(conversion.series) for conversion in conversions})
+    return run_cases(
+        convert_one,
+        conversions,
+        name_of=lambda conversion: conversion.case,
+        title="converting",
+        jobs=jobs,
+        progress=bar,
+    )
 
 
 def _load_of(series: Series) -> Load:
@@ -125,11 +132,11 @@ def _load_of(series: Series) -> Load:
     return Load(len(sizes), sum(sizes.values()))
 
 
-def converted_of(task: Task) -> Converted:
+def converted_of(conversion: Conversion) -> Converted:
     """A series with its image, as masks are drawn on it."""
     from volseg.masks import Converted
 
-    return Converted(task.series, task.case, task.image, task.fingerprint)
+    return Converted(conversion.series, conversion.case, conversion.image, conversion.fingerprint)
 
 
 def _pixel_bytes(series: Series) -> int:
@@ -137,15 +144,15 @@ def _pixel_bytes(series: Series) -> int:
     return 2 * columns * rows * count
 
 
-def convert_one(task: Task) -> Outcome:
+def convert_one(conversion: Conversion) -> Outcome:
     """Read, resample and write one series."""
-    series = task.series
+    series = conversion.series
     try:
-        target = task.onto or target_grid(series, task.spacing_mm, task.orientation)
-        loaded = load_values(series, jobs=task.decoders, suv=task.suv)
+        target = conversion.onto or target_grid(series, conversion.spacing_mm, conversion.orientation)
+        loaded = load_values(series, jobs=conversion.decoders, suv=conversion.suv)
         volume = loaded.volume
         source = volume.grid
-        if task.onto is None and source.orientation != target.orientation:
+        if conversion.onto is None and source.orientation != target.orientation:
             from volseg.resampling import reorient
 
             volume = reorient(volume, target.orientation)
@@ -153,17 +160,21 @@ def convert_one(task: Task) -> Outcome:
         if resampled:
             from volseg.resampling import resample
 
-            volume = resample(volume, target, interpolation=task.interpolation)
-        write_image(task.image, volume)
+            volume = resample(volume, target, interpolation=conversion.interpolation)
+        write_image(conversion.image, volume)
         sidecar = _sidecar(
-            task, source, volume.grid, (*series.changes, *task.changes, *loaded.changes), resampled=resampled
+            conversion,
+            source,
+            volume.grid,
+            (*series.changes, *conversion.changes, *loaded.changes),
+            resampled=resampled,
         )
-        sidecar.write(_sidecar_path(task.image))
+        sidecar.write(_sidecar_path(conversion.image))
     except SliceFault as error:
-        return Outcome.of_error(task.case, error, private=error.name)
+        return Outcome.of_error(conversion.case, error, private=error.name)
     except InputError as error:
-        return Outcome.of_error(task.case, error, private=series.source)
-    return replace(outcome_of(sidecar, task.image), private=series.source)
+        return Outcome.of_error(conversion.case, error, private=series.source)
+    return replace(outcome_of(sidecar, conversion.image), private=series.source)
 
 
 def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None, orientation: str = "") -> Grid:
@@ -190,22 +201,24 @@ def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None, o
     return grid.with_spacing(spacing_mm)
 
 
-def _sidecar(task: Task, source: Grid, target: Grid, changes: tuple[str, ...], *, resampled: bool) -> Sidecar:
+def _sidecar(
+    conversion: Conversion, source: Grid, target: Grid, changes: tuple[str, ...], *, resampled: bool
+) -> Sidecar:
     from volseg.dataset.sidecar import Sidecar
 
     return Sidecar(
-        case=task.case,
-        modality=task.series.modality,
-        patient=task.patient,
-        study=task.study,
-        series=task.pseudonym,
+        case=conversion.case,
+        modality=conversion.series.modality,
+        patient=conversion.patient,
+        study=conversion.study,
+        series=conversion.pseudonym,
         source_grid=source,
         target_grid=target,
-        resampled=resampled or task.series.is_straightened,
+        resampled=resampled or conversion.series.is_straightened,
         changes=changes,
-        acquisition=acquisition_facts(task.series),
-        fingerprint=task.fingerprint,
-        notes=task.series.notes,
+        acquisition=acquisition_facts(conversion.series),
+        fingerprint=conversion.fingerprint,
+        notes=conversion.series.notes,
     )
 
 
@@ -226,37 +239,37 @@ def planned(series: Series, options: ConvertOptions) -> str:
         return f"{Status.REFUSED} [{error.code}] {error.message}"
 
 
-def taken(task: Task) -> Outcome | None:
+def taken(conversion: Conversion) -> Outcome | None:
     """The refusal of a name that a person gave where an image of another origin has it; None where it is free."""
-    if not task.image.exists():
+    if not conversion.image.exists():
         return None
     from volseg.dataset.sidecar import read_sidecar, sidecar_path
 
-    beside = sidecar_path(task.image)
+    beside = sidecar_path(conversion.image)
     try:
-        if beside.is_file() and read_sidecar(beside).series == task.pseudonym:
+        if beside.is_file() and read_sidecar(beside).series == conversion.pseudonym:
             return None
     except VolsegError as error:
-        return Outcome.of_error(task.case, error, private=task.series.source)
+        return Outcome.of_error(conversion.case, error, private=conversion.series.source)
     message = "An image of another series has this name. Choose another --name, or another output folder."
-    return Outcome(task.case, Status.REFUSED, "name-collision", message, private=task.series.source)
+    return Outcome(conversion.case, Status.REFUSED, "name-collision", message, private=conversion.series.source)
 
 
-def finished(task: Task) -> Outcome | None:
+def finished(conversion: Conversion) -> Outcome | None:
     """The outcome of a series that an earlier run finished; None where there is work to do."""
-    sidecar_file = task.image.with_name(f"{task.case}.json")
-    if not task.image.is_file() or not sidecar_file.is_file():
+    sidecar_file = conversion.image.with_name(f"{conversion.case}.json")
+    if not conversion.image.is_file() or not sidecar_file.is_file():
         return None
     from volseg.dataset.sidecar import read_sidecar
 
     try:
         sidecar = read_sidecar(sidecar_file)
     except VolsegError as error:
-        return Outcome.of_error(task.case, error, private=task.series.source)
-    if sidecar.fingerprint == task.fingerprint:
-        return replace(outcome_of(sidecar, task.image), code="already-done", private=task.series.source)
+        return Outcome.of_error(conversion.case, error, private=conversion.series.source)
+    if sidecar.fingerprint == conversion.fingerprint:
+        return replace(outcome_of(sidecar, conversion.image), code="already-done", private=conversion.series.source)
     message = (
         "An image of this series is there, made with other options or from other files. Give --overwrite to replace "
         "it, or another output folder."
     )
-    return Outcome(task.case, Status.REFUSED, "exists", message, private=task.series.source)
+    return Outcome(conversion.case, Status.REFUSED, "exists", message, private=conversion.series.source)
