@@ -31,7 +31,7 @@ from volseg.verbs.convert import ConvertOptions, convert, preview
 if TYPE_CHECKING:
     from conftest import WriteSeries
 
-NATIVE = ConvertOptions(("native",))
+NATIVE = ConvertOptions(spacing=("native",))
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import volseg
 from volseg.errors import DataSetError, UsageError
 from volseg.verbs.check import CheckOptions, check
 
@@ -49,10 +48,6 @@ def test_a_clean_data_set(make_dataset: MakeDataset) -> None:
     assert (report.path, report.faults, report.errors, report.warnings, report.exit_code) == (folder, (), (), (), 0)
     assert report.summary == "3 cases with a mask, 0 without"
     assert (listener.totals, listener.done) == ([3], 3)
-
-
-def test_it_is_a_function_of_the_package() -> None:
-    assert volseg.check is check
 
 
 def test_faults_and_warnings_are_told_apart(make_dataset: MakeDataset) -> None:

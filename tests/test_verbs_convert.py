@@ -372,7 +372,9 @@ def test_gaps_are_filled_when_asked(write_series: WriteSeries, tmp_path: Path) -
     array = np.stack([np.full((12, 10), 100 * place, np.uint16) for place in (0, 1, 2, 4, 5, 6)])
     write_series(tmp_path / "dicom", positions=positions, array=array)
     assert codes(convert(tmp_path / "dicom", tmp_path / "a", NATIVE).outcomes) == {"missing-slice": 1}
-    (outcome,) = convert(tmp_path / "dicom", tmp_path / "b", ConvertOptions(("native",), fill_gaps=True)).outcomes
+    (outcome,) = convert(
+        tmp_path / "dicom", tmp_path / "b", ConvertOptions(spacing=("native",), fill_gaps=True)
+    ).outcomes
     assert any("--fill-gaps" in warning for warning in outcome.warnings)
     volume = read_volume(the_image(tmp_path / "b", outcome))
     np.testing.assert_array_equal(volume.array[3, 4] + 1024, np.arange(7) * 100)
@@ -578,7 +580,9 @@ def test_orientation_turns_without_interpolation(write_series: WriteSeries, tmp_
     positions = [(3.0 * number, -20.0, 30.0) for number in range(5)]
     write_series(tmp_path / "dicom", positions=positions, orientation=oblique)
     (plain,) = convert(tmp_path / "dicom", tmp_path / "a", NATIVE).outcomes
-    (turned,) = convert(tmp_path / "dicom", tmp_path / "b", ConvertOptions(("native",), orientation="ras")).outcomes
+    (turned,) = convert(
+        tmp_path / "dicom", tmp_path / "b", ConvertOptions(spacing=("native",), orientation="ras")
+    ).outcomes
     ours, peer = the_image(tmp_path / "b", turned), nibabel.load(the_image(tmp_path / "a", plain))
     expected = nibabel.as_closest_canonical(peer)
     np.testing.assert_array_equal(np.asanyarray(nibabel.load(ours).dataobj), np.asanyarray(expected.dataobj))
@@ -596,7 +600,7 @@ def test_orientation_turns_without_interpolation(write_series: WriteSeries, tmp_
 def test_spacings_are_those_of_the_turned_axes(write_series: WriteSeries, tmp_path: Path) -> None:
     sagittal = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
     write_series(tmp_path / "dicom", positions=[(3.0 * number, 0.0, 0.0) for number in range(5)], orientation=sagittal)
-    options = ConvertOptions((1.0, 2.0, 1.5), orientation="LAS", interpolation="nearest")
+    options = ConvertOptions(spacing=(1.0, 2.0, 1.5), orientation="LAS", interpolation="nearest")
     (outcome,) = convert(tmp_path / "dicom", tmp_path / "out", options).outcomes
     volume = read_volume(the_image(tmp_path / "out", outcome))
     assert volume.grid.orientation == "LAS"
@@ -619,7 +623,7 @@ def test_series_are_chosen_by_number_name_and_modality(write_series: WriteSeries
     rows, _ = preview(tmp_path / "dicom", tmp_path / "out", NATIVE)
     assert sorted(row.number for row in rows) == [1, 2, 3]
     good = [row for row in rows if "refused" not in row.action]
-    options = ConvertOptions(("native",), series=(str(good[0].number),))
+    options = ConvertOptions(spacing=("native",), series=(str(good[0].number),))
     first = convert(tmp_path / "dicom", tmp_path / "out", options)
     assert codes(first.outcomes) == {"done": 1}
     assert first.skipped_kinds == {"image of a series that was not chosen": 11}
@@ -627,11 +631,11 @@ def test_series_are_chosen_by_number_name_and_modality(write_series: WriteSeries
     assert {row.number: row.source for row in named} == {row.number: row.source for row in rows}
     (left,) = [row for row in named if row.source == good[1].source]
     assert "not-chosen" in left.action
-    second = convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(("native",), series=(left.case,)))
+    second = convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(spacing=("native",), series=(left.case,)))
     assert [outcome.case for outcome in second.outcomes] == [left.case]
     done = json.loads((tmp_path / "out/conversion.json").read_text())["outcomes"]
     assert [outcome["status"] for outcome in done] == ["done", "done"]
-    both = ConvertOptions(("native",), series=("ct_01",), modality=("ct",))
+    both = ConvertOptions(spacing=("native",), series=("ct_01",), modality=("ct",))
     assert codes(convert(tmp_path / "dicom", tmp_path / "out", both).outcomes) == {
         "done": 2,
         "missing-slice": 1,

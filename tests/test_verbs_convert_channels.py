@@ -21,7 +21,7 @@ from volseg.outcomes import Ledger, Status
 from volseg.verbs.convert import ConvertOptions, convert, preview
 
 CHANNELS = "T1=*t1*; FLAIR=*flair*"
-NATIVE = ConvertOptions(("native",), channels=CHANNELS)
+NATIVE = ConvertOptions(spacing=("native",), channels=CHANNELS)
 
 
 def write(folder: Path, description: str, study: int = 1, series: int = 1, **more: object) -> None:
@@ -87,7 +87,7 @@ def test_a_preview_tells_the_channels(tmp_path: Path) -> None:
 )
 def test_a_study_without_its_channels_is_refused(channels: str, code: str, tmp_path: Path) -> None:
     study(tmp_path / "dicom")
-    ledger = convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(("native",), channels=channels))
+    ledger = convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(spacing=("native",), channels=channels))
     assert codes(ledger) == [code]
     assert not list((tmp_path / "out").rglob("*.nii.gz"))
 
@@ -147,5 +147,5 @@ def test_a_folder_of_other_channels_is_left(tmp_path: Path) -> None:
     study(tmp_path / "dicom")
     convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
     with pytest.raises(DataSetError) as caught:
-        convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(("native",), channels="A=*t1*;B=*flair*"))
+        convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(spacing=("native",), channels="A=*t1*;B=*flair*"))
     assert caught.value.code == "other-channels"

@@ -33,7 +33,7 @@ def patients(write_series: WriteSeries, folder: Path, *ids: str, **more: object)
 
 
 def named(template: str, **more: object) -> ConvertOptions:
-    return ConvertOptions(("native",), name=template, **more)  # type: ignore[arg-type]
+    return ConvertOptions(spacing=("native",), name=template, **more)  # type: ignore[arg-type]
 
 
 def images(folder: Path) -> list[str]:
@@ -129,7 +129,7 @@ def test_the_table_tells_the_patients_and_is_private(write_series: WriteSeries, 
     patients(write_series, tmp_path / "dicom", "Müller", "=1+2", " @SUM(A1)", "-7", "plain")
     before = os.umask(0)
     try:
-        options = ConvertOptions(("native",), linkage=tmp_path / "private/table.csv")
+        options = ConvertOptions(spacing=("native",), linkage=tmp_path / "private/table.csv")
         ledger = convert(tmp_path / "dicom", tmp_path / "out", options)
     finally:
         os.umask(before)
@@ -145,7 +145,7 @@ def test_the_table_tells_the_patients_and_is_private(write_series: WriteSeries, 
 
 def test_the_table_is_written_again_only_when_asked(write_series: WriteSeries, tmp_path: Path) -> None:
     write_series(tmp_path / "dicom")
-    options = ConvertOptions(("native",), linkage=tmp_path / "table.csv")
+    options = ConvertOptions(spacing=("native",), linkage=tmp_path / "table.csv")
     convert(tmp_path / "dicom", tmp_path / "out", options)
     first = (tmp_path / "table.csv").read_bytes()
     with pytest.raises(OutputExistsError):

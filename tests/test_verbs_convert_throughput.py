@@ -40,7 +40,7 @@ def test_a_conversion_shows_series_files_and_speed(write_series: WriteSeries, tm
     write_series(tmp_path / "dicom/a", seed=1)
     write_series(tmp_path / "dicom/b", seed=2)
     stream = io.StringIO()
-    convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(("native",)), ConsoleProgress(stream))
+    convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(spacing=("native",)), ConsoleProgress(stream))
     last = stream.getvalue().splitlines()[-1]
     assert last.startswith("converting: done, 2/2 series")
     assert "10/10 files" in last

@@ -45,7 +45,7 @@ def sides(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_cases_are_paired_by_name_and_scored(sides: tuple[Path, Path], tmp_path: Path) -> None:
-    result = volseg.evaluate(*sides, EvaluateOptions(out=tmp_path / "out"))
+    result = volseg.evaluate(*sides, out=tmp_path / "out")
     assert result.exit_code == 0
     assert result.labels.names == ("liver", "spleen")
     dice = {case.case: [score.dice for score in case.scores] for case in result.cases}

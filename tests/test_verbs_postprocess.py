@@ -54,7 +54,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_every_mask_is_tidied_and_the_ledger_says_how(masks: Path, tmp_path: Path) -> None:
-    ledger = volseg.postprocess(masks, tmp_path / "out", PostprocessOptions(("all",), 0.0, (2,), jobs=1))
+    ledger = volseg.postprocess(masks, tmp_path / "out", keep_largest=["all"], fill_holes=2, jobs=1)
     assert ledger.exit_code == 0
     for name in ("a", "b", "c"):
         tidy = read(tmp_path / "out" / f"{name}.nii.gz")

@@ -521,10 +521,7 @@ def test_a_plain_script_without_a_main_guard_trains(copy_bundle: CopyBundle, tmp
     bundle = copy_bundle(steps_per_epoch=1)
     script = tmp_path / "script.py"
     script.write_text(
-        "import pathlib, volseg\n"
-        "from volseg.verbs.train import TrainOptions\n"
-        f"(result,) = volseg.train(pathlib.Path({str(bundle)!r}), TrainOptions(epochs=1))\n"
-        "print(result.history[-1].step)\n"
+        f"import volseg\n(result,) = volseg.train({str(bundle)!r}, epochs=1)\nprint(result.history[-1].step)\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

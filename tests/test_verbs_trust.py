@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import volseg
 from volseg.bundle.trust import tree_sha256
 from volseg.errors import BundleError, FileError, UsageError
 from volseg.verbs.trust import trust
@@ -15,10 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import MakeBundle
-
-
-def test_it_is_a_function_of_the_package() -> None:
-    assert volseg.trust is trust
 
 
 def test_a_bundle_that_needs_none(make_bundle: MakeBundle, trust_store: Path) -> None:

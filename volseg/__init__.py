@@ -1,6 +1,11 @@
 """volseg: from a folder of DICOM to a trained 3D segmentation model, and masks that open on the right voxels.
 
-Each verb of the command line is one function here. They are imported at first use, so that ``import volseg`` is fast.
+Each verb of the command line is one function here, with the same options as keywords::
+
+    volseg.convert("dicom", "dataset", spacing="native")
+    volseg.train("bundle", minutes=10)
+
+All names are imported at first use, so that ``import volseg`` is fast.
 """
 
 from __future__ import annotations
@@ -9,23 +14,111 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from volseg.verbs.check import check
-    from volseg.verbs.convert import convert
-    from volseg.verbs.evaluate import evaluate
-    from volseg.verbs.plan import plan
-    from volseg.verbs.postprocess import postprocess
-    from volseg.verbs.predict import predict
-    from volseg.verbs.train import train
-    from volseg.verbs.trust import trust
-    from volseg.workflows.demo import demo
+    from volseg.api.verbs import check, convert, demo, evaluate, plan, postprocess, predict, train, trust
+    from volseg.errors import (
+        BundleError,
+        DataSetError,
+        DiskFullError,
+        FileError,
+        GeometryError,
+        InputError,
+        OutputExistsError,
+        TrustError,
+        UsageError,
+        VolsegError,
+    )
+    from volseg.evaluation import Evaluation
+    from volseg.grid import Grid
+    from volseg.labels import Label, LabelTable
+    from volseg.metrics import LabelScore
+    from volseg.outcomes import Ledger, Outcome, Status
+    from volseg.progress import Progress
+    from volseg.verbs.check import CheckOptions, CheckReport
+    from volseg.verbs.convert import ConvertOptions
+    from volseg.verbs.evaluate import EvaluateOptions
+    from volseg.verbs.plan import PlanOptions
+    from volseg.verbs.postprocess import PostprocessOptions
+    from volseg.verbs.predict import PredictOptions
+    from volseg.verbs.train import FoldResult, TrainOptions
+    from volseg.volume import Volume
+    from volseg.workflows.demo import DemoOptions
 
 __version__ = "0.1.0"
 
-__all__ = ["check", "convert", "demo", "evaluate", "plan", "postprocess", "predict", "train", "trust"]
+__all__ = [
+    "BundleError",
+    "CheckOptions",
+    "CheckReport",
+    "ConvertOptions",
+    "DataSetError",
+    "DemoOptions",
+    "DiskFullError",
+    "EvaluateOptions",
+    "Evaluation",
+    "FileError",
+    "FoldResult",
+    "GeometryError",
+    "Grid",
+    "InputError",
+    "Label",
+    "LabelScore",
+    "LabelTable",
+    "Ledger",
+    "Outcome",
+    "OutputExistsError",
+    "PlanOptions",
+    "PostprocessOptions",
+    "PredictOptions",
+    "Progress",
+    "Status",
+    "TrainOptions",
+    "TrustError",
+    "UsageError",
+    "VolsegError",
+    "Volume",
+    "check",
+    "convert",
+    "demo",
+    "evaluate",
+    "plan",
+    "postprocess",
+    "predict",
+    "train",
+    "trust",
+]
+
+_ROOMS = {
+    "errors": "BundleError DataSetError DiskFullError FileError GeometryError InputError OutputExistsError TrustError "
+    "UsageError VolsegError",
+    "evaluation": "Evaluation",
+    "grid": "Grid",
+    "labels": "Label LabelTable",
+    "metrics": "LabelScore",
+    "outcomes": "Ledger Outcome Status",
+    "progress": "Progress",
+    "verbs.check": "CheckOptions CheckReport",
+    "verbs.convert": "ConvertOptions",
+    "verbs.evaluate": "EvaluateOptions",
+    "verbs.plan": "PlanOptions",
+    "verbs.postprocess": "PostprocessOptions",
+    "verbs.predict": "PredictOptions",
+    "verbs.train": "FoldResult TrainOptions",
+    "volume": "Volume",
+    "workflows.demo": "DemoOptions",
+}
+"""Where a name comes from; what stands nowhere here is a verb."""
 
 
-def __getattr__(name: str) -> object:
-    if name in __all__:
-        room = "workflows" if name == "demo" else "verbs"
-        return getattr(importlib.import_module(f"volseg.{room}.{name}"), name)
-    raise AttributeError(f"module 'volseg' has no attribute {name!r}")
+if not TYPE_CHECKING:  # or a slip in a name would pass for an attribute
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module 'volseg' has no attribute {name!r}")
+        room = next((room for room, names in _ROOMS.items() if name in names.split()), "api.verbs")
+        found: object = getattr(importlib.import_module(f"volseg.{room}"), name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -26,7 +26,7 @@ NAMED = 5
 """A sentence names this many cases and counts the others."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
     """How to compare."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from volseg.errors import OutputExistsError
+from volseg.options import Many, each
 from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
     from volseg.planning.plan import Plan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlanOptions:
     """How to plan."""
 
     preset: Literal["fast", "full"] = "fast"
     """fast: minutes on two cores. full: nnU-Net's topology and length, for a GPU."""
 
-    spacing: tuple[float, ...] = ()
+    spacing: Many[float] = ()
     """Target spacing in mm, instead of the one that the data suggest: one number for all axes, or three along
     right-left, back-front, feet-head."""
 
@@ -34,7 +35,7 @@ class PlanOptions:
         """
         from volseg.grid import three_spacings
 
-        return three_spacings(self.spacing) if self.spacing else None
+        return three_spacings(each(self.spacing)) if self.spacing else None
 
 
 def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None, progress: Progress = SILENT) -> Plan:

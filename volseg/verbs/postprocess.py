@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LEDGER_NAME = "postprocessing.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PostprocessOptions:
     """What to do with the masks; components are removed first, holes filled afterwards."""
 

@@ -29,7 +29,7 @@ PLACE_TOLERANCE_MM = 0.05
 """Each phantom is scanned at a place of its own, drawn from tens of mm; NIfTI's float32 keeps it to 1e-4 mm."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DemoOptions:
     """What the demo makes and how long it trains."""
 

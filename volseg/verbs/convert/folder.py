@@ -73,8 +73,9 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
 
     choice = options.choice
     require_output(nifti_dir)
-    if options.linkage is not None:
-        require_linkage(options.linkage, nifti_dir, overwrite=options.overwrite)
+    linkage = None if options.linkage is None else Path(options.linkage)
+    if linkage is not None:
+        require_linkage(linkage, nifti_dir, overwrite=options.overwrite)
     if options.name:
         progress.say(NAME_WARNING)
     dataset = DatasetFile.read(nifti_dir)
@@ -119,11 +120,11 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     outcomes = sorted((with_mask_of(outcome, nifti_dir) for outcome in outcomes), key=lambda outcome: outcome.case)
     ledger = Ledger(tuple(outcomes), Provenance.of("convert", replace(options, labels=str(choice))), kinds)
     record(ledger, dataset, nifti_dir)
-    if options.linkage is not None:
+    if linkage is not None:
         made = {outcome.case for outcome in ledger.outcomes if outcome.status is Status.DONE}
         of_cases = [conversion for conversion in everything.values() if conversion.case in made]
         write_linkage(
-            options.linkage,
+            linkage,
             (
                 (conversion.case, conversion.patient, header_text(conversion.series, tags.PATIENT_ID))
                 for conversion in of_cases

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from volseg.errors import UsageError
 from volseg.nomenclature import LabelChoice
+from volseg.options import Many, PathOption, each
 from volseg.verbs.convert.channel_choice import parse_channels
 
 NATIVE = "native"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
     """How DICOM becomes NIfTI."""
 
-    spacing: tuple[float | Literal["native"], ...] = (1.0,)
+    spacing: Many[float | Literal["native"]] = (1.0,)
     """Voxel spacing of the images in mm: one number for all axes, or three. "native" keeps the scanner's grid."""
 
     orientation: str = ""
@@ -27,10 +27,10 @@ class ConvertOptions:
     interpolation: Literal["linear", "bspline", "nearest"] = "linear"
     """How voxels are made where the spacing changes: linear, 3rd-order B-spline, or the nearest voxel."""
 
-    series: tuple[str, ...] = ()
+    series: Many[str] = ()
     """Convert these series alone: numbers or case names as --dry-run shows them."""
 
-    modality: tuple[str, ...] = ()
+    modality: Many[str] = ()
     """Convert series of these modalities alone: CT, MR or PT."""
 
     localizers: bool = False
@@ -61,7 +61,7 @@ class ConvertOptions:
     """Make case names of header elements, such as {PatientID}_{SeriesNumber}, in place of the keyed hash. Whoever sees
     the images may then know the patients."""
 
-    linkage: Path | None = None
+    linkage: PathOption | None = None
     """Write a table from cases to PatientIDs to this file, outside the output folder, that you alone can read."""
 
     jobs: int = 0
@@ -77,10 +77,11 @@ class ConvertOptions:
         Raises:
             UsageError: the spacing makes no sense.
         """
-        if self.spacing == (NATIVE,):
+        given: tuple[float | Literal["native"], ...] = each(self.spacing)
+        if given == (NATIVE,):
             return None
-        steps = [step for step in self.spacing if not isinstance(step, str)]
-        if len(steps) != len(self.spacing):
+        steps = [step for step in given if not isinstance(step, str)]
+        if len(steps) != len(given):
             raise UsageError(f'A spacing is "{NATIVE}", one number for all axes or three numbers, in mm.')
         from volseg.grid import three_spacings
 

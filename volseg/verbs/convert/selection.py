@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from volseg.dicom import Rejected, Scan, Series
 from volseg.dicom.series.stack import StackFault
 from volseg.errors import UsageError
+from volseg.options import each
 from volseg.outcomes import Status
 from volseg.pseudonyms import Naming
 
@@ -41,8 +42,8 @@ def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
     Raises:
         UsageError: nothing has a number, name or modality that was given.
     """
-    wanted = _words(options.series)
-    modalities = {word.upper() for word in _words(options.modality)}
+    wanted = _words(each(options.series))
+    modalities = {word.upper() for word in _words(each(options.modality))}
     if not wanted and not modalities:
         return found
     names = {id(one): _names(number, one, naming) for number, one in numbered(found)}

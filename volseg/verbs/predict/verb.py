@@ -30,7 +30,7 @@ MODALITIES = ("CT", "MR", "PT")
 """Those that convert makes images of; what else a channel may be called tells nothing for certain."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictOptions:
     """How to predict."""
 

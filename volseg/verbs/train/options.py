@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from volseg.errors import UsageError
+from volseg.options import PathOption
 
 if TYPE_CHECKING:
     from volseg.training.history import Epoch
@@ -18,11 +19,11 @@ PUBLISHING_FOLD = 0
 FOLDS = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """How to train."""
 
-    data: Path | None = None
+    data: PathOption | None = None
     """The data set, instead of the one that the bundle names."""
 
     fold: int = PUBLISHING_FOLD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.errors import BundleError, UsageError
@@ -13,7 +14,6 @@ from volseg.verbs.train.options import PUBLISHING_FOLD, FoldResult, TrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from volseg.bundle.folder import Bundle
     from volseg.dataset.dataset import Dataset
@@ -119,7 +119,7 @@ def _require_same_kind(bundle: Bundle, dataset: Dataset) -> None:
 
 def _data_folder(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> Path | None:
     """The folder of the data set; None where a bundle of another make brings its data in its own way."""
-    folder = options.data
+    folder = None if options.data is None else Path(options.data)
     if folder is None:
         named = known.get("dataset_dir")
         if not isinstance(named, str) or named.startswith(("$", "@", "%")):

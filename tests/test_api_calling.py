@@ -1,0 +1,92 @@
+"""The verbs as functions: texts for paths, options by name, and sentences for what makes no sense."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import volseg
+from volseg import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import CopyBundle, MakeDataset
+
+VERBS_WITH_OPTIONS = {
+    "convert": volseg.ConvertOptions,
+    "check": volseg.CheckOptions,
+    "plan": volseg.PlanOptions,
+    "train": volseg.TrainOptions,
+    "predict": volseg.PredictOptions,
+    "postprocess": volseg.PostprocessOptions,
+    "evaluate": volseg.EvaluateOptions,
+    "demo": volseg.DemoOptions,
+}
+
+
+@pytest.mark.parametrize("verb", VERBS_WITH_OPTIONS)
+def test_each_option_is_a_keyword_with_its_default_and_its_words(verb: str) -> None:
+    function = getattr(volseg, verb)
+    keywords = {
+        name: one for name, one in inspect.signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY
+    }
+    told = pydoc.render_doc(function, renderer=pydoc.plaintext)
+    for option in fields(VERBS_WITH_OPTIONS[verb]):
+        assert keywords.pop(option.name).default == option.default
+        words = told.split(f"\n        {option.name}: ")[1]
+        assert words[0].isalpha() or words[0] in '0"'
+    assert set(keywords) == {"options", "progress"}
+
+
+def test_texts_and_lists_serve_for_paths_and_tuples(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_dataset(3)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert volseg.check("data").summary == volseg.check("~/data", jobs=np.int64(1)).summary
+    plan = volseg.plan("data", "bundle", spacing=np.array([1.0, 2.0, 3.0], np.float32))
+    assert plan.spacing_mm == (1.0, 2.0, 3.0)
+    assert volseg.plan("data", "~/other", spacing=2).spacing_mm == (2.0, 2.0, 2.0)
+    assert (tmp_path / "other" / "configs").is_dir()
+
+
+def test_keywords_go_before_the_object(copy_bundle: CopyBundle) -> None:
+    bundle = copy_bundle(steps_per_epoch=1)
+    (result,) = volseg.train(bundle, options=volseg.TrainOptions(epochs=2, all_cases=True), epochs=np.uint8(1))
+    assert (result.name, len(result.history)) == ("all_cases", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "sentence"),
+    [
+        (("x",), {"minuts": 10}, "volseg.train has no option 'minuts'. Did you mean minutes?"),
+        (("x",), {"xyzzy": 10}, "volseg.train has no option 'xyzzy'. It has data, "),
+        (("x",), {"minutes": "ten"}, "minutes can't be 'ten': input should be a valid number"),
+        (("x",), {"fold": 0.5}, "fold can't be 0.5: "),
+        (("x",), {"device": "gpu"}, "device can't be 'gpu': input should be 'cpu' or 'cuda'."),
+        (("x",), {"minutes": "x" * 10**6}, "minutes can't be 'xxx"),
+        (("x",), {"options": 5}, "options takes TrainOptions, not 5."),
+        (("x",), {"progress": "loud"}, "progress takes True, False or a listener, not 'loud'."),
+        ((5,), {}, "bundle_dir takes a path, not 5."),
+        ((), {}, "volseg.train takes bundle_dir, then options by name."),
+        (("x", "y"), {}, "volseg.train takes bundle_dir, then options by name."),
+        (("nowhere",), {"minutes": np.float32(1)}, "nowhere does not exist. Name a bundle's folder"),
+    ],
+)
+def test_what_makes_no_sense_is_told(arguments: tuple[Any, ...], keywords: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        volseg.train(*arguments, **keywords)
+    assert str(caught.value).startswith(sentence)
+    assert len(str(caught.value)) < 300
+
+
+def test_an_error_names_options_as_python_spells_them(copy_bundle: CopyBundle) -> None:
+    with pytest.raises(UsageError, match=r"^cv holds out every case once and all_cases none"):
+        volseg.train(copy_bundle(), cv=True, all_cases=True)

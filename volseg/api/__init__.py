@@ -1,0 +1,1 @@
+"""The Python API: each verb as a function of paths, volumes and keyword options."""

@@ -1,0 +1,81 @@
+"""Who is told, from Python, how far work is."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from volseg.errors import UsageError
+from volseg.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from volseg.progress import Task
+
+SPARSE_SECONDS = 10.0
+"""A task under way logs a line at most this often."""
+
+log = logging.getLogger("volseg")
+
+
+def listener(progress: Progress | bool) -> Progress:
+    """Who is meant: True for a bar in a terminal or notebook and the log elsewhere, False for nobody.
+
+    Raises:
+        UsageError: it is none of them, nor a listener.
+    """
+    if not isinstance(progress, bool):
+        if not hasattr(progress, "task") or not hasattr(progress, "say"):
+            raise UsageError(f"progress takes True, False or a listener, not {progress!r}.")
+        return progress
+    if not progress:
+        return SILENT
+    if sys.stderr.isatty() or _in_notebook():
+        from volseg.cli.console import ConsoleProgress
+
+        return ConsoleProgress()
+    return LogProgress()
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
+
+
+class LogProgress:
+    """Progress as lines of the log "volseg": the start and end of a task, and between them one now and then."""
+
+    @contextmanager
+    def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
+        """Log work of ``total`` units until the block ends."""
+        task = _LoggedTask(title, total, unit)
+        task.tell()
+        yield task
+        task.tell()
+
+    def say(self, line: str) -> None:
+        """Log one line."""
+        log.info("%s", line)
+
+
+class _LoggedTask:
+    def __init__(self, title: str, total: float, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._done = 0.0
+        self._note = ""
+        self._told = time.monotonic()
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        self._done += amount
+        self._note = note or self._note
+        if time.monotonic() - self._told >= SPARSE_SECONDS and self._done < self._total:
+            self.tell()
+
+    def tell(self) -> None:
+        self._told = time.monotonic()
+        share = f"{self._done:.0f}/{self._total:.0f} {self._unit}".strip()
+        log.info("%s: %s%s", self._title, share, f", {self._note}" if self._note else "")
