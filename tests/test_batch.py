@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
@@ -14,7 +15,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from volseg.batch import available_cores, run_cases
+from volseg.batch import (
+    SERIAL,
+    Executor,
+    Processes,
+    Threads,
+    advance_case,
+    available_cores,
+    choose_executor,
+    run_cases,
+    voxel_bytes,
+)
 from volseg.errors import DiskFullError, FileError, GeometryError
 from volseg.outcomes import Outcome, Status
 
@@ -72,8 +83,9 @@ class Listener:
         yield self
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
-        assert amount == 1
-        self.notes.append(note)
+        if amount:  # a case that begins tells its name with none
+            assert amount == 1
+            self.notes.append(note)
 
     def say(self, line: str) -> None:
         raise AssertionError(line)
@@ -90,17 +102,23 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("volseg_test_bench")
 
 
-def run(bench: ModuleType, *whats: str, jobs: int = 1, listener: Listener | None = None) -> tuple[Outcome, ...]:
+EXECUTORS: dict[str, Executor] = {"serial": SERIAL, "threads": Threads(2), "processes": Processes(2)}
+everywhere = pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)
+
+
+def run(
+    bench: ModuleType, *whats: str, executor: Executor = SERIAL, listener: Listener | None = None
+) -> tuple[Outcome, ...]:
     cases = [(f"case_{number}", what) for number, what in enumerate(whats)]
     return run_cases(
-        bench.work, cases, name_of=bench.name_of, title="Working", jobs=jobs, progress=listener or Listener()
+        bench.work, cases, name_of=bench.name_of, title="Working", executor=executor, progress=listener or Listener()
     )
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_each_case_gets_its_outcome_in_order(jobs: int, bench: ModuleType) -> None:
+@everywhere
+def test_each_case_gets_its_outcome_in_order(executor: Executor, bench: ModuleType) -> None:
     listener = Listener()
-    outcomes = run(bench, "slow", "refused", "failed", "unforeseen", "well", jobs=jobs, listener=listener)
+    outcomes = run(bench, "slow", "refused", "failed", "unforeseen", "well", executor=executor, listener=listener)
     assert [(outcome.case, outcome.status, outcome.code) for outcome in outcomes] == [
         ("case_0", Status.DONE, "done"),
         ("case_1", Status.REFUSED, "missing-slice"),
@@ -113,16 +131,16 @@ def test_each_case_gets_its_outcome_in_order(jobs: int, bench: ModuleType) -> No
     assert sorted(listener.notes) == [f"case_{number}" for number in range(5)]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_the_text_of_an_unforeseen_error_is_not_kept(jobs: int, bench: ModuleType) -> None:
-    failed = run(bench, "unforeseen", "well", jobs=jobs)[0]
+@everywhere
+def test_the_text_of_an_unforeseen_error_is_not_kept(executor: Executor, bench: ModuleType) -> None:
+    failed = run(bench, "unforeseen", "well", executor=executor)[0]
     assert "RuntimeError" in failed.message
     assert "Doe" not in failed.message
 
 
 def test_a_killed_worker_costs_its_own_case_only(bench: ModuleType) -> None:
     listener = Listener()
-    outcomes = run(bench, "well", "killed", "slow", "well", "well", jobs=2, listener=listener)
+    outcomes = run(bench, "well", "killed", "slow", "well", "well", executor=Processes(2), listener=listener)
     assert [(outcome.status, outcome.code) for outcome in outcomes] == [
         (Status.DONE, "done"),
         (Status.FAILED, "killed"),
@@ -134,23 +152,23 @@ def test_a_killed_worker_costs_its_own_case_only(bench: ModuleType) -> None:
     assert len(listener.notes) == 5
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_full_disk_ends_the_run(jobs: int, bench: ModuleType) -> None:
+@everywhere
+def test_a_full_disk_ends_the_run(executor: Executor, bench: ModuleType) -> None:
     listener = Listener()
     with pytest.raises(DiskFullError):
-        run(bench, "full", *["slow"] * 20, jobs=jobs, listener=listener)
+        run(bench, "full", *["slow"] * 20, executor=executor, listener=listener)
     assert len(listener.notes) < 20
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_interrupt_passes_through(jobs: int, bench: ModuleType) -> None:
+@everywhere
+def test_an_interrupt_passes_through(executor: Executor, bench: ModuleType) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(bench, "interrupted", "well", jobs=jobs)
+        run(bench, "interrupted", "well", executor=executor)
 
 
-@pytest.mark.parametrize("jobs", [1, 4])
-def test_nothing_to_do(jobs: int, bench: ModuleType) -> None:
-    assert run(bench, jobs=jobs) == ()
+@everywhere
+def test_nothing_to_do(executor: Executor, bench: ModuleType) -> None:
+    assert run(bench, executor=executor) == ()
 
 
 def test_one_case_takes_no_process(bench: ModuleType) -> None:
@@ -159,8 +177,58 @@ def test_one_case_takes_no_process(bench: ModuleType) -> None:
     def work(case: tuple[str, str]) -> Outcome:
         return Outcome(case[0], Status.DONE, "done", message=str(os.getpid() == here))
 
-    outcomes = run_cases(work, [("a", "b")], name_of=bench.name_of, title="Working", jobs=8)
+    outcomes = run_cases(work, [("a", "b")], name_of=bench.name_of, title="Working", executor=Processes(8))
     assert outcomes[0].message == "True"
+
+
+def test_a_case_under_way_tells_how_far_it_is() -> None:
+    told: list[tuple[float, str]] = []
+
+    class Watching(Listener):
+        def advance(self, amount: float = 1.0, note: str = "") -> None:
+            told.append((amount, note))
+
+    def work(case: str) -> Outcome:
+        for _ in range(3):
+            advance_case(0.5)  # more than there is
+        return Outcome(case, Status.DONE, "done")
+
+    run_cases(work, ["a", "b"], name_of=str, title="Working", progress=Watching())
+    assert told == [(share, name) for name in "ab" for share in (0.0, 0.5, 0.5, 0.0, 0.0)]
+    advance_case(0.5)  # nobody is there to hear it
+
+
+def test_each_outcome_is_handed_on_as_it_comes(bench: ModuleType) -> None:
+    came: list[str] = []
+    cases = [("slow", "slow"), ("quick", "well")]
+    outcomes = run_cases(
+        bench.work,
+        cases,
+        name_of=bench.name_of,
+        title="Working",
+        executor=Threads(2),
+        on_outcome=lambda outcome: came.append(outcome.case),
+    )
+    assert came == ["quick", "slow"]
+    assert [outcome.case for outcome in outcomes] == ["slow", "quick"]
+
+
+def test_small_cohorts_stay_in_this_process_and_large_ones_take_every_core() -> None:
+    assert choose_executor(0, [100] * 50) == SERIAL
+    assert choose_executor(0, [2**30]) == SERIAL  # one case keeps one worker busy
+    cores = available_cores()
+    assert choose_executor(0, [2**30] * 50).workers == cores
+    assert choose_executor(1, [2**30] * 50) == SERIAL
+    assert choose_executor(3, [100] * 50) == Processes(3)
+
+
+def test_a_compressed_file_counts_with_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(10**6)))
+    (tmp_path / "b.nrrd").write_bytes(bytes(500))
+    (tmp_path / "c.nii.gz").write_bytes(b"\1")
+    assert voxel_bytes([tmp_path / "a.nii.gz"]) == 10**6
+    assert voxel_bytes(sorted(tmp_path.iterdir())) == 10**6 + 500 + 1
+    assert voxel_bytes([tmp_path / "gone.nii.gz"]) == 0
 
 
 def test_errors_have_a_status_each() -> None:
@@ -202,7 +270,7 @@ def test_an_interrupt_ends_the_workers_soon_and_without_a_word(
     script.write_text(
         textwrap.dedent("""
         import sys
-        from volseg.batch import run_cases
+        from volseg.batch import Processes, run_cases
         import volseg_test_bench as bench
 
         class Loud:
@@ -218,7 +286,7 @@ def test_an_interrupt_ends_the_workers_soon_and_without_a_word(
         if __name__ == "__main__":
             cases = [("a", "well"), ("b", "well"), ("c", "endless"), ("d", "endless"), ("e", "endless")]
             try:
-                run_cases(bench.work, cases, name_of=bench.name_of, title="t", jobs=2, progress=Loud())
+                run_cases(bench.work, cases, name_of=bench.name_of, title="t", executor=Processes(2), progress=Loud())
             except KeyboardInterrupt:
                 print("interrupted")
                 sys.exit(130)

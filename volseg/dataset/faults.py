@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from volseg.batch import jobs_that_pay, run_cases
+from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.dataset.case import Case, Fault, printable
 from volseg.dataset.dataset import Dataset, count_labels, read_dataset
 from volseg.errors import DataSetError, VolsegError
@@ -123,11 +123,15 @@ def require_sound(dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0,
 
 
 def _examine_all(dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress: Progress) -> dict[Case, Outcome]:
-    if not jobs:
-        jobs = jobs_that_pay(path for case in cases for path in (*case.images, *([case.label] if case.label else [])))
+    sizes = (voxel_bytes((*case.images, *([case.label] if case.label else []))) for case in cases)
     work = [_Job(case, dataset.folder, dataset.labels, len(dataset.channels)) for case in cases]
     outcomes = run_cases(
-        _examine, work, name_of=lambda job: job.case.name, title="Checking", jobs=jobs, progress=progress
+        _examine,
+        work,
+        name_of=lambda job: job.case.name,
+        title="Checking",
+        executor=choose_executor(jobs, sizes),
+        progress=progress,
     )
     return dict(zip(cases, outcomes, strict=True))
 

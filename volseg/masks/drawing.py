@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.atomic import write_bytes, write_text
-from volseg.batch import available_cores, run_cases
+from volseg.batch import choose_executor, run_cases
 from volseg.dataset.dataset import count_labels
 from volseg.dataset.pairing import TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dataset.sidecar import read_sidecar, sidecar_path
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 RULES = "1"
 """Of drawing; a change of them makes other masks, so that a later version doesn't take these for its own."""
-SMALL_VOXELS = 2**26
-"""Of all images together: below this, starting workers takes longer than they save."""
 RESAMPLED, BY_FRAME = "labels-resampled", "matched-by-frame"
 
 
@@ -127,10 +125,10 @@ def draw_masks(
     masked: tuple[Outcome, ...] = ()
     if tasks:
         _describe_labels(folder / TRAINING_LABELS / LABELS_NAME, plan.table)
-        jobs = min(jobs if jobs > 0 else available_cores(), len(tasks))
-        if sum(float(np.prod(task.converted.series.grid.shape)) for task in tasks) < SMALL_VOXELS:
-            jobs = 1
-        masked = run_cases(_draw_one, tasks, name_of=_case_of, title="drawing masks", jobs=jobs, progress=progress)
+        executor = choose_executor(jobs, (task.converted.series.voxel_bytes for task in tasks))
+        masked = run_cases(
+            _draw_one, tasks, name_of=_case_of, title="drawing masks", executor=executor, progress=progress
+        )
     for task, outcome in zip(tasks, masked, strict=True):
         if isinstance(outcome, _Masked):
             outcomes.extend(outcome.objects)

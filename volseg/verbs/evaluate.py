@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from volseg.batch import SMALL_MASKS_BYTES, jobs_that_pay, run_cases
+from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.evaluation import CSV_NAME, JSON_NAME, MISSING_PREDICTION, MISSING_REFERENCE, Evaluation, ScoredCase
 from volseg.labels import LABELS_NAME, MAX_INDEX, MAX_LABELS_BYTES, Label, LabelTable
@@ -116,8 +116,7 @@ def evaluate(
         pairs,
         name_of=lambda pair: pair.name,
         title="Comparing masks",
-        jobs=options.jobs
-        or jobs_that_pay((path for pair in pairs for path in (*pair.predicted, *pair.reference)), SMALL_MASKS_BYTES),
+        executor=choose_executor(options.jobs, (voxel_bytes((*pair.predicted, *pair.reference)) for pair in pairs)),
         progress=progress,
     )
     outcomes = sorted((*scored, *_unpaired(found.masks, true.masks, options)), key=lambda outcome: outcome.case)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from volseg.batch import SMALL_MASKS_BYTES, jobs_that_pay, run_cases
+from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.errors import DiskFullError, GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
@@ -136,7 +136,7 @@ def postprocess(
         [_Work(path, out_dir, rules, options.overwrite) for path in paths],
         name_of=lambda work: stem_of(work.path),
         title="Tidying masks",
-        jobs=options.jobs or jobs_that_pay(paths, SMALL_MASKS_BYTES),
+        executor=choose_executor(options.jobs, (voxel_bytes([path]) for path in paths)),
         progress=progress,
     )
     _tell_unmet(rules, outcomes, progress)

@@ -69,6 +69,12 @@ class Series:
         return straight_grid(self.geometry) if self.is_straightened else self.geometry.regular_grid()
 
     @property
+    def voxel_bytes(self) -> int:
+        """About how much memory its voxels take as they are stored."""
+        columns, rows, count = self.grid.shape
+        return 2 * columns * rows * count
+
+    @property
     def is_straightened(self) -> bool:
         """Whether its slices lie on no regular orthogonal grid, so that its voxels are interpolated from them."""
         return not STRAIGHTENINGS.isdisjoint(self.changes)

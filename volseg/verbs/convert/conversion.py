@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from volseg.batch import available_cores, run_cases
+from volseg.batch import available_cores, choose_executor, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
 from volseg.dicom import Series, SliceFault, acquisition_facts, load_values
 from volseg.dicom.file import tags
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from volseg.grid import Grid
     from volseg.masks import Converted
 
-SMALL_BYTES = 2**25
-"""Of pixels altogether: below this, starting workers takes longer than they save."""
 MAX_TARGET_VOXELS = 2**31
 """A whole body of 700 x 700 x 2000 voxels is half of this; headers that lie about the gaps ask for far more."""
 
@@ -111,18 +109,17 @@ def run_conversions(conversions: Sequence[Conversion], jobs: int, progress: Prog
     """Convert series, several at once where that pays: one outcome each."""
     if not conversions:
         return ()
-    jobs = min(jobs if jobs > 0 else available_cores(), len(conversions))
-    if sum(_pixel_bytes(conversion.series) for conversion in conversions) < SMALL_BYTES:
-        jobs = 1
-    if jobs > 1:
-        conversions = [replace(conversion, decoders=max(1, available_cores() // jobs)) for conversion in conversions]
+    executor = choose_executor(jobs, (conversion.series.voxel_bytes for conversion in conversions))
+    at_once = min(executor.workers, len(conversions))
+    if at_once > 1:
+        conversions = [replace(one, decoders=max(1, available_cores() // at_once)) for one in conversions]
     bar = Throughput(progress, {conversion.case: _load_of(conversion.series) for conversion in conversions})
     return run_cases(
         convert_one,
         conversions,
         name_of=lambda conversion: conversion.case,
         title="converting",
-        jobs=jobs,
+        executor=executor,
         progress=bar,
     )
 
@@ -137,11 +134,6 @@ def converted_of(conversion: Conversion) -> Converted:
     from volseg.masks import Converted
 
     return Converted(conversion.series, conversion.case, conversion.image, conversion.fingerprint)
-
-
-def _pixel_bytes(series: Series) -> int:
-    columns, rows, count = series.grid.shape
-    return 2 * columns * rows * count
 
 
 def convert_one(conversion: Conversion) -> Outcome:

@@ -21,6 +21,9 @@ class Load:
     size: int
 
 
+NOTHING = Load(0, 0)
+
+
 @dataclass
 class _Bar:
     """Takes the names of series as they are done, and notes files and speed."""
@@ -32,8 +35,8 @@ class _Bar:
     size: int = 0
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
-        """Count one series, whose name is the note."""
-        load = self.loads.get(note, Load(0, 0))
+        """Count one series, whose name is the note; one that only begins counts for nothing yet."""
+        load = self.loads.get(note, NOTHING) if amount else NOTHING
         self.files += load.files
         self.size += load.size
         seconds = max(time.monotonic() - self.began, 1e-3)

@@ -1,0 +1,57 @@
+"""How many workers a cohort gets."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from volseg.batch.executors import SERIAL, Executor, Processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+WORTH_BYTES = 2**26
+"""Of voxels, uncompressed: with less work than this, processes take longer to start than they save."""
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def choose_executor(jobs: int, sizes: Iterable[int]) -> Executor:
+    """The executor for a cohort on this machine.
+
+    In one process a script also needs no ``if __name__ == "__main__"``, which Python's ``spawn`` asks for.
+
+    Args:
+        jobs: how many cases a person wants to be worked on at once; 0 leaves it to this rule: one for each core, or
+            only one where all cases together are small.
+        sizes: of each case's voxels in bytes; read as far as they are needed.
+    """
+    if jobs:
+        return Processes(jobs) if jobs > 1 else SERIAL
+    work, cases, cores = 0, 0, available_cores()
+    for size in sizes:
+        work, cases = work + size, cases + 1
+        if work > WORTH_BYTES and cases >= cores:
+            break
+    workers = min(cores, cases)
+    return Processes(workers) if workers > 1 and work > WORTH_BYTES else SERIAL
+
+
+def voxel_bytes(paths: Iterable[Path]) -> int:
+    """About how many bytes of voxels files hold; a gzip file tells it at its end (RFC 1952, 2.3.1), modulo 2**32."""
+    total = 0
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                if path.name.lower().endswith(".gz") and size >= 4:
+                    file.seek(-4, os.SEEK_END)
+                    size = max(size, int.from_bytes(file.read(4), "little"))
+        except OSError:  # the work on the case tells the person
+            continue
+        total += size
+    return total
