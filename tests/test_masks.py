@@ -21,7 +21,6 @@ from volseg.dataset.dataset import read_dataset
 from volseg.dataset.faults import find_faults
 from volseg.dataset.listing import read_listing
 from volseg.labels import Label, LabelTable
-from volseg.masks import drawing
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.convert import ConvertOptions, convert, preview
 from volseg.volume import Volume, read_mask, read_volume, write_mask
@@ -653,13 +652,12 @@ def test_a_preview_shows_what_would_be_drawn(study: Study, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_masks_are_drawn_in_processes_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_are_drawn_in_processes_as_well(tmp_path: Path) -> None:
     root = tmp_path / "dicom"
     for number in (1, 2):
         study = Study(root, replace(STACK, study=number, offset=float(number)), f"s{number}")
         study.structures(Roi("A", study.contours(study.centre())))
         study.segments(study.pixels(study.centre(4)), "B")
-    monkeypatch.setattr(drawing, "SMALL_VOXELS", 0)
     ledger = convert(root, tmp_path / "out", replace(NATIVE, jobs=2))
     assert [len(outcome.outputs) for outcome in ledger.outcomes] == [4, 4]
 

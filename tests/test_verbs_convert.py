@@ -496,10 +496,7 @@ def test_the_key_is_for_its_owner_alone(write_series: WriteSeries, tmp_path: Pat
         convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
 
 
-def test_worker_processes_give_the_same_as_one(
-    write_series: WriteSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("volseg.verbs.convert.conversion.SMALL_BYTES", 0)
+def test_worker_processes_give_the_same_as_one(write_series: WriteSeries, tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         write_series(tmp_path / f"dicom/{seed}", seed=seed)
     convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(jobs=1))
