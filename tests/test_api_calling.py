@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import pydoc
+import subprocess
+import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -90,3 +92,14 @@ def test_what_makes_no_sense_is_told(arguments: tuple[Any, ...], keywords: dict[
 def test_an_error_names_options_as_python_spells_them(copy_bundle: CopyBundle) -> None:
     with pytest.raises(UsageError, match=r"^cv holds out every case once and all_cases none"):
         volseg.train(copy_bundle(), cv=True, all_cases=True)
+
+
+def test_a_script_without_a_main_guard_may_ask_for_processes(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import volseg\nprint('once')\nprint(volseg.check({str(make_dataset(3))!r}, jobs=2).summary)\n"
+        f"print(volseg.check({str(tmp_path / 'data')!r}, jobs=2).exit_code)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.splitlines() == ["once", "3 cases with a mask, 0 without", "0"]
+    assert done.stderr == ""

@@ -23,8 +23,6 @@ def available_cores() -> int:
 def choose_executor(jobs: int, sizes: Iterable[int]) -> Executor:
     """The executor for a cohort on this machine.
 
-    In one process a script also needs no ``if __name__ == "__main__"``, which Python's ``spawn`` asks for.
-
     Args:
         jobs: how many cases a person wants to be worked on at once; 0 leaves it to this rule: one for each core, or
             only one where all cases together are small.
