@@ -176,11 +176,10 @@ def test_a_pipe_is_no_config(bundle: Bundle) -> None:
 def test_a_config_that_cannot_be_read_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     put(bundle, "a: 1")
 
-    def refuse(path: Path, mode: str) -> None:
-        assert mode == "rb"
+    def refuse(path: Path, *_: object) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("os.open", refuse)
     with pytest.raises(FileError, match="Permission denied"):
         bundle.read_config("inference")
 

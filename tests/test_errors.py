@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +25,11 @@ ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubc
 
 @pytest.mark.parametrize("kind", ALL)
 def test_message_and_code_survive_a_process_border(kind: type[VolsegError]) -> None:
-    for error in (kind("one sentence"), kind("another", code="missing-slice")):
+    for error in (kind("one sentence"), kind("another", code="missing-slice", path=Path("a/b"))):
         again = pickle.loads(pickle.dumps(error))
         assert type(again) is kind
         assert (again.message, again.code, str(again)) == (error.message, error.code, error.message)
+        assert again.path == error.path
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -57,3 +59,20 @@ def test_the_families() -> None:
 def test_a_file_errors_text_is_its_sentence() -> None:
     """``OSError`` makes a text of its own of two arguments."""
     assert str(FileError("a.nii does not exist.", code="missing-file")) == "a.nii does not exist."
+
+
+def test_a_message_may_name_its_file_within_a_folder_or_alone() -> None:
+    path = Path("/scans of J. Doe/set/a.nii.gz")
+    error = InputError(f"{path} is damaged. Copy {path} again.", code="damaged-file", path=path)
+    assert str(error).startswith("/scans of J. Doe/set/a.nii.gz is")
+    assert error.within(Path("/scans of J. Doe")) == "set/a.nii.gz is damaged. Copy set/a.nii.gz again."
+    for elsewhere in (None, path, Path("/scans"), Path("set")):
+        assert error.within(elsewhere) == "a.nii.gz is damaged. Copy a.nii.gz again."
+    again = error.reworded(f"The reference: {error.message}")
+    assert again.within() == "The reference: a.nii.gz is damaged. Copy a.nii.gz again."
+    assert (type(again), again.code, again.path) == (InputError, "damaged-file", path)
+
+
+def test_a_message_without_a_file_stays() -> None:
+    assert InputError("Two. Sentences.").within(Path()) == "Two. Sentences."
+    assert InputError(". is a folder.", path=Path()).within(Path()) == ". is a folder."

@@ -49,11 +49,13 @@ def write_error(path: Path, error: OSError) -> FileError:
     """The error for a person that stands for an ``OSError`` met while writing ``path``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(
-            f"No space is left on the disk to write {path}. Free some space and run the command again."
+            f"No space is left on the disk to write {path}. Free some space and run the command again.", path=path
         )
     in_the_way = next((parent for parent in path.parents if parent.is_file()), None)
-    reason = f"{in_the_way} is a file" if in_the_way else error.strerror or type(error).__name__
-    return FileError(f"{path} can't be written: {reason}. Choose a folder that you may write to.", code="cannot-write")
+    reason = f"{in_the_way.name} is a file" if in_the_way else error.strerror or type(error).__name__
+    return FileError(
+        f"{path} can't be written: {reason}. Choose a folder that you may write to.", code="cannot-write", path=path
+    )
 
 
 def write_bytes(path: Path, content: bytes) -> None:

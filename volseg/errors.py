@@ -5,6 +5,11 @@ Every error carries a stable reason ``code`` that ledgers and scripts may rely o
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class VolsegError(Exception):
     """The parent of every error that volseg raises on purpose.
@@ -12,25 +17,42 @@ class VolsegError(Exception):
     Args:
         message: one sentence or two for a person: which file or case, what is wrong, what to do.
         code: the stable reason code, lower case with hyphens, such as ``missing-slice``.
+        path: the file or folder that the message names in full, so that ``within`` can shorten it.
     """
 
     default_code = "error"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, path: Path | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
+        self.path = path
 
     def __str__(self) -> str:
         return self.message
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross process borders; the keyword would be lost by the default.
-        return (_rebuild, (type(self), self.message, self.code))
+        # Errors cross process borders; the keywords would be lost by the default.
+        return (_rebuild, (type(self), self.message, self.code, self.path))
+
+    def within(self, folder: Path | None = None) -> str:
+        """The message with its file relative to a folder, and by its name alone where it lies elsewhere.
+
+        Folders of a person's machine may be called after patients, so ledgers keep this form.
+        """
+        if self.path is None or not self.path.name:
+            return self.message
+        inside = folder is not None and self.path != folder and self.path.is_relative_to(folder)
+        shown = self.path.relative_to(folder).as_posix() if folder is not None and inside else self.path.name
+        return self.message.replace(str(self.path), shown)
+
+    def reworded(self, message: str) -> Self:
+        """The same error with another message about the same file."""
+        return type(self)(message, code=self.code, path=self.path)
 
 
-def _rebuild(kind: type[VolsegError], message: str, code: str) -> VolsegError:
-    return kind(message, code=code)
+def _rebuild(kind: type[VolsegError], message: str, code: str, path: Path | None) -> VolsegError:
+    return kind(message, code=code, path=path)
 
 
 class UsageError(VolsegError, ValueError):

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from volseg.errors import InputError, UsageError
+from volseg.errors import FileError, InputError, UsageError
+from volseg.files import read_bounded
 from volseg.labels import MAX_INDEX, Label, LabelTable
 
 if TYPE_CHECKING:
@@ -105,14 +106,11 @@ class LabelChoice:
             UsageError: the file can't be read, or makes no sense.
         """
         try:
-            with path.open("rb") as file:
-                raw = file.read(MAX_CHOICE_BYTES + 1)
-            text = raw.decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            choice = cls.parse(read_bounded(path, MAX_CHOICE_BYTES, "list of labels").decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
             raise UsageError(f"{path} can't be read as a UTF-8 text of labels.") from error
-        if len(raw) > MAX_CHOICE_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_CHOICE_BYTES // 2**20} MiB, far above any list of labels.")
-        choice = cls.parse(text)
+        except (FileError, InputError) as error:
+            raise UsageError(error.message) from error
         if not choice.names:
             raise UsageError(f"{path} names no label.")
         return choice

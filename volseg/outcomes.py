@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
-from volseg.errors import FileError, InputError, VolsegError
+from volseg.errors import InputError, VolsegError
+from volseg.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,9 +60,12 @@ class Outcome:
 
     @classmethod
     def of_error(cls, case: str, error: VolsegError, *, private: str = "") -> Outcome:
-        """The outcome of a case that a ``VolsegError`` ended: failed for files and disks, refused for content."""
+        """The outcome of a case that a ``VolsegError`` ended: failed for files and disks, refused for content.
+
+        The file is named without its folder.
+        """
         status = Status.FAILED if isinstance(error, OSError) else Status.REFUSED
-        return cls(case, status, error.code, error.message, private=private)
+        return cls(case, status, error.code, error.within(), private=private)
 
 
 @dataclass(frozen=True)
@@ -159,24 +163,19 @@ class Ledger:
         Raises:
             InputError: the file is damaged, or of another version of volseg.
         """
-        try:
-            with path.open("rb") as file:
-                raw = file.read(MAX_LEDGER_BYTES + 1)
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except OSError as error:
-            raise FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read") from error
         try:
-            if len(raw) > MAX_LEDGER_BYTES:
-                raise ValueError("too large")
-            content = json.loads(raw)
+            content = json.loads(read_bounded(path, MAX_LEDGER_BYTES, "ledger"))
             if content["format"] != LEDGER_FORMAT:
                 raise ValueError("another format")
             outcomes = tuple(_outcome_of(record) for record in content["outcomes"])
             return cls(outcomes, Provenance(**content["provenance"]), content["skipped_kinds"])
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
-                f"{path} is no ledger of this version of volseg. Remove it, or name another folder.", code="bad-ledger"
+                f"{path} is no ledger of this version of volseg. Remove it, or name another folder.",
+                code="bad-ledger",
+                path=path,
             ) from error
 
     def write(self, path: Path) -> None:

@@ -41,7 +41,7 @@ def find_faults(bundle: Bundle) -> tuple[Fault, ...]:
     try:
         refuse_links(bundle)
     except VolsegError as error:
-        faults.append(Fault(error.code, "", _inside(bundle, error.message)))
+        faults.append(Fault(error.code, "", error.within(bundle.root)))
     configs = _configs(bundle, faults)
     is_readable = not any(fault.code in UNREADABLE for fault in faults)
     if "metadata" in configs:
@@ -78,7 +78,7 @@ def _configs(bundle: Bundle, faults: list[Fault]) -> Configs:
         try:
             found[name] = bundle.read_config(name)
         except VolsegError as error:
-            faults.append(Fault(error.code, _place(bundle, name), _inside(bundle, error.message)))
+            faults.append(Fault(error.code, _place(bundle, name), error.within(bundle.root)))
     if bundle.find_config("metadata") is None:
         faults.append(
             Fault("no-config", "", "configs/metadata.json is missing, which every bundle has. Get the bundle anew.")
@@ -147,7 +147,7 @@ def _verdict(bundle: Bundle, faults: list[Fault]) -> Verdict | None:
     except VolsegError as error:
         if error.code == "trust-store":
             raise
-        faults.append(Fault(error.code, "", _inside(bundle, error.message)))
+        faults.append(Fault(error.code, "", error.within(bundle.root)))
         return None
     if not verdict.may_run:
         for finding in verdict.findings[:SHOWN_FINDINGS]:
@@ -176,7 +176,7 @@ def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bo
         try:
             state = read_state_dict(bundle.model_path)
         except VolsegError as error:
-            faults.append(Fault(error.code, place, _inside(bundle, error.message)))
+            faults.append(Fault(error.code, place, error.within(bundle.root)))
     if not may_run:
         return faults
     networks = {name: _network(bundle, name, faults) for name in RUN_CONFIGS if name in configs}
@@ -206,7 +206,7 @@ def _network(bundle: Bundle, name: str, faults: list[Fault]) -> Module | None:
             return None
         network = parser.build("network_def")
     except VolsegError as error:
-        faults.append(Fault(error.code, _place(bundle, name), _inside(bundle, error.message)))
+        faults.append(Fault(error.code, _place(bundle, name), error.within(bundle.root)))
         return None
     if not isinstance(network, Module):
         message = f"network_def is no network but of type {type(network).__name__}."
@@ -218,12 +218,6 @@ def _network(bundle: Bundle, name: str, faults: list[Fault]) -> Module | None:
 def _place(bundle: Bundle, name: str) -> str:
     path = bundle.find_config(name)
     return f"configs/{name}" if path is None else path.relative_to(bundle.root).as_posix()
-
-
-def _inside(bundle: Bundle, message: str) -> str:
-    """A message with its files relative to the bundle."""
-    root = str(bundle.root)
-    return message if root == "." else message.replace(f"{root}/", "")
 
 
 def _at(tree: ConfigValue, place: str) -> ConfigValue:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 import yaml
 
-from volseg.errors import BundleError, FileError, UsageError
+from volseg.errors import BundleError, InputError, UsageError
+from volseg.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +85,7 @@ class Bundle:
                 f"{self.root} has no configs/{name}.yaml or .json, so it is no bundle that can do this. "
                 "Name the bundle's folder, or write one with volseg plan.",
                 code="no-config",
+                path=self.root,
             )
         return path
 
@@ -96,12 +98,9 @@ class Bundle:
         """
         path = self.config_path(name)
         try:
-            with path.open("rb") as file:
-                raw = file.read(MAX_CONFIG_BYTES + 1)
-        except OSError as error:
-            raise FileError(f"{path} can't be read: {error.strerror or type(error).__name__}.") from error
-        if len(raw) > MAX_CONFIG_BYTES:
-            raise _bad(path, f"is larger than {MAX_CONFIG_BYTES // 2**20} MiB, which no config is.")
+            raw = read_bounded(path, MAX_CONFIG_BYTES, "config")
+        except InputError as error:
+            raise BundleError(error.message, path=path) from error
         content = _parse(path, raw)
         if not isinstance(content, dict):
             raise _bad(path, "does not hold a mapping, as every config of a bundle does.")
@@ -163,6 +162,7 @@ def refuse_links(bundle: Bundle) -> None:
                 f"{folder} is a link, and volseg writes nothing through links in a bundle. "
                 "Put the folder itself in its place.",
                 code="link",
+                path=folder,
             )
 
 
@@ -230,4 +230,4 @@ def _parse(path: Path, raw: bytes) -> object:
 
 
 def _bad(path: Path, what: str) -> BundleError:
-    return BundleError(f"{path} {what}", code="bad-config")
+    return BundleError(f"{path} {what}", code="bad-config", path=path)

@@ -47,7 +47,9 @@ class BundleParser:
         self.verdict: Verdict = require_trust(bundle)
         if name not in self.verdict.configs:
             bundle.config_path(name)  # says that it is missing
-            raise BundleError(f"{bundle.root} changed while it was read. Run the command again.", code="changed")
+            raise BundleError(
+                f"{bundle.root} changed while it was read. Run the command again.", code="changed", path=bundle.root
+            )
         self.path = self.verdict.configs[name].path
         if self.verdict.findings:
             _open_scripts(bundle)
@@ -79,6 +81,7 @@ class BundleParser:
             raise BundleError(
                 f"{self.path} has no {key!r}, which MONAI bundles have by convention. Name the part so in the config.",
                 code="missing-part",
+                path=self.path,
             )
         try:
             return self._parser.get_parsed_content(key)
@@ -89,7 +92,7 @@ class BundleParser:
         """What stands for an error out of a config. The config is a stranger's, so it can be of any kind."""
         cause = _root_cause(error)
         if isinstance(cause, VolsegError):
-            return type(cause)(cause.message, code=cause.code)
+            return cause.reworded(cause.message)
         if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":  # the latter is torch's
             return cause
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -99,12 +102,14 @@ class BundleParser:
             return BundleError(
                 f"{self.path}: {key!r} needs the Python package {_shown(package)}, which is not installed. Install it.",
                 code="missing-package",
+                path=self.path,
             )
         said = "" if isinstance(cause, OSError) else _shown(str(cause))
         return BundleError(
             f"{self.path}: {key!r} can't be built: {type(cause).__name__}{': ' * bool(said)}{said.rstrip('.')}. "
             "Repair the config; --debug shows where it fails.",
             code="cannot-build",
+            path=self.path,
         )
 
 
@@ -120,6 +125,7 @@ def load_weights(path: Path) -> Any:
         raise BundleError(
             f"{path} does not exist: the bundle has no weights yet. Train it with volseg train, or get its weights.",
             code="no-weights",
+            path=path,
         )
     try:
         if _is_compressed(path):
@@ -132,6 +138,7 @@ def load_weights(path: Path) -> Any:
         raise BundleError(
             f"{path} is damaged or holds more than tensors. Train the bundle or get its weights anew.",
             code="bad-weights",
+            path=path,
         ) from error
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from volseg.atomic import write_error, write_text
 from volseg.bundle.lint import RUN_CONFIGS, Finding, lint_config
 from volseg.errors import BundleError, FileError, TrustError, VolsegError
+from volseg.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 STORE_VARIABLE = "VOLSEG_CONFIG_DIR"
 """The environment variable that names another folder for what volseg remembers about this person."""
 MAX_STORE_BYTES = 2**24
+STORE_FAULT = "trust-store"
 SHOWN_FINDINGS = 40
 SHOWN_CHARACTERS = 240
 """A refusal lists so many, each so long; volseg trust lists all of them whole."""
@@ -192,6 +194,7 @@ def _checksum(path: Path) -> str:
 def _not_plain(path: Path) -> BundleError:
     return BundleError(
         f"{path} is a link or special file, so nobody can vouch for what it holds. Replace it by a plain file.",
+        path=path,
         code="link",
     )
 
@@ -223,21 +226,18 @@ def _remember(checksum: str) -> None:
 def _read_store() -> frozenset[str]:
     path = store_path()
     try:
-        with path.open("rb") as file:
-            _require_own(path, os.fstat(file.fileno()))
-            raw = file.read(MAX_STORE_BYTES + 1)
-        trusted = json.loads(raw)["trusted"]
+        trusted = json.loads(read_bounded(path, MAX_STORE_BYTES, "list of trust", require=_require_own))["trusted"]
         if not isinstance(trusted, list) or not all(isinstance(checksum, str) for checksum in trusted):
             raise ValueError("no list of checksums")
         return frozenset(trusted)
-    except FileNotFoundError:
-        return frozenset()
-    except FileError:
-        raise
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        if isinstance(error, FileError) and error.code == "missing-file":
+            return frozenset()
+        if isinstance(error, FileError) and error.code == STORE_FAULT:
+            raise
         raise FileError(
             f"{path}, where volseg keeps what you trust, can't be read. Repair or remove it, then trust again.",
-            code="trust-store",
+            code=STORE_FAULT,
         ) from error
 
 
@@ -249,5 +249,5 @@ def _require_own(path: Path, found: os.stat_result) -> None:
         raise FileError(
             f"{path}, where volseg keeps what you trust, can be changed by others. Look at what it holds, "
             "then make it yours alone with chown and chmod 600, or remove it.",
-            code="trust-store",
+            code=STORE_FAULT,
         )

@@ -37,6 +37,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise BundleError(
             f"{path} holds no weights of a network by their names. Train the bundle or get its weights anew.",
             code="bad-weights",
+            path=path,
         )
     return dict(state)
 
@@ -86,6 +87,7 @@ def require_fit(bundle: Bundle, network: Module | None, weights: Mapping[str, Te
             f"{bundle.root}: what training makes doesn't fit the network of the inference config: {wrong}. "
             "Describe the same network in both configs.",
             code="networks-differ",
+            path=bundle.root,
         )
 
 

@@ -162,7 +162,7 @@ def _origins(folder: Path, cases: Iterable[Case], faults: list[Fault]) -> dict[s
                 try:
                     found[case.name] = read_origin(path)
                 except VolsegError as error:
-                    faults.append(Fault(error.code, case.name, error.message.replace(f"{folder}/", "")))
+                    faults.append(Fault(error.code, case.name, error.within(folder)))
                 break
     return found
 
@@ -218,5 +218,7 @@ def require_cases(dataset: Dataset) -> None:
     """
     if not dataset.training and not dataset.test and not dataset.faults:
         raise DataSetError(
-            f"{dataset.folder} has no images in {TRAINING_IMAGES} or {TEST_IMAGES}. Put some there.", code="no-cases"
+            f"{dataset.folder} has no images in {TRAINING_IMAGES} or {TEST_IMAGES}. Put some there.",
+            code="no-cases",
+            path=dataset.folder,
         )

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
-from volseg.dataset.listing import DATASET_JSON, Listing, read_listing
+from volseg.dataset.listing import DATASET_JSON, MAX_LISTING_BYTES, Listing, read_listing
 from volseg.dataset.pairing import CHANNEL_NUMBER, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.errors import DataSetError
+from volseg.files import read_bounded
 from volseg.volume import stem_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class DatasetFile:
         if not path.is_file():
             return cls(path, None)
         read_listing(path)
-        return cls(path, json.loads(path.read_text(encoding="utf-8-sig")))
+        return cls(path, json.loads(read_bounded(path, MAX_LISTING_BYTES, "list of cases").decode("utf-8-sig")))
 
     @property
     def labels(self) -> LabelTable:
@@ -82,6 +83,7 @@ class DatasetFile:
             raise DataSetError(
                 f"{self.path} has other channels. Convert to another folder, or ask for the same ones.",
                 code="other-channels",
+                path=self.path,
             )
         return self._written({**self._begun(), "channel_names": channels, "file_ending": ".nii.gz"})
 

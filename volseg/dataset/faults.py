@@ -82,7 +82,7 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
     examined = _examine_all(source, source.cases, jobs=jobs, progress=progress)
     found = [
         *source.faults,
-        *_of_cases(source, examined),
+        *_of_cases(examined),
         *_duplicates(examined),
         *_unused_labels(source, examined),
         *_masks_off_whole(examined),
@@ -92,7 +92,7 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
 
 def unreadable(folder: Path, error: DataSetError) -> Fault:
     """The one fault of a data set that can't be read at all."""
-    return Fault(error.code, "", error.message.replace(f"{folder}/", ""))
+    return Fault(error.code, "", error.within(folder))
 
 
 def require_sound(dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0, progress: Progress = SILENT) -> None:
@@ -114,11 +114,12 @@ def require_sound(dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0,
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise DataSetError(f"{dataset.folder} has {count}; mend what each line says:\n{lines}")
+        raise DataSetError(f"{dataset.folder} has {count}; mend what each line says:\n{lines}", path=dataset.folder)
     if not dataset.training:
         raise DataSetError(
             f"{dataset.folder} has no case with a mask. Save masks as labelsTr/CASE.nii.gz, named as their images.",
             code="no-labels",
+            path=dataset.folder,
         )
 
 
@@ -141,7 +142,7 @@ def _examine(job: _Job) -> _Examined:
 
     def report(code: str, message: str, *, is_error: bool = True) -> None:
         # The messages of lower floors name the whole path; here the data set's folder goes without saying.
-        faults.append(Fault(code, job.case.name, message.replace(f"{job.folder}/", ""), is_error))
+        faults.append(Fault(code, job.case.name, message, is_error))
 
     headers: list[ImageHeader] = []
     digest = hashlib.blake2b(digest_size=16)
@@ -154,7 +155,7 @@ def _examine(job: _Job) -> _Examined:
             _examine_image(read_volume(path).array, name, digest, report)
         except VolsegError as error:
             is_whole = False
-            report(error.code, error.message)
+            report(error.code, error.within(job.folder))
     if headers:
         _examine_channels(job, headers, report)
     seen: tuple[int, ...] = ()
@@ -163,7 +164,7 @@ def _examine(job: _Job) -> _Examined:
         try:
             seen, off_whole = _examine_mask(job, headers[0] if headers else None, report)
         except VolsegError as error:
-            report(error.code, error.message)
+            report(error.code, error.within(job.folder))
     return _Examined(
         case=job.case.name,
         status=Status.DONE,
@@ -281,13 +282,13 @@ def _examine_mask(job: _Job, image: ImageHeader | None, report: _Report) -> tupl
     return seen, off_whole
 
 
-def _of_cases(dataset: Dataset, examined: Mapping[Case, Outcome]) -> list[Fault]:
+def _of_cases(examined: Mapping[Case, Outcome]) -> list[Fault]:
     found: list[Fault] = []
     for case, outcome in examined.items():
         if isinstance(outcome, _Examined):
             found.extend(outcome.faults)
         else:  # the worker was killed, or something unforeseen ended the case
-            found.append(Fault(outcome.code, case.name, outcome.message.replace(f"{dataset.folder}/", "")))
+            found.append(Fault(outcome.code, case.name, outcome.message))
     return found
 
 

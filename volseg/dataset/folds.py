@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from volseg.errors import DataSetError, FileError, InputError, UsageError
+from volseg.errors import DataSetError, InputError, UsageError
+from volseg.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,32 +69,26 @@ def read_folds(path: Path) -> tuple[tuple[str, ...], ...]:
         FileError: the file is absent or can't be read.
         InputError: it is not such a list, or its folds don't share one set of cases, each held out at most once.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FOLDS_BYTES + 1)
-    except FileNotFoundError as error:
-        raise FileError(f"{path} does not exist.", code="missing-file") from error
-    except OSError as error:
-        raise FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read") from error
-    if len(raw) > MAX_FOLDS_BYTES:
-        raise _bad(f"{path} is larger than {MAX_FOLDS_BYTES // 2**20} MiB, far above any list of folds.")
+    raw = read_bounded(path, MAX_FOLDS_BYTES, "list of folds")
     try:
         folds = TypeAdapter(list[_Fold]).validate_json(raw)
     except ValidationError as error:
-        raise _bad(f'{path} is not a JSON list of folds, each {{"train": [names], "val": [names]}}.') from error
+        raise _bad(
+            f'{path} is not a JSON list of folds, each {{"train": [names], "val": [names]}}.', path=path
+        ) from error
     if not folds or not all(fold.val and fold.train for fold in folds):
-        raise _bad(f"{path} has no fold, or one that trains on nothing or holds nothing out.")
+        raise _bad(f"{path} has no fold, or one that trains on nothing or holds nothing out.", path=path)
     everything = {*folds[0].train, *folds[0].val}
     held_out: set[str] = set()
     for number, fold in enumerate(folds):
         # A fold is kept by what it holds out, so the rest has to be what it trains on.
         both, again = set(fold.train) & set(fold.val), set(fold.val) & held_out
         if both:
-            raise _bad(f"{path}: fold {number} trains on what it holds out: {_named(both)}.")
+            raise _bad(f"{path}: fold {number} trains on what it holds out: {_named(both)}.", path=path)
         if again:
-            raise _bad(f"{path}: fold {number} holds out what another one does: {_named(again)}.")
+            raise _bad(f"{path}: fold {number} holds out what another one does: {_named(again)}.", path=path)
         if {*fold.train, *fold.val} != everything:
-            raise _bad(f"{path}: fold {number} does not have the same cases as fold 0.")
+            raise _bad(f"{path}: fold {number} does not have the same cases as fold 0.", path=path)
         held_out.update(fold.val)
     return tuple(tuple(sorted(set(fold.val))) for fold in folds)
 
@@ -135,5 +130,5 @@ def _named(names: set[str]) -> str:
     return shown + (f" and {len(names) - NAMED_CASES} more" if len(names) > NAMED_CASES else "")
 
 
-def _bad(message: str) -> InputError:
-    return InputError(message, code="bad-folds")
+def _bad(message: str, path: Path) -> InputError:
+    return InputError(message, path=path, code="bad-folds")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from volseg.dataset.case import printable
-from volseg.errors import DataSetError, InputError
+from volseg.errors import DataSetError, InputError, VolsegError
+from volseg.files import read_bounded
 from volseg.labels import Label, LabelCode, LabelTable
 from volseg.volume import IMAGE_SUFFIXES
 
@@ -102,24 +103,22 @@ def read_listing(path: Path) -> Listing:
             the code ``bad-dataset-json``.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_LISTING_BYTES + 1)
-    except OSError as error:
-        raise _bad(f"{path} can't be read: {error.strerror}.") from error
-    if len(raw) > MAX_LISTING_BYTES:
-        raise _bad(f"{path} is larger than {MAX_LISTING_BYTES // 2**20} MiB, far above any list of cases.")
+        raw = read_bounded(path, MAX_LISTING_BYTES, "list of cases")
+    except VolsegError as error:
+        raise _bad(error.message, path=path) from error
     try:
         # pydantic's parser is bounded in depth; editors on Windows begin a file with a byte order mark.
         content = _DatasetJson.model_validate_json(raw.removeprefix(b"\xef\xbb\xbf"))
     except ValidationError as error:
-        raise _bad(f"{path} {_first_reason(error)}") from error
+        raise _bad(f"{path} {_first_reason(error)}", path=path) from error
     return _listing(path, content)
 
 
 def _listing(path: Path, content: _DatasetJson) -> Listing:
     if content.file_ending is not None and content.file_ending.lower() not in IMAGE_SUFFIXES:
         raise _bad(
-            f"{path} has the file_ending {_quoted(content.file_ending)}, and volseg reads {', '.join(IMAGE_SUFFIXES)}."
+            f"{path} has the file_ending {_quoted(content.file_ending)}, and volseg reads {', '.join(IMAGE_SUFFIXES)}.",
+            path=path,
         )
     declared = content.channel_names if content.channel_names is not None else content.modality
     channels = _channels(path, declared)
@@ -147,7 +146,7 @@ def _channels(path: Path, declared: dict[str, str] | list[str] | str | None) -> 
         declared = [declared]
     if isinstance(declared, dict):
         if set(declared) != {str(number) for number in range(len(declared))}:
-            raise _bad(f'{path} has channels that are not numbered "0", "1" and so on.')
+            raise _bad(f'{path} has channels that are not numbered "0", "1" and so on.', path=path)
         declared = [declared[str(number)] for number in range(len(declared))]
     for name in declared:
         _require_name(path, "channel", name)
@@ -159,19 +158,21 @@ def _labels(path: Path, declared: Mapping[str, object]) -> LabelTable:
         if isinstance(value, list):
             raise _bad(
                 f"{path} has the label {_quoted(key)}, a region of several numbers, which volseg does not train. "
-                "Give every label one whole number."
+                "Give every label one whole number.",
+                path=path,
             )
         if key.lower() == "ignore" and not isinstance(value, str):
             raise _bad(
                 f"{path} has nnU-Net's ignore label, which volseg does not train with. "
-                "Draw those voxels, or leave the cases out."
+                "Draw those voxels, or leave the cases out.",
+                path=path,
             )
         for name in (key, str(value)):
             _require_name(path, "label", name)
     try:
         return LabelTable.from_dataset_json(declared)
     except InputError as error:
-        raise _bad(f"{path} has labels that make no sense: {error.message}") from error
+        raise _bad(f"{path} has labels that make no sense: {error.message}", path=path) from error
 
 
 def _detailed(table: LabelTable, details: Mapping[str, _Detail]) -> LabelTable:
@@ -190,7 +191,8 @@ def _detailed(table: LabelTable, details: Mapping[str, _Detail]) -> LabelTable:
 def _require_name(path: Path, what: str, name: str) -> None:
     if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
         raise _bad(
-            f"{path} has a {what} whose name is empty, longer than {MAX_NAME_LENGTH} characters or not printable."
+            f"{path} has a {what} whose name is empty, longer than {MAX_NAME_LENGTH} characters or not printable.",
+            path=path,
         )
 
 
@@ -206,5 +208,5 @@ def _quoted(text: str) -> str:
     return repr(printable(text[:MAX_NAME_LENGTH]))
 
 
-def _bad(message: str) -> DataSetError:
-    return DataSetError(message, code="bad-dataset-json")
+def _bad(message: str, path: Path) -> DataSetError:
+    return DataSetError(message, path=path, code="bad-dataset-json")

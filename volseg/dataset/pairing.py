@@ -105,6 +105,7 @@ def _files(desk: _Desk, folder_name: str) -> list[Path]:
         raise DataSetError(
             f"{folder} is a link out of the data set, which is not followed. Move or copy the files into the data set.",
             code="outside-folder",
+            path=folder,
         )
     inside = []
     for path in list_images(folder):

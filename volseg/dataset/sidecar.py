@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from volseg.atomic import write_text
-from volseg.errors import FileError, GeometryError, InputError
+from volseg.errors import GeometryError, InputError
+from volseg.files import read_bounded
 from volseg.grid import Grid
 from volseg.volume import stem_of
 
@@ -130,16 +131,19 @@ def read_sidecar(path: Path) -> Sidecar:
         FileError: the file is absent or can't be read.
         InputError: it is no sidecar of this format.
     """
-    raw = _read_bounded(path)
+    raw = _read(path)
     try:
         record = _SidecarRecord.model_validate_json(raw)
         source, target = _grid_from(record.source_grid), _grid_from(record.target_grid)
     except (ValidationError, GeometryError) as error:
-        raise InputError(f"{path} is no sidecar of volseg. Convert the image again.", code="bad-sidecar") from error
+        raise InputError(
+            f"{path} is no sidecar of volseg. Convert the image again.", code="bad-sidecar", path=path
+        ) from error
     if record.format != SIDECAR_FORMAT:
         raise InputError(
             f"{path} has sidecar format {record.format}, and this volseg reads {SIDECAR_FORMAT}. Update volseg.",
             code="bad-sidecar",
+            path=path,
         )
     return Sidecar(
         case=record.case,
@@ -180,11 +184,12 @@ def read_origin(path: Path) -> Origin:
         InputError: it is no JSON object, or one of the three makes no sense.
     """
     try:
-        record = _OriginRecord.model_validate_json(_read_bounded(path))
+        record = _OriginRecord.model_validate_json(_read(path))
     except ValidationError as error:
         raise InputError(
             f"{path} is not a JSON object whose patient and modality are texts. Repair or remove it.",
             code="bad-sidecar",
+            path=path,
         ) from error
     return Origin(record.patient, record.modality, record.resampled)
 
@@ -200,17 +205,11 @@ def was_resampled(image: Path) -> bool:
     return path.is_file() and read_origin(path).resampled
 
 
-def _read_bounded(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_SIDECAR_BYTES + 1)
-    except FileNotFoundError as error:
-        raise FileError(f"{path} does not exist.", code="missing-file") from error
-    except OSError as error:
-        raise FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read") from error
-    if len(raw) > MAX_SIDECAR_BYTES:
-        raise InputError(f"{path} is far larger than a sidecar. Remove it.", code="bad-sidecar")
-    return raw.removeprefix(b"\xef\xbb\xbf")
+        return read_bounded(path, MAX_SIDECAR_BYTES, "sidecar").removeprefix(b"\xef\xbb\xbf")
+    except InputError as error:
+        raise InputError(f"{error.message} Remove it.", code="bad-sidecar", path=path) from error
 
 
 def _grid_to_json(grid: Grid) -> dict[str, Any]:

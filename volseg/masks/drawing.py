@@ -18,6 +18,7 @@ from volseg.dicom.labels.label_object import ON_SLICE
 from volseg.dicom.labels.painting import smaller_wins
 from volseg.dicom.series.repair import straighten
 from volseg.errors import FileError, InputError, VolsegError
+from volseg.files import read_bounded
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable
 from volseg.masks.record import (
     DrawnLabel,
@@ -153,10 +154,9 @@ def _describe_labels(path: Path, table: LabelTable) -> None:
 
 def _read_text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_LABELS_BYTES).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} can't be read as a label description.", code="bad-labels") from error
+        return read_bounded(path, MAX_LABELS_BYTES, "label description").decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read as a label description.", code="bad-labels", path=path) from error
 
 
 def _case_of(task: _Task) -> str:
@@ -384,4 +384,6 @@ def _to_training(image: Path, folder: Path) -> None:
     except OSError as error:
         if isinstance(error, FileError):
             raise
-        raise FileError(f"{image} can't be moved to {target}: {error.strerror}.", code="cannot-write") from error
+        raise FileError(
+            f"{image} can't be moved to {target}: {error.strerror}.", code="cannot-write", path=image
+        ) from error

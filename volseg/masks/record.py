@@ -6,11 +6,12 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from volseg.atomic import write_text
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.errors import InputError
+from volseg.files import read_bounded
 from volseg.volume import NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
@@ -174,13 +175,11 @@ def mask_record(folder: Path, case: str) -> MaskRecord | None:
 
 def _read(path: Path) -> MaskRecord:
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_RECORD_BYTES + 1)
-        record = _Record.model_validate_json(raw)
-    except (OSError, ValidationError) as error:
-        raise InputError(f"{path} is no record of a mask.", code="bad-record") from error
-    if len(raw) > MAX_RECORD_BYTES or record.format != RECORD_FORMAT or record.case != path.stem:
-        raise InputError(f"{path} is no record of a mask.", code="bad-record")
+        record = _Record.model_validate_json(read_bounded(path, MAX_RECORD_BYTES, "record of a mask"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no record of a mask.", code="bad-record", path=path) from error
+    if record.format != RECORD_FORMAT or record.case != path.stem:
+        raise InputError(f"{path} is no record of a mask.", code="bad-record", path=path)
     return MaskRecord(
         record.case,
         record.fingerprint,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.evaluation import CSV_NAME, JSON_NAME, MISSING_PREDICTION, MISSING_REFERENCE, Evaluation, ScoredCase
+from volseg.files import read_bounded
 from volseg.labels import LABELS_NAME, MAX_INDEX, MAX_LABELS_BYTES, Label, LabelTable
 from volseg.metrics import LabelScore, compare
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
@@ -183,17 +184,17 @@ def _by_name(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
 def _read_labels(path: Path) -> LabelTable | None:
     if not path.is_file():
         return None
-    if path.stat().st_size > MAX_LABELS_BYTES:
-        raise InputError(f"{path} is too large for a label description. Remove it or write it anew.")
+    raw = read_bounded(path, MAX_LABELS_BYTES, "label description")
     try:
-        table = LabelTable.from_itksnap(path.read_text(encoding="utf-8", errors="replace"))
+        table = LabelTable.from_itksnap(raw.decode(errors="replace"))
     except InputError as error:
-        raise InputError(f"{path}: {error.message} Remove the file or write it anew.", code=error.code) from error
+        raise InputError(
+            f"{path}: {error.message} Remove the file or write it anew.", code=error.code, path=path
+        ) from error
     return table if len(table) else None
 
 
 def _score(pair: _Pair) -> Outcome:
-    folders = {path.parent for path in (*pair.predicted, *pair.reference)}
     try:
         for which, paths in (("predicted", pair.predicted), ("reference", pair.reference)):
             if len(paths) > 1:
@@ -206,14 +207,10 @@ def _score(pair: _Pair) -> Outcome:
             try:
                 masks.append(read_mask(path))
             except VolsegError as error:
-                raise type(error)(f"The {which} mask: {error.message}", code=error.code) from error
+                raise error.reworded(f"The {which} mask: {error.message}") from error
         scores = evaluate_mask(masks[0], masks[1], pair.labels or None)
     except VolsegError as error:
-        # The ledger names no folder of this machine: it may be called after a patient.
-        message = error.message
-        for folder in folders:
-            message = message.replace(f"{folder}/", "")
-        return Outcome.of_error(pair.name, type(error)(message, code=error.code))
+        return Outcome.of_error(pair.name, error)
     return ScoredCase(pair.name, Status.DONE, "done", scores=scores)
 
 

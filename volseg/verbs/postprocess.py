@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.errors import DiskFullError, GeometryError, InputError, OutputExistsError, UsageError, VolsegError
+from volseg.files import read_bounded
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.postprocessing import ALL, Changes, PostprocessingRules, apply
@@ -157,9 +158,7 @@ def _tidy(work: _Work, twice: frozenset[str]) -> Outcome:
     except DiskFullError:
         raise  # it would end every other mask too
     except VolsegError as error:
-        # The ledger names no folder of this machine: it may be called after a patient.
-        message = error.message.replace(f"{work.path.parent}/", "").replace(f"{work.out_dir}/", "")
-        return Outcome.of_error(name, type(error)(message, code=error.code))
+        return Outcome.of_error(name, error)
 
 
 def _tidy_one(work: _Work, name: str) -> Outcome:
@@ -172,7 +171,9 @@ def _tidy_one(work: _Work, name: str) -> Outcome:
     output = work.out_dir / f"{name}.nii.gz"
     if output.exists() and not work.overwrite:
         if not _holds(output, tidy, volume.grid):
-            raise OutputExistsError(f"{output} is there already and differs. Add --overwrite to replace it.")
+            raise OutputExistsError(
+                f"{output} is there already and differs. Add --overwrite to replace it.", path=output
+            )
         return TidiedMask(name, Status.DONE, "already-done", str(changes), (output.name,), warnings, changes=changes)
     write_mask(output, tidy, work.path)
     return TidiedMask(name, Status.DONE, "done", str(changes), (output.name,), warnings, changes=changes)
@@ -209,15 +210,14 @@ def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
     source, target = folder / LABELS_NAME, out_dir / LABELS_NAME
     if not source.is_file():
         return
-    if source.stat().st_size > MAX_LABELS_BYTES:
-        raise InputError(f"{source} is too large for a label description. Remove it or write it anew.")
-    content = source.read_bytes()
+    content = read_bounded(source, MAX_LABELS_BYTES, "label description")
     if target.is_file():
-        if target.read_bytes() == content:
+        if target.stat().st_size == len(content) and target.read_bytes() == content:
             return
         if not overwrite:
             raise OutputExistsError(
-                f"{target} is there already and names other labels. Name another folder, or add --overwrite."
+                f"{target} is there already and names other labels. Name another folder, or add --overwrite.",
+                path=target,
             )
     write_bytes(target, content)
 

@@ -19,7 +19,7 @@ MAX_DEFLATE_RATIO = 1032
 
 def damaged(path: Path, what: str) -> InputError:
     """The error for a file whose content can't be right."""
-    return InputError(f"{path} {what}. Export or copy the file again.", code="damaged-file")
+    return InputError(f"{path} {what}. Export or copy the file again.", code="damaged-file", path=path)
 
 
 def require_bounded(path: Path, shape: Sequence[int], channels: int, voxel_bytes: int, can_hold_bytes: int) -> None:

@@ -69,26 +69,31 @@ def as_mask(volume: Volume, path: Path) -> Volume:
         InputError: there are several channels, or a voxel is not a whole number from 0 to 65535.
     """
     if volume.array.ndim != 3:
-        raise InputError(f"{path} has several channels, and a mask has one.", code="mask-channels")
+        raise InputError(f"{path} has several channels, and a mask has one.", code="mask-channels", path=path)
     values = volume.array
     if values.dtype == np.uint8:
         return volume
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
-            raise InputError(f"{path} has voxels that are not numbers, and a mask has labels.", code="mask-values")
+            raise InputError(
+                f"{path} has voxels that are not numbers, and a mask has labels.", code="mask-values", path=path
+            )
         rounded = np.rint(values)
         if float(np.abs(values - rounded).max(initial=0.0)) > WHOLE_NUMBER_TOLERANCE:
             raise InputError(
                 f"{path} has voxels between whole numbers, so it was interpolated or is no mask. "
                 "Resample masks with the nearest neighbour.",
                 code="mask-values",
+                path=path,
             )
         values = rounded
     elif values.dtype.kind not in "iub":
-        raise InputError(f"{path} stores {values.dtype}, and a mask has whole numbers.", code="mask-values")
+        raise InputError(f"{path} stores {values.dtype}, and a mask has whole numbers.", code="mask-values", path=path)
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     if low < 0 or high > 65535:
-        raise InputError(f"{path} has labels from {low} to {high}; a mask has 0 to 65535.", code="mask-values")
+        raise InputError(
+            f"{path} has labels from {low} to {high}; a mask has 0 to 65535.", code="mask-values", path=path
+        )
     return Volume(values.astype(np.uint8 if high <= 255 else np.uint16), volume.grid)
 
 

@@ -34,7 +34,7 @@ def read_itk_header(path: Path) -> ImageHeader:
     import SimpleITK as sitk
 
     if not path.is_file():
-        raise FileError(f"{path} does not exist.", code="missing-file")
+        raise FileError(f"{path} does not exist.", code="missing-file", path=path)
     can_hold = _data_bytes(path) * MAX_DEFLATE_RATIO
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -43,12 +43,16 @@ def read_itk_header(path: Path) -> ImageHeader:
     except RuntimeError as error:
         raise damaged(path, "can't be read as an image") from error
     if reader.GetDimension() != 3:
-        raise InputError(f"{path} has {reader.GetDimension()} dimensions; volseg reads volumes.", code="not-a-volume")
+        raise InputError(
+            f"{path} has {reader.GetDimension()} dimensions; volseg reads volumes.", code="not-a-volume", path=path
+        )
     try:
         name = sitk.GetPixelIDValueAsString(reader.GetPixelID()).rsplit(" ", 1)[0]
         dtype = np.dtype(_ITK_TYPES[name.replace("vector of ", "")])
     except KeyError as error:
-        raise InputError(f"{path} stores a kind of voxel that volseg doesn't read.", code="bad-input") from error
+        raise InputError(
+            f"{path} stores a kind of voxel that volseg doesn't read.", code="bad-input", path=path
+        ) from error
     size = tuple(int(n) for n in reader.GetSize())
     require_bounded(path, size, reader.GetNumberOfComponents(), dtype.itemsize, can_hold)
     # ITK turns every anatomical space into LPS, and takes any other, or none, for LPS as it is.
@@ -58,13 +62,14 @@ def read_itk_header(path: Path) -> ImageHeader:
         raise GeometryError(
             f"{path} does not say which way its axes point in the patient. Convert it again from its source.",
             code="no-orientation",
+            path=path,
         )
     try:
         grid = Grid.from_lps(
             (size[0], size[1], size[2]), reader.GetOrigin(), reader.GetDirection(), reader.GetSpacing()
         )
     except GeometryError as error:
-        raise GeometryError(f"{path}: {error.message}", code=error.code) from error
+        raise GeometryError(f"{path}: {error.message}", code=error.code, path=path) from error
     return ImageHeader(grid, reader.GetNumberOfComponents(), dtype)
 
 
@@ -90,9 +95,12 @@ def _data_bytes(path: Path) -> int:
             f"{path} names voxels outside of its folder or in several files, which volseg doesn't follow. "
             "Save it as one file, such as .nii.gz.",
             code="detached-data",
+            path=path,
         )
     if not data.is_file():
-        raise FileError(f"{data}, which holds the voxels of {path.name}, does not exist.", code="missing-file")
+        raise FileError(
+            f"{data}, which holds the voxels of {path.name}, does not exist.", code="missing-file", path=data
+        )
     return data.stat().st_size
 
 

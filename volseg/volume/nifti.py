@@ -78,6 +78,7 @@ def read_nifti(path: Path) -> Volume:
                 raise InputError(
                     f"{path} stores colours or complex numbers. Convert it to one number in each voxel.",
                     code="not-scalar",
+                    path=path,
                 )
             count = int(np.prod(shape, dtype=np.int64)) * channels
             raw = file.read(count * dtype.itemsize)
@@ -172,6 +173,7 @@ def _nifti_grid(path: Path, header: Nifti1Header, shape: tuple[int, int, int]) -
             f"{path} has neither an sform nor a qform, so nobody can tell its left from its right. "
             "Convert it again from its source, or set the orientation in a viewer and save it.",
             code="no-orientation",
+            path=path,
         )
     from nibabel.spatialimages import HeaderDataError
 
@@ -182,7 +184,7 @@ def _nifti_grid(path: Path, header: Nifti1Header, shape: tuple[int, int, int]) -
     try:
         return Grid(shape, _in_mm(header, affine))
     except GeometryError as error:
-        raise GeometryError(f"{path}: {error.message}", code=error.code) from error
+        raise GeometryError(f"{path}: {error.message}", code=error.code, path=path) from error
 
 
 def _in_mm(header: Nifti1Header, affine: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -213,9 +215,9 @@ def _forms_apart_mm(header: Nifti1Header, grid: Grid) -> float:
 
 def _reading(path: Path, error: Exception) -> FileError | InputError:
     if isinstance(error, FileNotFoundError):
-        return FileError(f"{path} does not exist.", code="missing-file")
+        return FileError(f"{path} does not exist.", code="missing-file", path=path)
     if isinstance(error, (PermissionError, IsADirectoryError)):
-        return FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read")
+        return FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read", path=path)
     return damaged(path, "is cut short or is not what its name says")
 
 

@@ -195,9 +195,8 @@ class CaseJob:
         return Prepared(replace(self.case, images=images))
 
     def failed(self, error: VolsegError) -> Outcome:
-        """What an error comes to; folders of this machine may name patients, and the ledger keeps the message."""
-        told = type(error)(error.message.replace(f"{self.case.images[0].parent}/", ""), code=error.code)
-        return Outcome.of_error(self.name, told)
+        """What an error comes to."""
+        return Outcome.of_error(self.name, error)
 
     @staticmethod
     def _image(image: Path, out_dir: Path) -> Path:
