@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pydicom.dataset import Dataset
 
+    from volseg.planning.networks import Topology
     from volseg.planning.plan import Plan
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -70,7 +71,13 @@ class WriteSeries(Protocol):
 
 class MakePlan(Protocol):
     def __call__(
-        self, *, channels: Sequence[str] = ("CT",), labels: Sequence[int] = (1, 2), **changes: object
+        self,
+        *,
+        channels: Sequence[str] = ("CT",),
+        labels: Sequence[int] = (1, 2),
+        network: str = "dynunet-residual",
+        topology: Topology | None = None,
+        **changes: object,
     ) -> Plan: ...
 
 
@@ -92,9 +99,23 @@ def make_plan() -> MakePlan:
     from dataclasses import replace
 
     from volseg.labels import Label, LabelTable
-    from volseg.planning.plan import Network, Normalisation, Plan
+    from volseg.planning.augmentations import SmallChanges
+    from volseg.planning.losses import DiceCrossEntropy
+    from volseg.planning.networks import NETWORKS, Topology
+    from volseg.planning.normalisation import Normalisation
+    from volseg.planning.optimizers import AdamW
+    from volseg.planning.plan import Plan
+    from volseg.planning.schedules import Polynomial
 
-    def make(*, channels: Sequence[str] = ("CT",), labels: Sequence[int] = (1, 2), **changes: object) -> Plan:
+    def make(
+        *,
+        channels: Sequence[str] = ("CT",),
+        labels: Sequence[int] = (1, 2),
+        network: str = "dynunet-residual",
+        topology: Topology | None = None,
+        **changes: object,
+    ) -> Plan:
+        topology = topology or Topology((4, 6, 8), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3),) * 3)
         plan = Plan(
             preset="fast",
             name="bundle",
@@ -103,12 +124,15 @@ def make_plan() -> MakePlan:
             spacing_mm=(1.0, 1.0, 1.0),
             patch=(8, 8, 8),
             batch=2,
-            network=Network((4, 6, 8), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3),) * 3),
+            network=NETWORKS[network](topology, len(channels), len(labels) + 1),
             normalisations=(Normalisation("percentiles", -100.0, 300.0, 40.0, 25.0),) * len(channels),
             keep_largest=(labels[0],),
             steps_per_epoch=2,
             max_epochs=1,
-            learning_rate=1e-3,
+            loss=DiceCrossEntropy(),
+            optimizer=AdamW(1e-3),
+            schedule=Polynomial(),
+            augmentation=SmallChanges((1.0, 1.0, 1.0)),
             whole_volumes=False,
             channels_in_one_file=False,
             cached_gib=0.1,

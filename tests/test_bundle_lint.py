@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from volseg.bundle.folder import Bundle
-from volseg.bundle.lint import Finding, has_config, lint_bundle, lint_config
+from volseg.bundle.lint import Finding, has_config, lint_config
+from volseg.bundle.trust import judge
 from volseg.bundle.vocabulary import TARGETS
-from volseg.planning.plan import Network, Normalisation
+from volseg.planning.networks import NETWORKS, Topology
+from volseg.planning.normalisation import Normalisation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,16 +168,16 @@ def test_both_configs_are_linted(make_bundle: MakeBundle) -> None:
         path = bundle.config_path(name)
         before = path.read_text()
         path.write_text(before + "extra: $1\n")
-        assert [str(finding) for finding in lint_bundle(bundle)] == [f"{name}: extra: expression $1"]
+        assert [str(finding) for finding in judge(bundle).findings] == [f"{name}: extra: expression $1"]
         path.write_text(before)
 
 
 def test_the_file_that_is_linted_is_the_one_that_is_built(make_bundle: MakeBundle) -> None:
     root = make_bundle()
     (root / "configs" / "inference.json").write_text('{"a": "$1"}')
-    assert lint_bundle(Bundle(root)) == ()
+    assert judge(Bundle(root)).findings == ()
     (root / "configs" / "inference.yaml").unlink()
-    assert len(lint_bundle(Bundle(root))) == 1
+    assert len(judge(Bundle(root)).findings) == 1
     assert Bundle(root).read_config("inference") == {"a": "$1"}
 
 
@@ -185,21 +187,21 @@ def test_of_a_key_that_stands_twice_the_last_is_linted_and_built(make_bundle: Ma
     clean = path.read_text()
     for text, findings in (("x: $1\nx: 1\n", 0), ("x: 1\nx: $1\n", 1)):
         path.write_text(clean + text)
-        assert len(lint_bundle(Bundle(root))) == findings
+        assert len(judge(Bundle(root)).findings) == findings
         assert (Bundle(root).read_config("inference")["x"] == "$1") is bool(findings)
 
 
 PLANS: dict[str, Callable[[MakePlan], Any]] = {
-    f"{preset}, {len(channels)} channels, labels {labels[:3]}, {normalisation.kind}, {thick}, {one_file}": (
-        lambda make, preset=preset, channels=channels, labels=labels, normalisation=normalisation, thick=thick,
+    f"{network}, {len(channels)} channels, labels {labels[:3]}, {normalisation.kind}, {thick}, {one_file}": (
+        lambda make, network=network, channels=channels, labels=labels, normalisation=normalisation, thick=thick,
         one_file=one_file: make(
-            preset=preset, channels=channels, labels=labels, normalisations=(normalisation,) * len(channels),
+            network=network, channels=channels, labels=labels, normalisations=(normalisation,) * len(channels),
             spacing_mm=(0.8, 0.8, 5.0) if thick else (1.0, 1.0, 1.0), channels_in_one_file=one_file,
-            network=Network((4, 6, 8), ((2, 2, 1), (2, 2, 2)), ((3, 3, 1), (3, 3, 3), (3, 3, 3))),
+            topology=Topology((4, 6, 8), ((2, 2, 1), (2, 2, 2)), ((3, 3, 1), (3, 3, 3), (3, 3, 3))),
             whole_volumes=one_file,
         )
     )
-    for preset in ("fast", "full")
+    for network in NETWORKS
     for channels in (("CT",), ("FLAIR", "T1"), tuple(f"c{number}" for number in range(12)))
     for labels in ((1, 2), (2, 7), (1, 300, 65535))
     for normalisation in (Normalisation("percentiles", -100.0, 300.0, 40.0, 25.0), ZSCORE)
@@ -211,7 +213,7 @@ PLANS: dict[str, Callable[[MakePlan], Any]] = {
 def test_what_plan_writes_needs_no_trust(make_plan: MakePlan) -> None:
     from volseg.bundle.configs import inference_config, train_config
 
-    assert len(PLANS) == 144
+    assert len(PLANS) == 72 * len(NETWORKS)
     for name, choose in PLANS.items():
         plan = choose(make_plan)
         for config, content in (
@@ -231,7 +233,7 @@ def test_any_name_of_a_data_set_needs_no_trust(make_plan: MakePlan, tmp_path: Pa
     write_bundle(make_plan(), tmp_path / name, tmp_path / "bundle")
     bundle = Bundle(tmp_path / "bundle")
     assert bundle.read_config("train")["dataset_dir"] == f"../{name}"
-    assert lint_bundle(bundle) == ()
+    assert judge(bundle).findings == ()
 
 
 def test_inference_names_stock_monai_only(make_plan: MakePlan) -> None:

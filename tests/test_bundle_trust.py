@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from volseg.bundle.folder import Bundle
-from volseg.bundle.trust import judge, record_trust, require_trust, store_path, tree_sha256, trust_kept
+from volseg.bundle.trust import judge, record_trust, require_trust, store_path, trust_kept
 from volseg.errors import BundleError, FileError, TrustError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_another_is_refused_until_trusted(foreign: Bundle, trust_store: Path) ->
     assert "inference: extra: expression $print('hello')" in caught.value.message
     assert caught.value.message.endswith(f"volseg trust {foreign.root}")
     checksum = record_trust(judge(foreign))
-    assert checksum == tree_sha256(foreign.root)
+    assert checksum == judge(foreign).sha256
     assert require_trust(foreign).trusted
     assert json.loads(trust_store.read_text())["trusted"] == [checksum]
     if os.name == "posix":
@@ -108,12 +108,13 @@ def test_the_mode_of_a_file_is_no_change(foreign: Bundle) -> None:
 def test_names_and_contents_can_not_be_mistaken_for_each_other(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for root in (first, second):
-        root.mkdir()
+        (root / "configs").mkdir(parents=True)
+        (root / "configs" / "train.yaml").write_text("x: $1")
     inner = hashlib.sha256(b"x").hexdigest()
     (first / "a").write_text("x")
     (first / "b").write_text("x")
     (second / f"a:{inner}\n1:b").write_text("x")
-    assert tree_sha256(first) != tree_sha256(second)
+    assert judge(Bundle(first)).sha256 != judge(Bundle(second)).sha256
 
 
 @pytest.mark.parametrize("kind", ["link", "link to folder", "dead link", "pipe"])
@@ -167,7 +168,7 @@ def test_a_config_that_is_swapped_after_it_was_read_changes_nothing(
     foreign: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is hashed, judged and built is one reading of the file."""
-    record_trust(judge(foreign))
+    trusted = record_trust(judge(foreign))
     path = foreign.root / "configs" / "inference.yaml"
     trusted_text = path.read_text()
     path.write_text("evil: $1\n")
@@ -183,7 +184,7 @@ def test_a_config_that_is_swapped_after_it_was_read_changes_nothing(
     verdict = judge(foreign)
     assert not verdict.trusted
     assert verdict.configs["inference"].content == {"evil": "$1"}
-    assert verdict.sha256 != tree_sha256(foreign.root)
+    assert verdict.sha256 != trusted
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import pytest
 
 from volseg.bundle.faults import find_faults
 from volseg.bundle.folder import open_bundle
-from volseg.bundle.lint import lint_bundle
+from volseg.bundle.trust import judge
 from volseg.bundle.write import bundle_metadata, readme, write_bundle
 from volseg.errors import DiskFullError, FileError, OutputExistsError
 from volseg.labels import Label, LabelTable
-from volseg.planning.plan import Normalisation
+from volseg.planning.normalisation import Normalisation
 
 if TYPE_CHECKING:
     from conftest import MakePlan
@@ -142,7 +142,7 @@ def test_hostile_names_do_no_harm(make_plan: MakePlan, tmp_path: Path) -> None:
     write_bundle(replace(plan, labels=table), tmp_path / "data", tmp_path / "bundle")
     assert files(tmp_path) == {f"bundle/{name}" for name in FILES}
     bundle = open_bundle(tmp_path / "bundle")
-    assert lint_bundle(bundle) == ()
+    assert judge(bundle).findings == ()
     text = (bundle.root / "docs" / "README.md").read_text(encoding="utf-8")
     assert all(character.isprintable() or character == "\n" for character in text)
     unescaped = re.sub(r"\\[\\`*_{}\[\]<>|#!&~$]", "", text)
@@ -172,7 +172,7 @@ def test_a_name_of_no_encoding(make_plan: MakePlan, tmp_path: Path) -> None:
     except OSError:
         pytest.skip("the file system takes no such name")
     write_bundle(make_plan(name=folder.name), folder / "data", folder / "bundle")
-    assert lint_bundle(open_bundle(folder / "bundle")) == ()
+    assert judge(open_bundle(folder / "bundle")).findings == ()
 
 
 def test_what_is_written_has_no_fault_but_missing_weights(make_plan: MakePlan, tmp_path: Path) -> None:

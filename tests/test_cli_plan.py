@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from volseg.cli.main import main
+from volseg.planning.presets import REGISTRIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,3 +95,20 @@ def test_one_spacing_holds_for_all_axes(cohort: Path, tmp_path: Path, capsys: py
     assert "spacing 2 x 2 x 2 mm (R, A, S): asked for" in capsys.readouterr().out
     assert main(["plan", str(cohort), str(tmp_path / "other"), "--spacing", "2", "2"]) == 2
     assert "one number for all axes or three" in capsys.readouterr().err
+
+
+def test_the_help_lists_what_a_plan_chooses_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for kind, registry in REGISTRIES.items():
+        for name, choice in registry.items():
+            assert f"{kind} {name}: {choice.words}" in shown
+
+
+def test_a_network_may_be_asked_for(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = tmp_path / "bundle"
+    assert main(["plan", str(cohort), str(bundle), "--network", "unet", "--optimizer", "sgd"]) == 0
+    assert "network unet: " in capsys.readouterr().out
+    config = yaml.safe_load((bundle / "configs" / "train.yaml").read_text())
+    assert config["network_def"]["_target_"] == "monai.networks.nets.UNet"
+    assert (config["optimizer"]["_target_"], config["learning_rate"]) == ("torch.optim.SGD", 0.01)

@@ -11,12 +11,16 @@ import pytest
 from volseg.errors import UsageError
 from volseg.labels import Label, LabelTable
 from volseg.planning.fingerprint import CaseMeasures, Fingerprint
-from volseg.planning.plan import BUDGETS, MIN_BOTTLENECK, Plan, choose
+from volseg.planning.networks import NETWORKS
+from volseg.planning.optimizers import OPTIMIZERS
+from volseg.planning.plan import Plan, choose
+from volseg.planning.presets import PRESETS
+from volseg.planning.topology import MIN_BOTTLENECK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from volseg.planning.plan import Preset
+    from volseg.planning.presets import Preset
 
 LABELS = LabelTable((Label(1, "organ"), Label(2, "lesion")))
 Shape = tuple[int, int, int]
@@ -94,13 +98,13 @@ def test_a_huge_volume_is_coarsened_to_the_budget_finest_axes_first() -> None:
     found = planned((512, 512, 400), (0.7, 0.7, 2.0), volumes_mm3={1: 1e6})
     volume = np.array((512, 512, 400)) * (0.7, 0.7, 2.0)
     voxels = math.prod(volume / found.spacing_mm)
-    assert voxels == pytest.approx(BUDGETS["fast"].volume_voxels, rel=0.02)
+    assert voxels == pytest.approx(PRESETS["fast"].volume_voxels, rel=0.02)
     # The oracle: raise the finest spacings together until the voxel count is reached.
     levels = np.linspace(0.7, 10, 200_000)
     counts = [math.prod(volume / np.maximum((0.7, 0.7, 2.0), level)) for level in (levels[0], levels[-1])]
-    assert counts[0] > BUDGETS["fast"].volume_voxels > counts[1]
+    assert counts[0] > PRESETS["fast"].volume_voxels > counts[1]
     spacings = np.maximum(np.array((0.7, 0.7, 2.0)), levels[:, np.newaxis])
-    nearest = np.argmin(np.abs(np.prod(volume / spacings, axis=1) - BUDGETS["fast"].volume_voxels))
+    nearest = np.argmin(np.abs(np.prod(volume / spacings, axis=1) - PRESETS["fast"].volume_voxels))
     assert found.spacing_mm == pytest.approx(tuple(spacings[nearest]), rel=1e-3)
 
 
@@ -132,17 +136,21 @@ def test_a_spacing_that_makes_no_sense_is_refused(spacing: Spacing) -> None:
 @pytest.mark.parametrize(("shape", "spacing"), VOLUMES)
 def test_patch_batch_and_depth_keep_to_the_budget(shape: Shape, spacing: Spacing, preset: Preset) -> None:
     found = planned(shape, spacing, preset)
-    budget = BUDGETS[preset]
+    limits = PRESETS[preset]
     patch = np.array(found.patch)
-    assert math.prod(found.patch) <= budget.patch_voxels
-    assert 2 <= found.batch <= budget.max_batch
-    assert found.batch == 2 or found.batch * math.prod(found.patch) <= budget.batch_voxels
-    halved = np.prod(found.network.strides, axis=0)
+    assert math.prod(found.patch) <= limits.patch_voxels
+    assert 2 <= found.batch <= limits.max_batch
+    assert found.batch == 2 or found.batch * math.prod(found.patch) <= limits.batch_voxels
+    halved = np.prod(found.network.topology.strides, axis=0)
     assert (patch % halved == 0).all()
     assert (patch // halved >= np.minimum(MIN_BOTTLENECK, patch)).all()
-    assert len(found.network.strides) + 1 == len(found.network.features) == len(found.network.kernels)
-    assert 3 <= len(found.network.features) <= budget.max_levels
-    assert max(found.network.features) <= budget.max_features
+    assert (
+        len(found.network.topology.strides) + 1
+        == len(found.network.topology.features)
+        == len(found.network.topology.kernels)
+    )
+    assert 3 <= len(found.network.topology.features) <= limits.max_levels
+    assert max(found.network.topology.features) <= limits.max_features
     # No axis is padded to twice its volume and more, save for what the halvings need.
     measured = np.array(shape) * spacing / found.spacing_mm
     assert (patch <= measured + halved).all()
@@ -151,12 +159,12 @@ def test_patch_batch_and_depth_keep_to_the_budget(shape: Shape, spacing: Spacing
 @pytest.mark.parametrize(("shape", "spacing"), VOLUMES)
 def test_axes_are_halved_until_they_are_short(shape: Shape, spacing: Spacing) -> None:
     found = planned(shape, spacing, "full")
-    if len(found.network.features) < BUDGETS["full"].max_levels and max(found.patch) >= 8:
-        assert (np.array(found.patch) // np.prod(found.network.strides, axis=0) <= 2 * MIN_BOTTLENECK).all()
+    if len(found.network.topology.features) < PRESETS["full"].max_levels and max(found.patch) >= 8:
+        assert (np.array(found.patch) // np.prod(found.network.topology.strides, axis=0) <= 2 * MIN_BOTTLENECK).all()
 
 
 def test_thick_slices_wait_for_the_others() -> None:
-    network = planned((320, 320, 20), (0.6, 0.6, 3.6), "full").network
+    network = planned((320, 320, 20), (0.6, 0.6, 3.6), "full").network.topology
     assert network.kernels[0] == (3, 3, 1)
     assert network.strides[0] == network.strides[1] == (2, 2, 1)
     assert network.kernels[2] == (3, 3, 3)  # 2.4 mm in the plane is within twice of 3.6
@@ -166,16 +174,28 @@ def test_thick_slices_wait_for_the_others() -> None:
 
 
 def test_a_short_axis_holds_the_long_ones_up_no_more_than_its_length_needs() -> None:
-    network = planned((20, 400, 400), (1.0, 1.0, 1.0), "full").network
-    assert len(network.features) == BUDGETS["full"].max_levels
+    network = planned((20, 400, 400), (1.0, 1.0, 1.0), "full").network.topology
+    assert len(network.features) == PRESETS["full"].max_levels
     assert set(network.kernels) == {(3, 3, 3)}
     assert np.prod(network.strides, axis=0).tolist() == [4, 32, 32]
 
 
 def test_small_patches_are_worked_on_at_full_resolution() -> None:
-    assert planned((35, 51, 35), (1.0, 1.0, 1.0)).network.full_resolution
-    assert not planned((512, 512, 600), (0.8, 0.8, 0.8)).network.full_resolution
-    assert planned((512, 512, 600), (0.8, 0.8, 0.8), "full").network.full_resolution
+    assert planned((35, 51, 35), (1.0, 1.0, 1.0)).network.name == "dynunet-residual"
+    assert planned((512, 512, 600), (0.8, 0.8, 0.8)).network.name == "unet"
+    assert planned((512, 512, 600), (0.8, 0.8, 0.8), "full").network.name == "dynunet"
+
+
+def test_a_network_and_an_optimizer_may_be_asked_for() -> None:
+    measured = fingerprint([(40, 40, 40)], [(1.0, 1.0, 1.0)], channels=("CT", "PET"))
+    for network in NETWORKS:
+        for optimizer in OPTIMIZERS:
+            found = choose(measured, LABELS, "b", network=network, optimizer=optimizer)  # type: ignore[arg-type]
+            assert (found.network.name, found.optimizer.name) == (network, optimizer)
+            assert (found.network.in_channels, found.network.out_channels) == (2, 3)
+            assert any(choice == f"network {network}" and "asked for" in reason for choice, reason in found.reasons)
+    with pytest.raises(UsageError, match="dynunet-residual"):
+        choose(measured, LABELS, "b", network="resnet")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["CT", "ct", "CTA", "CT venous", "computed tomography"])
@@ -275,10 +295,10 @@ def test_the_network_takes_the_patch_and_gives_logits_of_its_size(
     # Thin: what is asked is whether the levels fit together.
     for key in ("channels", "filters"):
         if key in described:
-            described[key] = [2 + level for level in range(len(plan.network.features))]
+            described[key] = [2 + level for level in range(len(plan.network.topology.features))]
     network = ConfigParser({"network_def": described}).get_parsed_content("network_def")
     # A quarter of the patch, where it divides, is as good and faster.
-    halved = np.prod(plan.network.strides, axis=0)
+    halved = np.prod(plan.network.topology.strides, axis=0)
     size = [int(n if n // h < 8 else max(2, n // h // 4) * h) for n, h in zip(plan.patch, halved, strict=True)]
     image = torch.zeros(1, 1, *size)
     with torch.no_grad():

@@ -116,11 +116,11 @@ def test_ct_is_normalised_by_what_the_foreground_holds(tmp_path: Path, write_ima
 
 def test_the_bundle_is_complete_and_runs_without_trust(planned_bundle: Path) -> None:
     from volseg.bundle.folder import open_bundle
-    from volseg.bundle.lint import lint_bundle
+    from volseg.bundle.trust import judge
 
     for name in ("configs/metadata.json", "configs/train.yaml", "configs/inference.yaml", "docs/README.md", "LICENSE"):
         assert (planned_bundle / name).stat().st_size > 0
-    assert lint_bundle(open_bundle(planned_bundle)) == ()
+    assert judge(open_bundle(planned_bundle)).findings == ()
     inference = config_of(planned_bundle, "inference")
     assert all(target.startswith("monai.") for target in targets(inference))
     metadata = json.loads((planned_bundle / "configs" / "metadata.json").read_text())

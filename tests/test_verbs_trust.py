@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from volseg.bundle.trust import tree_sha256
+from volseg.bundle.folder import Bundle
+from volseg.bundle.trust import judge
 from volseg.errors import BundleError, FileError, UsageError
 from volseg.verbs.trust import trust
 
@@ -28,7 +29,7 @@ def test_trusting_once_and_again(make_bundle: MakeBundle) -> None:
         file.write("one: $1\ntwo: $2\n")
     first = trust(root)
     assert [finding.text for finding in first.findings] == ["$1", "$2"]
-    assert (first.sha256, first.already) == (tree_sha256(root), False)
+    assert (first.sha256, first.already) == (judge(Bundle(root)).sha256, False)
     again = trust(root)
     assert (again.sha256, again.already) == (first.sha256, True)
     (root / "note").write_text("")

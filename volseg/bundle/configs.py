@@ -1,21 +1,19 @@
-"""The configs of a bundle, made from a plan. They use the vocabulary's words only."""
+"""The configs of a bundle: what the objects of a plan say of themselves, in the vocabulary's words only."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, cast
 
+from volseg.planning.component import Component, component
+from volseg.planning.normalisation import normalising_components
 from volseg.postprocessing import PostprocessingRules
 
 if TYPE_CHECKING:
     from volseg.bundle.folder import ConfigValue
-    from volseg.planning.plan import Network, Plan
-
-Config = dict[str, "ConfigValue"]
+    from volseg.planning.plan import Plan
 
 OVERLAP = 0.5
 """Of neighbouring windows; nnU-Net's value."""
-ROTATION_RADIANS = 15 * math.pi / 180
 CLASS_SAMPLES = 10_000
 """Places kept of each class for drawing patches."""
 CACHE_GIB = 4.0
@@ -23,7 +21,7 @@ CACHE_GIB = 4.0
 DEVICE = "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')"
 
 
-def inference_config(plan: Plan, dataset_dir: str) -> Config:
+def inference_config(plan: Plan, dataset_dir: str) -> Component:
     """``inference.yaml``: stock MONAI targets only."""
     return {
         "imports": ["$import glob", "$import torch"],
@@ -32,24 +30,24 @@ def inference_config(plan: Plan, dataset_dir: str) -> Config:
         "output_dir": "$@bundle_root + '/eval'",
         "datalist": "$sorted(glob.glob(@dataset_dir + '/imagesTs/*.nii.gz'))",
         "device": DEVICE,
-        "network_def": _network(plan, training=False),
+        "network_def": plan.network.for_inference.component(),
         "network": "$@network_def.to(@device)",
-        "preprocessing": _component("monai.transforms.Compose", transforms=_deterministic(plan, labelled=False)),
-        "dataset": _component("monai.data.Dataset", data=_items(plan), transform="@preprocessing"),
-        "dataloader": _component(
+        "preprocessing": component("monai.transforms.Compose", transforms=_deterministic(plan, labelled=False)),
+        "dataset": component("monai.data.Dataset", data=_items(plan), transform="@preprocessing"),
+        "dataloader": component(
             "monai.data.DataLoader", dataset="@dataset", batch_size=1, shuffle=False, num_workers=0
         ),
         "inferer": _sliding_window(plan, overlap=OVERLAP),
-        "postprocessing": _component("monai.transforms.Compose", transforms=_to_mask(plan)),
+        "postprocessing": component("monai.transforms.Compose", transforms=_to_mask(plan)),
         "handlers": [
-            _component(
+            component(
                 "monai.handlers.CheckpointLoader",
                 load_path="$@bundle_root + '/models/model.pt'",
                 load_dict={"model": "@network"},
                 map_location="@device",
             )
         ],
-        "evaluator": _component(
+        "evaluator": component(
             "monai.engines.SupervisedEvaluator",
             device="@device",
             val_data_loader="@dataloader",
@@ -64,7 +62,7 @@ def inference_config(plan: Plan, dataset_dir: str) -> Config:
     }
 
 
-def train_config(plan: Plan, dataset_dir: str) -> Config:
+def train_config(plan: Plan, dataset_dir: str) -> Component:
     """``train.yaml``: MONAI's engines, and public objects of ``volseg.training``."""
     return {
         "imports": ["$import torch"],
@@ -77,14 +75,14 @@ def train_config(plan: Plan, dataset_dir: str) -> Config:
         "steps_per_epoch": plan.steps_per_epoch,
         "batch_size": plan.batch,
         "num_workers": 0,
-        "learning_rate": plan.learning_rate,
+        "learning_rate": plan.optimizer.learning_rate,
         "device": DEVICE,
-        "network_def": _network(plan, training=True),
+        "network_def": plan.network.component(),
         "network": "$@network_def.to(@device)",
-        "loss": _loss(plan),
-        "optimizer": _optimizer(plan),
-        "average": _component("volseg.training.WeightAverage", network="@network"),
-        "budget": _component(
+        "loss": plan.loss.over_heads(plan.network.heads),
+        "optimizer": plan.optimizer.component(),
+        "average": component("volseg.training.WeightAverage", network="@network"),
+        "budget": component(
             "volseg.training.Budget",
             epochs="@max_epochs",
             steps_per_epoch="@steps_per_epoch",
@@ -93,29 +91,29 @@ def train_config(plan: Plan, dataset_dir: str) -> Config:
         "train": {
             "deterministic_transforms": _deterministic(plan, labelled=True),
             "random_transforms": _random(plan),
-            "preprocessing": _component(
+            "preprocessing": component(
                 "monai.transforms.Compose",
                 transforms="$@train#deterministic_transforms + @train#random_transforms",
             ),
             "dataset": _dataset(plan, "training", "@train#preprocessing"),
-            "sampler": _component(
+            "sampler": component(
                 "torch.utils.data.RandomSampler",
                 data_source="@train#dataset",
                 num_samples="$@batch_size * @steps_per_epoch",
             ),
-            "dataloader": _component(
+            "dataloader": component(
                 "monai.data.DataLoader",
                 dataset="@train#dataset",
                 batch_size="@batch_size",
                 sampler="@train#sampler",
                 num_workers="@num_workers",
             ),
-            "inferer": _component("volseg.training.AutocastInferer"),
+            "inferer": component("volseg.training.AutocastInferer"),
             "handlers": [
-                _component("volseg.training.BudgetedRate", optimizer="@optimizer", budget="@budget"),
-                _component("volseg.training.PacedValidation", evaluator="@validate#evaluator", budget="@budget"),
+                plan.schedule.component(),
+                component("volseg.training.PacedValidation", evaluator="@validate#evaluator", budget="@budget"),
             ],
-            "trainer": _component(
+            "trainer": component(
                 "monai.engines.SupervisedTrainer",
                 device="@device",
                 max_epochs="@max_epochs",
@@ -129,27 +127,27 @@ def train_config(plan: Plan, dataset_dir: str) -> Config:
             ),
         },
         "validate": {
-            "preprocessing": _component("monai.transforms.Compose", transforms="@train#deterministic_transforms"),
+            "preprocessing": component("monai.transforms.Compose", transforms="@train#deterministic_transforms"),
             "dataset": _dataset(plan, "validation", "@validate#preprocessing"),
-            "dataloader": _component(
+            "dataloader": component(
                 "monai.data.DataLoader", dataset="@validate#dataset", batch_size=1, shuffle=False, num_workers=0
             ),
-            "inferer": _component("volseg.training.AutocastInferer", inferer=_sliding_window(plan, overlap=0.25)),
-            "postprocessing": _component(
+            "inferer": component("volseg.training.AutocastInferer", inferer=_sliding_window(plan, overlap=0.25)),
+            "postprocessing": component(
                 "monai.transforms.Compose",
                 transforms=[
-                    _component("monai.transforms.AsDiscreted", keys="pred", argmax=True, to_onehot=_classes(plan)),
-                    _component("monai.transforms.AsDiscreted", keys="label", to_onehot=_classes(plan)),
+                    component("monai.transforms.AsDiscreted", keys="pred", argmax=True, to_onehot=plan.classes),
+                    component("monai.transforms.AsDiscreted", keys="label", to_onehot=plan.classes),
                 ],
             ),
             "key_metric": {
-                "val_mean_dice": _component(
+                "val_mean_dice": component(
                     "monai.handlers.MeanDice",
                     include_background=False,
-                    output_transform=_component("monai.handlers.from_engine", keys=["pred", "label"]),
+                    output_transform=component("monai.handlers.from_engine", keys=["pred", "label"]),
                 )
             },
-            "evaluator": _component(
+            "evaluator": component(
                 "monai.engines.SupervisedEvaluator",
                 device="@device",
                 val_data_loader="@validate#dataloader",
@@ -163,17 +161,9 @@ def train_config(plan: Plan, dataset_dir: str) -> Config:
     }
 
 
-def _rules(plan: Plan) -> Config:
+def _rules(plan: Plan) -> Component:
     rules = PostprocessingRules(keep_largest=plan.keep_largest).to_config()
-    return cast("Config", rules)
-
-
-def _component(target: str, **arguments: ConfigValue) -> Config:
-    return {"_target_": target, **arguments}
-
-
-def _classes(plan: Plan) -> int:
-    return len(plan.labels) + 1
+    return cast("Component", rules)
 
 
 def _items(plan: Plan) -> str:
@@ -191,113 +181,67 @@ def _deterministic(plan: Plan, *, labelled: bool) -> list[ConfigValue]:
     transforms: list[ConfigValue] = [
         # One for each key: a reader of MONAI's keeps the count of files it was given last, and threads that fill the
         # cache share it, so that images would get as many channels as masks (MONAI 1.6).
-        *(_component("monai.transforms.LoadImaged", keys=key, reader="NibabelReader", image_only=True) for key in keys),
-        _component("monai.transforms.EnsureChannelFirstd", keys=keys),
+        *(component("monai.transforms.LoadImaged", keys=key, reader="NibabelReader", image_only=True) for key in keys),
+        component("monai.transforms.EnsureChannelFirstd", keys=keys),
         # MONAI cuts labels off after the point, and a mask stored with a scale factor has 0.99999994 for 1. Rounded
         # first of all, it holds the numbers that volseg.volume.read_mask reads; whole numbers stay what they are.
-        *([_component("monai.transforms.AsDiscreted", keys="label", rounding="torchrounding")] if labelled else []),
-        _component("monai.transforms.Orientationd", keys=keys, axcodes="RAS", labels=None),
-        _component(
+        *([component("monai.transforms.AsDiscreted", keys="label", rounding="torchrounding")] if labelled else []),
+        component("monai.transforms.Orientationd", keys=keys, axcodes="RAS", labels=None),
+        component(
             "monai.transforms.Spacingd",
             keys=keys,
             pixdim=list(plan.spacing_mm),
             mode=["bilinear", "nearest"] if labelled else ["bilinear"],
         ),
-        *_normalisation(plan),
+        *normalising_components(plan.normalisations),
     ]
     if labelled and not plan.labels.is_contiguous:
         transforms.append(
-            _component(
+            component(
                 "monai.transforms.MapLabelValued",
                 keys="label",
                 orig_labels=[0, *plan.labels.indices],
-                target_labels=list(range(_classes(plan))),
+                target_labels=list(range(plan.classes)),
             )
         )
-    transforms.append(_component("monai.transforms.EnsureTyped", keys=keys))
+    transforms.append(component("monai.transforms.EnsureTyped", keys=keys))
     return transforms
-
-
-def _normalisation(plan: Plan) -> list[ConfigValue]:
-    chosen = plan.normalisations
-    if all(one.kind == "percentiles" for one in chosen):
-        low, high = min(one.low for one in chosen), max(one.high for one in chosen)
-        return [
-            _component(
-                "monai.transforms.ScaleIntensityRanged", keys="image", a_min=low, a_max=high, b_min=low, b_max=high,
-                clip=True,
-            ),
-            _component(
-                "monai.transforms.NormalizeIntensityd",
-                keys="image",
-                subtrahend=[one.mean for one in chosen],
-                divisor=[one.std for one in chosen],
-                channel_wise=True,
-            ),
-        ]  # fmt: skip
-    # Channels of different kinds get the one rule that needs no scale.
-    return [
-        _component(
-            "monai.transforms.NormalizeIntensityd",
-            keys="image",
-            nonzero=any(one.nonzero for one in chosen),
-            channel_wise=True,
-        )
-    ]
 
 
 def _random(plan: Plan) -> list[ConfigValue]:
     both: list[ConfigValue] = ["image", "label"]
     patch: list[ConfigValue] = list(plan.patch)
-    crop: list[ConfigValue] = [_component("monai.transforms.SpatialPadd", keys=both, spatial_size=patch)]
+    crop: list[ConfigValue] = [component("monai.transforms.SpatialPadd", keys=both, spatial_size=patch)]
     if not plan.whole_volumes:
         crop += [
-            _component(
+            component(
                 "monai.transforms.ClassesToIndicesd",
                 keys="label",
-                num_classes=_classes(plan),
+                num_classes=plan.classes,
                 max_samples_per_class=CLASS_SAMPLES,
             ),
-            _component(
+            component(
                 "monai.transforms.RandCropByLabelClassesd",
                 keys=both,
                 label_key="label",
                 spatial_size=patch,
-                num_classes=_classes(plan),
+                num_classes=plan.classes,
                 num_samples=1,
                 indices_key="label_cls_indices",
                 warn=False,
             ),
         ]
-    # Across slices that lie far apart a rotation would tear structures: only the one about the thick axis stays.
-    thick = [step > 2 * min(plan.spacing_mm) for step in plan.spacing_mm]
-    rotate: list[ConfigValue] = [
-        ROTATION_RADIANS if not any(thick[:axis] + thick[axis + 1 :]) else 0.0 for axis in range(3)
-    ]
     return [
         *crop,
-        _component(
-            "monai.transforms.RandAffined",
-            keys=both,
-            prob=0.6,
-            rotate_range=rotate,
-            scale_range=[0.15, 0.15, 0.15],
-            mode=["bilinear", "nearest"],
-            padding_mode=["border", "zeros"],
-        ),
-        _component("monai.transforms.RandGaussianNoised", keys="image", prob=0.2, std=0.1),
-        _component("monai.transforms.RandGaussianSmoothd", keys="image", prob=0.1),
-        _component("monai.transforms.RandScaleIntensityd", keys="image", prob=0.3, factors=0.25),
-        _component("monai.transforms.RandShiftIntensityd", keys="image", prob=0.3, offsets=0.1),
-        _component("monai.transforms.RandAdjustContrastd", keys="image", prob=0.2, gamma=[0.7, 1.5]),
-        _component("monai.transforms.EnsureTyped", keys=both, track_meta=False),
+        *plan.augmentation.components(),
+        component("monai.transforms.EnsureTyped", keys=both, track_meta=False),
     ]
 
 
-def _dataset(plan: Plan, part: str, transform: str) -> Config:
-    return _component(
+def _dataset(plan: Plan, part: str, transform: str) -> Component:
+    return component(
         "monai.data.CacheDataset",
-        data=_component(
+        data=component(
             "volseg.training.fold_cases", dataset_dir="@dataset_dir", part=part, fold="@fold", record="@cases_record"
         ),
         transform=transform,
@@ -307,8 +251,8 @@ def _dataset(plan: Plan, part: str, transform: str) -> Config:
     )
 
 
-def _sliding_window(plan: Plan, *, overlap: float) -> Config:
-    return _component(
+def _sliding_window(plan: Plan, *, overlap: float) -> Component:
+    return component(
         "monai.inferers.SlidingWindowInferer",
         roi_size=list(plan.patch),
         sw_batch_size=2,
@@ -322,7 +266,7 @@ def _to_mask(plan: Plan) -> list[ConfigValue]:
 
     Logits go back before the largest wins, which keeps edges fine, unless they would take too much memory there.
     """
-    invert = _component(
+    invert = component(
         "monai.transforms.Invertd",
         keys="pred",
         transform="@preprocessing",
@@ -330,19 +274,19 @@ def _to_mask(plan: Plan) -> list[ConfigValue]:
         nearest_interp=not plan.logits_inverted,
         to_tensor=True,
     )
-    discrete = _component("monai.transforms.AsDiscreted", keys="pred", argmax=True)
+    discrete = component("monai.transforms.AsDiscreted", keys="pred", argmax=True)
     transforms: list[ConfigValue] = [invert, discrete] if plan.logits_inverted else [discrete, invert]
     if not plan.labels.is_contiguous:
         transforms.append(
-            _component(
+            component(
                 "monai.transforms.MapLabelValued",
                 keys="pred",
-                orig_labels=list(range(_classes(plan))),
+                orig_labels=list(range(plan.classes)),
                 target_labels=[0, *plan.labels.indices],
             )
         )
     transforms.append(
-        _component(
+        component(
             "monai.transforms.SaveImaged",
             keys="pred",
             writer="NibabelWriter",
@@ -356,63 +300,3 @@ def _to_mask(plan: Plan) -> list[ConfigValue]:
         )
     )
     return transforms
-
-
-def _network(plan: Plan, *, training: bool) -> Config:
-    network: Network = plan.network
-    strides: list[ConfigValue] = [list(stride) for stride in network.strides]
-    if not network.full_resolution:
-        return _component(
-            "monai.networks.nets.UNet",
-            spatial_dims=3,
-            in_channels=len(plan.channels),
-            out_channels=_classes(plan),
-            channels=list(network.features),
-            strides=strides,
-            num_res_units=2,
-            norm="INSTANCE",
-        )
-    # Residual blocks learn faster; the full preset keeps nnU-Net's plain ones.
-    residual: Config = {"res_block": True} if plan.preset == "fast" else {}
-    heads = max(1, len(network.strides) - 1)
-    deep: Config = {"deep_supervision": True, "deep_supr_num": heads} if _deep(plan, training=training) else {}
-    return _component(
-        "monai.networks.nets.DynUNet",
-        spatial_dims=3,
-        in_channels=len(plan.channels),
-        out_channels=_classes(plan),
-        kernel_size=[list(kernel) for kernel in network.kernels],
-        strides=[[1, 1, 1], *strides],
-        upsample_kernel_size=strides,
-        filters=list(network.features),
-        norm_name="INSTANCE",
-        **residual,
-        **deep,
-    )
-
-
-def _deep(plan: Plan, *, training: bool) -> bool:
-    """Whether heads at the lower levels are trained as well; inference does without them."""
-    return training and plan.preset == "full" and plan.network.full_resolution and len(plan.network.strides) > 1
-
-
-def _loss(plan: Plan) -> Config:
-    loss = _component(
-        "monai.losses.DiceCELoss", include_background=False, to_onehot_y=True, softmax=True, batch=True,
-    )  # fmt: skip
-    return loss if not _deep(plan, training=True) else _component("monai.losses.DeepSupervisionLoss", loss=loss)
-
-
-def _optimizer(plan: Plan) -> Config:
-    if plan.preset == "fast":
-        return _component(
-            "torch.optim.AdamW", params="$@network_def.parameters()", lr="@learning_rate", weight_decay=1e-4
-        )
-    return _component(
-        "torch.optim.SGD",
-        params="$@network_def.parameters()",
-        lr="@learning_rate",
-        momentum=0.99,
-        nesterov=True,
-        weight_decay=3e-5,
-    )

@@ -61,19 +61,6 @@ def lint_config(name: str, config: dict[str, ConfigValue]) -> tuple[Finding, ...
     return tuple(_findings(name, config))
 
 
-def lint_bundle(bundle: Bundle) -> tuple[Finding, ...]:
-    """Everything that the bundle's configs would run beyond the vocabulary.
-
-    Raises:
-        BundleError: a config is malformed.
-    """
-    found: list[Finding] = []
-    for name in RUN_CONFIGS:
-        if has_config(bundle, name):
-            found.extend(lint_config(name, bundle.read_config(name)))
-    return tuple(found)
-
-
 def rounds_masks(config: dict[str, ConfigValue]) -> bool:
     """Whether a train config rounds the numbers of masks; one that doesn't cuts 0.99999994 off to the background."""
     return any(

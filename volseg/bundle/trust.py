@@ -76,16 +76,6 @@ def store_path() -> Path:
     return Path(base) / "volseg" / "trusted.json"
 
 
-def tree_sha256(root: Path) -> str:
-    """The SHA-256 over the names and contents of every file below a folder.
-
-    Raises:
-        BundleError: a link or another special file is inside: what it leads to may change unseen.
-        FileError: a file or folder can't be read.
-    """
-    return _sha256_of_all(_checksums(root, {}))
-
-
 def judge(bundle: Bundle) -> Verdict:
     """Lint the bundle and look its tree up among the trusted. Nothing of it is run.
 

@@ -99,8 +99,10 @@ def build_app(verb: str | None = None) -> App:
     for order, (name, summary) in enumerate(VERBS.items()):
         path = f"volseg.cli.{name}"
         if name == verb:
-            function = getattr(importlib.import_module(path), name)
-            app.command(function, name=name, help_epilogue=examples_of(function), sort_key=order)
+            module = importlib.import_module(path)
+            function = getattr(module, name)
+            epilogue = examples_of(function) + getattr(module, "EPILOGUE", "")
+            app.command(function, name=name, help_epilogue=epilogue, sort_key=order)
         else:
             app.command(f"{path}:{name}", name=name, help=summary, sort_key=order)
     return app

@@ -8,10 +8,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from volseg.cli.console import ConsoleProgress, printable
+from volseg.planning.presets import REGISTRIES
 from volseg.verbs.plan import PlanOptions
 from volseg.verbs.plan import plan as verb
 
 DEFAULTS = PlanOptions()
+EPILOGUE = "\n\nWhat a plan chooses from:\n\n" + "".join(
+    f"- {kind} `{name}`: {choice.words}\n" for kind, registry in REGISTRIES.items() for name, choice in registry.items()
+)
 
 
 def plan(

@@ -7,20 +7,27 @@ by what the preset may cost.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.dataset.dataset import modality_of
 from volseg.errors import UsageError
+from volseg.planning.augmentations import Augmentation, SmallChanges
+from volseg.planning.component import pick
+from volseg.planning.losses import DiceCrossEntropy, Loss
+from volseg.planning.networks import NETWORKS, Network, NetworkName
+from volseg.planning.normalisation import Normalisation, choose_normalisations
+from volseg.planning.optimizers import OPTIMIZERS, Optimizer, OptimizerName
+from volseg.planning.presets import PRESETS, Preset, PresetLimits
+from volseg.planning.schedules import Polynomial, Schedule
+from volseg.planning.topology import MIN_BOTTLENECK, choose_topology
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from volseg.labels import LabelTable
     from volseg.planning.fingerprint import Fingerprint
-
-Preset = Literal["fast", "full"]
 
 ANISOTROPY = 3.0
 """A data set is anisotropic when its thickest spacing is more than this times its finest (nnU-Net)."""
@@ -28,78 +35,12 @@ SINGLE_PIECE_CASES = 0.98
 """A label is kept to its largest piece when it is one piece in at least this share of the training cases."""
 SINGLE_PIECE_LEAST = 5
 """And only when so many cases have it: two or three say little about where its pieces may lie."""
-MASKED_SHARE = 0.25
-"""An image with more zeros than this was masked, so only what is not 0 is normalised."""
-MIN_BOTTLENECK = 4
-"""No axis is halved below this many voxels."""
-MIN_LEVELS = 3
-"""MONAI's DynUNet takes no fewer."""
 SMALLEST_LABEL_VOXELS = 64
 """A label coarser than 4x4x4 voxels can't be learned, whatever the preset would save."""
 LOGITS_GIB = 6.0
 """Logits on the image's own grid give smoother edges than labels do, and are brought back to it up to this size."""
-PERCENTILES = (0.5, 99.5)
-"""CT is clipped to these percentiles of the foreground."""
-UNCALIBRATED = re.compile(r"CBCT.*", re.IGNORECASE)
-"""CT's numbers mean the same everywhere; the grey values of cone-beam CT are not calibrated."""
 SPACING_DIGITS = 5
 """Significant ones: 0.001 % of a voxel, also where voxels are micrometres."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a preset may cost."""
-
-    volume_voxels: float
-    """The median volume is resampled coarser above this."""
-    patch_voxels: int
-    fine_patch_voxels: int
-    """Up to this patch the network convolves at full resolution; above it, it halves at its first convolution."""
-    batch_voxels: int
-    max_batch: int
-    features: int
-    max_features: int
-    max_levels: int
-    steps_per_epoch: int
-    max_epochs: int
-    learning_rate: float
-
-
-BUDGETS: dict[Preset, Budget] = {
-    # Minutes on two cores.
-    "fast": Budget(4e6, 96**3, 100_000, 400_000, 8, 16, 256, 5, 50, 100, 2e-3),
-    # nnU-Net's topology and length: 1000 epochs of 250 steps, patches of about 128^3, batch 2, up to 320 features.
-    "full": Budget(math.inf, 128**3, 128**3, 2 * 128**3, 8, 32, 320, 6, 250, 1000, 1e-2),
-}
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """How one channel's intensities are brought to about zero mean and unit spread.
-
-    ``percentiles`` clips to [low, high] and then takes ``mean`` off and divides by ``std``, all measured inside the
-    foreground of the whole data set; ``z-score`` uses each image's own mean and spread, over what is not 0 where
-    ``nonzero`` says so.
-    """
-
-    kind: Literal["percentiles", "z-score"]
-    low: float = 0.0
-    high: float = 0.0
-    mean: float = 0.0
-    std: float = 1.0
-    nonzero: bool = False
-
-
-@dataclass(frozen=True)
-class Network:
-    """Topology: features and strides of each level; the kernel is 3 except across slices that lie far apart."""
-
-    features: tuple[int, ...]
-    strides: tuple[tuple[int, int, int], ...]
-    """From each level to the next, one fewer than levels."""
-    kernels: tuple[tuple[int, int, int], ...]
-    full_resolution: bool = True
-    """Whether the first level works on every voxel. Small structures need it; it costs three times as much."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +56,13 @@ class Plan:
     batch: int
     network: Network
     normalisations: tuple[Normalisation, ...]
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    augmentation: Augmentation
     keep_largest: tuple[int, ...]
     steps_per_epoch: int
     max_epochs: int
-    learning_rate: float
     whole_volumes: bool
     """Whether every training volume fits the patch, so that nothing is cropped."""
     channels_in_one_file: bool
@@ -132,6 +76,11 @@ class Plan:
     logits_inverted: bool = True
     """Whether inference brings the network's logits back to the image's grid, and not only the labels."""
 
+    @property
+    def classes(self) -> int:
+        """The labels and the background."""
+        return len(self.labels) + 1
+
 
 def choose(
     fingerprint: Fingerprint,
@@ -140,16 +89,27 @@ def choose(
     *,
     preset: Preset = "fast",
     spacing_mm: tuple[float, float, float] | None = None,
+    network: NetworkName | None = None,
+    optimizer: OptimizerName | None = None,
 ) -> Plan:
-    """Choose a plan; ``spacing_mm`` (R, A, S) overrides the target spacing.
+    """Choose a plan; what is given overrides the choice.
+
+    Args:
+        fingerprint: of the data set.
+        labels: what the numbers in its masks stand for.
+        name: the bundle's.
+        preset: what the training may cost.
+        spacing_mm: the target spacing along R, A, S.
+        network: a name in ``NETWORKS``.
+        optimizer: a name in ``OPTIMIZERS``.
 
     Raises:
-        UsageError: a spacing that was asked for is not positive.
+        UsageError: a spacing that was asked for is not positive, or there is no network or optimizer of that name.
     """
-    budget = BUDGETS[preset]
+    limits = PRESETS[preset]
     reasons: list[tuple[str, str]] = []
     if spacing_mm is None:
-        spacing_mm, why = _spacing(fingerprint, labels, budget)
+        spacing_mm, why = _spacing(fingerprint, labels, limits)
     elif all(step > 0 and math.isfinite(step) for step in spacing_mm):
         why = "asked for"
     else:
@@ -157,30 +117,29 @@ def choose(
     reasons.append((f"spacing {_by(spacing_mm)} mm (R, A, S)", why))
 
     shapes = fingerprint.shapes_at(spacing_mm)
-    patch, strides, kernels, why = _patch(shapes, spacing_mm, budget)
-    whole = bool((shapes <= np.array(patch)).all())
+    patch, topology, why = choose_topology(shapes, spacing_mm, limits)
     reasons.append((f"patch {_by(patch)} voxels", why))
-    features = tuple(min(budget.max_features, budget.features * 2**level) for level in range(len(strides) + 1))
+    levels = f"{len(topology.features)} levels of {', '.join(map(str, topology.features))} features"
     reasons.append(
-        (
-            f"{len(features)} levels of {', '.join(map(str, features))} features",
-            f"axes are halved down to {MIN_BOTTLENECK} voxels or more; thick ones wait for the others to catch up",
-        )
+        (levels, f"axes are halved down to {MIN_BOTTLENECK} voxels or more; thick ones wait for the others to catch up")
     )
-    fine = math.prod(patch) <= budget.fine_patch_voxels
-    if fine:
-        reasons.append(("every level works at its full resolution", "the patch is small enough to afford it"))
+    if network is not None:
+        why = "asked for"
+    elif math.prod(patch) <= limits.fine_patch_voxels:
+        network, why = limits.network, "the patch is small enough to afford it"
     else:
-        reasons.append(("halved at the first convolution", "at full resolution such a patch would cost too much"))
-    batch = int(np.clip(budget.batch_voxels // math.prod(patch), 2, budget.max_batch))
+        network, why = limits.coarse_network, "at full resolution such a patch would cost too much"
+    built = pick(NETWORKS, network)(topology, len(fingerprint.channels), len(labels) + 1)
+    reasons.append((f"network {network}", f"{built.words}; {why}"))
+    loss = DiceCrossEntropy()
+    steps = pick(OPTIMIZERS, optimizer or limits.optimizer)()
+    reasons.append((f"loss {loss.name}, optimizer {steps.name}", f"{loss.words}; {steps.words}"))
+    batch = int(np.clip(limits.batch_voxels // math.prod(patch), 2, limits.max_batch))
     reasons.append((f"batch {batch}", f"{batch * math.prod(patch):,} voxels a step"))
 
-    all_ct = all(_is_calibrated_ct(channel) for channel in fingerprint.channels)
-    normalisations = tuple(
-        _normalisation(fingerprint, number, ct=all_ct) for number in range(len(fingerprint.channels))
-    )
+    normalisations = choose_normalisations(fingerprint)
     for channel, chosen in zip(fingerprint.channels, normalisations, strict=True):
-        reasons.append((f"{channel}: {_normalisation_words(chosen)}", _normalisation_reason(chosen)))
+        reasons.append((f"{channel}: {chosen.words}", chosen.reason))
 
     keep = tuple(
         index
@@ -219,13 +178,16 @@ def choose(
         spacing_mm=spacing_mm,
         patch=patch,
         batch=batch,
-        network=Network(features, strides, kernels, fine),
+        network=built,
         normalisations=normalisations,
+        loss=loss,
+        optimizer=steps,
+        schedule=Polynomial(),
+        augmentation=SmallChanges(spacing_mm),
         keep_largest=keep,
-        steps_per_epoch=budget.steps_per_epoch,
-        max_epochs=budget.max_epochs,
-        learning_rate=budget.learning_rate,
-        whole_volumes=whole,
+        steps_per_epoch=limits.steps_per_epoch,
+        max_epochs=limits.max_epochs,
+        whole_volumes=bool((shapes <= np.array(patch)).all()),
         logits_inverted=inverted,
         channels_in_one_file=fingerprint.channels_in_one_file,
         cached_gib=voxels * (4 * len(fingerprint.channels) + 4) / 2**30,
@@ -235,7 +197,9 @@ def choose(
     )
 
 
-def _spacing(fingerprint: Fingerprint, labels: LabelTable, budget: Budget) -> tuple[tuple[float, float, float], str]:
+def _spacing(
+    fingerprint: Fingerprint, labels: LabelTable, limits: PresetLimits
+) -> tuple[tuple[float, float, float], str]:
     spacings = fingerprint.spacings_mm
     target = np.median(spacings, axis=0)
     why = "the median of the training images"
@@ -245,24 +209,22 @@ def _spacing(fingerprint: Fingerprint, labels: LabelTable, budget: Budget) -> tu
         target[thick] = max(np.percentile(spacings[:, thick], 10), np.delete(target, thick).max())
         why = "the median of the training images, and along the thick axis their tenth percentile"
     voxels = float(np.median(fingerprint.shapes_at(_triple(target)).prod(axis=1)))
-    if voxels > budget.volume_voxels:
+    if voxels > limits.volume_voxels:
         sizes_mm3 = [fingerprint.label_volumes_mm3(index) for index in labels.indices]
         smallest_mm3 = min((float(np.median(sizes)) for sizes in sizes_mm3 if len(sizes)), default=math.inf)
         largest_factor = smallest_mm3 / SMALLEST_LABEL_VOXELS / float(target.prod())
         if largest_factor <= 1:
             why += ", kept fine for the smallest label"
-        elif largest_factor < voxels / budget.volume_voxels:
+        elif largest_factor < voxels / limits.volume_voxels:
             target = _coarsened(target, largest_factor)
             why += f", coarsened as far as the smallest label keeps {SMALLEST_LABEL_VOXELS} voxels"
         else:
-            target = _coarsened(target, voxels / budget.volume_voxels)
-            why += f", coarsened so that the median volume has {budget.volume_voxels / 1e6:.3g} million voxels"
+            target = _coarsened(target, voxels / limits.volume_voxels)
+            why += f", coarsened so that the median volume has {limits.volume_voxels / 1e6:.3g} million voxels"
     return _triple(np.array([float(f"{step:.{SPACING_DIGITS}g}") for step in target])), why
 
 
-def _coarsened(spacing_mm: np.ndarray[tuple[int], np.dtype[np.float64]], factor: float) -> np.ndarray[
-    tuple[int], np.dtype[np.float64]
-]:  # fmt: skip
+def _coarsened(spacing_mm: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
     """The spacing with voxels ``factor`` times as large, the finest axes coarsened first."""
     goal = float(np.prod(spacing_mm)) * factor
     low, high = float(spacing_mm.min()), float(spacing_mm.max()) * factor
@@ -272,90 +234,8 @@ def _coarsened(spacing_mm: np.ndarray[tuple[int], np.dtype[np.float64]], factor:
     return np.maximum(spacing_mm, low)
 
 
-def _patch(
-    shapes: np.ndarray[tuple[int, int], np.dtype[np.int64]], spacing_mm: tuple[float, float, float], budget: Budget
-) -> tuple[tuple[int, int, int], tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...], str]:
-    # Start from the median volume and shorten the physically longest side until it fits, as nnU-Net does.
-    size = np.median(shapes, axis=0)
-    why = "the median volume"
-    while True:
-        strides, kernels = _topology(size, spacing_mm, budget)
-        patch = _rounded(size, strides)
-        if math.prod(patch) <= budget.patch_voxels:
-            return patch, strides, kernels, why
-        why = f"the median volume, shortened to about {budget.patch_voxels:,} voxels"
-        longest = int(np.argmax(size * np.array(spacing_mm)))
-        size[longest] *= 0.95
-        if size[longest] < 2 * MIN_BOTTLENECK:
-            size[int(np.argmax(size))] *= 0.9
-
-
-def _topology(
-    size: np.ndarray[tuple[int], np.dtype[np.float64]], spacing_mm: tuple[float, float, float], budget: Budget
-) -> tuple[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...]]:
-    current, spacing = size.copy(), np.array(spacing_mm, dtype=np.float64)
-    near = np.zeros(3, dtype=np.bool_)
-    strides: list[tuple[int, int, int]] = []
-    kernels: list[tuple[int, int, int]] = []
-    while True:
-        # A kernel looks across slices once the in-plane spacing has come within twice of theirs, and from then on.
-        near |= spacing <= 2 * spacing.min()
-        kernels.append(_int_triple(np.where(near, 3, 1)))
-        # An axis that is as short as it may get holds none of the others up.
-        long = current / 2 >= MIN_BOTTLENECK
-        if not long.any() or len(strides) + 1 >= budget.max_levels:
-            break
-        halve = long & (spacing <= 2 * spacing[long].min())
-        factor = np.where(halve, 2, 1)
-        strides.append(_int_triple(factor))
-        current, spacing = np.ceil(current / factor), spacing * factor
-    while len(kernels) < MIN_LEVELS:  # a volume this small gets levels that don't halve it
-        strides.append((1, 1, 1))
-        kernels.append(kernels[-1])
-    return tuple(strides), tuple(kernels)
-
-
-def _rounded(
-    size: np.ndarray[tuple[int], np.dtype[np.float64]], strides: tuple[tuple[int, int, int], ...]
-) -> tuple[int, int, int]:
-    multiple = np.prod(np.array(strides), axis=0)
-    return _int_triple(np.ceil(size / multiple) * multiple)
-
-
-def _is_calibrated_ct(channel: str) -> bool:
-    return modality_of(channel) == "CT" and not UNCALIBRATED.fullmatch(channel.strip())
-
-
-def _normalisation(fingerprint: Fingerprint, channel: int, *, ct: bool) -> Normalisation:
-    if ct:
-        values = fingerprint.foreground(channel)
-        low, high = (float(value) for value in np.percentile(values, PERCENTILES))
-        if not high > low:
-            low, high = float(values.min()) - 1.0, float(values.max()) + 1.0
-        clipped = np.clip(values, low, high)
-        spread = float(clipped.std())
-        return Normalisation("percentiles", low, high, float(clipped.mean()), spread if spread > 0 else 1.0)
-    return Normalisation("z-score", nonzero=fingerprint.zero_share(channel) > MASKED_SHARE)
-
-
-def _normalisation_words(chosen: Normalisation) -> str:
-    if chosen.kind == "percentiles":
-        return f"clipped to {chosen.low:.4g} .. {chosen.high:.4g}, mean {chosen.mean:.4g}, spread {chosen.std:.4g}"
-    return "z-score" + (" over what is not 0" if chosen.nonzero else "")
-
-
-def _normalisation_reason(chosen: Normalisation) -> str:
-    if chosen.kind == "percentiles":
-        return f"CT numbers mean the same everywhere: percentiles {PERCENTILES} of the foreground"
-    return "intensities have no fixed scale" + (", and the background was masked to 0" if chosen.nonzero else "")
-
-
-def _triple(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> tuple[float, float, float]:
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(values[0]), float(values[1]), float(values[2])
-
-
-def _int_triple(values: np.ndarray[tuple[int], np.dtype[np.generic]]) -> tuple[int, int, int]:
-    return int(values[0]), int(values[1]), int(values[2])
 
 
 def _by(values: tuple[float, ...]) -> str:

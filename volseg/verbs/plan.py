@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.errors import OutputExistsError
 from volseg.options import Many, each
+from volseg.planning.networks import NetworkName
+from volseg.planning.optimizers import OptimizerName
 from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ class PlanOptions:
     spacing: Many[float] = ()
     """Target spacing in mm, instead of the one that the data suggest: one number for all axes, or three along
     right-left, back-front, feet-head."""
+
+    network: NetworkName | None = None
+    """The network, instead of the one that preset and patch suggest."""
+
+    optimizer: OptimizerName | None = None
+    """The optimizer, instead of the preset's."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float] | None:
@@ -48,7 +56,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
         progress: who listens.
 
     Raises:
-        UsageError: there is no data set.
+        UsageError: there is no data set, or an option makes no sense.
         DataSetError: it has faults; the message lists all of them.
         OutputExistsError: ``bundle_dir`` holds something.
         FileError: the bundle can't be written.
@@ -70,6 +78,14 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     require_sound(dataset, progress=progress)
     fingerprint = measure(dataset, progress)
     name = bundle_dir.resolve().name
-    chosen = choose(fingerprint, dataset.labels, name, preset=options.preset, spacing_mm=spacing_mm)
+    chosen = choose(
+        fingerprint,
+        dataset.labels,
+        name,
+        preset=options.preset,
+        spacing_mm=spacing_mm,
+        network=options.network,
+        optimizer=options.optimizer,
+    )
     write_bundle(chosen, dataset_dir, bundle_dir)
     return chosen

@@ -1,0 +1,46 @@
+"""What a config writes of an object: its target and arguments as plain data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+
+from volseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from volseg.bundle.folder import ConfigValue
+
+Component = dict[str, "ConfigValue"]
+"""Such as ``{"_target_": "monai.losses.DiceCELoss", "softmax": True}``. Its arguments are literals and references."""
+
+
+class Choice(Protocol):
+    """One entry of a registry."""
+
+    name: ClassVar[str]
+    """As the command line and the bundle's README have it."""
+    words: ClassVar[str]
+    """What it is, for a person, in one line."""
+
+
+Kind = TypeVar("Kind", bound=Choice)
+
+
+def component(target: str, **arguments: ConfigValue) -> Component:
+    """A component of a MONAI config."""
+    return {"_target_": target, **arguments}
+
+
+def pick(registry: dict[str, type[Kind]], name: str) -> type[Kind]:
+    """The choice of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in registry:
+        raise UsageError(f"There is no {name!r}. Choose one of {', '.join(registry)}.")
+    return registry[name]
+
+
+def by_name(*kinds: type[Kind]) -> dict[str, type[Kind]]:
+    """A registry of choices."""
+    return {kind.name: kind for kind in kinds}

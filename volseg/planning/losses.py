@@ -1,0 +1,42 @@
+"""The losses that a plan may choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from volseg.planning.component import Component, by_name, component
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss over logits and whole-number labels."""
+
+    name: ClassVar[str]
+    words: ClassVar[str]
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        raise NotImplementedError
+
+    def over_heads(self, heads: int) -> Component:
+        """The loss of a network that gives so many outputs of lower levels beside its own: halved at each level."""
+        loss = self.component()
+        return component("monai.losses.DeepSupervisionLoss", loss=loss) if heads else loss
+
+
+@dataclass(frozen=True)
+class DiceCrossEntropy(Loss):
+    """nnU-Net's sum of soft Dice, over the whole batch and without the background, and cross-entropy."""
+
+    name: ClassVar[str] = "dice-ce"
+    words: ClassVar[str] = "soft Dice over the batch plus cross-entropy"
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        return component(
+            "monai.losses.DiceCELoss", include_background=False, to_onehot_y=True, softmax=True, batch=True
+        )
+
+
+LOSSES: dict[str, type[Loss]] = by_name(DiceCrossEntropy)

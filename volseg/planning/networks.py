@@ -1,0 +1,143 @@
+"""The networks that a plan may choose.
+
+A new one is a class here, in ``NETWORKS`` and ``NetworkName``, and its target in ``volseg.bundle.vocabulary``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from volseg.planning.component import Component, by_name, component
+
+if TYPE_CHECKING:
+    from volseg.bundle.folder import ConfigValue
+
+NetworkName = Literal["dynunet", "dynunet-residual", "unet"]
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The levels of a U-shaped network; the kernel is 3 except across slices that lie far apart."""
+
+    features: tuple[int, ...]
+    """Of each level."""
+    strides: tuple[tuple[int, int, int], ...]
+    """From each level to the next, one fewer than levels."""
+    kernels: tuple[tuple[int, int, int], ...]
+    """Of each level."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as a config describes it.
+
+    Args:
+        topology: its levels.
+        in_channels: of the image.
+        out_channels: one for each label and one for the background.
+    """
+
+    topology: Topology
+    in_channels: int
+    out_channels: int
+
+    name: ClassVar[str]
+    words: ClassVar[str]
+
+    @property
+    def heads(self) -> int:
+        """How many outputs of lower levels it gives beside its own while it is trained."""
+        return 0
+
+    @property
+    def for_inference(self) -> Network:
+        """Its plain form: the same weights without the heads that only training needs."""
+        return self
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DynUNet(Network):
+    """MONAI's rebuilding of nnU-Net's U-Net.
+
+    Args:
+        deep: whether the heads at the lower levels are there.
+    """
+
+    deep: bool = True
+
+    name: ClassVar[str] = "dynunet"
+    words: ClassVar[str] = "nnU-Net's plain U-Net at full resolution, with deep supervision"
+    residual: ClassVar[bool] = False
+
+    @property
+    def heads(self) -> int:
+        """One at each level between the first and the last."""
+        return len(self.topology.strides) - 1 if self.deep else 0
+
+    @property
+    def for_inference(self) -> DynUNet:
+        """Without the heads."""
+        return replace(self, deep=False)
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        strides = _lists(self.topology.strides)
+        residual: Component = {"res_block": True} if self.residual else {}
+        deep: Component = {"deep_supervision": True, "deep_supr_num": self.heads} if self.heads else {}
+        return component(
+            "monai.networks.nets.DynUNet",
+            spatial_dims=3,
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            kernel_size=_lists(self.topology.kernels),
+            strides=[[1, 1, 1], *strides],
+            upsample_kernel_size=strides,
+            filters=list(self.topology.features),
+            norm_name="INSTANCE",
+            **residual,
+            **deep,
+        )
+
+
+@dataclass(frozen=True)
+class ResidualDynUNet(DynUNet):
+    """The same of residual blocks."""
+
+    deep: bool = False
+
+    name: ClassVar[str] = "dynunet-residual"
+    words: ClassVar[str] = "U-Net of residual blocks at full resolution, which learns faster"
+    residual: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class UNet(Network):
+    """MONAI's residual U-Net, whose first convolution halves: a third of the cost, and blind to the finest detail."""
+
+    name: ClassVar[str] = "unet"
+    words: ClassVar[str] = "residual U-Net that halves at its first convolution, at a third of the cost"
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        return component(
+            "monai.networks.nets.UNet",
+            spatial_dims=3,
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            channels=list(self.topology.features),
+            strides=_lists(self.topology.strides),
+            num_res_units=2,
+            norm="INSTANCE",
+        )
+
+
+NETWORKS: dict[str, type[Network]] = by_name(DynUNet, ResidualDynUNet, UNet)
+
+
+def _lists(triples: tuple[tuple[int, int, int], ...]) -> list[ConfigValue]:
+    return [list(triple) for triple in triples]

@@ -1,0 +1,58 @@
+"""The optimizers that a plan may choose, each with the learning rate that it begins at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from volseg.planning.component import Component, by_name, component
+
+OptimizerName = Literal["adamw", "sgd"]
+PARAMETERS = "$@network_def.parameters()"
+RATE = "@learning_rate"
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer of the network's weights."""
+
+    learning_rate: float = 1e-3
+    """What the schedule begins at."""
+
+    name: ClassVar[str]
+    words: ClassVar[str]
+
+    def component(self) -> Component:
+        """Its target and arguments; the learning rate stands in the config's key of that name."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019)."""
+
+    learning_rate: float = 2e-3
+
+    name: ClassVar[str] = "adamw"
+    words: ClassVar[str] = "Adam with decoupled weight decay, quick in short trainings"
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        return component("torch.optim.AdamW", params=PARAMETERS, lr=RATE, weight_decay=1e-4)
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent as nnU-Net has it."""
+
+    learning_rate: float = 1e-2
+
+    name: ClassVar[str] = "sgd"
+    words: ClassVar[str] = "stochastic gradient descent with Nesterov momentum 0.99, nnU-Net's"
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        return component("torch.optim.SGD", params=PARAMETERS, lr=RATE, momentum=0.99, nesterov=True, weight_decay=3e-5)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = by_name(AdamW, SGD)

@@ -1,0 +1,35 @@
+"""The learning-rate schedules that a plan may choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from volseg.planning.component import Component, by_name, component
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A handler that sets the learning rate as the budget is used up."""
+
+    name: ClassVar[str]
+    words: ClassVar[str]
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Polynomial(Schedule):
+    """nnU-Net's power of what is left, over epochs or minutes, after a short warm-up."""
+
+    name: ClassVar[str] = "polynomial"
+    words: ClassVar[str] = "falls to 0 by the power 0.9 of the budget that is left, after a short warm-up"
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        return component("volseg.training.BudgetedRate", optimizer="@optimizer", budget="@budget")
+
+
+SCHEDULES: dict[str, type[Schedule]] = by_name(Polynomial)
