@@ -9,7 +9,7 @@ from volseg.planning.normalisation import normalising_components
 from volseg.postprocessing import PostprocessingRules
 
 if TYPE_CHECKING:
-    from volseg.bundle.folder import ConfigValue
+    from volseg.planning.component import ConfigValue
     from volseg.planning.plan import Plan
 
 OVERLAP = 0.5

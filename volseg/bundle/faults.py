@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.bundle.folder import Bundle, ConfigValue, refuse_links
+from volseg.bundle.folder import Bundle, refuse_links
 from volseg.bundle.lint import RUN_CONFIGS
 from volseg.bundle.metadata import label_faults, label_table, metadata_faults
 from volseg.bundle.trust import SHOWN_FINDINGS, Verdict, judge
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from torch.nn import Module
 
+    from volseg.planning.component import ConfigValue
+
 PARTS = {
     "inference": ("network_def", "preprocessing", "inferer", "postprocessing"),
     "train": ("train#trainer",),
@@ -26,7 +28,7 @@ RULES = "volseg_postprocessing"
 UNREADABLE = ("bad-config", "file")
 """The codes of a config that can't be read."""
 
-Configs = dict[str, dict[str, ConfigValue]]
+Configs = dict[str, dict[str, "ConfigValue"]]
 
 
 def find_faults(bundle: Bundle) -> tuple[Fault, ...]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from volseg.planning.component import ConfigValue
+
 CONFIGS = "configs"
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 MAX_CONFIG_BYTES = 2**20
@@ -28,9 +30,6 @@ MAX_NUMBER_CHARACTERS = 400
 """No number in a config is longer; YAML's base 60 takes quadratic time to read."""
 OWN_FOLDERS = (CONFIGS, "models", "runs")
 """What volseg reads and writes in a bundle: a link here would lead its files elsewhere."""
-
-ConfigValue = None | bool | int | float | str | list["ConfigValue"] | dict[str, "ConfigValue"]
-"""What JSON and safe YAML hold. A bundle's config is any such tree, so here alone records are dictionaries."""
 
 
 @dataclass(frozen=True)

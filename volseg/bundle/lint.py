@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from volseg.bundle.folder import Bundle, ConfigValue, walk
+from volseg.bundle.folder import Bundle, walk
 from volseg.bundle.vocabulary import (
     CHANNEL_FILES,
     COMPONENT_KEYS,
@@ -23,6 +23,8 @@ from volseg.bundle.vocabulary import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from volseg.planning.component import ConfigValue
 
 RUN_CONFIGS = ("train", "inference")
 """The configs that volseg builds; no other file of a bundle is run by it."""

@@ -11,7 +11,7 @@ from volseg.labels import MAX_INDEX, Label, LabelTable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from volseg.bundle.folder import ConfigValue
+    from volseg.planning.component import ConfigValue
 
 REQUIRED_TEXTS = (
     "schema", "version", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from volseg.bundle.folder import Bundle, ConfigValue
+    from volseg.bundle.folder import Bundle
+    from volseg.planning.component import ConfigValue
 
 SHOWN_CHARACTERS = 200
 """Of what a library says when it can't build a part."""

@@ -19,7 +19,7 @@ from volseg.outcomes import installed_versions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from volseg.bundle.folder import ConfigValue
+    from volseg.planning.component import ConfigValue
     from volseg.planning.plan import Plan
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"

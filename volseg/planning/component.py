@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from volseg.errors import UsageError
 
-if TYPE_CHECKING:
-    from volseg.bundle.folder import ConfigValue
-
-Component = dict[str, "ConfigValue"]
+ConfigValue = None | bool | int | float | str | list["ConfigValue"] | dict[str, "ConfigValue"]
+"""What JSON and safe YAML hold. A bundle's config is any such tree, so here alone records are dictionaries."""
+Component = dict[str, ConfigValue]
 """Such as ``{"_target_": "monai.losses.DiceCELoss", "softmax": True}``. Its arguments are literals and references."""
 
 

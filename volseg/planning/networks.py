@@ -6,12 +6,9 @@ A new one is a class here, in ``NETWORKS`` and ``NetworkName``, and its target i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from volseg.planning.component import Component, by_name, component
-
-if TYPE_CHECKING:
-    from volseg.bundle.folder import ConfigValue
+from volseg.planning.component import Component, ConfigValue, by_name, component
 
 NetworkName = Literal["dynunet", "dynunet-residual", "unet"]
 
