@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from volseg.api.memory import read, resample, write
     from volseg.api.verbs import check, convert, demo, evaluate, plan, postprocess, predict, train, trust
     from volseg.errors import (
         BundleError,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from volseg.verbs.postprocess import PostprocessOptions
     from volseg.verbs.predict import PredictOptions
     from volseg.verbs.train import FoldResult, TrainOptions
-    from volseg.volume import Volume
+    from volseg.volume import Mask, Volume
     from volseg.workflows.demo import DemoOptions
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ __all__ = [
     "LabelScore",
     "LabelTable",
     "Ledger",
+    "Mask",
     "Outcome",
     "OutputExistsError",
     "PlanOptions",
@@ -83,11 +85,15 @@ __all__ = [
     "plan",
     "postprocess",
     "predict",
+    "read",
+    "resample",
     "train",
     "trust",
+    "write",
 ]
 
 _ROOMS = {
+    "api.memory": "read resample write",
     "errors": "BundleError DataSetError DiskFullError FileError GeometryError InputError OutputExistsError TrustError "
     "UsageError VolsegError",
     "evaluation": "Evaluation",
@@ -103,7 +109,7 @@ _ROOMS = {
     "verbs.postprocess": "PostprocessOptions",
     "verbs.predict": "PredictOptions",
     "verbs.train": "FoldResult TrainOptions",
-    "volume": "Volume",
+    "volume": "Mask Volume",
     "workflows.demo": "DemoOptions",
 }
 """Where a name comes from; what stands nowhere here is a verb."""

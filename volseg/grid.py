@@ -26,7 +26,7 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and ITK point left and posterior, NIfTI right and anterior (PS3.3 C.7.6.2.1.1; NIfTI-1, METHOD 3)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grid:
     """A regular grid of voxels.
 
@@ -53,6 +53,12 @@ class Grid:
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+
+    def __str__(self) -> str:
+        return f"{' x '.join(map(str, self.shape))} voxels of {_mm(self.spacing_mm)} mm, {self.orientation}"
+
+    def __repr__(self) -> str:
+        return f"Grid({self})"
 
     @classmethod
     def from_lps(

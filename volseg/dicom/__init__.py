@@ -1,14 +1,15 @@
 """DICOM: find, classify, group, order, verify, decode.
 
-``scan(folder)`` reads every header under a folder and gives the verified series; ``load(series)`` gives a series'
-voxels.
+``scan(folder)`` reads every header under a folder and gives the verified series; ``load_values(series)`` gives a
+series' voxels; ``read_series(folder)`` does both for one series.
 """
 
 from volseg.dicom.series.facts import acquisition_facts
 from volseg.dicom.series.loading import Loaded, SliceFault, load, load_values
 from volseg.dicom.series.repair import Repairs
-from volseg.dicom.series.scan import BadFile, Scan, scan
+from volseg.dicom.series.scan import BadFile, Scan, numbered, scan, short_name
 from volseg.dicom.series.series import Rejected, Series
+from volseg.dicom.series.single import read_series
 from volseg.dicom.series.slices import Slice
 
 __all__ = [
@@ -23,5 +24,8 @@ __all__ = [
     "acquisition_facts",
     "load",
     "load_values",
+    "numbered",
+    "read_series",
     "scan",
+    "short_name",
 ]

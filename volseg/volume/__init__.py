@@ -2,6 +2,7 @@
 
 from volseg.volume.bounds import MAX_VOXELS
 from volseg.volume.files import as_mask, read_header, read_mask, read_volume, write_image, write_mask
+from volseg.volume.mask import Mask
 from volseg.volume.model import ImageHeader, Volume
 from volseg.volume.naming import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image, is_nifti, list_images, stem_of
 
@@ -10,6 +11,7 @@ __all__ = [
     "MAX_VOXELS",
     "NIFTI_SUFFIXES",
     "ImageHeader",
+    "Mask",
     "Volume",
     "as_mask",
     "is_image",

@@ -14,7 +14,7 @@ from volseg.atomic import atomic_path
 from volseg.errors import FileError, GeometryError, InputError
 from volseg.grid import Grid
 from volseg.volume.bounds import MAX_DEFLATE_RATIO, damaged, require_bounded
-from volseg.volume.model import ImageHeader, Volume
+from volseg.volume.model import ImageHeader, Volume, storable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +102,7 @@ def write_nifti(path: Path, array: NDArray[np.generic], grid: Grid) -> None:
         GeometryError: the grid is sheared, which a qform can't hold.
         FileError: the file can't be written.
     """
+    array = storable(array)
     header = _new_header(array)
     _set_grid(header, grid)
     _write(path, header, array)

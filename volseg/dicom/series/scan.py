@@ -70,6 +70,18 @@ class Scan:
         return (*rejected, *bad)
 
 
+def numbered(found: Scan) -> tuple[tuple[int, Series | Rejected], ...]:
+    """Every series with its number, from 1: the same for one folder whatever the options choose."""
+    everything: tuple[Series | Rejected, ...] = (*found.series, *found.rejected)
+    ranked = sorted(everything, key=lambda one: (one.identity.study_uid, one.order, one.identity.part))
+    return tuple(enumerate(ranked, start=1))
+
+
+def short_name(one: Series | Rejected) -> str:
+    """A case's name without the hash, such as ``ct_02``, which several studies may have."""
+    return "_".join(filter(None, (one.modality.lower(), f"{one.order:02d}", one.identity.part)))
+
+
 def scan(
     folder: Path,
     progress: Progress = SILENT,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.dicom import Rejected, Scan, Series
+from volseg.dicom import Rejected, Scan, Series, numbered, short_name
 from volseg.dicom.file import tags
 from volseg.errors import InputError, UsageError
 from volseg.outcomes import Outcome, Status
@@ -16,7 +16,7 @@ from volseg.pseudonyms import Naming
 from volseg.verbs.convert.channel_choice import Channel, parse_channels
 from volseg.verbs.convert.conversion import Conversion, conversion_of, target_grid
 from volseg.verbs.convert.names import NameFault, case_names, header_text
-from volseg.verbs.convert.selection import left_out, numbered, short_name
+from volseg.verbs.convert.selection import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

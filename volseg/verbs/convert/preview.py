@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from volseg.dicom import Rejected, Scan, Series
+from volseg.dicom import Rejected, Scan, Series, numbered, short_name
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
 from volseg.outcomes import Status
@@ -16,7 +16,7 @@ from volseg.verbs.convert.conversion import conversion_of, finished, images_ther
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of
-from volseg.verbs.convert.selection import numbered, select, short_name
+from volseg.verbs.convert.selection import select
 from volseg.verbs.convert.sentences import described
 from volseg.verbs.convert.source import require_output, scan_source
 

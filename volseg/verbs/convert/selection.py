@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from volseg.dicom import Rejected, Scan, Series
+from volseg.dicom import Rejected, Scan, Series, numbered, short_name
 from volseg.dicom.series.stack import StackFault
 from volseg.errors import UsageError
 from volseg.options import each
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 
 NOT_CHOSEN = "not-chosen"
 NOT_CHOSEN_KIND = "image of a series that was not chosen"
-
-
-def numbered(found: Scan) -> tuple[tuple[int, Series | Rejected], ...]:
-    """Every series with its number, from 1: the same for one folder whatever the options choose."""
-    everything: tuple[Series | Rejected, ...] = (*found.series, *found.rejected)
-    ranked = sorted(everything, key=lambda one: (one.identity.study_uid, one.order, one.identity.part))
-    return tuple(enumerate(ranked, start=1))
-
-
-def short_name(one: Series | Rejected) -> str:
-    """A case's name without the hash, such as ``ct_02``, which several studies may have."""
-    return "_".join(filter(None, (one.modality.lower(), f"{one.order:02d}", one.identity.part)))
 
 
 def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
