@@ -227,7 +227,7 @@ class TestPatients:
 
     def test_a_broken_sidecar_is_a_fault_of_its_case(self, make_dataset: MakeDataset) -> None:
         folder = make_dataset()
-        (folder / "imagesTr" / "case_1.json").write_text("[1")
+        (folder / "imagesTr" / "case_1.json").write_text('{"format": 1, "case": "case_1", "mod')
         dataset = read_dataset(folder)
         assert [(fault.code, fault.case) for fault in dataset.faults] == [("bad-sidecar", "case_1")]
         assert str(folder) not in dataset.faults[0].message

@@ -56,8 +56,8 @@ def test_it_lies_beside_its_image() -> None:
 
 def test_others_sidecars_tell_what_they_can(tmp_path: Path) -> None:
     path = tmp_path / "bids.json"
-    path.write_text('{"Modality": "MR", "EchoTime": 0.003, "ImageType": ["ORIGINAL"]}')
-    assert read_origin(path) == Origin(None, None, resampled=False)
+    path.write_text('{"Modality": "MR", "EchoTime": 0.003, "ImageType": ["ORIGINAL"], "patient": "p", "modality": 7}')
+    assert read_origin(path) == Origin("p", None, resampled=False)
 
 
 def test_whether_an_image_was_resampled(tmp_path: Path) -> None:
@@ -69,13 +69,28 @@ def test_whether_an_image_was_resampled(tmp_path: Path) -> None:
     assert not was_resampled(image)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"patient": 5}', b"[" * 100_000, b"{}" + b" " * 2**21, b"\xff"])
-def test_what_is_no_sidecar_is_refused(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"[]", b'{"patient": 5}', b"[" * 100_000, b"{}" + b" " * 2**21, b"\xff", b"NaN", b'{"PatientName": "X^Y"',
+        b'{"Modality": "MR", "modality": ["MR"], "patient": {"id": 4}, "resampled": "yes", "format": 2.5, "case": []}',
+    ],
+    ids=lambda content: repr(content[:30]),
+)  # fmt: skip
+def test_whatever_another_program_wrote_says_nothing(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(InputError) as caught:
-        read_origin(path)
-    assert caught.value.code == "bad-sidecar"
+    assert read_origin(path) == Origin()
+
+
+@pytest.mark.parametrize("length", [40, 200, -2])
+def test_a_damaged_one_of_volseg_is_refused(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(SIDECAR.to_json()[:length])
+    for read in (read_origin, read_sidecar):
+        with pytest.raises(InputError) as caught:
+            read(path)
+        assert caught.value.code == "bad-sidecar"
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,22 @@ def test_a_bundle_that_cuts_off_is_not_trained_on_such_masks(cohort: Path, tmp_p
         train(tmp_path / "bundle", TrainOptions(epochs=1, device="cpu"))
 
 
+def test_json_of_other_programs_beside_images_stops_nothing(cohort: Path, tmp_path: Path) -> None:
+    shutil.copytree(cohort, tmp_path / "data")
+    foreign = [
+        '{"PatientName": "X", "Modality": "MR", "modality": ["MR"], "patient": 7}',
+        "[1",
+        "",
+        '{"format": "DICOM"}',
+    ]
+    for number, text in enumerate(foreign):
+        (tmp_path / "data" / "imagesTr" / f"case_{number:02d}.json").write_text(text)
+    assert check(tmp_path / "data").faults == ()
+    assert plan(tmp_path / "data", tmp_path / "bundle").warnings == ()
+    dataset = read_dataset(tmp_path / "data")
+    assert {case.patient for case in dataset.training} == {None}
+
+
 def test_only_one_path_is_written_and_it_is_relative(planned_bundle: Path, cohort: Path) -> None:
     for path in planned_bundle.rglob("*"):
         if path.is_file():

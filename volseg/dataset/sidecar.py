@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from pydantic import PlainSerializer, PlainValidator, TypeAdapter, ValidationError
 
 from volseg.atomic import write_text
 from volseg.errors import GeometryError, InputError
@@ -15,15 +19,38 @@ from volseg.grid import Grid
 from volseg.volume import stem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 SIDECAR_FORMAT = 1
 MAX_SIDECAR_BYTES = 2**20
 """A sidecar is some kilobytes; a bound for files that only bear its name."""
+OURS = re.compile(rb'\s*\{\s*"format"\s*:\s*\d+\s*,\s*"case"\s*:')
+"""How a sidecar of volseg begins. Other programs, such as dcm2niix, write JSON of the same name."""
 
 Fact = str | int | float | tuple[float, ...]
 """A value of an acquisition fact: a number, several, or a word from a closed list."""
+
+
+def _grid_to_json(grid: Grid) -> dict[str, Any]:
+    return {
+        "shape": list(grid.shape),
+        "spacing_mm": list(grid.spacing_mm),
+        "orientation": grid.orientation,
+        "affine": [[float(value) for value in row] for row in grid.affine],
+    }
+
+
+def _grid_from_json(content: Any) -> Grid:
+    shape, affine = content["shape"], np.array(content["affine"], dtype=np.float64)
+    if affine.shape != (4, 4) or len(shape) != 3 or not all(type(size) is int for size in shape):
+        raise ValueError("no grid")
+    return Grid(tuple(shape), affine)
+
+
+if TYPE_CHECKING:
+    GridJson = Grid
+else:
+    GridJson = Annotated[Any, PlainValidator(_grid_from_json), PlainSerializer(_grid_to_json)]
 
 
 @dataclass(frozen=True)
@@ -52,8 +79,8 @@ class Sidecar:
     patient: str
     study: str
     series: str
-    source_grid: Grid
-    target_grid: Grid
+    source_grid: GridJson
+    target_grid: GridJson
     resampled: bool
     changes: tuple[str, ...] = ()
     acquisition: Mapping[str, Fact] = field(default_factory=dict)
@@ -62,21 +89,9 @@ class Sidecar:
 
     def to_json(self) -> str:
         """The sidecar as JSON; the same sidecar gives the same bytes."""
-        content = {
-            "format": SIDECAR_FORMAT,
-            "case": self.case,
-            "modality": self.modality,
-            "patient": self.patient,
-            "study": self.study,
-            "series": self.series,
-            "resampled": self.resampled,
-            "changes": list(self.changes),
-            "notes": dict(sorted(self.notes.items())),
-            "source_grid": _grid_to_json(self.source_grid),
-            "target_grid": _grid_to_json(self.target_grid),
-            "acquisition": dict(sorted(self.acquisition.items())),
-            "fingerprint": self.fingerprint,
-        }
+        content = {"format": SIDECAR_FORMAT, **_adapter().dump_python(self, mode="json")}
+        for key in ("acquisition", "notes"):
+            content[key] = dict(sorted(content[key].items()))
         return json.dumps(content, indent=1) + "\n"
 
     def write(self, path: Path) -> None:
@@ -88,35 +103,9 @@ class Sidecar:
         write_text(path, self.to_json())
 
 
-class _GridRecord(BaseModel):
-    shape: tuple[int, int, int]
-    affine: tuple[tuple[float, float, float, float], ...] = Field(min_length=4, max_length=4)
-
-
-class _SidecarRecord(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    format: int
-    case: str
-    modality: str
-    patient: str
-    study: str
-    series: str
-    resampled: bool
-    changes: tuple[str, ...] = ()
-    notes: dict[str, int] = {}
-    source_grid: _GridRecord
-    target_grid: _GridRecord
-    acquisition: dict[str, Fact] = {}
-    fingerprint: str = ""
-
-
-class _OriginRecord(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    patient: str | None = None
-    modality: str | None = None
-    resampled: bool = False
+@cache
+def _adapter() -> TypeAdapter[Sidecar]:
+    return TypeAdapter(Sidecar)
 
 
 def sidecar_path(image: Path) -> Path:
@@ -131,34 +120,25 @@ def read_sidecar(path: Path) -> Sidecar:
         FileError: the file is absent or can't be read.
         InputError: it is no sidecar of this format.
     """
-    raw = _read(path)
+    return _sidecar(path, _read(path))
+
+
+def _sidecar(path: Path, raw: bytes) -> Sidecar:
     try:
-        record = _SidecarRecord.model_validate_json(raw)
-        source, target = _grid_from(record.source_grid), _grid_from(record.target_grid)
-    except (ValidationError, GeometryError) as error:
+        content = TypeAdapter(dict[str, Any]).validate_json(raw)  # bounded in depth
+        number = content.pop("format", None)
+        sidecar = _adapter().validate_python(content)
+    except (ValidationError, GeometryError, LookupError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is no sidecar of volseg. Convert the image again.", code="bad-sidecar", path=path
         ) from error
-    if record.format != SIDECAR_FORMAT:
+    if number != SIDECAR_FORMAT:
         raise InputError(
-            f"{path} has sidecar format {record.format}, and this volseg reads {SIDECAR_FORMAT}. Update volseg.",
+            f"{path} has sidecar format {number}, and this volseg reads {SIDECAR_FORMAT}. Update volseg.",
             code="bad-sidecar",
             path=path,
         )
-    return Sidecar(
-        case=record.case,
-        modality=record.modality,
-        patient=record.patient,
-        study=record.study,
-        series=record.series,
-        source_grid=source,
-        target_grid=target,
-        resampled=record.resampled,
-        changes=record.changes,
-        acquisition=record.acquisition,
-        fingerprint=record.fingerprint,
-        notes=record.notes,
-    )
+    return sidecar
 
 
 @dataclass(frozen=True)
@@ -171,27 +151,36 @@ class Origin:
         resampled: whether voxels were interpolated; False where it is silent.
     """
 
-    patient: str | None
-    modality: str | None
-    resampled: bool
+    patient: str | None = None
+    modality: str | None = None
+    resampled: bool = False
 
 
 def read_origin(path: Path) -> Origin:
-    """The keys ``patient``, ``modality`` and ``resampled`` of any JSON beside an image, also of another's making.
+    """What the JSON beside an image says of its origin.
+
+    Of another program's JSON only texts under ``patient`` and ``modality`` are taken. It never is a fault: whatever
+    else it holds, or is, says nothing.
 
     Raises:
         FileError: the file is absent or can't be read.
-        InputError: it is no JSON object, or one of the three makes no sense.
+        InputError: it is a sidecar of volseg and damaged.
     """
     try:
-        record = _OriginRecord.model_validate_json(_read(path))
-    except ValidationError as error:
-        raise InputError(
-            f"{path} is not a JSON object whose patient and modality are texts. Repair or remove it.",
-            code="bad-sidecar",
-            path=path,
-        ) from error
-    return Origin(record.patient, record.modality, record.resampled)
+        raw = _read(path)
+    except InputError:  # far larger than ours
+        return Origin()
+    if OURS.match(raw):
+        sidecar = _sidecar(path, raw)
+        return Origin(sidecar.patient, sidecar.modality, sidecar.resampled)
+    try:
+        content = TypeAdapter(dict[str, Any]).validate_json(raw)
+    except ValidationError:
+        return Origin()
+    patient, modality = (
+        value if isinstance(value, str) else None for value in map(content.get, ("patient", "modality"))
+    )
+    return Origin(patient, modality)
 
 
 def was_resampled(image: Path) -> bool:
@@ -199,7 +188,7 @@ def was_resampled(image: Path) -> bool:
 
     Raises:
         FileError: the sidecar can't be read.
-        InputError: the sidecar makes no sense.
+        InputError: it is a sidecar of volseg and damaged.
     """
     path = sidecar_path(image)
     return path.is_file() and read_origin(path).resampled
@@ -210,18 +199,3 @@ def _read(path: Path) -> bytes:
         return read_bounded(path, MAX_SIDECAR_BYTES, "sidecar").removeprefix(b"\xef\xbb\xbf")
     except InputError as error:
         raise InputError(f"{error.message} Remove it.", code="bad-sidecar", path=path) from error
-
-
-def _grid_to_json(grid: Grid) -> dict[str, Any]:
-    return {
-        "shape": list(grid.shape),
-        "spacing_mm": list(grid.spacing_mm),
-        "orientation": grid.orientation,
-        "affine": [[float(value) for value in row] for row in grid.affine],
-    }
-
-
-def _grid_from(record: _GridRecord) -> Grid:
-    import numpy as np
-
-    return Grid(record.shape, np.array(record.affine, dtype=np.float64))

@@ -12,7 +12,7 @@ from nibabel.orientations import io_orientation
 
 from volseg.batch import available_cores
 from volseg.components import largest_share
-from volseg.dataset.sidecar import read_sidecar, sidecar_path
+from volseg.dataset.sidecar import was_resampled
 from volseg.progress import SILENT, Progress
 from volseg.volume import read_mask, read_volume
 
@@ -142,7 +142,7 @@ def _measure_case(case: Case, sampled: int) -> CaseMeasures:
         zero_share=tuple(zero_share),
         label_volumes_mm3=volumes,
         single_piece=frozenset(index for index in volumes if shares[index] >= SINGLE_PIECE_SHARE),
-        resampled=_was_resampled(case),
+        resampled=was_resampled(case.images[0]),
     )
 
 
@@ -151,11 +151,6 @@ def _channels(case: Case) -> list[NDArray[np.generic]]:
     if len(volumes) == 1 and volumes[0].array.ndim == 4:
         return [volumes[0].array[..., number] for number in range(volumes[0].array.shape[3])]
     return [volume.array for volume in volumes]
-
-
-def _was_resampled(case: Case) -> bool:
-    path = sidecar_path(case.images[0])
-    return path.is_file() and read_sidecar(path).resampled
 
 
 def _sample(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
