@@ -70,9 +70,11 @@ def test_a_sound_bundle(bundle: Bundle) -> None:
         ]),
         ("inference", lambda c: c.pop("inferer"), [("missing-part", "configs/inference.yaml")]),
         ("inference", lambda c: c.update(postprocessing=None), [("missing-part", "configs/inference.yaml")]),
-        ("inference", lambda c: c["volseg_postprocessing"].update(polish=True), [("rules", "configs/inference.yaml")]),
-        ("inference", lambda c: c["volseg_postprocessing"].update(keep_largest=[9]), [("rules", "configs/inference.yaml")]),
-        ("inference", lambda c: c["volseg_postprocessing"].update(minimum_size_mm3={7: 5.0}), [
+        ("inference", lambda c: c.update(volseg_postprocessing={"polish": True}), [("rules", "configs/inference.yaml")]),
+        ("inference", lambda c: c["volseg_postprocessing"].append({"rule": "fill_holes", "labels": [9]}), [
+            ("rules", "configs/inference.yaml")
+        ]),
+        ("inference", lambda c: c.update(volseg_postprocessing={"minimum_size_mm3": {7: 5.0}}), [
             ("rules", "configs/inference.yaml")
         ]),
         ("inference", lambda c: c.update(volseg_postprocessing=[1]), [("rules", "configs/inference.yaml")]),
@@ -96,7 +98,13 @@ def test_rules_for_labels_of_the_table_pass(bundle: Bundle) -> None:
     edit(
         bundle,
         "inference",
-        lambda c: c["volseg_postprocessing"].update(keep_largest="all", fill_holes=[2], minimum_size_mm3={1: 5.0}),
+        lambda c: c.update(
+            volseg_postprocessing=[
+                {"rule": "keep_largest"},
+                {"rule": "fill_holes", "labels": [2]},
+                {"rule": "remove_small", "minimum_mm3": 5, "labels": [1]},
+            ]
+        ),
     )
     assert found(bundle) == []
 

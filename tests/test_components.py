@@ -4,17 +4,22 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from volseg.components import (
-    fill_holes,
-    find_cavities,
-    find_components,
-    largest_components,
-    largest_share,
-    remove_small,
-)
+from volseg.components import find_cavities, find_components, largest_share
 from volseg.errors import InputError, UsageError
 
 STRUCTURES = {6: 1, 18: 2, 26: 3}
+
+
+def largest_components(mask: np.ndarray, labels: tuple[int, ...] = (), connectivity: int = 26) -> np.ndarray:
+    """The largest of each label, or of those named; others stay."""
+    components = find_components(mask, connectivity)
+    others = ~components.of_labels(labels) if labels else np.zeros(len(components.sizes), bool)
+    return components.keep(mask, components.largest() | others)
+
+
+def fill_holes(mask: np.ndarray, labels: tuple[int, ...] | None = None, connectivity: int = 26) -> np.ndarray:
+    cavities = find_cavities(mask, connectivity)
+    return cavities.fill(mask, cavities.of_labels(labels))
 
 
 def blobs(seed: int, labels: int = 4, shape: tuple[int, int, int] = (37, 29, 23), dtype: type = np.uint8) -> np.ndarray:
@@ -30,9 +35,8 @@ def blobs(seed: int, labels: int = 4, shape: tuple[int, int, int] = (37, 29, 23)
 def scipy_pieces(mask: np.ndarray, label: int, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
     """One label's components by scipy, and their sizes; scipy numbers them in C order."""
     structure = ndimage.generate_binary_structure(3, STRUCTURES[connectivity])
-    # Transposed, C order is the order of a NIfTI file.
-    numbers, count = ndimage.label((mask == label).T, structure)
-    return numbers.T, np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+    numbers, count = ndimage.label(mask == label, structure)
+    return numbers, np.bincount(numbers.ravel(), minlength=count + 1)[1:]
 
 
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
@@ -44,7 +48,7 @@ def test_largest_components_are_those_of_scipy_per_label(connectivity: int, orde
         expected = np.zeros_like(mask)
         for label in range(1, 5):
             numbers, sizes = scipy_pieces(mask, label, connectivity)
-            expected[numbers == np.argmax(sizes) + 1] = label  # argmax: the first of equals
+            expected[numbers == np.flatnonzero(sizes == sizes.max())[-1] + 1] = label  # the last of equals
         found = largest_components(given, connectivity=connectivity)
         assert np.array_equal(found, expected)
         assert found.dtype == mask.dtype
@@ -63,18 +67,18 @@ def test_records_count_as_scipy_does(connectivity: int) -> None:
 
 def test_work_in_many_slabs_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = blobs(3)
-    whole = largest_components(mask), fill_holes(mask), largest_share(mask), remove_small(mask, 5)
+    whole = largest_components(mask), fill_holes(mask), largest_share(mask)
     monkeypatch.setattr("volseg.voxels.SLAB_VOXELS", 1)
-    sliced = largest_components(mask), fill_holes(mask), largest_share(mask), remove_small(mask, 5)
+    sliced = largest_components(mask), fill_holes(mask), largest_share(mask)
     assert whole[2] == sliced[2]
     for one, other in zip(whole, sliced, strict=True):
         assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_of_equal_components_the_first_in_file_order_stays(order: str) -> None:
+def test_of_equal_components_the_last_to_begin_stays(order: str) -> None:
     mask = np.zeros((9, 9, 9), np.uint8, order=order)
-    # Label 1: the second piece has the smaller k, the third the smaller i. Label 2: no tie.
+    # Label 1: the second piece has the largest i, the first the largest k, the third the largest j. Label 2: no tie.
     mask[4:6, 4, 7], mask[6:8, 1, 2], mask[0:2, 8, 5] = 1, 1, 1
     mask[0, 0, 0], mask[2:4, 6, 1] = 2, 2
     kept = largest_components(mask)
@@ -88,8 +92,8 @@ def test_ties_of_several_labels_keep_one_each() -> None:
     kept = largest_components(mask)
     assert [int((kept == label).sum()) for label in range(300, 307)] == [1] * 7
     for label in range(300, 307):
-        first = np.flatnonzero((mask == label).ravel(order="F"))[0]
-        assert np.flatnonzero((kept == label).ravel(order="F")).tolist() == [first]
+        last = np.flatnonzero((mask == label).ravel(order="C"))[-1]
+        assert np.flatnonzero((kept == label).ravel(order="C")).tolist() == [last]
 
 
 def test_only_the_named_labels_are_treated() -> None:
@@ -104,15 +108,6 @@ def test_only_the_named_labels_are_treated() -> None:
 def test_neighbours_of_different_labels_are_not_joined() -> None:
     mask = np.array([1, 2, 1, 1, 2], np.uint8).reshape(5, 1, 1)
     assert [(r.label, r.components, r.largest_voxels) for r in largest_share(mask)] == [(1, 2, 2), (2, 2, 1)]
-
-
-def test_small_components_go_and_those_of_the_size_stay() -> None:
-    mask = blobs(2)
-    kept = remove_small(mask, 6, labels=(1, 3), connectivity=6)
-    for label in (1, 2, 3, 4):
-        numbers, sizes = scipy_pieces(mask, label, 6)
-        large = np.isin(numbers, np.flatnonzero(sizes >= 6) + 1) if label in (1, 3) else mask == label
-        assert np.array_equal(kept == label, large)
 
 
 def shell(shape: tuple[int, int, int] = (9, 9, 9)) -> np.ndarray:
@@ -179,7 +174,7 @@ def test_every_whole_type_is_kept(dtype: type) -> None:
 def test_an_empty_mask_stays_empty(shape: tuple[int, int, int]) -> None:
     mask = np.zeros(shape, np.uint8)
     assert largest_share(mask) == ()
-    for tidy in (largest_components(mask), remove_small(mask, 3), fill_holes(mask)):
+    for tidy in (largest_components(mask), fill_holes(mask)):
         assert np.array_equal(tidy, mask)
 
 

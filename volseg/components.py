@@ -71,8 +71,9 @@ class Components:
     def largest(self) -> NDArray[np.bool_]:
         """(n + 1,) whether a component is its label's largest.
 
-        Of several with equally many voxels it is the one whose first voxel comes first in a NIfTI file, where i runs
-        fastest and k slowest, so that the answer doesn't depend on how the mask lies in memory.
+        Of several with equally many voxels it is the one that begins last when k runs fastest and i slowest, however
+        the mask lies in memory. MONAI's ``KeepLargestConnectedComponent`` takes that one too of up to four components;
+        of more it takes any, as its sort leaves equals in any order.
         """
         labels, which = np.unique(self.owners[1:], return_inverse=True)
         best = np.array([record.largest_voxels for record in self.by_label], np.int64)
@@ -83,7 +84,7 @@ class Components:
         candidates[1:] &= tied[which]
         if candidates.any():
             rivals = np.flatnonzero(candidates)
-            rivals = rivals[np.lexsort((self._first_voxels(candidates)[rivals], self.owners[rivals]))]
+            rivals = rivals[np.lexsort((-self._first_voxels(candidates)[rivals], self.owners[rivals]))]
             chosen[rivals] = False
             chosen[rivals[np.unique(self.owners[rivals], return_index=True)[1]]] = True
         return chosen
@@ -105,14 +106,14 @@ class Components:
         return result
 
     def _first_voxels(self, candidates: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """(n + 1,) the place in file order of the first voxel of each of the ``candidates``."""
+        """(n + 1,) the place of the first voxel of each of the ``candidates``, where k runs fastest and i slowest."""
         first = np.full(len(self.sizes), np.iinfo(np.int64).max)
-        ni, nj, _ = self.numbers.shape
+        _, nj, nk = self.numbers.shape
         for slab in slabs(self.numbers):
             numbers = self.numbers[slab]
             voxels = np.nonzero(candidates[numbers])
             i, j, k = (places + (part.start or 0) for places, part in zip(voxels, slab, strict=True))
-            np.minimum.at(first, numbers[voxels], i + ni * (j + nj * k))
+            np.minimum.at(first, numbers[voxels], k + nk * (j + nj * i))
         return first
 
 
@@ -223,56 +224,6 @@ def find_cavities(mask: NDArray[np.generic], connectivity: int = 26) -> Cavities
                 np.minimum.at(lowest, whose[wall], label[wall])
                 np.maximum.at(highest, whose[wall], label[wall])
     return Cavities(box, numbers, np.where(lowest == highest, lowest, 0), sizes)
-
-
-def largest_components(
-    mask: NDArray[np.generic], labels: Collection[int] | None = None, connectivity: int = 26
-) -> NDArray[np.generic]:
-    """Keep the largest component of each label and make the rest background, in one pass for all labels.
-
-    Args:
-        mask: (i, j, k) whole numbers, 0 is the background.
-        labels: those to treat; all of them when None. Others stay as they are.
-        connectivity: 6, 18 or 26 neighbours.
-
-    Returns:
-        A new mask of the same type. Ties: see ``Components.largest``.
-
-    Raises:
-        UsageError: the connectivity is none of these.
-        InputError: the mask is not three-dimensional, or not of whole numbers.
-    """
-    components = find_components(mask, connectivity)
-    kept = components.largest()
-    if labels is not None:
-        kept |= ~components.of_labels(labels)
-    return components.keep(mask, kept)
-
-
-def remove_small(
-    mask: NDArray[np.generic],
-    minimum_voxels: int,
-    labels: Collection[int] | None = None,
-    connectivity: int = 26,
-) -> NDArray[np.generic]:
-    """Make components of fewer than ``minimum_voxels`` background; arguments and errors as ``largest_components``."""
-    components = find_components(mask, connectivity)
-    kept = components.sizes >= minimum_voxels
-    if labels is not None:
-        kept |= ~components.of_labels(labels)
-    return components.keep(mask, kept)
-
-
-def fill_holes(
-    mask: NDArray[np.generic], labels: Collection[int] | None = None, connectivity: int = 26
-) -> NDArray[np.generic]:
-    """Fill each pocket of background that one label alone encloses with that label, in three dimensions.
-
-    A pocket that touches several labels stays as it is, also when only one of them is in ``labels``: nobody knows
-    whose it is. No voxel of another label is ever changed. Arguments and errors as ``largest_components``.
-    """
-    cavities = find_cavities(mask, connectivity)
-    return cavities.fill(mask, cavities.of_labels(labels))
 
 
 def largest_share(mask: NDArray[np.generic], connectivity: int = 26) -> tuple[LabelComponents, ...]:

@@ -6,12 +6,14 @@ import colorsys
 import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from volseg.errors import InputError
+from volseg.errors import InputError, UsageError
+from volseg.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 BACKGROUND = 0
 MAX_INDEX = 65535
@@ -20,6 +22,13 @@ LABELS_NAME = "labels.txt"
 """Lies beside masks, in ITK-SNAP's label description format."""
 MAX_LABELS_BYTES = 2**24
 """65,535 labels with long names; what is larger is no label description."""
+SHOWN_NAMES = 30
+"""A sentence lists this many names and counts the others."""
+
+
+def is_name(label: int | str) -> TypeGuard[str]:
+    """Whether what a person gives for a label is a name: a number is none, in digits neither."""
+    return isinstance(label, str) and re.fullmatch(r"[0-9]{1,5}", label) is None
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,34 @@ class LabelTable:
                 return label.name
         raise KeyError(index)
 
+    def find(self, labels: Iterable[int | str]) -> tuple[int, ...]:
+        """The indices of labels that a person gives by number or name, such as ``1`` or ``liver``.
+
+        A number, in digits too, is never taken for a name, and need not be in the table. Upper and lower case of a name
+        matter only where two names differ in nothing else.
+
+        Raises:
+            UsageError: there is no such name; the message lists those there are.
+        """
+        found = []
+        for label in labels:
+            if not is_name(label):
+                found.append(int(label))
+                continue
+            alike = [known for known in self.labels if known.name.casefold() == label.casefold()]
+            exact = [known for known in alike if known.name == label] or alike
+            if len(exact) != 1:
+                raise UsageError(f"There is no label {label!r}. {self._listed()}", code="no-label")
+            found.append(exact[0].index)
+        return tuple(found)
+
+    def _listed(self) -> str:
+        if not self.labels:
+            return "No labels.txt or dataset.json beside the masks names any: give numbers."
+        more = len(self.labels) - SHOWN_NAMES
+        names = ", ".join(f"{label.name} ({label.index})" for label in self.labels[:SHOWN_NAMES])
+        return f"There are {names}{f' and {more} more' if more > 0 else ''}."
+
     @classmethod
     def from_indices(cls, indices: Iterable[int]) -> LabelTable:
         """A table for masks that nobody named: ``label_1``, ``label_2`` ..."""
@@ -160,6 +197,22 @@ class LabelTable:
             name = "".join(c for c in label.name if c.isprintable() and c not in '"\\')
             lines.append(f'{label.index:5d}  {red:4d} {green:4d} {blue:4d}        1  1  1    "{name}"')
         return "\n".join(lines) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> LabelTable:
+        """Read a ``labels.txt``, ITK-SNAP's label description.
+
+        Raises:
+            FileError: the file can't be read.
+            InputError: the file is too large, or a line is not in that format.
+        """
+        text = read_bounded(path, MAX_LABELS_BYTES, "label description").decode(errors="replace")
+        try:
+            return cls.from_itksnap(text)
+        except InputError as error:
+            raise InputError(
+                f"{path}: {error.message} Remove the file or write it anew.", code=error.code, path=path
+            ) from error
 
     @classmethod
     def from_itksnap(cls, text: str) -> LabelTable:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from volseg.planning.component import Component, component
 from volseg.planning.normalisation import normalising_components
-from volseg.postprocessing import PostprocessingRules
+from volseg.postprocessing import KeepLargest, PostprocessingRules
 
 if TYPE_CHECKING:
     from volseg.planning.component import ConfigValue
@@ -57,8 +57,8 @@ def inference_config(plan: Plan, dataset_dir: str) -> Component:
             val_handlers="@handlers",
         ),
         "run": ["$@evaluator.run()"],
-        # Plain data that MONAI passes over: volseg's rules for labels, after the mask is made.
-        "volseg_postprocessing": _rules(plan),
+        # Plain data that MONAI passes over: the rules for labels that it has no transform for.
+        "volseg_postprocessing": cast("list[ConfigValue]", _rules(plan)[1].to_config()),
     }
 
 
@@ -161,9 +161,14 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
     }
 
 
-def _rules(plan: Plan) -> Component:
-    rules = PostprocessingRules(keep_largest=plan.keep_largest).to_config()
-    return cast("Component", rules)
+def label_rules(plan: Plan) -> PostprocessingRules:
+    """What is done with a mask after the network."""
+    return PostprocessingRules((KeepLargest(labels=plan.keep_largest),) if plan.keep_largest else ())
+
+
+def _rules(plan: Plan) -> tuple[list[dict[str, object]], PostprocessingRules]:
+    """The rules as stock transforms, and those that there is none for."""
+    return label_rules(plan).to_transforms(plan.labels.indices)
 
 
 def _items(plan: Plan) -> str:
@@ -285,6 +290,7 @@ def _to_mask(plan: Plan) -> list[ConfigValue]:
                 target_labels=[0, *plan.labels.indices],
             )
         )
+    transforms += cast("list[ConfigValue]", _rules(plan)[0])
     transforms.append(
         component(
             "monai.transforms.SaveImaged",

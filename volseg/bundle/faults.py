@@ -125,22 +125,15 @@ def _agreement_faults(
     if rules is None:
         return
     try:
-        if not isinstance(rules, dict):
-            yield Fault("rules", place, f"{RULES} has to be a mapping of rules.")
-            return
-        named = PostprocessingRules.from_config(rules)
+        named = PostprocessingRules.from_config(rules).labels
     except VolsegError as error:
         yield Fault("rules", place, error.message)
         return
     table = label_table(metadata)
-    if table is not None:
-        sizes = named.minimum_size_mm3
-        labels = {label for listed in (named.keep_largest, named.fill_holes) if listed != "all" for label in listed}
-        labels |= {label for label, _ in sizes} if isinstance(sizes, tuple) else set()
-        unknown = sorted(labels - set(table.indices))
-        if unknown:
-            listed = ", ".join(map(str, unknown[:10]))
-            yield Fault("rules", place, f"{RULES} names the labels {listed}, which are not in the label table.")
+    unknown = sorted(named - set(table.indices)) if table is not None else []
+    if unknown:
+        listed = ", ".join(map(str, unknown[:10]))
+        yield Fault("rules", place, f"{RULES} names the labels {listed}, which are not in the label table.")
 
 
 def _verdict(bundle: Bundle, faults: list[Fault]) -> Verdict | None:

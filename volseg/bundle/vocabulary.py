@@ -66,6 +66,8 @@ TARGETS: dict[str, frozenset[str]] = {
         "monai.transforms.RandAdjustContrastd": "keys prob gamma",
         "monai.transforms.AsDiscreted": "keys argmax to_onehot rounding",
         "monai.transforms.Invertd": "keys transform orig_keys nearest_interp to_tensor",
+        "monai.transforms.KeepLargestConnectedComponentd": "keys applied_labels is_onehot independent connectivity",
+        "monai.transforms.FillHolesd": "keys applied_labels connectivity",
         "monai.data.Dataset": "data transform",
         "monai.data.CacheDataset": "data transform cache_rate cache_num num_workers progress copy_cache",
         "monai.data.DataLoader": "dataset batch_size shuffle sampler num_workers persistent_workers drop_last",

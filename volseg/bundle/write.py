@@ -6,21 +6,24 @@ import json
 import os
 import secrets
 import shutil
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import yaml
 
 from volseg.atomic import TEMPORARY_MARK, write_error
-from volseg.bundle.configs import inference_config, train_config
+from volseg.bundle.configs import inference_config, label_rules, train_config
 from volseg.bundle.folder import CONFIGS
 from volseg.errors import OutputExistsError
 from volseg.outcomes import installed_versions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from volseg.planning.component import ConfigValue
     from volseg.planning.plan import Plan
+    from volseg.postprocessing import PostprocessingRules
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 LICENCE = """The weights in this folder are made from the data that they were trained on. Whoever trained them decides
@@ -28,6 +31,8 @@ under which licence they may be used, and has to keep to the licence of that dat
 before you share this bundle.
 """
 
+RUNNER_PACKAGES = ("nibabel", "pytorch-ignite", "scikit-image")
+"""What MONAI's own runner needs beside MONAI, the last for the largest component."""
 
 FOLDERS = ("docs", "models", CONFIGS)
 """The configs come last: they make a folder a bundle."""
@@ -91,9 +96,7 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
     classes: dict[str, ConfigValue] = background | names
     channels: dict[str, ConfigValue] = {str(number): name for number, name in enumerate(plan.channels)}
     indices: dict[str, ConfigValue] = {str(label.index): label.name for label in plan.labels.labels}
-    required: dict[str, ConfigValue] = {
-        name: versions[name] for name in ("nibabel", "pytorch-ignite") if name in versions
-    }
+    required: dict[str, ConfigValue] = {name: version(name) for name in RUNNER_PACKAGES}
     return {
         "schema": SCHEMA,
         "version": "0.1.0",
@@ -162,6 +165,10 @@ from {plan.training_cases} labelled cases with the preset `{plan.preset}`.
 |---|---|
 {labels}
 
+## Masks
+
+{_rules(label_rules(plan), plan.labels.indices)}
+
 ## Use
 
 ```
@@ -174,6 +181,26 @@ python -m monai.bundle run --meta_file configs/metadata.json --config_file confi
 `configs/inference.yaml` names stock MONAI targets only. `configs/train.yaml` also names public objects of
 `volseg.training`. Runs with their checkpoints, CSV and curve lie in `runs/fold_K/`.
 """
+
+
+def _rules(rules: PostprocessingRules, table: Sequence[int]) -> str:
+    """What is done with a mask after the network, and by whom."""
+    stock, own = rules.to_transforms(table)
+    if not rules:
+        return (
+            "The mask stays as the network gives it. `volseg_postprocessing` in `configs/inference.yaml` takes rules."
+        )
+    done = "\n".join(f"{place}. {rule}" for place, rule in enumerate(rules.rules, 1))
+    said = f"After the network, in this order:\n\n{done}\n\n"
+    if stock:
+        said += (
+            f"{f'The first {len(stock)} of them are' if own else 'They are'} transforms of MONAI in "
+            "`configs/inference.yaml`, so that MONAI's own runner gives the masks of `volseg predict`. Where more than "
+            "four components of a label are equally large, MONAI keeps any of them, and volseg the one that begins last."
+        )
+    if own:
+        said += " MONAI has no transform for the others: volseg alone applies them, and MONAI's runner leaves them out."
+    return said
 
 
 def _cell(text: str) -> str:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import choose_executor, run_cases, voxel_bytes
+from volseg.dataset.beside import labels_beside
 from volseg.errors import DiskFullError, GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.files import read_bounded
-from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES
+from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable, is_name
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
-from volseg.postprocessing import ALL, Changes, PostprocessingRules, apply
+from volseg.postprocessing import ALL, Changes, FillHoles, KeepLargest, PostprocessingRules, RemoveSmall
 from volseg.progress import SILENT, Progress
 from volseg.volume import list_images, read_mask, stem_of, write_mask
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
+    from volseg.postprocessing import Labels, Rule
 
 LEDGER_NAME = "postprocessing.json"
 
@@ -32,14 +34,15 @@ LEDGER_NAME = "postprocessing.json"
 class PostprocessOptions:
     """What to do with the masks; components are removed first, holes filled afterwards."""
 
-    keep_largest: tuple[Literal["all"] | int, ...] = ()
-    """Labels of which only the largest connected component stays, such as 1 2; or all."""
+    keep_largest: tuple[int | str, ...] = ()
+    """Labels of which only the largest connected component stays: numbers such as 1 2, names such as liver as
+    labels.txt or dataset.json beside the masks has them, or all. A number is never taken for a name."""
 
     minimum_size_mm3: float = 0.0
     """Remove connected components below this volume, in mm3."""
 
-    fill_holes: tuple[Literal["all"] | int, ...] = ()
-    """Labels whose holes are filled, where that label alone encloses them in 3D; or all."""
+    fill_holes: tuple[int | str, ...] = ()
+    """Labels whose holes are filled, where that label alone encloses them in 3D: numbers, names, or all."""
 
     connectivity: Literal[6, 18, 26] = 26
     """Voxels are connected across faces (6), edges too (18), or corners too (26)."""
@@ -51,18 +54,29 @@ class PostprocessOptions:
     """How many masks are worked on at once; 0 takes all cores."""
 
     @property
-    def rules(self) -> PostprocessingRules:
+    def names(self) -> tuple[str, ...]:
+        """The labels that are asked for by name."""
+        return tuple(label for label in (*self.keep_largest, *self.fill_holes) if label != ALL and is_name(label))
+
+    def rules(self, table: LabelTable | None = None) -> PostprocessingRules:
         """The rules that these options ask for.
 
+        Args:
+            table: what the labels are called; without it they are known by their numbers alone.
+
         Raises:
-            UsageError: a label is below 1, or a size makes no sense.
+            UsageError: a name is unknown, a label is below 1, or a size makes no sense.
         """
-        return PostprocessingRules(
-            keep_largest=_labels(self.keep_largest),
-            minimum_size_mm3=self.minimum_size_mm3,
-            fill_holes=_labels(self.fill_holes),
-            connectivity=self.connectivity,
-        )
+        table = table or LabelTable(())
+        how = self.connectivity
+        rules: list[Rule] = []
+        if self.keep_largest:
+            rules.append(KeepLargest(labels=_labels(self.keep_largest, table), connectivity=how))
+        if self.minimum_size_mm3:
+            rules.append(RemoveSmall(minimum_mm3=self.minimum_size_mm3, connectivity=how))
+        if self.fill_holes:
+            rules.append(FillHoles(labels=_labels(self.fill_holes, table), connectivity=how))
+        return PostprocessingRules(tuple(rules))
 
 
 DEFAULTS = PostprocessOptions()
@@ -84,13 +98,6 @@ class _Work:
     out_dir: Path
     rules: PostprocessingRules
     overwrite: bool
-
-
-def postprocess_mask(
-    mask: NDArray[np.generic], grid: Grid, options: PostprocessOptions
-) -> tuple[NDArray[np.generic], Changes]:
-    """Tidy one mask in memory; see ``volseg.postprocessing.apply``."""
-    return apply(mask, grid, options.rules)
 
 
 def postprocess(
@@ -115,14 +122,14 @@ def postprocess(
         OutputExistsError: ``out_dir`` has another ``labels.txt``.
         FileError: ``out_dir`` can't be written.
     """
-    rules = options.rules
-    if rules.is_empty:
+    if not (options.keep_largest or options.minimum_size_mm3 or options.fill_holes):
         raise UsageError(
             "Nothing was asked for, so the masks would stay as they are. "
             "Say what to do with --keep-largest, --minimum-size-mm3 or --fill-holes.",
             code="nothing-asked",
         )
     folder, paths = _find(masks)
+    rules = options.rules(labels_beside(folder) if options.names else None)
     if out_dir.exists() and not out_dir.is_dir():
         raise UsageError(f"{out_dir} is a file, and the results need a folder. Name another.", code="not-a-folder")
     if out_dir.resolve() == folder.resolve():
@@ -163,7 +170,7 @@ def _tidy(work: _Work, twice: frozenset[str]) -> Outcome:
 
 def _tidy_one(work: _Work, name: str) -> Outcome:
     volume = read_mask(work.path)
-    tidy, changes = apply(volume.array, volume.grid, work.rules)
+    tidy, changes = work.rules.apply(volume.array, volume.grid)
     warnings = tuple(f"label {label} was removed whole." for label in changes.vanished)
     if changes.cavities_between_labels:
         count = changes.cavities_between_labels
@@ -224,12 +231,11 @@ def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
 
 def _tell_unmet(rules: PostprocessingRules, outcomes: Sequence[Outcome], progress: Progress) -> None:
     """Say which of the labels that were named are in no mask: most likely a slip of the pen."""
-    named = {label for labels in (rules.keep_largest, rules.fill_holes) if labels != ALL for label in labels}
     tidied = [outcome for outcome in outcomes if isinstance(outcome, TidiedMask)]
     met = {change.label for outcome in tidied for change in outcome.changes.labels}
-    for label in sorted(named - met) if tidied else ():
+    for label in sorted(rules.labels - met) if tidied else ():
         progress.say(f"No mask has the label {label}.")
 
 
-def _labels(labels: tuple[Literal["all"] | int, ...]) -> tuple[int, ...] | Literal["all"]:
-    return ALL if ALL in labels else tuple(label for label in labels if label != ALL)
+def _labels(labels: tuple[int | str, ...], table: LabelTable) -> Labels:
+    return ALL if ALL in labels else table.find(labels)

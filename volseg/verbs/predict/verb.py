@@ -12,7 +12,7 @@ from volseg.dicom.file.archives import private_folder
 from volseg.errors import BundleError, DiskFullError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.labels import LABELS_NAME, LabelTable
 from volseg.outcomes import Ledger, Outcome, Provenance, Status, sha256_of
-from volseg.postprocessing import PostprocessingRules, apply
+from volseg.postprocessing import PostprocessingRules
 from volseg.progress import SILENT, Progress
 from volseg.volume import read_header, write_mask
 
@@ -94,8 +94,8 @@ def _predict(
     if out_dir.exists() and not out_dir.is_dir():
         raise UsageError(f"{out_dir} is a file. Name a folder for the masks.")
     weights = _weights(bundle, options.fold)
-    segmenter, rules = _segmenter(bundle, weights, options)
     table = label_table(bundle.metadata) or LabelTable(())
+    segmenter, rules = _segmenter(bundle, weights, table, options)
     provenance = Provenance.of(
         "predict", options, checksums=_checksums(bundle, weights), device=_device_words(segmenter)
     )
@@ -190,32 +190,35 @@ def _device_words(segmenter: Segmenter) -> str:
     return f"{segmenter.device.type} bfloat16" if lower else segmenter.device.type
 
 
-def _segmenter(bundle: Bundle, weights: Path, options: PredictOptions) -> tuple[Segmenter, PostprocessingRules]:
-    """Build the parts of ``inference.yaml`` that are needed, and no other: not its evaluator, nor its data."""
+def _segmenter(
+    bundle: Bundle, weights: Path, table: LabelTable, options: PredictOptions
+) -> tuple[Segmenter, PostprocessingRules]:
+    """Build the parts of ``inference.yaml`` that are needed, and no other: not its evaluator, nor its data.
+
+    The transforms of its postprocessing that say the same as rules are done as rules, before those that it names.
+    """
     import torch
 
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.weights import load_into
     from volseg.device import choose_device
-    from volseg.inference.segmenter import Segmenter, without_saving
+    from volseg.inference.segmenter import Segmenter, without_rules
 
     device = torch.device(choose_device(options.device))
     parser = BundleParser(bundle, "inference", {"device": device})
     network = load_into(parser.build("network_def"), weights).to(device).eval()
-    rules = PostprocessingRules()
     named = parser.plain("volseg_postprocessing")
-    if named is not None and not options.raw:
-        if not isinstance(named, dict):
-            raise BundleError(f"{bundle.root}: volseg_postprocessing in inference.yaml has to be a mapping of rules.")
-        rules = PostprocessingRules.from_config(named)
+    postprocessing, rules = without_rules(parser.build("postprocessing"), table.indices)
+    if named is not None:
+        rules += PostprocessingRules.from_config(named)
     segmenter = Segmenter(
         preprocessing=parser.build("preprocessing"),
         network=network,
         inferer=_inferer(parser),
-        postprocessing=without_saving(parser.build("postprocessing")),
+        postprocessing=postprocessing,
         device=device,
     )
-    return segmenter, rules
+    return segmenter, PostprocessingRules() if options.raw else rules
 
 
 def _checksums(bundle: Bundle, weights: Path) -> dict[str, str]:
@@ -280,8 +283,8 @@ def _predict_case(
     if modality is not None and job.modality in MODALITIES and job.modality != modality:
         warnings += (f"The image is {job.modality}, and the bundle was made for {modality}: don't rely on the mask.",)
     mask = segmenter.segment(case.images, headers[0].grid)
-    if not rules.is_empty:
-        cleaned, changes = apply(mask, headers[0].grid, rules)
+    if rules:
+        cleaned, changes = rules.apply(mask, headers[0].grid)
         mask = cleaned.astype(mask.dtype)
         if changes.vanished:
             warnings += (f"The rules removed all of the labels {', '.join(map(str, changes.vanished))}.",)

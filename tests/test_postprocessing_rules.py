@@ -1,0 +1,249 @@
+"""Rules in their order, and their plain data."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from scipy import ndimage
+
+from volseg.components import find_components
+from volseg.errors import BundleError, UsageError
+from volseg.grid import Grid
+from volseg.postprocessing import (
+    RULES,
+    FillHoles,
+    KeepLargest,
+    LabelChanges,
+    PostprocessingRules,
+    RemoveSmall,
+    Rule,
+)
+
+GRID = Grid((12, 12, 12), np.diag([0.5, 1.0, 2.0, 1.0]))  # a voxel is 1 mm3
+
+
+def scene() -> np.ndarray:
+    """Label 1: a hollow cube of 5x5x5 (98 voxels) and pieces of 4 and 1; label 2: pieces of 3 and 2."""
+    mask = np.zeros((12, 12, 12), np.uint8)
+    mask[1:6, 1:6, 1:6] = 1
+    mask[2:5, 2:5, 2:5] = 0
+    mask[8:12, 0, 0] = 1
+    mask[11, 11, 11] = 1
+    mask[8:11, 8, 8] = 2
+    mask[8:10, 5, 5] = 2
+    return mask
+
+
+def sizes(mask: np.ndarray, label: int) -> list[int]:
+    numbers, count = ndimage.label(mask == label, np.ones((3, 3, 3)))
+    return sorted(int((numbers == number).sum()) for number in range(1, count + 1))
+
+
+def rules(*wanted: Rule) -> PostprocessingRules:
+    return PostprocessingRules(wanted)
+
+
+def test_the_rules_are_applied_in_their_order() -> None:
+    mask = scene()
+    before = mask.copy()
+    tidy, changes = rules(KeepLargest(labels=(1,)), RemoveSmall(minimum_mm3=3), FillHoles()).apply(mask, GRID)
+    assert sizes(tidy, 1) == [125]
+    assert sizes(tidy, 2) == [3]
+    assert changes.labels == (LabelChanges(1, 2, 5, 1, 27, 125), LabelChanges(2, 1, 2, 0, 0, 3))
+    assert changes.cavities_between_labels == 0
+    assert str(changes) == "removed 7 voxels in 3 components, filled 27 voxels in 1 hole"
+    assert np.array_equal(mask, before)
+    assert tidy.dtype == mask.dtype
+
+
+def test_what_is_removed_inside_a_hole_is_filled_with_what_is_around() -> None:
+    mask = scene()
+    mask[3, 3, 3] = 2
+    tidy, changes = rules(KeepLargest(), FillHoles(labels=(1,))).apply(mask, GRID)
+    assert sizes(tidy, 1) == [125]
+    assert changes.labels[1] == LabelChanges(2, 2, 3, 0, 0, 3)
+
+
+def test_a_hole_between_labels_is_told() -> None:
+    mask = scene()
+    mask[3, 3, 3] = 2
+    tidy, changes = rules(FillHoles()).apply(mask, GRID)
+    assert np.array_equal(tidy, mask)
+    assert changes.cavities_between_labels == 1
+    assert str(changes) == "nothing to change"
+
+
+def test_another_order_may_give_another_mask() -> None:
+    mask = scene()
+    mask[3, 3, 3] = 2
+    filled_last, _ = rules(RemoveSmall(minimum_mm3=3), FillHoles()).apply(mask, GRID)
+    filled_first, changes = rules(FillHoles(), RemoveSmall(minimum_mm3=3)).apply(mask, GRID)
+    assert (sizes(filled_last, 1), sizes(filled_first, 1)) == ([4, 125], [4, 98])
+    assert [change.filled_voxels for change in changes.labels] == [0, 0]
+
+
+def test_a_rule_after_filling_sees_what_was_filled() -> None:
+    tidy, changes = rules(FillHoles(), RemoveSmall(minimum_mm3=100)).apply(scene(), GRID)
+    assert (sizes(tidy, 1), sizes(tidy, 2)) == ([125], [])
+    assert changes.labels == (LabelChanges(1, 2, 5, 1, 27, 125), LabelChanges(2, 2, 5, 0, 0, 0))
+    assert changes.vanished == (2,)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rules_in_a_row_give_what_each_alone_gives_in_turn(order: str) -> None:
+    rng = np.random.default_rng(3)
+    wanted = (
+        KeepLargest(labels=(1,), connectivity=6),
+        RemoveSmall(minimum_mm3=4, connectivity=6),
+        KeepLargest(labels=(2,), connectivity=18),
+        FillHoles(labels=(1, 2)),
+        RemoveSmall(minimum_mm3=9, labels=(3,)),
+    )
+    for _ in range(5):
+        mask = np.asarray(ndimage.zoom(rng.integers(0, 4, (6, 6, 6)), 2, order=0).astype(np.uint8), order=order)
+        mask[rng.random(mask.shape) < 0.2] = 0
+        together, changes = rules(*wanted).apply(mask, GRID)
+        in_turn = mask
+        for rule in wanted:
+            in_turn, _ = rules(rule).apply(in_turn, GRID)
+        assert np.array_equal(together, in_turn)
+        assert [change.voxels for change in changes.labels] == [int((in_turn == n).sum()) for n in (1, 2, 3)]
+
+
+def test_rules_in_a_row_share_one_search_for_components(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = []
+
+    def counted(mask: np.ndarray, connectivity: int) -> object:
+        searches.append(connectivity)
+        return find_components(mask, connectivity)
+
+    monkeypatch.setattr("volseg.postprocessing.edit.find_components", counted)
+    rules(KeepLargest(labels=(1,)), RemoveSmall(minimum_mm3=3), KeepLargest(), FillHoles()).apply(scene(), GRID)
+    assert searches == [26]
+
+
+def test_no_rules_change_nothing() -> None:
+    assert not PostprocessingRules()
+    mask = scene()
+    tidy, changes = PostprocessingRules().apply(mask, GRID)
+    assert np.array_equal(tidy, mask)
+    assert tidy is not mask
+    assert str(changes) == "nothing to change"
+    assert [change.voxels for change in changes.labels] == [103, 5]
+
+
+def test_an_empty_mask_has_no_changes() -> None:
+    every = rules(KeepLargest(), RemoveSmall(minimum_mm3=5), FillHoles())
+    tidy, changes = every.apply(np.zeros((12, 12, 12), np.uint16), GRID)
+    assert not tidy.any()
+    assert changes.labels == ()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        rules(),
+        rules(KeepLargest(labels=(1, 3), connectivity=6), RemoveSmall(minimum_mm3=12.5), FillHoles()),
+        rules(FillHoles(labels=(2,)), RemoveSmall(minimum_mm3=2, labels=(1,)), RemoveSmall(minimum_mm3=9, labels=(7,))),
+    ],
+)
+def test_rules_come_back_from_yaml_and_json(wanted: PostprocessingRules) -> None:
+    assert PostprocessingRules.from_config(yaml.safe_load(yaml.safe_dump(wanted.to_config()))) == wanted
+    assert PostprocessingRules.from_config(json.loads(json.dumps(wanted.to_config()))) == wanted
+
+
+def test_the_mapping_of_earlier_bundles_is_read() -> None:
+    config = {"keep_largest": [1, 3], "minimum_size_mm3": {1: 2.0, "7": 9.5}, "fill_holes": "all", "connectivity": 6}
+    assert PostprocessingRules.from_config(config) == rules(
+        KeepLargest(labels=(1, 3), connectivity=6),
+        RemoveSmall(minimum_mm3=2.0, labels=(1,), connectivity=6),
+        RemoveSmall(minimum_mm3=9.5, labels=(7,), connectivity=6),
+        FillHoles(connectivity=6),
+    )
+    nothing = {"keep_largest": [], "minimum_size_mm3": 0.0, "fill_holes": [], "connectivity": 26}
+    assert PostprocessingRules.from_config(nothing) == rules()
+    assert PostprocessingRules.from_config({"minimum_size_mm3": 5}) == rules(RemoveSmall(minimum_mm3=5.0))
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ("all", "list of rules"),
+        ([1], "one of keep_largest, remove_small, fill_holes"),
+        ([{"labels": [1]}], "one of keep_largest"),
+        ([{"rule": "polish"}], "one of keep_largest"),
+        ([{"rule": ["keep_largest"]}], "one of keep_largest"),
+        ([{"rule": "keep_largest", "label": [1]}], "keep_largest can't be used: label"),
+        ([{"rule": "keep_largest", "labels": "1"}], "keep_largest can't be used: labels"),
+        ([{"rule": "keep_largest", "labels": [True]}], "keep_largest can't be used: labels"),
+        ([{"rule": "remove_small"}], "remove_small can't be used: minimum_mm3"),
+        ([{"rule": "remove_small", "minimum_mm3": "5"}], "minimum_mm3"),
+        ([{"rule": "remove_small", "minimum_mm3": {1: 5}}], "minimum_mm3"),
+        ([{"rule": "fill_holes", "connectivity": True}], "connectivity"),
+        ([{"rule": "fill_holes", "labels": {1, 2}}], "no plain data"),
+        ({"keep_larges": [1]}, "keep_larges"),
+        ({"keep_largest": 1}, "keep_largest"),
+        ({"keep_largest": ["1"]}, "keep_largest"),
+        ({"keep_largest": [True]}, "keep_largest"),
+        ({"keep_largest": [0]}, "keep_largest"),
+        ({"keep_largest": "each"}, "keep_largest"),
+        ({"fill_holes": [1.5]}, "fill_holes"),
+        ({"fill_holes": [-2]}, "fill_holes"),
+        ({"fill_holes": None}, "fill_holes"),
+        ({"minimum_size_mm3": "$__import__('os')"}, "minimum_mm3"),
+        ({"minimum_size_mm3": -1}, "minimum_mm3"),
+        ({"minimum_size_mm3": float("nan")}, "minimum_mm3"),
+        ({"minimum_size_mm3": True}, "minimum_mm3"),
+        ({"minimum_size_mm3": {"liver": 3}}, "remove_small can't be used: labels"),
+        ({"minimum_size_mm3": {1: "3"}}, "minimum_mm3"),
+        ({"minimum_size_mm3": {0: 3}}, "remove_small"),
+        ({"connectivity": 8}, "connectivity"),
+        ({"connectivity": "26"}, "connectivity"),
+        ({"connectivity": 26.5}, "connectivity"),
+    ],
+)
+def test_a_bundle_with_wrong_rules_is_refused(config: dict[str, object], named: str) -> None:
+    with pytest.raises(BundleError, match=named):
+        PostprocessingRules.from_config(config)
+
+
+def test_wrong_rules_from_python_are_refused() -> None:
+    for make in (KeepLargest, FillHoles):
+        with pytest.raises(UsageError, match="labels are numbers from 1"):
+            make(labels=(0,))
+        with pytest.raises(UsageError, match="connectivity"):
+            make(connectivity=4)
+    with pytest.raises(UsageError, match="0 mm3 or more"):
+        RemoveSmall(minimum_mm3=float("inf"))
+
+
+def test_every_rule_has_words_and_labels() -> None:
+    said = [str(rule) for rule in (KeepLargest(labels=(1,)), RemoveSmall(minimum_mm3=50, labels=(1, 2)), FillHoles())]
+    assert said == [
+        "only the largest component of label 1",
+        "no component below 50 mm3 of labels 1, 2",
+        "no holes inside of every label",
+    ]
+    assert rules(KeepLargest(labels=(1,)), FillHoles(labels=(4, 1)), RemoveSmall(minimum_mm3=1)).labels == {1, 4}
+    assert set(RULES) == {"keep_largest", "remove_small", "fill_holes"}
+
+
+def test_the_first_rules_that_monai_has_become_its_transforms() -> None:
+    largest, small, holes = KeepLargest(labels=(1,)), RemoveSmall(minimum_mm3=5), FillHoles()
+    transforms, rest = rules(largest, small, largest).to_transforms((1, 2))
+    assert [transform["_target_"] for transform in transforms] == ["monai.transforms.KeepLargestConnectedComponentd"]
+    assert rest == rules(small, largest)
+    assert rules(holes).to_transforms((1, 2)) == ([], rules(holes))
+    assert len(rules(holes, largest).to_transforms((1,))[0]) == 2
+
+
+def test_only_the_last_transforms_stand_for_rules() -> None:
+    largest = KeepLargest(labels=(2, 1), connectivity=18)
+    (stock,), _ = rules(largest).to_transforms((1, 2))
+    other = {"_target_": "monai.transforms.AsDiscreted", "keys": "pred", "argmax": True}
+    assert PostprocessingRules.from_transforms([stock, other, stock, stock], (1, 2)) == (2, rules(largest, largest))
+    assert PostprocessingRules.from_transforms([stock, other], (1, 2)) == (0, rules())
+    assert PostprocessingRules.from_transforms([], ()) == (0, rules())

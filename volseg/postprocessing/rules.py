@@ -1,0 +1,140 @@
+"""The rules of a bundle or a command in their order, and their registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from volseg.errors import BundleError
+from volseg.postprocessing.edit import Changes, MaskEdit
+from volseg.postprocessing.fill_holes import FillHoles
+from volseg.postprocessing.keep_largest import KeepLargest
+from volseg.postprocessing.remove_small import RemoveSmall
+from volseg.postprocessing.rule import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from volseg.grid import Grid
+
+RULES: dict[str, type[Rule]] = {rule.key: rule for rule in (KeepLargest, RemoveSmall, FillHoles)}
+"""The kinds of rules, by their names in plain data."""
+
+FIRST_FORM = ("keep_largest", "minimum_size_mm3", "fill_holes", "connectivity")
+"""The keys of the mapping that bundles had before rules had an order."""
+
+
+@dataclass(frozen=True)
+class PostprocessingRules:
+    """What to do with a mask, in this order."""
+
+    rules: tuple[Rule, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    @property
+    def labels(self) -> frozenset[int]:
+        """The labels that the rules name."""
+        return frozenset(label for rule in self.rules if isinstance(rule.labels, tuple) for label in rule.labels)
+
+    def __add__(self, other: PostprocessingRules) -> PostprocessingRules:
+        return PostprocessingRules(self.rules + other.rules)
+
+    def apply(self, mask: NDArray[np.generic], grid: Grid) -> tuple[NDArray[np.generic], Changes]:
+        """Apply the rules to one mask.
+
+        Args:
+            mask: (i, j, k) whole numbers, 0 is the background.
+            grid: where the voxels lie; sizes are in mm3.
+
+        Returns:
+            A new mask of the same type, and what was changed.
+
+        Raises:
+            InputError: the mask is not three-dimensional, or not of whole numbers.
+        """
+        edit = MaskEdit(mask, grid)
+        for rule in self.rules:
+            rule.apply(edit)
+        return edit.result()
+
+    def to_transforms(self, table: Collection[int]) -> tuple[list[dict[str, object]], PostprocessingRules]:
+        """The first rules as stock MONAI transforms, for a bundle's config, and the rest that MONAI has none for.
+
+        Args:
+            table: all labels that the mask may hold.
+        """
+        transforms: list[dict[str, object]] = []
+        for place, rule in enumerate(self.rules):
+            transform = rule.to_transform(table)
+            if transform is None:
+                return transforms, PostprocessingRules(self.rules[place:])
+            transforms.append(transform)
+        return transforms, PostprocessingRules()
+
+    @classmethod
+    def from_transforms(
+        cls, transforms: Sequence[Mapping[str, object]], table: Collection[int]
+    ) -> tuple[int, PostprocessingRules]:
+        """How many of the last transforms say the same as rules, and these rules in their order.
+
+        Args:
+            transforms: each with its ``_target_`` and arguments.
+            table: all labels that the mask may hold.
+        """
+        found: list[Rule] = []
+        for transform in reversed(transforms):
+            rule = next(filter(None, (kind.from_transform(transform, table) for kind in RULES.values())), None)
+            if rule is None:
+                break
+            found.insert(0, rule)
+        return len(found), cls(tuple(found))
+
+    def to_config(self) -> list[dict[str, object]]:
+        """The rules as plain data for a bundle's config; ``from_config`` gives the same rules back."""
+        return [rule.to_config() for rule in self.rules]
+
+    @classmethod
+    def from_config(cls, config: object) -> PostprocessingRules:
+        """Read the rules from a bundle's plain data, such as ``[{rule: keep_largest, labels: [1, 2]}]``.
+
+        The mapping of earlier bundles, such as ``{keep_largest: [1, 2], fill_holes: all}``, is read as well.
+
+        Raises:
+            BundleError: it is neither, a key is unknown, or a value is of the wrong type or out of range.
+        """
+        if isinstance(config, Mapping):
+            return cls(tuple(_of_first_form(config)))
+        if not isinstance(config, (list, tuple)):
+            raise BundleError("The postprocessing rules have to be a list of rules.")
+        rules = []
+        for entry in config:
+            key = entry.get("rule") if isinstance(entry, Mapping) else None
+            if not isinstance(key, str) or key not in RULES:
+                raise BundleError(f"A postprocessing rule is a mapping whose rule is one of {', '.join(RULES)}.")
+            rules.append(RULES[key].from_config({name: value for name, value in entry.items() if name != "rule"}))
+        return cls(tuple(rules))
+
+
+def _of_first_form(config: Mapping[str, object]) -> Iterator[Rule]:
+    unknown = sorted(str(key) for key in config if key not in FIRST_FORM)
+    if unknown:
+        raise BundleError(f"The postprocessing rules have no {', '.join(unknown)}. They have {', '.join(FIRST_FORM)}.")
+    common = {"connectivity": config.get("connectivity", 26)}
+    sizes = config.get("minimum_size_mm3", 0.0)
+    # JSON has no whole numbers as keys.
+    each = {(int(k) if str(k).isdecimal() else k,): v for k, v in sizes.items()} if isinstance(sizes, Mapping) else {}
+    wanted = [
+        KeepLargest.from_config({"labels": config.get("keep_largest", []), **common}),
+        *(RemoveSmall.from_config({"minimum_mm3": v, "labels": k, **common}) for k, v in each.items()),
+        *([] if isinstance(sizes, Mapping) else [RemoveSmall.from_config({"minimum_mm3": sizes, **common})]),
+        FillHoles.from_config({"labels": config.get("fill_holes", []), **common}),
+    ]
+    for rule in wanted:
+        if rule.labels and not (isinstance(rule, RemoveSmall) and not rule.minimum_mm3):
+            yield rule
