@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai import transforms
 from monai.data import MetaTensor
+from monai.transforms import Compose, SaveImage, SaveImaged
 
 from volseg.errors import BundleError, GeometryError, InputError
 from volseg.labels import MAX_INDEX
-from volseg.postprocessing import PostprocessingRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -92,30 +91,12 @@ class Segmenter:
                 )
 
 
-def without_rules(postprocessing: Any, table: Collection[int]) -> tuple[Any, PostprocessingRules]:
-    """The transforms up to the mask, and the rules that those after it stand for.
-
-    The transforms that write files are left out: volseg writes masks itself, with the image's own header. So are the
-    last ones that say the same as rules, which are faster.
-
-    Args:
-        postprocessing: a bundle's.
-        table: all labels that the mask may hold.
-    """
+def without_saving(postprocessing: Any) -> Any:
+    """The transforms without those that write files: volseg writes masks itself, with the image's own header."""
     steps = getattr(postprocessing, "transforms", None)
     if steps is None:
-        return postprocessing, PostprocessingRules()
-    steps = [step for step in steps if not isinstance(step, (transforms.SaveImage, transforms.SaveImaged))]
-    count, rules = PostprocessingRules.from_transforms([_plain(step) for step in steps], table)
-    return transforms.Compose(steps[: len(steps) - count]), rules
-
-
-def _plain(step: object) -> dict[str, object]:
-    """A stock transform for masks as a config has it; nothing for another."""
-    name = type(step).__name__
-    if type(step) is not getattr(transforms, name, None) or not hasattr(step, "converter"):
-        return {}
-    return {"_target_": f"monai.transforms.{name}", "keys": getattr(step, "keys", None), **vars(step.converter)}
+        return postprocessing
+    return Compose([step for step in steps if not isinstance(step, (SaveImage, SaveImaged))])
 
 
 def _whole_numbers(result: torch.Tensor) -> NDArray[np.unsignedinteger]:

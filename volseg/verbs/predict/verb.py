@@ -202,13 +202,14 @@ def _segmenter(
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.weights import load_into
     from volseg.device import choose_device
-    from volseg.inference.segmenter import Segmenter, without_rules
+    from volseg.inference.segmenter import Segmenter, without_saving
+    from volseg.postprocessing.transforms import without_rules
 
     device = torch.device(choose_device(options.device))
     parser = BundleParser(bundle, "inference", {"device": device})
     network = load_into(parser.build("network_def"), weights).to(device).eval()
     named = parser.plain("volseg_postprocessing")
-    postprocessing, rules = without_rules(parser.build("postprocessing"), table.indices)
+    postprocessing, rules = without_rules(without_saving(parser.build("postprocessing")), table.indices)
     if named is not None:
         rules += PostprocessingRules.from_config(named)
     segmenter = Segmenter(
