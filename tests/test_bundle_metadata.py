@@ -110,6 +110,8 @@ def test_the_rules_agree_with_the_schema_on_mutations(metadata: dict[str, Any], 
         (lambda m: m.update(label_table={"0": "background", "1": " ", "2": "b"}), "has no name"),
         (lambda m: m.update(label_table={"0": "background", "1": 5, "2": "b"}), "has no name"),
         (lambda m: m.update(label_table={"0": "background", "1": "a"}), "label_table has 2 entries, and channel_def has 3"),
+        (lambda m: m.update(label_details={"1": {"colour": [1, 2, 256]}}), "label_details is not a mapping"),
+        (lambda m: m.update(label_details=[1]), "label_details is not a mapping"),
         (lambda m: (m.pop("label_table"), prediction(m).pop("channel_def")), "neither label_table nor channel_def"),
     ],
 )  # fmt: skip

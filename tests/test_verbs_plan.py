@@ -30,7 +30,7 @@ from volseg.verbs.train import TrainOptions, train
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import MakeDataset, RealData, WriteImage
+    from tests.conftest import MakeDataset, RealData, WriteImage, WriteSeries
 
 
 def config_of(bundle: Path, name: str = "train") -> dict[str, object]:
@@ -246,6 +246,51 @@ def test_json_of_other_programs_beside_images_stops_nothing(cohort: Path, tmp_pa
     assert plan(tmp_path / "data", tmp_path / "bundle").warnings == ()
     dataset = read_dataset(tmp_path / "data")
     assert {case.patient for case in dataset.training} == {None}
+
+
+def test_colours_and_codes_travel_from_a_segmentation_to_the_labels_of_masks(
+    tmp_path: Path, write_series: WriteSeries
+) -> None:
+    """DICOM SEG, dataset.json, the bundle's metadata, labels.txt beside predicted masks."""
+    from pydicom.sr.codedict import codes
+
+    from tests.drawn import Segment, read_images, segmentation
+    from volseg.bundle.folder import open_bundle
+    from volseg.bundle.metadata import label_table
+    from volseg.bundle.weights import inference_network, publish
+    from volseg.labels import LabelTable
+    from volseg.verbs.convert import ConvertOptions, convert
+    from volseg.verbs.predict import PredictOptions, predict
+
+    for seed in range(2):
+        write_series(tmp_path / "dicom" / str(seed), seed=seed, edit=lambda ds, _: setattr(ds, "SliceThickness", 2.5))
+        pixels = np.zeros((5, 12, 10, 2), np.uint8)
+        pixels[1:4, 2:7, 2:5, 0] = pixels[1:4, 7:11, 5:9, 1] = 1
+        segments = [
+            Segment("Liver", codes.SCT.Liver, (221, 130, 101)),
+            Segment("Spleen", codes.SCT.Spleen, (10, 20, 200)),
+        ]
+        segmentation(
+            tmp_path / "dicom" / f"seg{seed}.dcm", read_images(tmp_path / "dicom" / str(seed)), pixels, segments
+        )
+    convert(tmp_path / "dicom", tmp_path / "data", ConvertOptions(spacing=("native",), jobs=1))
+    table = read_dataset(tmp_path / "data").labels
+    assert [(label.name, label.code.value if label.code else "") for label in table.labels] == [
+        ("Liver", codes.SCT.Liver.value), ("Spleen", codes.SCT.Spleen.value),
+    ]  # fmt: skip
+    assert np.abs(np.subtract([label.rgb for label in table.labels], [(221, 130, 101), (10, 20, 200)])).max() <= 2
+
+    plan(tmp_path / "data", tmp_path / "bundle")
+    bundle = open_bundle(tmp_path / "bundle")
+    assert label_table(bundle.metadata) == table
+    network = inference_network(bundle)
+    assert network is not None
+    publish(bundle, network, network.state_dict())
+    predict(bundle.root, tmp_path / "data" / "imagesTr", tmp_path / "masks", PredictOptions(device="cpu"))
+    found = LabelTable.from_itksnap((tmp_path / "masks" / "labels.txt").read_text())
+    assert [(label.index, label.name, label.colour) for label in found.labels] == [
+        (label.index, label.name, label.colour) for label in table.labels
+    ]
 
 
 def test_only_one_path_is_written_and_it_is_relative(planned_bundle: Path, cohort: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeGuard
 
+from pydantic import TypeAdapter, ValidationError
+
+from volseg.dataset.listing import LabelDetail, with_details
 from volseg.errors import InputError
 from volseg.labels import MAX_INDEX, Label, LabelTable
 
@@ -21,6 +24,8 @@ OPTIONAL_TEXTS = ("data_source", "data_type", "image_classes", "label_classes", 
 REQUIRED_MAPPINGS = ("required_packages_version",)
 OPTIONAL_MAPPINGS = ("changelog", "eval_metrics", "supported_apps")
 NETWORK_FORMAT = "network_data_format"
+LABEL_DETAILS = "label_details"
+"""The key of the labels' colours and codes, as in ``dataset.json``."""
 FORMATS = re.compile(r"[_a-zA-Z0-9]+_data_format")
 """The network's, and those of other parts, such as ``autoencoder_data_format``."""
 
@@ -62,7 +67,9 @@ def label_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
         yield from _table_faults("label_table", table)
         if isinstance(table, dict) and isinstance(classes, dict) and len(table) != len(classes):
             yield f"label_table has {len(table)} entries, and channel_def has {len(classes)}"
-    elif classes is None:
+    if _details(metadata) is None:
+        yield f"{LABEL_DETAILS} is not a mapping from labels to colours, three whole numbers up to 255, and codes"
+    if table is None and classes is None:
         yield "neither label_table nor channel_def of the output named pred says what the labels are"
 
 
@@ -84,8 +91,16 @@ def label_table(metadata: dict[str, ConfigValue]) -> LabelTable | None:
     if table is None:
         table = _at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
     try:
-        return None if not isinstance(table, dict) else _read_table(table)
+        return None if not isinstance(table, dict) else with_details(_read_table(table), _details(metadata) or {})
     except InputError:
+        return None
+
+
+def _details(metadata: dict[str, ConfigValue]) -> dict[str, LabelDetail] | None:
+    """The colours and codes; None where they make no sense."""
+    try:
+        return TypeAdapter(dict[str, LabelDetail]).validate_python(metadata.get(LABEL_DETAILS, {}))
+    except ValidationError:
         return None
 
 

@@ -7,13 +7,14 @@ import os
 import secrets
 import shutil
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import yaml
 
 from volseg.atomic import TEMPORARY_MARK, write_error
 from volseg.bundle.configs import inference_config, label_rules, train_config
 from volseg.bundle.folder import CONFIGS
+from volseg.bundle.metadata import LABEL_DETAILS
 from volseg.errors import OutputExistsError
 from volseg.outcomes import installed_versions
 
@@ -96,6 +97,7 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
     classes: dict[str, ConfigValue] = background | names
     channels: dict[str, ConfigValue] = {str(number): name for number, name in enumerate(plan.channels)}
     indices: dict[str, ConfigValue] = {str(label.index): label.name for label in plan.labels.labels}
+    details = cast("ConfigValue", plan.labels.details_to_json())
     required: dict[str, ConfigValue] = {name: version(name) for name in RUNNER_PACKAGES}
     return {
         "schema": SCHEMA,
@@ -112,6 +114,7 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
         "copyright": "to be named by whoever trains it",
         "intended_use": "Research. Not a medical device; a person has to check every mask.",
         "label_table": background | indices,
+        **({LABEL_DETAILS: details} if details else {}),
         "network_data_format": {
             "inputs": {
                 "image": {

@@ -68,7 +68,9 @@ class _Code(BaseModel):
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
 
-class _Detail(BaseModel):
+class LabelDetail(BaseModel):
+    """The colour and the code of a label, as ``LabelTable.details_to_json`` writes them."""
+
     model_config = ConfigDict(extra="ignore")
 
     colour: tuple[_Byte, _Byte, _Byte] | None = None
@@ -86,7 +88,7 @@ class _DatasetJson(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     labels: dict[str, str | int | list[int]] | None = None
-    label_details: dict[str, _Detail] = {}
+    label_details: dict[str, LabelDetail] = {}
     modality: dict[str, str] | list[str] | str | None = None
     channel_names: dict[str, str] | list[str] | None = None
     file_ending: str | None = None
@@ -123,7 +125,7 @@ def _listing(path: Path, content: _DatasetJson) -> Listing:
     declared = content.channel_names if content.channel_names is not None else content.modality
     channels = _channels(path, declared)
     return Listing(
-        labels=_detailed(_labels(path, content.labels or {}), content.label_details),
+        labels=with_details(_labels(path, content.labels or {}), content.label_details),
         channels=channels,
         numbered=content.channel_names is not None,
         training=tuple(_listed(entry) for entry in content.training),
@@ -175,8 +177,8 @@ def _labels(path: Path, declared: Mapping[str, object]) -> LabelTable:
         raise _bad(f"{path} has labels that make no sense: {error.message}", path=path) from error
 
 
-def _detailed(table: LabelTable, details: Mapping[str, _Detail]) -> LabelTable:
-    """The table with the colours and codes that ``volseg convert`` keeps beside the names."""
+def with_details(table: LabelTable, details: Mapping[str, LabelDetail]) -> LabelTable:
+    """The table with the colours and codes that are kept beside the names, by index."""
 
     def of(label: Label) -> Label:
         detail = details.get(str(label.index))
