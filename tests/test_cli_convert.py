@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,26 @@ def test_bad_input_is_one_sentence_and_2(
     assert err.count("\n") == 1
     assert err.startswith("volseg: ")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_nibabel_is_imported_without_pydicom_which_stays_importable(works: bool, tmp_path: Path) -> None:
+    """Also where the import of nibabel fails half-way."""
+    if not works:
+        (tmp_path / "nibabel").mkdir()
+        (tmp_path / "nibabel" / "__init__.py").write_text("try:\n    import pydicom\nfinally:\n    1 / 0\n")
+    code = (
+        "import sys\n"
+        "from volseg.cli.convert import import_nibabel_alone\n"
+        "try:\n    import_nibabel_alone()\nexcept ZeroDivisionError:\n    print('failed')\n"
+        "print('pydicom' in sys.modules, 'nibabel' in sys.modules)\n"
+        "import pydicom\n"
+        "pydicom.Dataset()\n"
+        "import_nibabel_alone()\n"
+        "print(sys.modules['pydicom'] is pydicom)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.split() == (["False", "True", "True"] if works else ["failed", "False", "False", "True"])
