@@ -53,12 +53,14 @@ def convert(
         options: how.
         progress: told of each file and series.
 
+    Interrupted, it leaves whole images and a ledger of them, and the next call goes on.
+
     Returns:
         One outcome for each volume, series or file that was refused or skipped, sorted by case. Their ``private``
         names the files and is for stderr alone.
 
     Raises:
-        UsageError: a path or option makes no sense.
+        UsageError: a path or option makes no sense; ``among-dicom`` where ``nifti_dir`` holds the DICOM files.
         InputError: there is no DICOM under ``dicom_dir``, or ``nifti_dir`` has a key or ``dataset.json`` that can't
             be read.
         FileError: a file can't be read or written.
@@ -72,7 +74,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     from volseg.dataset.editing import DatasetFile
 
     choice = options.choice
-    require_output(nifti_dir)
+    require_output(nifti_dir, dicom_dir)
     linkage = None if options.linkage is None else Path(options.linkage)
     if linkage is not None:
         require_linkage(linkage, nifti_dir, overwrite=options.overwrite)
@@ -97,28 +99,34 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
             conversions.append(conversion)
         else:
             outcomes.append(earlier)
-    outcomes.extend(run_conversions(conversions, options.jobs, progress))
-    if options.channels:
-        outcomes = _whole_cases(outcomes, everything)
     kinds = chosen(found).skipped_kinds
-    if found.label_files and not options.channels:
-        from volseg.masks import draw_masks, plan_labels
+    provenance = Provenance.of("convert", replace(options, labels=str(choice)))
+    try:
+        outcomes.extend(run_conversions(conversions, options.jobs, progress))
+        if options.channels:
+            outcomes = _whole_cases(outcomes, everything)
+        if found.label_files and not options.channels:
+            from volseg.masks import draw_masks, plan_labels
 
-        plan = plan_labels(found, dataset.labels, choice, naming, progress)
-        if plan.by_series:
-            # Before any mask is drawn: a number in a mask must never stand for something else later.
-            dataset = dataset.with_labels(plan.table)
-        done = {outcome.case for outcome in outcomes if outcome.status is Status.DONE}
-        converted = {
-            number: converted_of(conversion) for number, conversion in everything.items() if conversion.case in done
-        }
-        refused = draw_masks(
-            plan, converted, nifti_dir, naming, overwrite=options.overwrite, jobs=options.jobs, progress=progress
-        )
-        outcomes += [*plan.outcomes, *refused]
-        kinds = kinds_of(chosen(found), plan)
+            plan = plan_labels(found, dataset.labels, choice, naming, progress)
+            if plan.by_series:
+                # Before any mask is drawn: a number in a mask must never stand for something else later.
+                dataset = dataset.with_labels(plan.table)
+            done = {outcome.case for outcome in outcomes if outcome.status is Status.DONE}
+            converted = {
+                number: converted_of(conversion) for number, conversion in everything.items() if conversion.case in done
+            }
+            refused = draw_masks(
+                plan, converted, nifti_dir, naming, overwrite=options.overwrite, jobs=options.jobs, progress=progress
+            )
+            outcomes += [*plan.outcomes, *refused]
+            kinds = kinds_of(chosen(found), plan)
+    except KeyboardInterrupt:
+        if not options.channels:  # a case may lack one of them yet
+            record(Ledger(tuple(outcomes), provenance, kinds), dataset, nifti_dir)
+        raise
     outcomes = sorted((with_mask_of(outcome, nifti_dir) for outcome in outcomes), key=lambda outcome: outcome.case)
-    ledger = Ledger(tuple(outcomes), Provenance.of("convert", replace(options, labels=str(choice))), kinds)
+    ledger = Ledger(tuple(outcomes), provenance, kinds)
     record(ledger, dataset, nifti_dir)
     if linkage is not None:
         made = {outcome.case for outcome in ledger.outcomes if outcome.status is Status.DONE}

@@ -65,7 +65,7 @@ def _preview(
     dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress: Progress, scratch: Path
 ) -> tuple[tuple[PreviewRow, ...], Scan]:
     spacing_mm = options.spacing_mm
-    require_output(nifti_dir)
+    require_output(nifti_dir, dicom_dir)
     naming = Naming.existing(nifti_dir)
     found = select(scan_source(dicom_dir, options, progress, scratch), options, naming)
     images = images_there(nifti_dir)
