@@ -29,7 +29,7 @@ def test_a_folder_of_images(
         "case_10.nii.gz", "case_11.nii.gz", "labels.txt", "prediction.json",
     }  # fmt: skip
     assert main(["predict", str(trained_bundle), str(cohort / "imagesTs"), str(out)]) == 0
-    assert capsys.readouterr().out == shown.out
+    assert capsys.readouterr().out == shown.out.replace("2 done", "2 done (2 were there already)")
 
 
 def test_some_refused_is_1_with_a_line_for_each(

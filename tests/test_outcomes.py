@@ -34,10 +34,10 @@ def ledger(*statuses: Status) -> Ledger:
 @pytest.mark.parametrize(
     ("statuses", "code"),
     [
-        ((), 0),
+        ((), 2),
         ((Status.DONE,), 0),
         ((Status.DONE, Status.SKIPPED), 0),
-        ((Status.SKIPPED,), 0),
+        ((Status.SKIPPED,), 2),
         ((Status.DONE, Status.REFUSED), 1),
         ((Status.DONE, Status.FAILED), 1),
         ((Status.REFUSED,), 2),

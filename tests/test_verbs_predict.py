@@ -283,7 +283,6 @@ def test_channels_that_don_t_belong_together_are_refused(two_channels: Path, tmp
         "single": "channels",
     }
     assert ledger.exit_code == 2
-    assert not (tmp_path / "out" / "labels.txt").exists()
     save(tmp_path / "images" / "lone_0001.nii.gz", np.ones((8, 8, 8), np.float32))
     with pytest.raises(DataSetError, match=r"lone has the channels \[1\]"):
         predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out")
@@ -398,7 +397,11 @@ def test_an_interrupted_run_leaves_whole_masks_and_says_whose_they_are(
     monkeypatch.setattr(Segmenter, "segment", interrupted)
     with pytest.raises(KeyboardInterrupt):
         predict(trained_bundle, cohort, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case_10.nii.gz", "prediction.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "case_10.nii.gz",
+        "labels.txt",
+        "prediction.json",
+    ]
     assert ledger_of(tmp_path / "out")["provenance"]["checksums"]["weights"]
     ledger = predict(trained_bundle, cohort, tmp_path / "out")
     assert [outcome.code for outcome in ledger.outcomes] == ["already-done", "done"]
@@ -410,10 +413,10 @@ def test_a_full_disk_ends_the_run_at_once(
     def full(path: Path, *_: object) -> None:
         raise DiskFullError(f"No space is left on the disk to write {path}.")
 
-    monkeypatch.setattr("volseg.verbs.predict.verb.write_mask", full)
+    monkeypatch.setattr("volseg.writers.nifti.write_mask", full)
     with pytest.raises(DiskFullError):
         predict(trained_bundle, cohort, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["prediction.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels.txt", "prediction.json"]
 
 
 def test_masks_never_go_where_the_images_are(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import colorsys
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeGuard
 
+from volseg.atomic import write_text
 from volseg.errors import InputError, UsageError
 from volseg.files import read_bounded
 
@@ -197,6 +198,25 @@ class LabelTable:
             name = "".join(c for c in label.name if c.isprintable() and c not in '"\\')
             lines.append(f'{label.index:5d}  {red:4d} {green:4d} {blue:4d}        1  1  1    "{name}"')
         return "\n".join(lines) + "\n"
+
+    def describe(self, path: Path) -> None:
+        """Write ``labels.txt`` for ITK-SNAP; colours that a person gave the labels there stay, and so does another's file.
+
+        Raises:
+            FileError: the file can't be written.
+        """
+        described = self.to_itksnap()
+        if path.is_file():
+            try:
+                there = read_bounded(path, MAX_LABELS_BYTES, "label description").decode("utf-8")
+                colours = {label.index: label.colour for label in LabelTable.from_itksnap(there).labels}
+            except (OSError, ValueError):
+                return
+            labels = (replace(label, colour=colours.get(label.index, label.colour)) for label in self.labels)
+            described = LabelTable(tuple(labels)).to_itksnap()
+            if described == there:
+                return
+        write_text(path, described)
 
     @classmethod
     def read(cls, path: Path) -> LabelTable:

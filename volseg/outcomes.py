@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -12,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
-from volseg.errors import InputError, VolsegError
+from volseg.errors import InputError, OutputExistsError, VolsegError
 from volseg.files import read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 LEDGER_FORMAT = 1
+ALREADY_DONE = "already-done"
+"""The code of a case that an earlier run did; the ledger keeps it as done."""
 MAX_LEDGER_BYTES = 2**28
 """A hundred thousand cases take 30 MB."""
 RECORDED_PACKAGES = ("volseg", "monai", "torch", "numpy", "nibabel", "pydicom", "SimpleITK")
@@ -37,6 +41,33 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class FileDigest:
+    """What a file held: its size in bytes and its CRC-32.
+
+    It tells a file that was replaced or edited, which needs no cryptographic hash; one that does would cost a tenth of
+    a conversion's time.
+    """
+
+    size: int
+    crc32: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """From what the files of a case were made, and what they held when they were written.
+
+    Args:
+        input: digest of the input's content.
+        method: digest of the options that matter, and of the model where there is one.
+        files: each output, by its path relative to the folder of the outputs.
+    """
+
+    input: str
+    method: str
+    files: Mapping[str, FileDigest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of one case.
 
@@ -48,6 +79,7 @@ class Outcome:
             patient's file.
         outputs: what was written, relative to the output folder.
         private: what only stderr may show, such as the file's name relative to the folder that the user gave.
+        made: from what the outputs were made, by which a later run knows finished work.
     """
 
     case: str
@@ -57,14 +89,16 @@ class Outcome:
     outputs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     private: str = ""
+    made: Made | None = None
 
     @classmethod
     def of_error(cls, case: str, error: VolsegError, *, private: str = "") -> Outcome:
-        """The outcome of a case that a ``VolsegError`` ended: failed for files and disks, refused for content.
+        """The outcome of a case that a ``VolsegError`` ended: failed for files and disks, refused for all else.
 
         The file is named without its folder.
         """
-        status = Status.FAILED if isinstance(error, OSError) else Status.REFUSED
+        is_broken = isinstance(error, OSError) and not isinstance(error, OutputExistsError)
+        status = Status.FAILED if is_broken else Status.REFUSED
         return cls(case, status, error.code, error.within(), private=private)
 
 
@@ -130,6 +164,8 @@ class Ledger:
     provenance: Provenance
     skipped_kinds: Mapping[str, int] = field(default_factory=dict)
     """Files that are nothing this work is for, counted by kind."""
+    done_before: int = 0
+    """How many other cases, done by earlier runs, lie in the output folder; it is not written."""
 
     def count(self, status: Status) -> int:
         """How many cases ended so."""
@@ -137,18 +173,21 @@ class Ledger:
 
     @property
     def exit_code(self) -> int:
-        """0 all done or nothing left to do, 1 some refused or failed, 2 nothing done."""
-        bad = self.count(Status.REFUSED) + self.count(Status.FAILED)
-        if not bad:
-            return 0
-        return 1 if self.count(Status.DONE) else 2
+        """0 all done or nothing left to do, 1 some refused or failed, 2 nothing done and nothing there before."""
+        if not self.count(Status.DONE) and not self.done_before:
+            return 2
+        return 1 if self.count(Status.REFUSED) + self.count(Status.FAILED) else 0
 
     def to_json(self) -> str:
         """The ledger as JSON, without what is private and without the time, so that reruns give the same bytes."""
         content = {
             "format": LEDGER_FORMAT,
             "outcomes": [
-                {key: value for key, value in asdict(outcome).items() if key != "private" and value not in ("", ())}
+                {
+                    key: value
+                    for key, value in asdict(outcome).items()
+                    if key != "private" and value not in ("", (), None)
+                }
                 for outcome in self.outcomes
             ],
             "skipped_kinds": dict(sorted(self.skipped_kinds.items())),
@@ -165,12 +204,13 @@ class Ledger:
         """
         if not path.exists():
             return None
+        from pydantic import TypeAdapter
+
         try:
             content = json.loads(read_bounded(path, MAX_LEDGER_BYTES, "ledger"))
-            if content["format"] != LEDGER_FORMAT:
+            if content.pop("format") != LEDGER_FORMAT:
                 raise ValueError("another format")
-            outcomes = tuple(_outcome_of(record) for record in content["outcomes"])
-            return cls(outcomes, Provenance(**content["provenance"]), content["skipped_kinds"])
+            return TypeAdapter(cls).validate_python(content)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path} is no ledger of this version of volseg. Remove it, or name another folder.",
@@ -187,12 +227,6 @@ class Ledger:
         write_text(path, self.to_json())
 
 
-def _outcome_of(record: Mapping[str, object]) -> Outcome:
-    lists = {name: tuple(str(text) for text in record.get(name, ())) for name in ("outputs", "warnings")}  # type: ignore[attr-defined]
-    texts = {name: str(record[name]) for name in ("case", "code", "message") if name in record}
-    return Outcome(**texts, status=Status(record["status"]), **lists)  # type: ignore[arg-type]
-
-
 def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
@@ -203,8 +237,11 @@ def _plain(value: object) -> object:
 
 def tally(outcomes: Iterable[Outcome]) -> str:
     """One line for a person: ``12 done, 1 refused``."""
-    counts = dict.fromkeys(Status, 0)
-    for outcome in outcomes:
-        counts[outcome.status] += 1
-    parts = [f"{counts[status]} {status}" for status in Status if counts[status]]
+    outcomes = tuple(outcomes)
+    counts = Counter(outcome.status for outcome in outcomes)
+    before = sum(outcome.code == ALREADY_DONE for outcome in outcomes)
+    there = f" ({before} {'was' if before == 1 else 'were'} there already)" if before else ""
+    parts = [
+        f"{counts[status]} {status}{there if status is Status.DONE else ''}" for status in Status if counts[status]
+    ]
     return ", ".join(parts) or "nothing to do"

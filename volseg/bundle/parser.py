@@ -114,6 +114,20 @@ class BundleParser:
         )
 
 
+def require_weights(path: Path) -> None:
+    """Refuse a bundle that was never trained.
+
+    Raises:
+        BundleError: its weights are not there, with the code ``no-weights``.
+    """
+    if not path.is_file():
+        raise BundleError(
+            f"{path} does not exist: the bundle has no weights yet. Train it with volseg train, or get its weights.",
+            code="no-weights",
+            path=path,
+        )
+
+
 def load_weights(path: Path) -> Any:
     """Load a checkpoint as plain tensors; nothing in the file can run.
 
@@ -122,12 +136,7 @@ def load_weights(path: Path) -> Any:
     """
     import torch
 
-    if not path.is_file():
-        raise BundleError(
-            f"{path} does not exist: the bundle has no weights yet. Train it with volseg train, or get its weights.",
-            code="no-weights",
-            path=path,
-        )
+    require_weights(path)
     try:
         if _is_compressed(path):
             raise ValueError("torch.save never compresses")

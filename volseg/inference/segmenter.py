@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose, SaveImage, SaveImaged
+from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from volseg.errors import BundleError, GeometryError, InputError
 from volseg.labels import MAX_INDEX
@@ -44,12 +47,15 @@ class Segmenter:
     postprocessing: Callable[[dict[str, Any]], dict[str, Any]]
     device: torch.device
 
-    def segment(self, images: Sequence[Path], grid: Grid) -> NDArray[np.unsignedinteger]:
+    def segment(
+        self, images: Sequence[Path], grid: Grid, advance: Callable[[float], object] | None = None
+    ) -> NDArray[np.unsignedinteger]:
         """The mask (i, j, k) of one case: uint8, or uint16 when a label is above 255.
 
         Args:
             images: one file for each channel, or one that holds all.
             grid: of the first image; what comes out has to lie on it.
+            advance: called with each further share, of 1 in all, of a sliding window's places that are done.
 
         Raises:
             InputError: a voxel is not a number.
@@ -65,7 +71,8 @@ class Segmenter:
                 code="not-finite",
             )
         with torch.inference_mode():
-            item["pred"] = self.inferer(image.unsqueeze(0).to(self.device), self.network)[0]
+            network = _told(self.network, self.inferer, image.shape[1:], advance) if advance else self.network
+            item["pred"] = self.inferer(image.unsqueeze(0).to(self.device), network)[0]
             # Within the block, since a step may change its input in place, which is forbidden outside.
             result = self.postprocessing(item)["pred"]
         self._require_grid(result, grid)
@@ -89,6 +96,29 @@ class Segmenter:
                     "preprocessing.",
                     code="mask-off-grid",
                 )
+
+
+def _told(
+    network: torch.nn.Module, inferer: Any, shape: Sequence[int], advance: Callable[[float], object]
+) -> Callable[..., Any]:
+    """The network, telling how much of a sliding window's places it has seen; itself where nobody can count them."""
+    sliding = getattr(inferer, "inferer", inferer)
+    if type(sliding) is not SlidingWindowInferer:
+        return network
+    window = fall_back_tuple(sliding.roi_size, shape)
+    overlap = ensure_tuple_rep(sliding.overlap, len(shape))
+    # As MONAI places the windows: the last one of each axis ends with the image.
+    steps = [max(1, int(size * (1 - share))) for size, share in zip(window, overlap, strict=True)]
+    places = math.prod(
+        1 + math.ceil(max(0, length - size) / step) for length, size, step in zip(shape, window, steps, strict=True)
+    )
+
+    def call(patches: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = network(patches, *args, **kwargs)
+        advance(len(patches) / places)
+        return result
+
+    return call
 
 
 def without_saving(postprocessing: Any) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.atomic import write_bytes, write_text
+from volseg.atomic import write_bytes
 from volseg.batch import choose_executor, run_cases
 from volseg.dataset.dataset import count_labels
 from volseg.dataset.pairing import TRAINING_IMAGES, TRAINING_LABELS
@@ -18,8 +18,7 @@ from volseg.dicom.labels.label_object import ON_SLICE
 from volseg.dicom.labels.painting import smaller_wins
 from volseg.dicom.series.repair import straighten
 from volseg.errors import FileError, InputError, VolsegError
-from volseg.files import read_bounded
-from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable
+from volseg.labels import LABELS_NAME, LabelTable
 from volseg.masks.record import (
     DrawnLabel,
     MaskRecord,
@@ -125,7 +124,7 @@ def draw_masks(
             outcomes.extend(_objects(assignments, Status.SKIPPED, "labels-of-refused-series", message))
     masked: tuple[Outcome, ...] = ()
     if tasks:
-        _describe_labels(folder / TRAINING_LABELS / LABELS_NAME, plan.table)
+        plan.table.describe(folder / TRAINING_LABELS / LABELS_NAME)
         executor = choose_executor(jobs, (task.converted.series.voxel_bytes for task in tasks))
         masked = run_cases(
             _draw_one, tasks, name_of=_case_of, title="drawing masks", executor=executor, progress=progress
@@ -136,27 +135,6 @@ def draw_masks(
         elif outcome.status is not Status.DONE:  # the worker was killed, or something unforeseen ended the case
             outcomes.extend(_objects(task.assignments, outcome.status, outcome.code, outcome.message))
     return tuple(outcomes)
-
-
-def _describe_labels(path: Path, table: LabelTable) -> None:
-    """Write the labels for ITK-SNAP; colours that a person gave them there stay."""
-    colours = {}
-    if path.is_file():
-        try:
-            colours = {label.index: label.colour for label in LabelTable.from_itksnap(_read_text(path)).labels}
-        except InputError:
-            return  # another's file under this name
-    labels = (replace(label, colour=colours.get(label.index, label.colour)) for label in table.labels)
-    text = LabelTable(tuple(labels)).to_itksnap()
-    if not path.is_file() or _read_text(path) != text:
-        write_text(path, text)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return read_bounded(path, MAX_LABELS_BYTES, "label description").decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read as a label description.", code="bad-labels", path=path) from error
 
 
 def _case_of(task: _Task) -> str:

@@ -1,7 +1,7 @@
 """A volume: voxels and the grid they lie on; reading and writing images and masks."""
 
 from volseg.volume.bounds import MAX_VOXELS
-from volseg.volume.files import as_mask, read_header, read_mask, read_volume, write_image, write_mask
+from volseg.volume.files import as_mask, files_of, read_header, read_mask, read_volume, write_image, write_mask
 from volseg.volume.mask import Mask
 from volseg.volume.model import ImageHeader, Volume
 from volseg.volume.naming import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image, is_nifti, list_images, stem_of
@@ -14,6 +14,7 @@ __all__ = [
     "Mask",
     "Volume",
     "as_mask",
+    "files_of",
     "is_image",
     "is_nifti",
     "list_images",

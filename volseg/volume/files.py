@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.errors import GeometryError, InputError
-from volseg.volume.itk import read_itk, read_itk_header
+from volseg.volume.itk import itk_data_file, read_itk, read_itk_header
 from volseg.volume.model import ImageHeader, Volume
 from volseg.volume.naming import is_nifti
 from volseg.volume.nifti import read_nifti, read_nifti_header, write_nifti, write_nifti_like
@@ -31,6 +31,16 @@ def read_header(path: Path) -> ImageHeader:
         GeometryError: the voxels have no certain place in the patient.
     """
     return read_nifti_header(path) if is_nifti(path) else read_itk_header(path)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files that make an image: itself, and the one beside it that a NRRD or MetaImage header names.
+
+    Raises:
+        FileError: a file is absent.
+        InputError: the header names voxels elsewhere.
+    """
+    return (path,) if is_nifti(path) else tuple(dict.fromkeys((path, itk_data_file(path))))
 
 
 def read_volume(path: Path) -> Volume:

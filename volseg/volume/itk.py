@@ -33,9 +33,7 @@ def read_itk_header(path: Path) -> ImageHeader:
     """
     import SimpleITK as sitk
 
-    if not path.is_file():
-        raise FileError(f"{path} does not exist.", code="missing-file", path=path)
-    can_hold = _data_bytes(path) * MAX_DEFLATE_RATIO
+    can_hold = itk_data_file(path).stat().st_size * MAX_DEFLATE_RATIO
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -73,22 +71,24 @@ def read_itk_header(path: Path) -> ImageHeader:
     return ImageHeader(grid, reader.GetNumberOfComponents(), dtype)
 
 
-def _data_bytes(path: Path) -> int:
-    """The size of the file that holds the voxels.
+def itk_data_file(path: Path) -> Path:
+    """The file that holds the voxels: the image itself, or the one that its header names.
 
     NRRD and MetaImage may name another file for them. One beside the header is followed; any other place, a list or a
     pattern of files is not, since a stranger's header could name any file of this machine.
 
     Raises:
         InputError: the header names such a place.
-        FileError: the file that it names is not there.
+        FileError: a file is not there.
     """
+    if not path.is_file():
+        raise FileError(f"{path} does not exist.", code="missing-file", path=path)
     with path.open("rb") as file:
         text = file.read(MAX_HEADER_BYTES).replace(b"\r", b"")
     found = _DATA_FILE.search(text.split(b"\n\n", 1)[0] if path.suffix.lower() == ".nrrd" else text)
     name = found["name"].strip().decode("utf-8", "replace") if found else "LOCAL"
     if name == "LOCAL":
-        return path.stat().st_size
+        return path
     data = path.parent / name
     if data.name != name or data.is_symlink() or name.startswith("LIST") or "%" in name:
         raise InputError(
@@ -101,7 +101,7 @@ def _data_bytes(path: Path) -> int:
         raise FileError(
             f"{data}, which holds the voxels of {path.name}, does not exist.", code="missing-file", path=data
         )
-    return data.stat().st_size
+    return data
 
 
 def read_itk(path: Path) -> Volume:

@@ -6,25 +6,21 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from volseg.dataset.case import Case
 from volseg.dataset.dataset import is_dataset, read_dataset
 from volseg.dataset.images import cases_in
-from volseg.dataset.sidecar import read_origin, sidecar_path
 from volseg.dicom.file.archives import is_archive
-from volseg.errors import BundleError, InputError, OutputExistsError, UsageError, VolsegError
+from volseg.errors import BundleError, InputError, OutputExistsError, UsageError
 from volseg.outcomes import Outcome, Status
-from volseg.volume import is_image, is_nifti, list_images, read_header, read_volume, stem_of, write_image
+from volseg.verbs.predict.sources import FileSource, SeriesSource
+from volseg.volume import is_image, list_images
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from volseg.bundle.folder import Bundle
+    from volseg.dataset.case import Case
     from volseg.dataset.dataset import Dataset
-    from volseg.dicom import Series
     from volseg.progress import Progress
-
-IMAGES = "images"
-"""Where images made from DICOM go, for the masks to be opened on."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +28,12 @@ class Inputs:
     """What to segment, and what can't be.
 
     Args:
-        jobs: the images as cases, or the series that become images.
+        sources: the images as cases, or the series that become images.
         outcomes: cases that ended before they had an image, such as refused series.
         skipped_kinds: files that are no volume, counted by kind.
     """
 
-    jobs: tuple[CaseJob | SeriesJob, ...]
+    sources: tuple[FileSource | SeriesSource, ...]
     outcomes: tuple[Outcome, ...] = ()
     skipped_kinds: dict[str, int] = field(default_factory=dict)
 
@@ -123,7 +119,7 @@ def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Pat
 
 
 def _from_dicom(source: Path, out_dir: Path, progress: Progress, scratch: Path) -> Inputs:
-    """The series of a folder or an archive of DICOM as jobs: each is read, and its image written, when its turn comes."""
+    """The series of a folder or an archive of DICOM as sources: each is read, and its image written, when its turn comes."""
     from volseg.dicom import scan
     from volseg.pseudonyms import Naming
 
@@ -138,121 +134,16 @@ def _from_dicom(source: Path, out_dir: Path, progress: Progress, scratch: Path) 
         raise InputError(message, code="no-images") from error
     naming = Naming.of_folder(out_dir)
     outcomes = found.outcomes(naming)
-    jobs = [SeriesJob(naming.case(one.identity, one.modality, one.order), one) for one in found.series]
-    if not jobs and not any(outcome.status in (Status.REFUSED, Status.FAILED) for outcome in outcomes):
+    sources = tuple(
+        SeriesSource(naming.case(one.identity, one.modality, one.order), one, naming) for one in found.series
+    )
+    if not sources and not any(outcome.status in (Status.REFUSED, Status.FAILED) for outcome in outcomes):
         raise InputError(f"{source} holds no image and no DICOM series that is a volume.", code="no-images")
-    return Inputs(tuple(jobs), outcomes, dict(found.skipped_kinds))
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A case with its images on the disk, and what a person has to know of how they came there."""
-
-    case: Case
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CaseJob:
-    """A case whose images are on the disk.
-
-    Images of other formats than NIfTI, and NIfTI that others read in another way, are written as plain NIfTI first:
-    those are what a bundle reads, and what the mask is opened on, since NRRD and MetaImage keep their geometry in
-    another precision.
-    """
-
-    case: Case
-
-    @property
-    def name(self) -> str:
-        """The case's."""
-        return self.case.name
-
-    @property
-    def modality(self) -> str | None:
-        """As the sidecar beside the first image names it; None without one."""
-        path = sidecar_path(self.case.images[0])
-        try:
-            return read_origin(path).modality if path.is_file() else None
-        except InputError:  # some other program's JSON, which says nothing of the modality
-            return None
-
-    def has_image(self, out_dir: Path) -> bool:
-        """Whether the image that the mask is opened on is there."""
-        return self._image(self.case.images[0], out_dir).is_file()
-
-    def prepare(self, out_dir: Path) -> Prepared:
-        """The case, all of its images NIfTI.
-
-        Raises:
-            InputError: an image can't be read.
-            FileError: an image can't be written.
-        """
-        images = tuple(self._image(image, out_dir) for image in self.case.images)
-        for image, nifti in zip(self.case.images, images, strict=True):
-            if nifti is not image:
-                write_image(nifti, read_volume(image))
-        return Prepared(replace(self.case, images=images))
-
-    def failed(self, error: VolsegError) -> Outcome:
-        """What an error comes to."""
-        return Outcome.of_error(self.name, error)
-
-    @staticmethod
-    def _image(image: Path, out_dir: Path) -> Path:
-        return (
-            image
-            if is_nifti(image) and not read_header(image).oddity
-            else out_dir / IMAGES / f"{stem_of(image)}.nii.gz"
-        )
-
-
-@dataclass(frozen=True)
-class SeriesJob:
-    """A DICOM series, whose image is made first, at the scanner's own grid."""
-
-    name: str
-    series: Series
-
-    @property
-    def modality(self) -> str | None:
-        """As DICOM names it."""
-        return self.series.modality
-
-    def has_image(self, out_dir: Path) -> bool:
-        """Whether the image that the mask is opened on is there."""
-        return self._image(out_dir).is_file()
-
-    def prepare(self, out_dir: Path) -> Prepared:
-        """The case, its image read from DICOM and written.
-
-        Raises:
-            InputError: the pixels can't be read.
-            FileError: the image can't be written.
-        """
-        from volseg.dicom import load_values
-        from volseg.dicom.series.notes import sentences
-
-        path = self._image(out_dir)
-        loaded = load_values(self.series)
-        write_image(path, loaded.volume)
-        changes = ", ".join((*self.series.changes, *loaded.changes))
-        warnings = (f"On the way from DICOM this was changed: {changes}.",) if changes else ()
-        return Prepared(Case(self.name, (path,), None), (*warnings, *sentences(self.series.notes)))
-
-    def failed(self, error: VolsegError) -> Outcome:
-        """What an error comes to; which file it was is for this person's eyes alone."""
-        from volseg.dicom import SliceFault
-
-        private = error.name if isinstance(error, SliceFault) else self.series.source
-        return Outcome.of_error(self.name, error, private=private)
-
-    def _image(self, out_dir: Path) -> Path:
-        return out_dir / IMAGES / f"{self.name}.nii.gz"
+    return Inputs(sources, outcomes, dict(found.skipped_kinds))
 
 
 def _of_cases(cases: tuple[Case, ...], out_dir: Path) -> Inputs:
-    """Jobs of cases on the disk, none of whose images a mask would overwrite.
+    """Sources of cases on the disk, none of whose images a mask would overwrite.
 
     Raises:
         OutputExistsError: the masks would go where the images are.
@@ -260,4 +151,4 @@ def _of_cases(cases: tuple[Case, ...], out_dir: Path) -> Inputs:
     target = os.path.realpath(out_dir)
     if any(os.path.realpath(image.parent) == target for case in cases for image in case.images):
         raise OutputExistsError(f"{out_dir} holds the images themselves. Name another folder for the masks.")
-    return Inputs(tuple(CaseJob(case) for case in cases))
+    return Inputs(tuple(FileSource(case) for case in cases))

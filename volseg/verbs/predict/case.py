@@ -1,0 +1,178 @@
+"""The work on one case: from its images to its mask, in any process."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from volseg.atomic import TEMPORARY_MARK, write_error
+from volseg.batch import advance_case
+from volseg.errors import DiskFullError, InputError, VolsegError
+from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
+from volseg.outcomes import FileDigest, Made, Outcome, Status
+from volseg.verbs.predict.model import MODALITIES, Model, ModelFile, load_model
+from volseg.verbs.predict.plausibility import is_no_ct
+from volseg.volume import read_header
+from volseg.writers import MaskedImage, writers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from volseg.grid import Grid
+    from volseg.verbs.predict.sources import FileSource, Prepared, SeriesSource
+
+
+NO_CT = "The bundle was made for CT, and the values of the image are no Hounsfield units: don't rely on the mask."
+
+
+@dataclass(frozen=True)
+class CaseToPredict:
+    """A source, and what an earlier run told of its case."""
+
+    source: FileSource | SeriesSource
+    earlier: Outcome | None = None
+
+    @property
+    def name(self) -> str:
+        """The case's."""
+        return self.source.name
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How cases are predicted; called with each, here or in a worker.
+
+    Args:
+        model: the model, loaded at the first case.
+        out_dir: where the masks go.
+        formats: names of the writers.
+        overwrite: whether files that are there are replaced, whatever they are.
+    """
+
+    model: ModelFile
+    out_dir: Path
+    formats: tuple[str, ...]
+    overwrite: bool = False
+
+    def __call__(self, case: CaseToPredict) -> Outcome:
+        """Predict one case; what it comes to, whatever goes wrong with it.
+
+        Raises:
+            DiskFullError: no space is left.
+        """
+        source = case.source
+        try:
+            return self._predict(case)
+        except DiskFullError:
+            raise
+        except VolsegError as error:
+            # Of a slice, the file at fault.
+            return Outcome.of_error(case.name, error, private=getattr(error, "name", "") or source.private)
+
+    def _predict(self, case: CaseToPredict) -> Outcome:
+        source, writers = case.source, writers_of(self.formats)
+        image = MaskedImage(source.name, self.out_dir, source.series)
+        names = (*source.written(), *(name for writer in writers for name in writer.names(image)))
+        now = Made(source.digest(), self.model.method, dict.fromkeys(names, FileDigest(0, 0)))
+        before = case.earlier.made if case.earlier else None
+        state = State.ABSENT if self.overwrite else state_of(before, now, self.out_dir)
+        if case.earlier and state in (State.CURRENT, State.EDITED):
+            return kept_outcome(case.earlier, state)
+        if state is not State.UNKNOWN:
+            require_replaceable(state)
+        model = load_model(self.model)
+        with _folder_of(self.out_dir, source.name) as folder:
+            prepared = source.prepare(folder)
+            mask, grid, warnings = _segment(prepared, source.modality, model)
+            image = MaskedImage(source.name, prepared.case.images[0], prepared.series)
+            for writer in writers:
+                writer.write(folder, mask, grid, model.table, image)
+            files = {name: file_digest(folder / name) for name in names}
+            if state is State.UNKNOWN:
+                # What a run that was killed had just written is the same as what was written now.
+                for name, digest in files.items():
+                    if (self.out_dir / name).is_file() and file_digest(self.out_dir / name) != digest:
+                        require_replaceable(state)
+            self._put_in_place(folder, names, before)
+        warnings = (ANEW, *warnings) if state is State.STALE and before and before.input != now.input else warnings
+        made = replace(now, files=files)
+        return Outcome(source.name, Status.DONE, "done", outputs=names, warnings=warnings, made=made)
+
+    def _put_in_place(self, folder: Path, names: tuple[str, ...], before: Made | None) -> None:
+        """Move a case's files to their places all at once, so that a mask never lies beside another's image."""
+        for name in before.files.keys() - set(names) if before else ():
+            # Such as the image of a series in whose place a file was given now.
+            if (self.out_dir / name).is_file() and file_digest(self.out_dir / name) == before.files[name]:  # type: ignore[union-attr]
+                (self.out_dir / name).unlink()
+        for name in names:
+            target = self.out_dir / name
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).replace(target)
+            except OSError as error:
+                raise write_error(target, error) from error
+
+
+@contextmanager
+def _folder_of(out_dir: Path, name: str) -> Iterator[Path]:
+    """A hidden folder beside the results for what is not yet whole; one that a killed run left is removed."""
+    for left in out_dir.glob(f".{_plain(name)}{TEMPORARY_MARK}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{_plain(name)}{TEMPORARY_MARK}", dir=out_dir))
+    except OSError as error:
+        raise write_error(out_dir, error) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _plain(name: str) -> str:
+    return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
+
+
+def _segment(
+    prepared: Prepared, modality: str | None, model: Model
+) -> tuple[NDArray[np.unsignedinteger], Grid, tuple[str, ...]]:
+    """The mask of a case, the grid of its image, and what a person has to know.
+
+    Raises:
+        InputError: the image is none for this model.
+    """
+    case, warnings = prepared.case, prepared.warnings
+    headers = [read_header(image) for image in case.images]
+    found = headers[0].channels if len(headers) == 1 else len(headers)
+    if found != model.channels:
+        raise InputError(f"The image has {found} channels, and the bundle takes {model.channels}.", code="channels")
+    for header in headers[1:]:
+        apart = header.grid.difference(headers[0].grid)
+        if apart is not None:
+            raise InputError(
+                f"Its channels lie on different grids: {apart}. Resample them to one.", code="grids-differ"
+            )
+    if model.modality is not None:
+        if modality in MODALITIES and modality != model.modality:
+            warnings += (
+                f"The image is {modality}, and the bundle was made for {model.modality}: don't rely on the mask.",
+            )
+        elif modality not in MODALITIES and model.modality == "CT" and is_no_ct(case.images[0]):
+            warnings += (NO_CT,)
+    grid = headers[0].grid
+    mask = model.segmenter.segment(case.images, grid, advance_case)
+    if model.rules:
+        cleaned, changes = model.rules.apply(mask, grid)
+        mask = cleaned.astype(mask.dtype)
+        if changes.vanished:
+            warnings += (f"The rules removed all of the labels {', '.join(map(str, changes.vanished))}.",)
+    if not mask.any():
+        warnings += ("The mask is empty: the network found none of the labels.",)
+    return mask, grid, warnings

@@ -1,0 +1,192 @@
+"""A bundle's model, loaded once in each process."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from volseg.errors import BundleError
+from volseg.labels import LabelTable
+from volseg.outcomes import sha256_of
+from volseg.postprocessing import PostprocessingRules
+
+if TYPE_CHECKING:
+    from monai.inferers import Inferer
+
+    from volseg.bundle.folder import Bundle
+    from volseg.bundle.parser import BundleParser
+    from volseg.inference.segmenter import Segmenter
+
+MODALITIES = ("CT", "MR", "PT")
+"""Those that convert makes images of; what else a channel may be called tells nothing for certain."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Where a model lies and what it was when the run began; small enough to travel to any worker.
+
+    Args:
+        bundle_dir: the bundle.
+        fold: whose weights; None for the bundle's own.
+        device: ``cpu`` or ``cuda``.
+        raw: whether the bundle's rules for labels are left out.
+        config_sha256: of ``inference.yaml``.
+        weights_sha256: of the weights.
+    """
+
+    bundle_dir: Path
+    fold: int | None
+    device: str
+    raw: bool
+    config_sha256: str
+    weights_sha256: str
+
+    @classmethod
+    def of(cls, bundle: Bundle, fold: int | None, device: str, *, raw: bool) -> ModelFile:
+        """Find a bundle's weights.
+
+        Raises:
+            BundleError: there are none.
+            FileError: a file can't be read.
+        """
+        from volseg.bundle.parser import require_weights
+
+        weights = _weights(bundle, fold)
+        require_weights(weights)
+        return cls(bundle.root, fold, device, raw, sha256_of(bundle.config_path("inference")), sha256_of(weights))
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """For the provenance."""
+        return {"configs/inference": self.config_sha256, "weights": self.weights_sha256}
+
+    @property
+    def method(self) -> str:
+        """A digest of all that masks depend on beside the image."""
+        words = f"{self.config_sha256}\n{self.weights_sha256}\n{'raw' if self.raw else ''}"
+        return hashlib.sha256(words.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model in memory.
+
+    Args:
+        segmenter: from images to a mask.
+        rules: for labels, applied to the mask.
+        table: of its labels; empty where the bundle names none.
+        channels: how many it takes.
+        modality: what its first channel is, as DICOM names it; None where the bundle doesn't tell.
+        device: in words, with the precision where it is not float32.
+    """
+
+    segmenter: Segmenter
+    rules: PostprocessingRules
+    table: LabelTable
+    channels: int
+    modality: str | None
+    device: str
+
+
+@functools.lru_cache(maxsize=1)
+def load_model(file: ModelFile) -> Model:
+    """Load a model; the last one stays in memory until ``load_model.cache_clear()``.
+
+    The parts of ``inference.yaml`` that are needed are built, and no other: not its evaluator, nor its data.
+
+    Raises:
+        TrustError: the bundle would run code that nobody has trusted.
+        BundleError: the bundle is incomplete, or is another than when the run began.
+    """
+    import torch
+
+    from volseg.bundle.folder import open_bundle
+    from volseg.bundle.metadata import label_table
+    from volseg.bundle.parser import BundleParser
+    from volseg.bundle.weights import load_into
+    from volseg.inference.segmenter import Segmenter, without_saving
+    from volseg.postprocessing.transforms import without_rules
+
+    bundle = open_bundle(file.bundle_dir)
+    if ModelFile.of(bundle, file.fold, file.device, raw=file.raw) != file:
+        raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")
+    device = torch.device(file.device)
+    parser = BundleParser(bundle, "inference", {"device": device})
+    network = load_into(parser.build("network_def"), _weights(bundle, file.fold)).to(device).eval()
+    table = label_table(bundle.metadata) or LabelTable(())
+    # What transforms say the same as rules is done as rules, before those that the config names.
+    postprocessing, rules = without_rules(without_saving(parser.build("postprocessing")), table.indices)
+    named = parser.plain("volseg_postprocessing")
+    if named is not None:
+        rules += PostprocessingRules.from_config(named)
+    segmenter = Segmenter(
+        preprocessing=parser.build("preprocessing"),
+        network=network,
+        inferer=_inferer(parser),
+        postprocessing=postprocessing,
+        device=device,
+    )
+    rules = PostprocessingRules() if file.raw else rules
+    return Model(segmenter, rules, table, _channels(bundle), _modality(bundle), _device_words(segmenter))
+
+
+def _weights(bundle: Bundle, fold: int | None) -> Path:
+    from volseg.training.checkpoint import RunFolder
+
+    if fold is None:
+        return bundle.model_path
+    best = RunFolder(bundle.runs / f"fold_{fold}").best
+    if not best.is_file():
+        raise BundleError(
+            f"{bundle.root} has no model of fold {fold}. Train it with volseg train --fold {fold}.", code="no-weights"
+        )
+    return best
+
+
+def _inferer(parser: BundleParser) -> Inferer:
+    """The bundle's inferer; in a bundle of ours with bfloat16 where the processor is made for it, as it was validated.
+
+    Networks of others may need float32: they run as they are described.
+    """
+    from volseg.training import AutocastInferer
+
+    inferer: Inferer = parser.build("inferer")
+    return inferer if parser.verdict.findings else AutocastInferer(inferer)
+
+
+def _device_words(segmenter: Segmenter) -> str:
+    """The device and, where it is not float32, the precision."""
+    from volseg.training.autocast import AutocastInferer, use_bfloat16
+
+    lower = isinstance(segmenter.inferer, AutocastInferer) and use_bfloat16(segmenter.device)
+    return f"{segmenter.device.type} bfloat16" if lower else segmenter.device.type
+
+
+def _channels(bundle: Bundle) -> int:
+    """How many channels the network takes, by the metadata.
+
+    Raises:
+        BundleError: the metadata doesn't say.
+    """
+    from volseg.bundle.metadata import input_channels
+
+    channels = input_channels(bundle.metadata)
+    if channels is None:
+        raise BundleError(
+            f"{bundle.config_path('metadata')} doesn't say how many channels the input image has "
+            "(network_data_format, inputs, image, num_channels)."
+        )
+    return channels
+
+
+def _modality(bundle: Bundle) -> str | None:
+    """What the bundle's first channel is, as DICOM names it; None where its name doesn't tell."""
+    from volseg.bundle.metadata import first_channel
+    from volseg.dataset.dataset import modality_of
+
+    name = first_channel(bundle.metadata)
+    known = None if name is None else modality_of(name)
+    return known if known in MODALITIES else None

@@ -1,0 +1,155 @@
+"""What a mask is made for: images on the disk, or a DICOM series that becomes one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from volseg.dataset.case import Case
+from volseg.dataset.sidecar import read_origin, sidecar_path
+from volseg.errors import InputError
+from volseg.kept import file_digest
+from volseg.volume import files_of, is_nifti, read_header, read_volume, stem_of, write_image
+
+if TYPE_CHECKING:
+    from volseg.dicom import Series
+    from volseg.pseudonyms import Naming
+
+IMAGES = "images"
+"""Where images made from DICOM and from other formats go, for the masks to be opened on."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case with its images on the disk.
+
+    Args:
+        case: its images are all NIfTI.
+        series: the DICOM series that its image was made from; None where there is none.
+        warnings: what a person has to know of how the images came there.
+    """
+
+    case: Case
+    series: Series | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A case whose images are on the disk.
+
+    Images of other formats than NIfTI, and NIfTI that others read in another way, are written as plain NIfTI first:
+    those are what a bundle reads, and what the mask is opened on, since NRRD and MetaImage keep their geometry in
+    another precision.
+    """
+
+    case: Case
+    series: None = None
+
+    @property
+    def name(self) -> str:
+        """The case's."""
+        return self.case.name
+
+    @property
+    def private(self) -> str:
+        """Nothing: the case is named as its file."""
+        return ""
+
+    @property
+    def modality(self) -> str | None:
+        """As the sidecar beside the first image names it; None without one."""
+        path = sidecar_path(self.case.images[0])
+        try:
+            return read_origin(path).modality if path.is_file() else None
+        except InputError:  # some other program's JSON, which says nothing of the modality
+            return None
+
+    def digest(self) -> str:
+        """Of the content of all images.
+
+        Raises:
+            InputError, FileError: an image can't be read.
+        """
+        files = [repr(file_digest(path)) for image in self.case.images for path in files_of(image)]
+        return hashlib.sha256("\n".join(files).encode()).hexdigest()
+
+    def written(self) -> tuple[str, ...]:
+        """The images that ``prepare`` writes, relative to its folder.
+
+        Raises:
+            InputError, FileError: an image can't be read.
+        """
+        return tuple(f"{IMAGES}/{stem_of(image)}.nii.gz" for image in self.case.images if not _is_plain(image))
+
+    def prepare(self, folder: Path) -> Prepared:
+        """The case, all of its images NIfTI; those that are not plain are written under a folder.
+
+        Raises:
+            InputError: an image can't be read.
+            FileError: an image can't be read or written.
+        """
+        images = []
+        for image in self.case.images:
+            if _is_plain(image):
+                images.append(image)
+            else:
+                images.append(folder / IMAGES / f"{stem_of(image)}.nii.gz")
+                write_image(images[-1], read_volume(image))
+        return Prepared(replace(self.case, images=tuple(images)))
+
+
+@dataclass(frozen=True)
+class SeriesSource:
+    """A DICOM series, whose image is made first, at the scanner's own grid."""
+
+    name: str
+    series: Series
+    naming: Naming
+
+    @property
+    def private(self) -> str:
+        """Where its files are."""
+        return self.series.source
+
+    @property
+    def modality(self) -> str | None:
+        """As DICOM names it."""
+        return self.series.modality
+
+    def digest(self) -> str:
+        """Of the content of all files.
+
+        Raises:
+            FileError: a file can't be read.
+        """
+        from volseg.dicom.series.digest import content_digest
+
+        return content_digest(self.series, self.naming)
+
+    def written(self) -> tuple[str, ...]:
+        """The image that ``prepare`` writes, relative to its folder."""
+        return (f"{IMAGES}/{self.name}.nii.gz",)
+
+    def prepare(self, folder: Path) -> Prepared:
+        """The case, its image read from DICOM and written under a folder.
+
+        Raises:
+            InputError: the pixels can't be read.
+            FileError: the image can't be written.
+        """
+        from volseg.dicom import load_values
+        from volseg.dicom.series.notes import sentences
+
+        path = folder / self.written()[0]
+        loaded = load_values(self.series)
+        write_image(path, loaded.volume)
+        changes = ", ".join((*self.series.changes, *loaded.changes))
+        warnings = (f"On the way from DICOM this was changed: {changes}.",) if changes else ()
+        return Prepared(Case(self.name, (path,), None), self.series, (*warnings, *sentences(self.series.notes)))
+
+
+def _is_plain(image: Path) -> bool:
+    return is_nifti(image) and not read_header(image).oddity

@@ -1,0 +1,27 @@
+"""Writers of masks, each for one format.
+
+A writer is registered by its format's name in ``WRITERS``; what segments images asks for it by that name.
+"""
+
+from volseg.writers.nifti import NiftiWriter
+from volseg.writers.writer import MaskedImage, MaskWriter
+
+__all__ = ["NIFTI", "WRITERS", "MaskWriter", "MaskedImage", "NiftiWriter", "writers_of"]
+
+NIFTI = "nifti"
+WRITERS: dict[str, MaskWriter] = {NIFTI: NiftiWriter()}
+"""The writer of each format."""
+
+
+def writers_of(formats: tuple[str, ...]) -> tuple[MaskWriter, ...]:
+    """The writers of some formats, each once.
+
+    Raises:
+        UsageError: there is no writer for one of them.
+    """
+    from volseg.errors import UsageError
+
+    unknown = [name for name in formats if name not in WRITERS]
+    if unknown or not formats:
+        raise UsageError(f"Masks are written as {', '.join(WRITERS)}, not as {', '.join(unknown) or 'nothing'}.")
+    return tuple(WRITERS[name] for name in dict.fromkeys(formats))

@@ -1,0 +1,60 @@
+"""What a writer of masks gets, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from volseg.dicom import Series
+    from volseg.grid import Grid
+    from volseg.labels import LabelTable
+
+
+@dataclass(frozen=True)
+class MaskedImage:
+    """The image that a mask belongs to.
+
+    Args:
+        case: its public name.
+        path: the image file on whose grid the mask lies.
+        series: the DICOM series that it was made from, to which DICOM objects refer; None where there is none.
+    """
+
+    case: str
+    path: Path
+    series: Series | None = None
+
+
+class MaskWriter(Protocol):
+    """Writes masks in one format."""
+
+    def names(self, image: MaskedImage) -> tuple[str, ...]:
+        """The files that ``write`` makes of this image's mask, relative to the folder; none where it can't."""
+        ...
+
+    def write(
+        self, folder: Path, mask: NDArray[np.unsignedinteger], grid: Grid, table: LabelTable, image: MaskedImage
+    ) -> tuple[Path, ...]:
+        """Write a mask.
+
+        Args:
+            folder: where the files go.
+            mask: (i, j, k), uint8 or uint16, on the image's grid.
+            grid: of the image.
+            table: what its numbers stand for: names, colours, codes.
+            image: the image that it belongs to.
+
+        Returns:
+            The files that were written, those of ``names``.
+
+        Raises:
+            InputError: the format can't hold this mask.
+            FileError: a file can't be written.
+        """
+        ...
