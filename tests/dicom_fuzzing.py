@@ -89,7 +89,7 @@ Trial = Callable[[Path, Path], str]
 
 def convert_damaged(folder: Path, damaged: Path) -> str:
     """Scan, load what is found, and decode the damaged file by itself."""
-    from volseg.dicom import load, scan
+    from volseg.dicom import load_values, scan
     from volseg.dicom.file.files import skipped_kind
     from volseg.dicom.file.header import read_header
     from volseg.dicom.pixels import layout_of, read_frames
@@ -102,7 +102,7 @@ def convert_damaged(folder: Path, damaged: Path) -> str:
         if found.bad_files:
             end = f"{end}, {found.bad_files[0].error.code}"
         for series in found.series:
-            load(series, jobs=1)
+            load_values(series, jobs=1)
         if found.series:
             end = end.replace("series", "loaded")
     except VolsegError as error:

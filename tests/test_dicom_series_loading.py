@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from volseg.dicom import SliceFault, load, scan
+from volseg.dicom import SliceFault, load_values, scan
 
 if TYPE_CHECKING:
     from conftest import WriteSeries
@@ -19,7 +19,7 @@ MR = "1.2.840.10008.5.1.4.1.1.4"
 
 def loaded(folder: Path) -> np.ndarray:
     (series,) = scan(folder).series
-    volume = load(series)
+    volume = load_values(series).volume
     assert volume.array.T.flags.c_contiguous, "writing would copy"
     assert volume.grid is series.grid
     return volume.array
@@ -83,6 +83,6 @@ def test_a_file_cut_off_after_the_scan_is_named(write_series: WriteSeries, tmp_p
     path = tmp_path / "003.dcm"
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(SliceFault) as caught:
-        load(series)
+        load_values(series)
     assert caught.value.code == "truncated-pixels"
     assert caught.value.name == "003.dcm"

@@ -19,7 +19,7 @@ import pytest
 from tests.dicom_traps.stack import OBLIQUE, Stack, save
 from tests.dicom_traps.volumes import csa, mosaic
 from tests.world import assert_same_in_world
-from volseg.dicom import Scan, Series, SliceFault, load, scan
+from volseg.dicom import Scan, Series, SliceFault, load_values, scan
 from volseg.dicom.file.csa import read_csa
 from volseg.errors import InputError
 from volseg.outcomes import Status
@@ -81,7 +81,7 @@ def test_nine_transfer_syntaxes_of_one_mosaic_are_the_nine_references(real_data:
     assert [series.identity.part for series in found.series] == [f"series{number}" for number in range(1, 10)]
     for number, series in enumerate(found.series, start=1):
         reference = nibabel.load(folder / f"Ref/{number}.nii")
-        assert_same_in_world(load(series, jobs=1), np.asanyarray(reference.dataobj), reference.affine)
+        assert_same_in_world(load_values(series, jobs=1).volume, np.asanyarray(reference.dataobj), reference.affine)
         assert series.changes == ("mosaic",)
 
 
@@ -92,7 +92,9 @@ def test_mosaics_over_time_are_the_volumes_of_the_reference(name: str, real_data
     reference = nibabel.load(folder / f"Ref/EPI_PE={name}.nii")
     assert len(found.series) == reference.shape[3] == 2
     for time, series in enumerate(found.series):
-        assert_same_in_world(load(series, jobs=1), np.asanyarray(reference.dataobj)[..., time], reference.affine)
+        assert_same_in_world(
+            load_values(series, jobs=1).volume, np.asanyarray(reference.dataobj)[..., time], reference.affine
+        )
 
 
 def test_dcm2niix_makes_the_same_of_a_mosaic(real_data: RealData, tmp_path: Path) -> None:
@@ -105,7 +107,9 @@ def test_dcm2niix_makes_the_same_of_a_mosaic(real_data: RealData, tmp_path: Path
         [tool, "-b", "n", "-f", "other", "-o", tmp_path, tmp_path / "in"], check=True, capture_output=True, timeout=60
     )
     other = nibabel.load(tmp_path / "other.nii")
-    assert_same_in_world(load(only(scan(tmp_path / "in")), jobs=1), np.asanyarray(other.dataobj), other.affine)
+    assert_same_in_world(
+        load_values(only(scan(tmp_path / "in")), jobs=1).volume, np.asanyarray(other.dataobj), other.affine
+    )
 
 
 @pytest.mark.parametrize("normal", [NORMAL, REVERSED], ids=["along", "against"])
@@ -120,7 +124,7 @@ def test_slices_follow_the_normal_of_the_csa_header_whichever_way_it_points(
     assert isinstance(wrapper, dicomwrappers.MosaicWrapper)
     to_ras = np.diag([-1, -1, 1, 1]) @ wrapper.affine
     # NiBabel takes the first axis down the columns, as its affine does.
-    assert_same_in_world(load(series), np.asanyarray(wrapper.get_unscaled_data()), to_ras)
+    assert_same_in_world(load_values(series).volume, np.asanyarray(wrapper.get_unscaled_data()), to_ras)
     first = series.geometry.positions_mm[0 if normal == NORMAL else -1]
     np.testing.assert_allclose(first, STACK.positions_mm[0], atol=1e-4)
 
@@ -133,8 +137,8 @@ def test_a_header_of_the_first_form_tells_the_same(tmp_path: Path) -> None:
 
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
-    second = load(only(written(tmp_path / "second")))
-    assert_same_in_world(load(only(written(tmp_path / "first", edit))), second.array, second.grid.affine)
+    second = load_values(only(written(tmp_path / "second"))).volume
+    assert_same_in_world(load_values(only(written(tmp_path / "first", edit))).volume, second.array, second.grid.affine)
 
 
 def test_private_elements_are_found_in_the_block_that_a_pacs_gave_them(tmp_path: Path) -> None:
@@ -229,7 +233,7 @@ def test_a_mosaic_whose_geometry_nobody_can_tell_is_refused(edit: Callable[[Data
 def test_slices_beyond_the_count_are_seen_when_the_pixels_are_read(tmp_path: Path) -> None:
     series = only(written(tmp_path, _counted(5)))
     with pytest.raises(SliceFault) as caught:
-        load(series)
+        load_values(series)
     assert caught.value.code == "siemens-mosaic"
     assert caught.value.name == "mosaic"
 

@@ -22,7 +22,7 @@ from pydicom.tag import Tag
 from tests.dicom_traps.stack import OBLIQUE, Form, Stack, Truth, save
 from tests.dicom_traps.volumes import enhanced
 from tests.world import EXACT_MM, assert_same_in_world
-from volseg.dicom import Scan, Series, SliceFault, load, scan
+from volseg.dicom import Scan, Series, SliceFault, load_values, scan
 from volseg.dicom.file.header import read_header
 from volseg.dicom.pixels import layout_of, read_frames, read_series
 from volseg.dicom.series.multiframe import frames_of
@@ -71,7 +71,7 @@ def written(folder: Path, stacks: Sequence[Stack] = (FIRST,), *edits: Edit, **fo
 
 def assert_is(series: Series, truth: Truth) -> None:
     """Each pixel at its place with its value."""
-    volume = load(series, jobs=1)
+    volume = load_values(series, jobs=1).volume
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.grid.affine
     voxels = nibabel.affines.apply_affine(np.linalg.inv(to_lps), truth.lps_mm.reshape(-1, 3))
     nearest = np.rint(voxels).astype(int)
@@ -155,7 +155,9 @@ def test_siemens_frames_over_time_are_the_reference(real_data: RealData) -> None
     reference = nibabel.load(folder / "Ref/Siemens_REST1_w_SMS_PF7-8_6.nii")
     assert [series.identity.part for series in found.series] == ["time1", "time2", "time3", "time4"]
     for time, series in enumerate(found.series):
-        assert_same_in_world(load(series, jobs=1), np.asanyarray(reference.dataobj)[..., time], reference.affine)
+        assert_same_in_world(
+            load_values(series, jobs=1).volume, np.asanyarray(reference.dataobj)[..., time], reference.affine
+        )
 
 
 def test_a_philips_field_map_and_its_magnitude_are_the_references(real_data: RealData) -> None:
@@ -166,14 +168,16 @@ def test_a_philips_field_map_and_its_magnitude_are_the_references(real_data: Rea
     assert (field_map.identity.part, magnitude.identity.part) == ("type1", "type2")
     reference = nibabel.load(folder / "Ref/Philips_WIP_B0_NS_801_e2_fieldmaphz.nii")
     # Near zero of the field map, what float32 leaves of the intercept counts.
-    loaded = load(field_map, jobs=1)
+    loaded = load_values(field_map, jobs=1).volume
     stored = np.rint((reference.get_fdata() + 500) / 0.24420024420024)
     assert_same_in_world(loaded, (stored * 0.24420024420024 - 500).astype(np.float32), reference.affine)
     np.testing.assert_allclose(np.sort(loaded.array, axis=None), np.sort(reference.get_fdata(), axis=None), atol=0.01)
     # The reference's scale is that of Philips' private elements; the stored values are the same.
     reference = nibabel.load(folder / "Ref/Philips_WIP_B0_NS_801_e1.nii")
     stored = reference.dataobj.get_unscaled().astype(np.float64)
-    assert_same_in_world(load(magnitude, jobs=1), (stored * 1.27985347985347).astype(np.float32), reference.affine)
+    assert_same_in_world(
+        load_values(magnitude, jobs=1).volume, (stored * 1.27985347985347).astype(np.float32), reference.affine
+    )
 
 
 def test_what_a_pacs_does_to_private_elements_changes_nothing(real_data: RealData, tmp_path: Path) -> None:
@@ -189,8 +193,8 @@ def test_what_a_pacs_does_to_private_elements_changes_nothing(real_data: RealDat
     for time, (one, same) in enumerate(zip(mangled.series, whole.series, strict=True)):
         assert one.identity.part == same.identity.part == f"time{time + 1}"
         array = np.asanyarray(other.dataobj)[..., time]
-        assert_same_in_world(load(one, jobs=1), array, other.affine)
-        assert_same_in_world(load(same, jobs=1), array, other.affine)
+        assert_same_in_world(load_values(one, jobs=1).volume, array, other.affine)
+        assert_same_in_world(load_values(same, jobs=1).volume, array, other.affine)
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -317,7 +321,7 @@ def test_each_frame_is_rescaled_by_its_own_slope(modality: str, tmp_path: Path) 
     stack = Stack(modality=modality, form=forms)
     series = only(written(tmp_path, [stack], per_frame_rescale=True))
     assert_is(series, stack.truth())
-    assert load(series).array.dtype == np.float32
+    assert load_values(series).volume.array.dtype == np.float32
 
 
 def test_what_stands_outside_of_functional_groups_places_and_scales_nothing(tmp_path: Path) -> None:
@@ -370,8 +374,8 @@ def test_a_volume_of_which_one_file_lacks_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["23x38x3", "24x38x3"])
 def test_an_enhanced_ct_is_the_classic_one_that_it_was_made_from(name: str, real_data: RealData) -> None:
     folder = real_data(f"dicom/segmentation-objects/dcmqi/{name}")
-    classic = load(only(scan(folder / "image")))
-    assert_same_in_world(load(only(scan(folder / "multiframe"))), classic.array, classic.grid.affine)
+    classic = load_values(only(scan(folder / "image"))).volume
+    assert_same_in_world(load_values(only(scan(folder / "multiframe"))).volume, classic.array, classic.grid.affine)
 
 
 def test_copies_of_a_file_are_taken_once_and_others_of_its_name_are_not(tmp_path: Path) -> None:
@@ -487,7 +491,7 @@ def test_a_damaged_frame_names_its_file(tmp_path: Path) -> None:
     data.PixelData = before + b"\xff" * len(head) + after
     save(tmp_path / "frames", data, SYNTAXES["RLE"])
     with pytest.raises(SliceFault) as caught:
-        load(only(scan(tmp_path)), jobs=1)
+        load_values(only(scan(tmp_path)), jobs=1)
     assert caught.value.name == "frames"
 
 

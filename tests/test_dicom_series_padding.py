@@ -10,7 +10,7 @@ import pytest
 from pydicom import Dataset
 
 from tests.dicom_traps.stack import Form, Stack, write_slices
-from volseg.dicom import load, load_values, scan
+from volseg.dicom import load_values, scan
 
 AIR = -1024
 
@@ -27,7 +27,7 @@ def loaded(folder: Path, edit: Any, form: Form, **more: Any) -> tuple[np.ndarray
     write_slices(folder, Stack(form=form, tamper=tamper, **more).slices())
     (series,) = scan(folder).series
     result = load_values(series)
-    np.testing.assert_array_equal(load(series).array, result.volume.array)
+    np.testing.assert_array_equal(load_values(series).volume.array, result.volume.array)
     truth = stack.truth().values.transpose(2, 1, 0)
     return np.asarray(result.volume.array), result.changes, truth
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from volseg.dicom import Rejected, Scan, load, scan
+from volseg.dicom import Rejected, Scan, load_values, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,14 +63,16 @@ def test_volumes_at_one_place_part_by_what_tells_them_apart(
     order = sorted(range(len(values)), key=lambda number: values[number])  # type: ignore[arg-type, return-value]
     for series, volume in zip(found.series, order, strict=True):
         first = volume * len(PLACES)
-        np.testing.assert_array_equal(load(series).array, stored[first : first + len(PLACES)].T.astype(int) - 1024)
+        np.testing.assert_array_equal(
+            load_values(series).volume.array, stored[first : first + len(PLACES)].T.astype(int) - 1024
+        )
 
 
 def test_volumes_that_only_the_instance_number_tells_apart(write_series: WriteSeries, tmp_path: Path) -> None:
     stored = write_series(tmp_path, positions=PLACES * 3)
     found = scan(tmp_path)
     assert parts(found) == ["time1", "time2", "time3"]
-    np.testing.assert_array_equal(load(found.series[1]).array, stored[4:8].T.astype(int) - 1024)
+    np.testing.assert_array_equal(load_values(found.series[1]).volume.array, stored[4:8].T.astype(int) - 1024)
 
 
 def test_a_stated_count_of_time_points_is_believed_over_the_instance_number(
@@ -148,7 +150,7 @@ def test_the_same_pixels_under_two_identifiers_count_once(write_series: WriteSer
     write_series(tmp_path, positions=[*PLACES, PLACES[2]], array=array[[0, 1, 2, 3, 2]])
     (series,) = scan(tmp_path).series
     assert series.changes == ("duplicates-dropped",)
-    np.testing.assert_array_equal(load(series).array, array.T.astype(int) - 1024)
+    np.testing.assert_array_equal(load_values(series).volume.array, array.T.astype(int) - 1024)
 
 
 @pytest.mark.parametrize(

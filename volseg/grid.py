@@ -88,14 +88,6 @@ class Grid:
         return cosines
 
     @property
-    def shear_degrees(self) -> float:
-        """How far the k axis leans from the normal of the i-j plane, in degrees; 0 for an orthogonal grid."""
-        i, j, k = self.direction.T
-        normal = np.cross(i, j)
-        sine = np.linalg.norm(np.cross(normal / np.linalg.norm(normal), k))
-        return float(np.degrees(np.arcsin(min(1.0, float(sine)))))
-
-    @property
     def orientation(self) -> str:
         """The nearest anatomical axes that i, j and k point to, such as ``LPS`` or ``RAS``."""
         from nibabel.orientations import aff2axcodes

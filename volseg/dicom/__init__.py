@@ -5,7 +5,7 @@ series' voxels; ``read_series(folder)`` does both for one series.
 """
 
 from volseg.dicom.series.facts import acquisition_facts
-from volseg.dicom.series.loading import Loaded, SliceFault, load, load_values
+from volseg.dicom.series.loading import Loaded, SliceFault, load_values
 from volseg.dicom.series.repair import Repairs
 from volseg.dicom.series.scan import BadFile, Scan, numbered, scan, short_name
 from volseg.dicom.series.series import Rejected, Series
@@ -22,7 +22,6 @@ __all__ = [
     "Slice",
     "SliceFault",
     "acquisition_facts",
-    "load",
     "load_values",
     "numbered",
     "read_series",

@@ -4,8 +4,8 @@
 ``draw_masks`` draws them on the grids of the converted images. ``mask_record`` tells of a mask what an outcome says.
 """
 
+from volseg.masks.assignment import LabelPlan, plan_labels
 from volseg.masks.drawing import Converted, draw_masks
-from volseg.masks.plan import LabelPlan, plan_labels
 from volseg.masks.record import mask_record, with_mask
 
 __all__ = ["Converted", "LabelPlan", "draw_masks", "mask_record", "plan_labels", "with_mask"]

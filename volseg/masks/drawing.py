@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from volseg.dicom import Series
     from volseg.dicom.labels.label_object import Drawing
     from volseg.grid import Grid
-    from volseg.masks.plan import Assignment, LabelPlan
+    from volseg.masks.assignment import Assignment, LabelPlan
     from volseg.pseudonyms import Naming
 
 RULES = "1"

@@ -47,11 +47,6 @@ class Loaded:
     changes: tuple[str, ...] = ()
 
 
-def load(series: Series, *, jobs: int | None = None) -> Volume:
-    """The voxels of a series: see ``load_values``, of which this is the volume."""
-    return load_values(series, jobs=jobs).volume
-
-
 def load_values(series: Series, *, jobs: int | None = None, suv: bool = False) -> Loaded:
     """Read a series into memory: stored values, rescaled by slope and intercept (PS3.3 C.11.1.1.2).
 

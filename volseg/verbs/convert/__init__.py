@@ -4,6 +4,5 @@ from volseg.verbs.convert.folder import convert
 from volseg.verbs.convert.options import DEFAULTS, NATIVE, ConvertOptions
 from volseg.verbs.convert.preview import PreviewRow, preview
 from volseg.verbs.convert.record import LEDGER_FILE
-from volseg.verbs.convert.sentences import described
 
-__all__ = ["DEFAULTS", "LEDGER_FILE", "NATIVE", "ConvertOptions", "PreviewRow", "convert", "described", "preview"]
+__all__ = ["DEFAULTS", "LEDGER_FILE", "NATIVE", "ConvertOptions", "PreviewRow", "convert", "preview"]

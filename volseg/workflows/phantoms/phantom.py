@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.errors import UsageError
-from volseg.grid import LPS_FROM_RAS, Grid
+from volseg.grid import Grid
 from volseg.labels import Label, LabelTable
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ LABELS = LabelTable(
         Label(GALLBLADDER, "gallbladder", (86, 180, 92)),
     )
 )
-SMALL_LABEL = "gallbladder"
-"""About a fortieth of the liver's volume."""
 
 MIN_MATRIX, MAX_MATRIX = 24, 512
 MATRIX = 58
@@ -66,11 +64,6 @@ class Ellipsoid:
     centre_mm: NDArray[np.float64]
     semi_axes_mm: NDArray[np.float64]
     axes: NDArray[np.float64]
-
-    @property
-    def volume_mm3(self) -> float:
-        """The exact volume."""
-        return float(4 / 3 * np.pi * np.prod(self.semi_axes_mm))
 
     def depth_mm(self, points_mm: NDArray[np.float32]) -> NDArray[np.float32]:
         """(...,) how deep each of the points (..., 3) lies under the surface, negative outside.
@@ -256,9 +249,3 @@ def _body_frame(rng: np.random.Generator, grid: Grid) -> NDArray[np.float64]:
     middle = grid.to_world((np.array(grid.shape) - 1) / 2)
     frame[:3, 3] = middle + rng.uniform((-6, -6, -8), (6, 6, 8)) - frame[:3, :3] @ (0.0, 0.0, 2.0)
     return frame
-
-
-def origin_lps_mm(grid: Grid) -> NDArray[np.float64]:
-    """(3,) DICOM's position of the first voxel."""
-    origin: NDArray[np.float64] = (LPS_FROM_RAS @ grid.affine)[:3, 3]
-    return origin
