@@ -1,4 +1,4 @@
-"""Work that an earlier run did: kept where its input, its method and its files are what they were.
+"""Reuse of results of an earlier run: kept where input, method and files are unchanged.
 
 An output stays only if all three match. One that is just as volseg wrote it, of another input, is made anew. One that
 a person has edited since is never replaced unasked.

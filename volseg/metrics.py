@@ -1,4 +1,4 @@
-"""How well a mask agrees with a reference: overlap, volume, and the distance between the surfaces in mm.
+"""Segmentation metrics: overlap, volume, and surface distances in mm.
 
 What can't be said is NaN, never a flattering 0 or 1:
 

@@ -1,4 +1,4 @@
-"""What structures are called across a cohort: spellings of one name, a person's choice, and the whole number of each."""
+"""Nomenclature of structures across a cohort: spellings, the chosen names, and their label indices."""
 
 from __future__ import annotations
 

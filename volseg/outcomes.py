@@ -1,4 +1,4 @@
-"""What became of each case, and the ledger that keeps it."""
+"""Outcomes of cases, and the ledger that records them."""
 
 from __future__ import annotations
 

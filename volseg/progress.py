@@ -1,4 +1,4 @@
-"""How work tells a person how far it is, without knowing whether a terminal, a file or nobody listens."""
+"""Progress reporting interface."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Task(Protocol):
-    """One piece of work under way."""
+    """The progress of one task."""
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
         """Say that ``amount`` more units are done; ``note`` is a few words on the state, such as the loss."""
@@ -18,7 +18,7 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """Whoever listens."""
+    """Receiver of progress: a console, a log or nothing."""
 
     @contextmanager
     def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
@@ -36,16 +36,16 @@ class _SilentTask:
 
 
 class Silent:
-    """Nobody listens: the default from Python."""
+    """Progress that is discarded: the default from Python."""
 
     @contextmanager
     def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
-        """Begin work that nobody watches."""
+        """Begin a task whose progress is discarded."""
         del title, total, unit
         yield _SilentTask()
 
     def say(self, line: str) -> None:
-        """Pass over a line."""
+        """Discard a line."""
         del line
 
 

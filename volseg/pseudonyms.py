@@ -1,4 +1,4 @@
-"""Names that tell nothing of the patient: case names and pseudonyms, by a keyed hash.
+"""Pseudonyms: case names and identifiers by a keyed hash.
 
 The key is made at random for each output folder and stays in it, readable by its owner alone. Whoever holds it and
 an identifier can find that identifier's pseudonym, so it goes nowhere with the data.

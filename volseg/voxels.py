@@ -1,4 +1,4 @@
-"""Walks over the voxels of an array: the box that holds what is not background, and slabs that bound memory."""
+"""Voxel arrays: bounding boxes, and slabs that bound memory."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def run_cases(
         name_of: the public name of a case.
         title: of the task, for a person.
         executor: where the work runs.
-        progress: who listens.
+        progress: receives the progress.
         on_outcome: called in this thread with each outcome as it comes.
 
     Raises:

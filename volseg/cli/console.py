@@ -1,4 +1,4 @@
-"""What a person sees: results on stdout, progress and private names on stderr."""
+"""Console output: results on stdout, progress and private names on stderr."""
 
 from __future__ import annotations
 

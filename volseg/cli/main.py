@@ -1,4 +1,4 @@
-"""The entry point ``volseg``: finds the verb, runs it, and turns every end into a sentence and an exit code.
+"""The entry point ``volseg``: dispatch to verbs, error messages and exit codes.
 
 Each verb lives in ``volseg/cli/<verb>.py`` as one function of its name, imported only when it is asked for. Its
 docstring is the help; the docstring's ``Examples:`` section ends the help page. It returns the exit code. Paths are

@@ -65,7 +65,7 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
     Args:
         source: a data set or its folder.
         jobs: how many cases are examined at once, each in a process of its own above 1; 0 means as many as pay.
-        progress: hears of each case.
+        progress: receives the progress by case.
 
     Returns:
         The faults, those of the data set as a whole first, the others by case.
@@ -104,7 +104,7 @@ def require_sound(dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0,
         dataset: the data set.
         whole_masks: whether masks a hair off whole numbers are an error: the training would not round them.
         jobs: as in ``find_faults``.
-        progress: hears of each case.
+        progress: receives the progress by case.
 
     Raises:
         DataSetError: the data set has errors, all of which the message lists, or no case with a mask.

@@ -1,4 +1,4 @@
-"""DICOM: find, classify, group, order, verify, decode.
+"""DICOM: finding, grouping, ordering, verifying and decoding images and label objects.
 
 ``scan(folder)`` reads every header under a folder and gives the verified series; ``load_values(series)`` gives a
 series' voxels; ``read_series(folder)`` does both for one series.

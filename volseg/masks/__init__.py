@@ -1,4 +1,4 @@
-"""Masks from what somebody drew in DICOM: planned for a cohort, drawn case by case, remembered beside each mask.
+"""Masks from DICOM label objects: assigned to series, drawn case by case, with a record beside each mask.
 
 ``plan_labels`` reads every segmentation and structure set, finds its series and gives all structures one label table.
 ``draw_masks`` draws them on the grids of the converted images. ``mask_record`` tells of a mask what an outcome says.

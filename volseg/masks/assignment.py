@@ -1,4 +1,4 @@
-"""Which structures of a cohort become labels, and on which series each label object is drawn."""
+"""Assignment of label objects to series, and of their structures to labels."""
 
 from __future__ import annotations
 

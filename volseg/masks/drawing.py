@@ -1,4 +1,4 @@
-"""Masks on the grids of converted images, drawn from the label objects of their series."""
+"""Drawing masks from label objects on the grids of converted images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept beside a mask: from which structures it was drawn, and what a person should know of it."""
+"""The record beside a mask: the structures that it was drawn from, and warnings."""
 
 from __future__ import annotations
 

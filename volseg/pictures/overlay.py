@@ -1,4 +1,4 @@
-"""A picture of a case: three planes with the mask over them, as a radiologist looks at them."""
+"""Overlays: three planes of an image with its mask, in radiological orientation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mask on its way through the rules: what each of them finds is shared, and what each of them changes is counted."""
+"""A mask under the rules: findings are shared between rules, changes counted."""
 
 from __future__ import annotations
 

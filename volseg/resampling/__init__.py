@@ -1,4 +1,4 @@
-"""A volume or mask onto another grid, exact in the patient's millimetres; flips and permutations without it."""
+"""Resampling of volumes and masks onto another grid; flips and permutations without interpolation."""
 
 from volseg.resampling.orientation import reorient, reorient_grid, require_orientation
 from volseg.resampling.volumes import Interpolation, downsampling_factors, resample

@@ -1,4 +1,4 @@
-"""The map from a target grid's voxel indices to a source grid's, and what follows from it."""
+"""The affine map from a target grid's voxel indices to a source grid's."""
 
 from __future__ import annotations
 

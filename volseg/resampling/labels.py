@@ -1,4 +1,4 @@
-"""Masks onto another grid: the label that fills most of each new voxel."""
+"""Resampling of masks by majority: the label that fills most of each new voxel."""
 
 from __future__ import annotations
 

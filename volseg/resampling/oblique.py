@@ -1,4 +1,4 @@
-"""Interpolation between grids whose axes run across one another: through ITK.
+"""Interpolation between oblique grids, through SimpleITK.
 
 ITK's images want orthogonal axes. So an image's physical space is its voxel index here, and the whole affine map
 between the grids, shear included, is the transform.

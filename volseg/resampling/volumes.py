@@ -1,4 +1,4 @@
-"""A volume or mask onto another grid, exact in the patient's millimetres."""
+"""Resampling of volumes and masks onto another grid, in world space."""
 
 from __future__ import annotations
 

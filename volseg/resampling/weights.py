@@ -1,4 +1,4 @@
-"""Smoothing and interpolation along axes that source and target share: one sparse matrix for each axis.
+"""Separable smoothing and interpolation, as one sparse matrix for each axis.
 
 Each target plane is made from the source planes that it needs, each of which is brought to the target's size first.
 So the memory is the result and a few planes, and most work is done on what is already small.

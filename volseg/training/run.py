@@ -32,7 +32,7 @@ BAR_UNITS = 1000.0
 
 @dataclass(eq=False)
 class Run:
-    """A trainer and its evaluator on their way through a budget.
+    """A trainer and its evaluator within a budget.
 
     Args:
         folder: where checkpoints and history go.
@@ -92,7 +92,7 @@ class Run:
     def go(self) -> bool:
         """Train until the budget is spent; gives whether it is.
 
-        On KeyboardInterrupt the state is saved before it goes on its way, so that the next run resumes there.
+        On KeyboardInterrupt the state is saved before re-raising, so that the next run resumes there.
 
         Raises:
             BundleError: the loss is no number any more.

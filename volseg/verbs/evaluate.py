@@ -91,7 +91,7 @@ def evaluate(
         predicted: a folder of masks, or one mask.
         reference: a folder of masks, one mask, or a data set, whose ``labelsTr`` is meant.
         options: how to compare.
-        progress: who listens.
+        progress: receives the progress.
 
     Raises:
         UsageError: a path is absent, both are the same, or no case is on both sides.

@@ -53,7 +53,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
         dataset_dir: the data set.
         bundle_dir: where the bundle goes; must be absent or empty.
         options: how to plan.
-        progress: who listens.
+        progress: receives the progress.
 
     Raises:
         UsageError: there is no data set, or an option makes no sense.

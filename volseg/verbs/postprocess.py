@@ -112,7 +112,7 @@ def postprocess(
         masks: a mask, or a folder of masks.
         out_dir: another folder, for the results and the ledger ``postprocessing.json``.
         options: what to do.
-        progress: who listens.
+        progress: receives the progress.
 
     Returns:
         The ledger; what was changed stands in the outcomes of kind ``TidiedMask``.
@@ -230,7 +230,7 @@ def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
 
 
 def _tell_unmet(rules: PostprocessingRules, outcomes: Sequence[Outcome], progress: Progress) -> None:
-    """Say which of the labels that were named are in no mask: most likely a slip of the pen."""
+    """Say which of the labels that were named are in no mask: most likely a typing error."""
     tidied = [outcome for outcome in outcomes if isinstance(outcome, TidiedMask)]
     met = {change.label for outcome in tidied for change in outcome.changes.labels}
     for label in sorted(rules.labels - met) if tidied else ():

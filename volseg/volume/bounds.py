@@ -1,4 +1,4 @@
-"""Bounds for files of strangers, kept before memory is taken."""
+"""Limits on declared sizes in image headers, checked before memory is allocated."""
 
 from __future__ import annotations
 

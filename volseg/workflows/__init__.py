@@ -1,1 +1,1 @@
-"""What composes verbs."""
+"""Workflows that compose verbs."""

@@ -1,4 +1,4 @@
-"""The whole chain on phantoms: DICOM to NIfTI, masks drawn, check, plan, train, predict, evaluate, pictures."""
+"""The demo: the whole chain on phantoms, from DICOM to scores and pictures."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def demo(folder: Path, options: DemoOptions = DEFAULTS, progress: Progress = SIL
     Args:
         folder: where everything goes; absent, empty, or of an earlier run with the same phantoms.
         options: how many phantoms, how long to train.
-        progress: who listens.
+        progress: receives the progress.
 
     Raises:
         UsageError: the options make no sense.

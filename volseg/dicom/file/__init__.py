@@ -1,1 +1,1 @@
-"""One DICOM file: found, unpacked, its header and nested items read within bounds."""
+"""DICOM files: finding them, unpacking archives, parsing headers and nested sequences within bounds."""

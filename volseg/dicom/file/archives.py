@@ -112,7 +112,7 @@ def _opened(path: Path, head: bytes) -> IO[bytes]:
 
 @dataclass
 class Budget:
-    """What may still come out of one archive, with those that lie in it.
+    """The limits of one archive, nested ones included, and what is left of them.
 
     Args:
         packed: the archive's size in bytes.
@@ -300,7 +300,7 @@ class _Readable(Protocol):
 
 @dataclass
 class _Counted:
-    """A stream that gives only so much between two files."""
+    """A stream that reads a limited number of bytes between two members of an archive."""
 
     stream: _Readable
     unmarked: int = 0

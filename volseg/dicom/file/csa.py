@@ -1,4 +1,4 @@
-"""Siemens' private header of an image, the CSA header: named lists of texts, in two forms, read within bounds.
+"""Parser of Siemens' private CSA header: lists of texts by name, in two formats.
 
 Siemens doesn't document it; both forms are described by NiBabel (doc/source/dicom/siemens_csa.rst).
 """

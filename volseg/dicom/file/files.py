@@ -1,4 +1,4 @@
-"""Find the DICOM files under a folder, whatever their names, and say what kind of object each one is."""
+"""Finding DICOM files under a folder by content, and classifying objects by SOP class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The header of one DICOM file, read within bounds: nothing is parsed that volseg doesn't ask for.
+"""Parser of DICOM headers, bounded: the elements that volseg asks for, up to the pixel data.
 
 A walk over the top-level elements up to the pixel data (PS3.5, 7.1 to 7.5), without recursion: sequences of known
 length are stepped over, those of undefined length are followed by a counter of their depth. So a file can neither
@@ -123,7 +123,7 @@ class ElementValues:
 
 @dataclass(frozen=True, slots=True)
 class Header(ElementValues):
-    """What one file says about itself before its pixels.
+    """The header of one file: the elements asked for, and where its pixel data lies.
 
     Args:
         path: the file.
@@ -263,7 +263,7 @@ def _looks_bare(first: bytes) -> bool:
 
 
 class _Window:
-    """A file, or a stream in memory, of which a stretch is at hand."""
+    """A buffered window on a file or a stream in memory."""
 
     __slots__ = ("base", "data", "descriptor", "size")
 

@@ -1,4 +1,4 @@
-"""Nested elements of one DICOM file, read within bounds: the sequences that label objects consist of.
+"""Parser of nested DICOM sequences, bounded: what label objects and enhanced images consist of.
 
 One walk without recursion (PS3.5, 7.1 to 7.5), as ``volseg.dicom.file.header`` has it for the top level: what is not
 asked for is stepped over, depth, elements and bytes are counted, and no length may reach out of what holds it.
@@ -87,7 +87,7 @@ def read_items(header: Header, wanted: Wanted) -> Item:
 
 @dataclass(slots=True)
 class _Level:
-    """An item or a sequence that is open.
+    """An open item or sequence of the parser's stack.
 
     Args:
         is_item: whether it is an item; else a sequence.

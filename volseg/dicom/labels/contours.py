@@ -1,4 +1,4 @@
-"""Closed contours to pixels: a pixel belongs to a contour when its centre lies inside."""
+"""Rasterising closed contours: a pixel belongs to a contour when its centre lies inside."""
 
 from __future__ import annotations
 

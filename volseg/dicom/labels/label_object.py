@@ -1,4 +1,4 @@
-"""What a label object is, whatever DICOM calls it: structures that somebody drew on a series."""
+"""Label objects: the common interface of segmentations and structure sets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CODE_VALUE = re.compile(r"[A-Za-z0-9.:_-]{1,64}")
 
 @dataclass(frozen=True)
 class Structure:
-    """One thing that somebody drew.
+    """One structure of a label object: a segment or a region of interest.
 
     Args:
         number: SegmentNumber or ROINumber, which tells it from the others of its object.
@@ -74,7 +74,7 @@ class References:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a person should know about a drawing.
+    """A remark on how a label object was drawn.
 
     Args:
         code: stable, such as ``contours-cross``.

@@ -1,4 +1,4 @@
-"""Label objects and the series that they were drawn on, brought together by what the objects refer to."""
+"""Matching label objects with the series that they refer to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structures painted into one array of labels, a slice at a time; where they overlap, the smaller one wins."""
+"""Painting structures into one mask, slice by slice; where they overlap, the smaller one wins."""
 
 from __future__ import annotations
 

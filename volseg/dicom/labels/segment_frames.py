@@ -1,4 +1,4 @@
-"""The frames of a segmentation object: where each lies (PS3.3, C.7.6.16.2), and its pixels."""
+"""The frames of a segmentation object: positions (PS3.3, C.7.6.16.2) and pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Structure sets of radiotherapy (PS3.3, A.19 and C.8.8.6): closed contours, filled on the slices that they lie on."""
+"""RT structure sets (PS3.3, A.19 and C.8.8.6): closed contours, filled on the slices that they lie on."""
 
 from __future__ import annotations
 

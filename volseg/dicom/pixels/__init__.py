@@ -1,4 +1,4 @@
-"""Pixels: from a header to the stored values, and from those to the values that they stand for.
+"""Pixel data: decoding stored values, and rescaling them to modality values.
 
 ``layout_of(header)`` checks a file's pixel module and sizes before memory is taken. ``read_series(layouts, out)`` reads
 or decodes many files into one array, ``read_frames(layout)`` one file. ``rescale`` applies slope and intercept.

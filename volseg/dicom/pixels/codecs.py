@@ -1,4 +1,4 @@
-"""One compressed frame to values, by whichever decoder can.
+"""Decoding one compressed frame, by each installed decoder in turn.
 
 The codecs are C libraries that parse what a stranger wrote. So nothing but ``worker.py`` calls this, in a process that
 may crash or run out of memory without harm.

@@ -1,4 +1,4 @@
-"""Where each compressed frame lies in its file (PS3.5, A.4)."""
+"""Encapsulated pixel data (PS3.5, A.4): where each compressed frame lies in its file."""
 
 from __future__ import annotations
 

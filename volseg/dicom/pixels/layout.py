@@ -1,4 +1,4 @@
-"""How one file's pixels are laid out, checked before any memory is taken for them."""
+"""The pixel layout of one file, validated before memory is allocated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE_WORD_SYNTAXES = frozenset({*dicom_header.UNCOMPRESSED, ENCAPSULATED_UNCOMP
 
 @dataclass(frozen=True, slots=True)
 class PixelLayout:
-    """One file's pixels as they are stored (PS3.3, C.7.6.3; PS3.5, 8).
+    """The pixel layout of one file (PS3.3, C.7.6.3; PS3.5, 8).
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""Uncompressed pixels, read straight to where they shall lie."""
+"""Reading uncompressed pixel data directly into its array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decoding processes, seen from the one that they serve."""
+"""The pool of decoder processes, as the main process uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stored values of one file or of a whole series."""
+"""Reading the stored values of a file or a whole series."""
 
 from __future__ import annotations
 

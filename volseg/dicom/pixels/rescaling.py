@@ -1,4 +1,4 @@
-"""From stored values to those that they stand for: Hounsfield units, activity, plain numbers."""
+"""The modality rescale: stored values to Hounsfield units, activity or plain numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From words as a file stores them to values: unused and overlay bits out, signs extended."""
+"""Stored words to values: unused and overlay bits masked, signs extended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that runs untrusted codecs: it may crash, hang or run out of memory at no one's cost.
+"""The decoder process, which isolates crashes, hangs and memory exhaustion of codecs.
 
 It reads one line of JSON for each stretch of frames from its input, and answers each frame with a status byte, a
 length and that many bytes: the frame's values, or an error's code and message. Nothing is pickled either way.

@@ -1,4 +1,4 @@
-"""Facts of an acquisition that tell nothing of the patient: numbers within sensible bounds and words from closed lists.
+"""Acquisition parameters from an allow-list: numbers within bounds and words from closed lists, nothing of the patient.
 
 Whatever is not on a list here stays in the DICOM files. Free text never passes, and a number outside its bounds is
 taken for something else in disguise, such as a date.

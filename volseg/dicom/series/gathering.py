@@ -1,4 +1,4 @@
-"""From the files of a series to their slices, or to what is wrong with some of the files; no pixel is read."""
+"""Gathering the slices of a series' files, and the faults of files; no pixel is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The voxels of a series."""
+"""Loading the voxels of a series."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SliceFault(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A series in memory: its voxels, and stable codes of what was done to their values, such as ``padding-to-air``."""
+    """A loaded series: its volume, and the codes of changes to its values, such as ``padding-to-air``."""
 
     volume: Volume
     changes: tuple[str, ...] = ()

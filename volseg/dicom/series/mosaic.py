@@ -1,4 +1,4 @@
-"""Siemens mosaics: the slices of a volume as the tiles of one image, row by row, in a square of tiles.
+"""Siemens mosaics: the slices of a volume as tiles of one image.
 
 How many there are and which way they follow each other stands in Siemens' private headers alone. Siemens documents none
 of this; the form and the geometry are described by NiBabel (doc/source/dicom/dicom_mosaic.rst), after SPM.

@@ -1,4 +1,4 @@
-"""Enhanced multi-frame images: each frame as the header that a classic image of it would have.
+"""Enhanced multi-frame images: each frame with the header of an equivalent single-frame image.
 
 Where a frame lies and what its values stand for is told by functional groups alone (PS3.3, C.7.6.16.2), whatever else
 the header says. The rest, such as echo time and diffusion weight, is given under the classic elements, so that frames

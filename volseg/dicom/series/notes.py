@@ -1,4 +1,4 @@
-"""What a person has to know of a series that was read as it stands, though its files are not as they should be."""
+"""Warnings about series that were read although their files violate the standard."""
 
 from __future__ import annotations
 

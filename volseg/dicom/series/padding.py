@@ -1,4 +1,4 @@
-"""Pixels of a CT that the scanner never measured: what fills a slice about its circle becomes air."""
+"""CT padding: pixels outside the field of view become air."""
 
 from __future__ import annotations
 

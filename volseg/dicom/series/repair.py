@@ -1,4 +1,4 @@
-"""Slices that lie on no regular orthogonal grid, brought onto one: uneven runs, a tilted gantry, filled gaps.
+"""Resampling of irregular stacks onto a regular orthogonal grid: uneven spacing, gantry tilt, filled gaps.
 
 The slices are parallel, and each is taken to be where ImagePositionPatient says. A plane of the new grid that lies
 between two slices is blended from them, pixel by pixel, and lies where the line between their first pixels crosses
@@ -47,7 +47,7 @@ STRAIGHTENINGS = frozenset({TILT_STRAIGHTENED, SPACING_EVENED, GAPS_FILLED})
 
 @dataclass(frozen=True)
 class Repairs:
-    """Which faults of a stack are put right; the others are refused."""
+    """Which faults of a stack are repaired; the others are refused."""
 
     tilt: bool = True
     """A tilted gantry is straightened."""

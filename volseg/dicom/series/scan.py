@@ -1,4 +1,4 @@
-"""Scan a folder: every DICOM file's header read, its series built and verified."""
+"""Scanning a folder: reading every DICOM header, building and verifying series."""
 
 from __future__ import annotations
 

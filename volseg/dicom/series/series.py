@@ -128,7 +128,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Images on the way to a volume: ``label`` names what tells them from the others of their series."""
+    """Images that may make a volume: ``label`` names what tells them from the others of their series."""
 
     slices: tuple[Slice, ...]
     label: str = ""

@@ -1,4 +1,4 @@
-"""Slices: what a volume is stacked from, be it a file, a frame of a file or a tile of a mosaic."""
+"""Slices of a volume: a file each, a frame of a multi-frame file or a tile of a mosaic."""
 
 from __future__ import annotations
 

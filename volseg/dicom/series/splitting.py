@@ -1,4 +1,4 @@
-"""Several images at one position: which of them make a volume together."""
+"""Splitting a series with several images at each position into volumes."""
 
 from __future__ import annotations
 

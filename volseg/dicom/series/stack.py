@@ -1,4 +1,4 @@
-"""The geometry of a stack of slices: order, spacing, tilt, and what is wrong with it.
+"""The geometry of a stack of slices: order, spacing, tilt, and its faults.
 
 ImagePositionPatient and ImageOrientationPatient are the authority (PS3.3 C.7.6.2.1.1), never SliceThickness,
 GantryDetectorTilt or InstanceNumber.

@@ -1,4 +1,4 @@
-"""From activity to standardised uptake: what a PET series says of dose, weight and times, and the factor in it."""
+"""Standardised uptake values (SUVbw) of PET, from dose, weight and times in the header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How DICOM becomes NIfTI: the options."""
+"""The options of a conversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a conversion would do."""
+"""Preview of a conversion: what it would do, without writing."""
 
 from __future__ import annotations
 

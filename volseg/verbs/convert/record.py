@@ -1,4 +1,4 @@
-"""What is written of a conversion as a whole: ``dataset.json`` and the ledger."""
+"""The records of a conversion: ``dataset.json`` and the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which series of a folder are wanted, by what the preview shows of them."""
+"""Selection of series by number, name and modality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a series: the sentences for the ledger, and those of what would become of it."""
+"""Messages about converted series, for the ledger and the preview."""
 
 from __future__ import annotations
 

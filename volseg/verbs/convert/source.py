@@ -1,4 +1,4 @@
-"""What is converted and where to: the input is read, the output folder checked."""
+"""Reading the input of a conversion, and checking its output folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bar that shows how many series and files are done, and how fast."""
+"""Progress of a conversion in series, files and MB/s."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Throughput:
     """Progress whose tasks count in series and note files and MB/s.
 
     Args:
-        progress: whoever listens.
+        progress: receives the progress.
         loads: of each series by its case's name.
     """
 

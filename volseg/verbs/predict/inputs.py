@@ -50,7 +50,7 @@ def find_inputs(
         out_dir: where the masks go; for DICOM it keeps the key of the pseudonyms.
         fold: of a data set, the cases that this fold held out.
         channels: how many the network takes.
-        progress: who listens.
+        progress: receives the progress.
         scratch: a private folder that archives are unpacked into, to be kept until the last case is done.
 
     Raises:

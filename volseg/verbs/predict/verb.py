@@ -59,7 +59,7 @@ def predict(
             folder of DICOM, with the zip and tar archives in it or one in its place.
         out_dir: where the masks go.
         options: how to predict.
-        progress: who listens.
+        progress: receives the progress.
         executor: where the cases are worked on; each worker loads the model once.
 
     Raises:

@@ -155,7 +155,7 @@ def train_fold(
         dataset: the data set, found to be sound; None where only the bundle knows it.
         network: the network of inference, that the trained weights have to fit; None where it is not known.
         started: ``time.monotonic()`` of when the work on this fold began.
-        progress: who listens.
+        progress: receives the progress.
 
     Raises:
         BundleError: the bundle is incomplete, or its checkpoint doesn't fit.

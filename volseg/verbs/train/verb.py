@@ -31,7 +31,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     Args:
         bundle_dir: the bundle.
         options: how to train.
-        progress: who listens.
+        progress: receives the progress.
 
     Returns:
         One result for each fold that was asked for.
@@ -98,7 +98,7 @@ def _require_same_kind(bundle: Bundle, dataset: Dataset) -> None:
     from volseg.bundle.metadata import input_channels, label_table
 
     if "label_table" not in bundle.metadata:
-        return  # of another make, which may map labels as it likes
+        return  # third-party, which may map labels as it likes
     table = label_table(bundle.metadata) or LabelTable(())
     unknown = [label for label in dataset.labels.labels if label.index not in table.indices]
     if unknown:
@@ -118,7 +118,7 @@ def _require_same_kind(bundle: Bundle, dataset: Dataset) -> None:
 
 
 def _data_folder(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> Path | None:
-    """The folder of the data set; None where a bundle of another make brings its data in its own way."""
+    """The folder of the data set; None where a third-party bundle brings its data in its own way."""
     folder = None if options.data is None else Path(options.data)
     if folder is None:
         named = known.get("dataset_dir")
