@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from volseg.api.memory import read, resample, write
+    from volseg.api.memory import read, read_mask, resample, write
     from volseg.api.verbs import check, convert, demo, evaluate, plan, postprocess, predict, train, trust
     from volseg.errors import (
         BundleError,
@@ -86,6 +86,7 @@ __all__ = [
     "postprocess",
     "predict",
     "read",
+    "read_mask",
     "resample",
     "train",
     "trust",
@@ -93,7 +94,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "api.memory": "read resample write",
+    "api.memory": "read read_mask resample write",
     "errors": "BundleError DataSetError DiskFullError FileError GeometryError InputError OutputExistsError TrustError "
     "UsageError VolsegError",
     "evaluation": "Evaluation",

@@ -68,7 +68,7 @@ class LabelSummary:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """What a comparison of masks with their references gave.
 
@@ -83,6 +83,10 @@ class Evaluation:
     labels: LabelTable
     ledger: Ledger
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        dice = ", ".join(f"{label.name} {label.dice.mean:.4f}" for label in self.means)
+        return f"Evaluation({len(self.cases)} case{'s' * (len(self.cases) != 1)}; mean Dice {dice})"
 
     @cached_property
     def cases(self) -> tuple[ScoredCase, ...]:

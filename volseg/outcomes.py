@@ -156,7 +156,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """All outcomes of one command over a cohort, and its provenance."""
 
@@ -166,6 +166,9 @@ class Ledger:
     """Files that are nothing this work is for, counted by kind."""
     done_before: int = 0
     """How many other cases, done by earlier runs, lie in the output folder; it is not written."""
+
+    def __repr__(self) -> str:
+        return f"Ledger({tally(self.outcomes)})"
 
     def count(self, status: Status) -> int:
         """How many cases ended so."""

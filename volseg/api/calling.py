@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, get_origin, get_type_hints
 
 from volseg.api.reporting import listener
 from volseg.errors import UsageError, VolsegError
@@ -66,17 +66,25 @@ def three_paths(
     return function_of(run, keywords)
 
 
-def function_of(run: Callable[..., Any], keywords: Any) -> Callable[..., Any]:
+def function_of(
+    run: Callable[..., Any], keywords: Any, in_memory: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
     """A verb as a function: texts become paths, keywords become options, and faults are told in Python's words.
 
     Args:
         run: the verb, of some paths, ``options`` and ``progress``.
         keywords: the dataclass that inherits the verb's options and ``Keywords``.
+        in_memory: called instead where an argument is no path: with the options, the arguments and such keywords as it
+            has of its own. Its docstring ends the function's.
     """
     name = run.__name__
-    paths = [parameter for parameter in inspect.signature(run).parameters if parameter not in ("options", "progress")]
+    paths = [one.name for one in inspect.signature(run).parameters.values() if one.default is one.empty]
 
     def call(*given: object, options: object = None, progress: Progress | bool = True, **values: object) -> Any:
+        if in_memory is not None and not all(isinstance(one, (str, os.PathLike)) for one in given):
+            own = {key: values.pop(key) for key in inspect.getfullargspec(in_memory).kwonlyargs if key in values}
+            with python_words(keywords):
+                return in_memory(options_of(keywords, options, values, name), *given, **own)
         if len(given) != len(paths):
             raise UsageError(f"volseg.{name} takes {' and '.join(paths)}, then options by name.")
         places = [path_of(path, what) for what, path in zip(paths, given, strict=True)]
@@ -86,6 +94,8 @@ def function_of(run: Callable[..., Any], keywords: Any) -> Callable[..., Any]:
     call.__name__ = call.__qualname__ = name
     call.__module__ = "volseg"
     call.__doc__ = described(run, keywords)
+    if in_memory is not None:
+        call.__doc__ += f"\n\nIn memory: {inspect.getdoc(in_memory)}"
     positional = [inspect.Parameter(path, inspect.Parameter.POSITIONAL_ONLY, annotation=StrPath) for path in paths]
     returned = run.__annotations__["return"]
     call.__signature__ = inspect.Signature([*positional, *_parameters(keywords)], return_annotation=returned)  # type: ignore[attr-defined]
@@ -101,6 +111,15 @@ def path_of(path: object, what: str) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise UsageError(f"{what} takes a path, not {_shown(path)}.")
     return Path(path).expanduser()
+
+
+def spacings_of(spacing_mm: object) -> tuple[float, ...]:
+    """The numbers of a spacing, given as one or several.
+
+    Raises:
+        UsageError: it is none.
+    """
+    return cast("tuple[float, ...]", _plain("spacing_mm", tuple[float, ...], spacing_mm))
 
 
 def options_of(keywords: Any, options: object, values: Mapping[str, object], verb: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, get_args
 
-from volseg.api.calling import path_of
+from volseg.api.calling import path_of, spacings_of
 from volseg.api.reporting import listener
 from volseg.errors import OutputExistsError, UsageError
 from volseg.options import Many, StrPath
@@ -49,6 +49,23 @@ def read(
     from volseg.dicom import read_series
 
     return read_series(place, None if series is None else str(series), suv=suv, progress=listener(progress)).volume
+
+
+def read_mask(path: StrPath) -> Mask:
+    """Read a mask, with the names of its labels where ``labels.txt`` or ``dataset.json`` beside it tells them.
+
+    Raises:
+        FileError: the file is absent or can't be opened.
+        InputError: the file is damaged, or no mask.
+        GeometryError: the voxels have no certain place in the patient.
+    """
+    from volseg.dataset.beside import labels_beside
+    from volseg.labels import LabelTable
+    from volseg.volume import read_mask as read_voxels
+
+    place = path_of(path, "path")
+    voxels = read_voxels(place)
+    return Mask(voxels.array, voxels.grid, labels_beside(place) or LabelTable(()))
 
 
 def write(volume: Volume, path: StrPath, *, image: StrPath | None = None, overwrite: bool = False) -> None:
@@ -108,8 +125,6 @@ def resample(
     Raises:
         UsageError: neither a spacing nor a grid is given, or both, or they make no sense.
     """
-    import numpy as np
-
     from volseg.grid import Grid, three_spacings
     from volseg.resampling import Interpolation
     from volseg.resampling import resample as onto_grid
@@ -121,11 +136,7 @@ def resample(
     if isinstance(volume, Mask) and interpolation not in (None, "nearest"):
         raise UsageError("A mask has no values between its labels: leave the interpolation out.")
     if spacing_mm is not None:
-        try:
-            steps = [float(step) for step in np.atleast_1d(np.asarray(spacing_mm, np.float64)).tolist()]
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"spacing_mm takes one number or three, not {spacing_mm!r}.") from error
-        grid = volume.grid.with_spacing(three_spacings(steps))
+        grid = volume.grid.with_spacing(three_spacings(spacings_of(spacing_mm)))
     else:
         if not isinstance(onto, (Grid, Volume)):
             raise UsageError(f"onto takes a Grid or a Volume, not {type(onto).__name__}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from volseg.api.calling import Keywords, one_path, path_of, three_paths, two_paths
+from volseg.api.forms import evaluate_forms, postprocess_forms
 from volseg.options import StrPath
 from volseg.verbs import check as checking
 from volseg.verbs import convert as converting
@@ -64,10 +65,10 @@ train = one_path(training.train, _Train)
 predict = three_paths(predicting.predict, _Predict)
 """Segment images with a trained bundle, which is loaded once."""
 
-postprocess = two_paths(postprocessing.postprocess, _Postprocess)
+postprocess = postprocess_forms(postprocessing.postprocess, _Postprocess)
 """Clean masks: largest component, small pieces, holes."""
 
-evaluate = two_paths(evaluating.evaluate, _Evaluate)
+evaluate = evaluate_forms(evaluating.evaluate, _Evaluate)
 """Compare masks with reference masks, per case and label."""
 
 demo = one_path(showing.demo, _Demo)

@@ -13,9 +13,10 @@ from volseg.evaluation import CSV_NAME, JSON_NAME, MISSING_PREDICTION, MISSING_R
 from volseg.files import read_bounded
 from volseg.labels import LABELS_NAME, MAX_INDEX, MAX_LABELS_BYTES, Label, LabelTable
 from volseg.metrics import LabelScore, compare
+from volseg.options import Many, PathOption, each
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
-from volseg.volume import Volume, list_images, read_mask, stem_of
+from volseg.volume import Mask, Volume, list_images, read_mask, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,10 +32,10 @@ NAMED = 5
 class EvaluateOptions:
     """How to compare."""
 
-    out: Path | None = None
+    out: PathOption | None = None
     """Folder for evaluation.csv and evaluation.json."""
 
-    labels: tuple[int, ...] = ()
+    labels: Many[int] = ()
     """Labels to score, such as 1 2, instead of all."""
 
     require_all: bool = False
@@ -82,6 +83,25 @@ def evaluate_mask(predicted: Volume, reference: Volume, labels: Sequence[int] | 
     return compare(predicted.array, reference.array, reference.grid, labels)
 
 
+def evaluate_volumes(
+    predicted: Volume, reference: Volume, options: EvaluateOptions = DEFAULTS, case: str = "case"
+) -> Evaluation:
+    """Compare one mask with its reference in memory, as ``evaluate`` does files.
+
+    Raises:
+        GeometryError: the two lie on different grids, with the code ``grids-differ``.
+        InputError: one is no mask.
+    """
+    tables = [
+        volume.labels if isinstance(volume, Mask) and len(volume.labels) else None for volume in (predicted, reference)
+    ]
+    outcome = ScoredCase(
+        case, Status.DONE, "done", scores=evaluate_mask(predicted, reference, each(options.labels) or None)
+    )
+    labels, warnings = _labels(tables[0], tables[1], (outcome,), options)
+    return Evaluation(labels, Ledger((outcome,), Provenance.of("evaluate", options)), warnings)
+
+
 def evaluate(
     predicted: Path, reference: Path, options: EvaluateOptions = DEFAULTS, progress: Progress = SILENT
 ) -> Evaluation:
@@ -111,7 +131,7 @@ def evaluate(
             "Give a mask and its reference the same file name.",
             code="no-pairs",
         )
-    pairs = [_Pair(name, found.masks[name], true.masks[name], options.labels) for name in common]
+    pairs = [_Pair(name, found.masks[name], true.masks[name], each(options.labels)) for name in common]
     scored = run_cases(
         _score,
         pairs,
@@ -124,7 +144,7 @@ def evaluate(
     labels, warnings = _labels(found.labels, true.labels, scored, options)
     evaluation = Evaluation(labels, Ledger(tuple(outcomes), Provenance.of("evaluate", options)), warnings)
     if options.out is not None:
-        evaluation.write(options.out)
+        evaluation.write(Path(options.out))
     return evaluation
 
 
@@ -134,17 +154,16 @@ def _check(predicted: Path, reference: Path, options: EvaluateOptions) -> None:
             raise UsageError(f"{path} does not exist.", code="missing-file")
     if predicted.resolve() == reference.resolve():
         raise UsageError(f"{predicted} would be compared with itself. Name the reference.", code="same-folder")
-    if any(not 1 <= label <= MAX_INDEX for label in options.labels):
-        raise UsageError(f"Labels are numbers from 1 to {MAX_INDEX}, not {list(options.labels)}.")
+    if any(not 1 <= label <= MAX_INDEX for label in each(options.labels)):
+        raise UsageError(f"Labels are numbers from 1 to {MAX_INDEX}, not {list(each(options.labels))}.")
     if options.out is None:
         return
-    if options.out.exists() and not options.out.is_dir():
-        raise UsageError(f"{options.out} is a file, and the results need a folder.", code="not-a-folder")
-    there = [name for name in (CSV_NAME, JSON_NAME) if (options.out / name).exists()]
+    out = Path(options.out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file, and the results need a folder.", code="not-a-folder")
+    there = [name for name in (CSV_NAME, JSON_NAME) if (out / name).exists()]
     if there and not options.overwrite:
-        raise OutputExistsError(
-            f"{options.out} has {' and '.join(there)} already. Name another folder, or add --overwrite."
-        )
+        raise OutputExistsError(f"{out} has {' and '.join(there)} already. Name another folder, or add --overwrite.")
 
 
 def _masks(path: Path) -> _Side:
@@ -232,7 +251,7 @@ def _labels(
     met = {score.label for outcome in outcomes if isinstance(outcome, ScoredCase) for score in outcome.scores}
     table = reference or predicted
     names = {label.index: label for label in table.labels} if table else {}
-    wanted = set(options.labels) or (met | set(names))
+    wanted = set(each(options.labels)) or (met | set(names))
     warnings = []
     beyond = sorted(label for label in wanted if label not in names)
     if table and beyond:

@@ -13,6 +13,7 @@ from volseg.dataset.beside import labels_beside
 from volseg.errors import DiskFullError, GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.files import read_bounded
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable, is_name
+from volseg.options import Many, each
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.postprocessing import ALL, Changes, FillHoles, KeepLargest, PostprocessingRules, RemoveSmall
 from volseg.progress import SILENT, Progress
@@ -34,14 +35,14 @@ LEDGER_NAME = "postprocessing.json"
 class PostprocessOptions:
     """What to do with the masks; components are removed first, holes filled afterwards."""
 
-    keep_largest: tuple[int | str, ...] = ()
+    keep_largest: Many[int | str] = ()
     """Labels of which only the largest connected component stays: numbers such as 1 2, names such as liver as
     labels.txt or dataset.json beside the masks has them, or all. A number is never taken for a name."""
 
     minimum_size_mm3: float = 0.0
     """Remove connected components below this volume, in mm3."""
 
-    fill_holes: tuple[int | str, ...] = ()
+    fill_holes: Many[int | str] = ()
     """Labels whose holes are filled, where that label alone encloses them in 3D: numbers, names, or all."""
 
     connectivity: Literal[6, 18, 26] = 26
@@ -56,7 +57,9 @@ class PostprocessOptions:
     @property
     def names(self) -> tuple[str, ...]:
         """The labels that are asked for by name."""
-        return tuple(label for label in (*self.keep_largest, *self.fill_holes) if label != ALL and is_name(label))
+        largest: tuple[int | str, ...] = each(self.keep_largest)
+        filled: tuple[int | str, ...] = each(self.fill_holes)
+        return tuple(label for label in (*largest, *filled) if label != ALL and is_name(label))
 
     def rules(self, table: LabelTable | None = None) -> PostprocessingRules:
         """The rules that these options ask for.
@@ -71,11 +74,11 @@ class PostprocessOptions:
         how = self.connectivity
         rules: list[Rule] = []
         if self.keep_largest:
-            rules.append(KeepLargest(labels=_labels(self.keep_largest, table), connectivity=how))
+            rules.append(KeepLargest(labels=_labels(each(self.keep_largest), table), connectivity=how))
         if self.minimum_size_mm3:
             rules.append(RemoveSmall(minimum_mm3=self.minimum_size_mm3, connectivity=how))
         if self.fill_holes:
-            rules.append(FillHoles(labels=_labels(self.fill_holes, table), connectivity=how))
+            rules.append(FillHoles(labels=_labels(each(self.fill_holes), table), connectivity=how))
         return PostprocessingRules(tuple(rules))
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from volseg.labels import LabelTable
 from volseg.volume.files import as_mask
 from volseg.volume.model import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NO_LABELS = LabelTable(())
 
@@ -35,3 +41,16 @@ class Mask(Volume):
     def __repr__(self) -> str:
         names = f"; {', '.join(self.labels.names)}" if len(self.labels) else ""
         return f"{super().__repr__()[:-1]}{names})"
+
+    def __getitem__(self, label: int | str) -> NDArray[np.bool_]:
+        """(i, j, k) where a label is, by number or name.
+
+        Raises:
+            UsageError: there is no such name.
+        """
+        (index,) = self.labels.find((label,))
+        return np.asarray(self.array == index)
+
+    def volume_ml(self, label: int | str) -> float:
+        """How large a label is, in ml."""
+        return float(np.count_nonzero(self[label]) * self.grid.voxel_volume_mm3 / 1000)

@@ -1,0 +1,111 @@
+"""Transforms for MONAI's ``Compose``."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.transforms import Compose, EnsureTyped, LoadImaged, Orientationd, Spacingd
+from scipy import ndimage
+
+import volseg
+from volseg import InputError, UsageError
+from volseg.transforms import LoadDicom, LoadDicomd, PostprocessLabels, PostprocessLabelsd
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import WriteSeries
+
+
+def pieces() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    mask = np.zeros((1, 20, 20, 20), np.uint8)
+    mask[0, 2:8, 2:8, 2:8] = 1
+    mask[0, 4, 4, 4] = 0
+    mask[0, 12:14, 12, 12] = 1
+    mask[0, 15:18, 15:18, 15:18] = 2
+    return mask
+
+
+def test_a_series_comes_as_monai_reads_the_converted_image(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    volseg.convert(tmp_path / "dicom", tmp_path / "out", spacing="native", progress=False)
+    (image,) = (tmp_path / "out" / "imagesTs").glob("*.nii.gz")
+    after = [Orientationd("image", "RAS", labels=None), Spacingd("image", (1.0, 1.0, 1.0)), EnsureTyped("image")]
+    ours = Compose([LoadDicomd("image"), *after])({"image": str(tmp_path / "dicom"), "name": "x"})
+    theirs = Compose([LoadImaged("image", ensure_channel_first=True), *after])({"image": image})
+    assert ours["name"] == "x"
+    assert isinstance(ours["image"], MetaTensor)
+    assert ours["image"].dtype == theirs["image"].dtype == torch.float32
+    np.testing.assert_allclose(ours["image"].affine, theirs["image"].affine, atol=1e-4)
+    np.testing.assert_allclose(ours["image"], theirs["image"], atol=1e-2)
+
+
+def test_it_travels_to_the_workers_of_a_loader(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    steps = Compose([LoadDicomd("image"), PostprocessLabelsd("label", keep_largest=1)])
+    items = [{"image": tmp_path / "dicom", "label": pieces()}] * 2
+    (batch,) = DataLoader(Dataset(items, pickle.loads(pickle.dumps(steps))), batch_size=2, num_workers=1)
+    assert batch["image"].shape == (2, 1, 10, 12, 5)
+    assert int((batch["label"] == 1).sum()) == 2 * 215
+
+
+def test_what_convert_refuses_is_refused(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    (tmp_path / "dicom" / "002.dcm").unlink()
+    with pytest.raises(InputError) as caught:
+        LoadDicom()(tmp_path / "dicom")
+    assert caught.value.code == "missing-slice"
+    with pytest.raises(UsageError, match="nowhere does not exist"):
+        LoadDicom()(str(tmp_path / "nowhere"))
+    with pytest.raises(KeyError):
+        LoadDicomd("image")({})
+    assert LoadDicomd("image", allow_missing_keys=True)({}) == {}
+
+
+def test_the_voxels_may_keep_their_type(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    image = LoadDicom(series=1, dtype=None)(tmp_path / "dicom")
+    assert image.dtype == torch.int16
+    assert np.array_equal(image[0], volseg.read(tmp_path / "dicom", progress=False).array)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", "metatensor"])
+def test_the_largest_piece_stays(kind: str) -> None:
+    mask: Any = pieces()
+    if kind == "tensor":
+        mask = torch.from_numpy(mask)
+    elif kind == "metatensor":
+        mask = MetaTensor(torch.from_numpy(mask), affine=torch.eye(4))
+    labelled, _ = ndimage.label(pieces()[0] == 1, np.ones((3, 3, 3)))
+    expected = np.where((labelled > 0) & (labelled != np.argmax(np.bincount(labelled.ravel())[1:]) + 1), 0, pieces()[0])
+    ours = PostprocessLabelsd("pred", keep_largest=[1])({"pred": mask})["pred"]
+    assert type(ours) is type(mask)
+    assert ours.dtype == mask.dtype
+    assert np.array_equal(ours[0], expected)
+    assert not np.array_equal(ours, mask)  # what came in stays as it was
+
+
+def test_sizes_are_in_mm3_of_the_tensor() -> None:
+    mask = torch.from_numpy(pieces())
+    rule = PostprocessLabels(minimum_size_mm3=3.0, fill_holes="all")
+    coarse = rule(MetaTensor(mask, affine=torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))))
+    fine = rule(MetaTensor(mask, affine=torch.eye(4)))
+    assert (int((coarse == 1).sum()), int((fine == 1).sum())) == (218, 216)
+    with pytest.raises(UsageError, match="minimum_size_mm3 needs a MetaTensor"):
+        rule(mask)
+
+
+def test_what_makes_no_sense_is_told() -> None:
+    with pytest.raises(UsageError, match="needs keep_largest, minimum_size_mm3 or fill_holes"):
+        PostprocessLabels()
+    with pytest.raises(UsageError):
+        PostprocessLabels(keep_largest=[0])
+    with pytest.raises(UsageError, match=r"takes labels \(1, i, j, k\), not the shape \(20, 20, 20\)"):
+        PostprocessLabels("all")(pieces()[0])
+    with pytest.raises(InputError):
+        PostprocessLabels("all")(np.full((1, 3, 3, 3), 0.5))

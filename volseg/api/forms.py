@@ -1,0 +1,122 @@
+"""The forms of verbs that take volumes and masks in memory, beside those that take paths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
+
+import numpy as np
+
+from volseg.api.calling import Keywords, function_of, spacings_of
+from volseg.errors import UsageError
+from volseg.grid import Grid, three_spacings
+from volseg.verbs.evaluate import EvaluateOptions, evaluate_volumes
+from volseg.verbs.postprocess import PostprocessOptions
+from volseg.volume import Mask, Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from volseg.evaluation import Evaluation
+    from volseg.options import Many, StrPath
+    from volseg.outcomes import Ledger
+    from volseg.progress import Progress
+
+P = ParamSpec("P")
+
+
+class Postprocess(Protocol[P]):
+    """``volseg.postprocess``: masks of a folder, one mask, or an array on its grid."""
+
+    @overload
+    def __call__(self, masks: StrPath, out_dir: StrPath, /, *args: P.args, **options: P.kwargs) -> Ledger: ...
+    @overload
+    def __call__(self, mask: Mask, /, *args: P.args, **options: P.kwargs) -> Mask: ...
+    @overload
+    def __call__(self, array: NDArray[Any], grid: Grid, /, *args: P.args, **options: P.kwargs) -> NDArray[Any]: ...
+
+
+class Evaluate(Protocol[P]):
+    """``volseg.evaluate``: folders or files, or two masks in memory."""
+
+    @overload
+    def __call__(self, predicted: StrPath, reference: StrPath, /, *args: P.args, **options: P.kwargs) -> Evaluation: ...
+    @overload
+    def __call__(self, predicted: Volume, reference: Volume, /, *, labels: Many[int] = ...) -> Evaluation: ...
+    @overload
+    def __call__(
+        self, predicted: ArrayLike, reference: ArrayLike, /, *, grid: Grid, labels: Many[int] = ...
+    ) -> Evaluation: ...
+    @overload
+    def __call__(
+        self, predicted: ArrayLike, reference: ArrayLike, /, *, spacing_mm: Many[float], labels: Many[int] = ...
+    ) -> Evaluation: ...
+
+
+def postprocess_forms(
+    run: Callable[[Path, Path, PostprocessOptions, Progress], Ledger],
+    keywords: Callable[P, Keywords[PostprocessOptions]],
+) -> Postprocess[P]:
+    """``volseg.postprocess`` out of the verb and its keywords."""
+    return cast("Postprocess[P]", function_of(run, keywords, _postprocess))
+
+
+def evaluate_forms(
+    run: Callable[[Path, Path, EvaluateOptions, Progress], Evaluation], keywords: Callable[P, Keywords[EvaluateOptions]]
+) -> Evaluate[P]:
+    """``volseg.evaluate`` out of the verb and its keywords."""
+    return cast("Evaluate[P]", function_of(run, keywords, _evaluate))
+
+
+def _postprocess(options: PostprocessOptions, mask: object, grid: object = None) -> Mask | NDArray[Any]:
+    """``postprocess(mask, ...)`` gives the ``Mask`` that the rules make of a ``Mask``, whose labels may be named;
+    ``postprocess(array, grid, ...)`` gives an array (i, j, k) of the same type."""
+    if options.overwrite or options.jobs:
+        raise UsageError("--overwrite and --jobs are for masks on the disk.")
+    rules = options.rules(mask.labels if isinstance(mask, Mask) else None)
+    if not rules:
+        raise UsageError(
+            "Nothing was asked for: give keep_largest, minimum_size_mm3 or fill_holes.", code="nothing-asked"
+        )
+    if isinstance(mask, Mask) and grid is None:
+        return replace(mask, array=rules.apply(mask.array, mask.grid)[0])
+    if not isinstance(mask, np.ndarray) or not isinstance(grid, Grid):
+        raise UsageError("volseg.postprocess takes two folders, a Mask, or an array and its Grid.")
+    cleaned = rules.apply(Mask(mask, grid).array, grid)[0]
+    return cleaned.astype(mask.dtype, copy=False)
+
+
+def _evaluate(
+    options: EvaluateOptions,
+    predicted: object,
+    reference: object = None,
+    *,
+    grid: object = None,
+    spacing_mm: object = None,
+) -> Evaluation:
+    """``evaluate(mask, reference)`` compares two masks on one grid; ``evaluate(array, reference, grid=...)`` or
+    ``spacing_mm=...`` two arrays (i, j, k). ``labels`` is the one option that counts."""
+    if replace(options, labels=()) != EvaluateOptions():
+        raise UsageError("In memory, volseg.evaluate takes labels alone; Evaluation.write writes files.")
+    if isinstance(predicted, Volume) and isinstance(reference, Volume):
+        if grid is not None or spacing_mm is not None:
+            raise UsageError("The masks know their grids: leave grid and spacing_mm out.")
+        return evaluate_volumes(_mask_of(predicted), _mask_of(reference), options)
+    arrays = [np.asarray(one) for one in (predicted, reference)]
+    if any(array.ndim != 3 for array in arrays):
+        raise UsageError("volseg.evaluate takes two paths, two masks, or two arrays (i, j, k) with grid or spacing_mm.")
+    if (grid is None) == (spacing_mm is None):
+        raise UsageError("Give either grid or spacing_mm: distances and volumes are in mm.")
+    if grid is None:
+        steps = three_spacings(spacings_of(spacing_mm))
+        grid = Grid(cast("tuple[int, int, int]", arrays[1].shape), np.diag([*steps, 1.0]))
+    if not isinstance(grid, Grid):
+        raise UsageError(f"grid takes a Grid, not {type(grid).__name__}.")
+    return evaluate_volumes(Mask(arrays[0], grid), Mask(arrays[1], grid), options)
+
+
+def _mask_of(volume: Volume) -> Mask:
+    return volume if isinstance(volume, Mask) else Mask(volume.array, volume.grid)
