@@ -4,16 +4,22 @@ import csv
 import io
 import json
 import math
+import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from volseg.evaluation import METRICS, Evaluation, LabelSummary, ScoredCase
-from volseg.labels import Label, LabelTable
-from volseg.metrics import LabelScore
+from volseg.errors import FileError, InputError, UsageError
+from volseg.evaluation import Evaluation, LabelSummary, ScoredCase
+from volseg.labels import Label, LabelCode, LabelTable
+from volseg.metrics import METRICS, LabelScore
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 
-GOOD = LabelScore(1, 0.9, 0.8, 0.85, 0.99, 0.95, 1.9, 2.0, -0.1, -0.05, 1.5)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = LabelScore(1, 0.9, 0.8, 0.85, 0.99, 0.95, 1.5, 1.9, 2.0, -0.1, -0.05)
 POOR = replace(GOOD, dice=0.5, hd95_mm=math.inf, precision=math.nan)
 
 
@@ -34,10 +40,14 @@ def test_every_case_has_every_label_and_means_count_what_counts() -> None:
     assert [[score.label for score in case.scores] for case in result.cases] == [[1, 2], [1, 2]]
     liver, other = result.means
     assert isinstance(liver, LabelSummary)
-    assert (liver.name, liver.dice.mean, liver.dice.counted) == ("liver", pytest.approx(0.7), 2)
-    assert (liver.hd95_mm.mean, liver.hd95_mm.counted, liver.hd95_mm.infinite) == (1.5, 1, 1)
-    assert (liver.precision.counted, liver.precision.undefined) == (1, 1)
-    assert (other.dice.mean, other.dice.counted, other.dice.undefined) == (0.5, 1, 1)
+    assert (liver.name, liver.metrics["dice"].mean, liver.metrics["dice"].counted) == ("liver", pytest.approx(0.7), 2)
+    assert (liver.metrics["hd95_mm"].mean, liver.metrics["hd95_mm"].counted, liver.metrics["hd95_mm"].infinite) == (
+        1.5,
+        1,
+        1,
+    )
+    assert (liver.metrics["precision"].counted, liver.metrics["precision"].undefined) == (1, 1)
+    assert (other.metrics["dice"].mean, other.metrics["dice"].counted, other.metrics["dice"].undefined) == (0.5, 1, 1)
     assert result.mean_over_labels("dice") == pytest.approx(0.6)
     assert result.mean_over_labels("hd95_mm") == 1.5
     assert result.missing_predictions == ("c",)
@@ -77,3 +87,71 @@ def test_the_json_is_strict_and_holds_what_is_in_no_mean() -> None:
     assert "scores" not in content["outcomes"][0]
     assert content["provenance"]["command"] == "evaluate"
     assert evaluation().to_json() == evaluation().to_json()
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    before = evaluation()
+    before.write(tmp_path)
+    for path in (tmp_path, tmp_path / "evaluation.json"):
+        after = Evaluation.read(path)
+        assert (after.to_json(), after.to_csv()) == (before.to_json(), before.to_csv())
+        assert after.labels == before.labels
+        assert after.warnings == ("a warning",)
+        assert after.exit_code == 1
+    (good, poor) = (case.scores for case in after.cases)
+    assert good[0] == GOOD
+    assert isinstance(after.ledger.outcomes[0], ScoredCase)
+    assert poor[0].hd95_mm == math.inf
+    assert math.isnan(good[1].dice)
+    assert math.isnan(poor[0].precision)
+
+
+def test_an_evaluation_of_masks_comes_back_with_the_labels_colours(tmp_path: Path) -> None:
+    table = LabelTable((Label(1, "liver", (1, 2, 3), LabelCode("10200004", "SCT", "Liver")),))
+    scored = ScoredCase("a", Status.DONE, "done", scores=(GOOD,))
+    before = Evaluation(table, Ledger((scored,), Provenance("evaluate", {"labels": ["liver"]}, {"numpy": "2"})))
+    before.write(tmp_path)
+    assert Evaluation.read(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: c.pop("cases"),
+        lambda c: c.pop("label_table"),
+        lambda c: c.update(format=99),
+        lambda c: c["cases"][0]["scores"][0].pop("dice"),
+        lambda c: c["cases"][0]["scores"][0].update(dice="much"),
+        lambda c: c["cases"][0].update(scores=5),
+        lambda c: c["label_table"]["labels"][0].update(index=0),
+        lambda c: c.update(warnings="one"),
+        lambda c: c.clear(),
+    ],
+)
+def test_a_damaged_evaluation_is_refused_by_its_name(tmp_path: Path, damage: Any) -> None:
+    content = json.loads(evaluation().to_json())
+    damage(content)
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"evaluation\.json") as caught:
+        Evaluation.read(tmp_path)
+    assert caught.value.code in ("bad-evaluation", "bad-ledger")
+
+
+def test_an_absent_evaluation_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="does not exist"):
+        Evaluation.read(tmp_path)
+
+
+def test_a_data_frame_has_the_rows_of_the_csv() -> None:
+    frame = evaluation().to_dataframe()
+    assert list(frame.columns) == ["case", "label", "name", *METRICS]
+    assert frame["case"].tolist() == ["a", "a", "b", "b"]
+    assert frame["name"].tolist() == ["liver", "=HYPERLINK(1)"] * 2
+    assert frame.groupby("name")["dice"].mean()["liver"] == pytest.approx(0.7)
+    assert frame["hd95_mm"].tolist()[2] == math.inf
+
+
+def test_without_pandas_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UsageError, match="pip install pandas"):
+        evaluation().to_dataframe()

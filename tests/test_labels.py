@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from volseg.errors import InputError
+from volseg.errors import InputError, UsageError
 from volseg.labels import Label, LabelTable
 
 TABLE = LabelTable((Label(2, "spleen", (1, 2, 255)), Label(1, "liver")))
@@ -140,3 +140,16 @@ def test_colours_are_bytes_and_neighbours_differ() -> None:
     colours = [label.rgb for label in LabelTable.from_indices(range(1, 200)).labels]
     assert all(0 <= value <= 255 for colour in colours for value in colour)
     assert all(sum(abs(a - b) for a, b in zip(one, two, strict=True)) > 100 for one, two in pairwise(colours))
+
+
+def test_labels_are_found_by_number_and_name() -> None:
+    table = LabelTable((Label(1, "Liver"), Label(2, "liver"), Label(3, "kidney left"), Label(4, "7")))
+    assert table.find(["kidney left", 3, "KIDNEY LEFT", "3", 99, "Liver", "liver", "7"]) == (3, 3, 3, 3, 99, 1, 2, 7)
+    with pytest.raises(UsageError, match="no label 'LIVER'"):  # two differ in case alone
+        table.find(["LIVER"])
+    with pytest.raises(UsageError, match="give numbers"):
+        LabelTable(()).find(["liver"])
+    many = LabelTable.from_indices(range(1, 100))
+    with pytest.raises(UsageError, match=r"label_30 \(30\) and 69 more\."):
+        many.find(["spleen"])
+    assert many.find([]) == ()

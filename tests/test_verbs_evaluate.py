@@ -51,13 +51,13 @@ def test_cases_are_paired_by_name_and_scored(sides: tuple[Path, Path], tmp_path:
     dice = {case.case: [score.dice for score in case.scores] for case in result.cases}
     assert dice == {"a": [1, 1], "b": [pytest.approx(0.8), 1], "c": [1, 0]}
     liver, spleen = result.means
-    assert liver.dice.mean == pytest.approx((1 + 0.8 + 1) / 3)
-    assert (spleen.hd95_mm.counted, spleen.hd95_mm.infinite) == (2, 1)
+    assert liver.metrics["dice"].mean == pytest.approx((1 + 0.8 + 1) / 3)
+    assert (spleen.metrics["hd95_mm"].counted, spleen.metrics["hd95_mm"].infinite) == (2, 1)
     assert result.cases[1].scores[0].hd95_mm == 1
     assert result.cases[0].scores[0].reference_ml == pytest.approx(5 * 6 * 6 * 2 / 1000)
 
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert content["labels"][0]["dice"]["mean"] == pytest.approx(liver.dice.mean)
+    assert content["labels"][0]["dice"]["mean"] == pytest.approx(liver.metrics["dice"].mean)
     rows = list(csv.DictReader((tmp_path / "out" / "evaluation.csv").read_text().splitlines()))
     assert len(rows) == 6
     assert str(tmp_path) not in (tmp_path / "out" / "evaluation.json").read_text()
@@ -75,7 +75,7 @@ def test_the_means_show_who_is_missing(sides: tuple[Path, Path]) -> None:
     result = evaluate(predicted, reference)
     assert (result.missing_predictions, result.missing_references, result.exit_code) == (("b",), ("d",), 0)
     assert [case.case for case in result.cases] == ["a", "c"]
-    assert result.means[0].dice.counted == 2
+    assert result.means[0].metrics["dice"].counted == 2
     strict = evaluate(predicted, reference, EvaluateOptions(require_all=True))
     assert (strict.missing_predictions, strict.exit_code) == (("b",), 1)
 
@@ -149,7 +149,7 @@ def test_a_data_set_is_a_reference(sides: tuple[Path, Path], tmp_path: Path) -> 
         assert result.labels.names == ("Leber", "Milz", "Niere")
         assert [case.case for case in result.cases] == ["a", "b", "c"]
         assert math.isnan(result.cases[0].scores[2].dice)
-        assert result.means[2].dice.undefined == 3
+        assert result.means[2].metrics["dice"].undefined == 3
         assert result.mean_over_labels("dice") == pytest.approx((0.8 / 3 + 2 / 3 + 1) / 2)
 
 
@@ -171,6 +171,30 @@ def test_labels_beyond_the_table_are_scored_and_told(sides: tuple[Path, Path]) -
     chosen = evaluate(predicted, reference, EvaluateOptions(labels=(2,)))
     assert (chosen.labels.names, chosen.warnings) == (("spleen",), ())
     assert [len(case.scores) for case in chosen.cases] == [1, 1, 1]
+
+
+def test_labels_are_asked_for_by_name_or_number(sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    predicted, reference = sides
+    for labels in (("spleen",), (2,), ("2",), ("Spleen",)):
+        result = evaluate(predicted, reference, EvaluateOptions(labels=labels))
+        assert (result.labels.names, result.labels.indices) == (("spleen",), (2,))
+        assert [len(case.scores) for case in result.cases] == [1, 1, 1]
+    assert main(["evaluate", "--labels", "liver", "2", str(predicted), str(reference)]) == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:3]] == [["a", "liver"], ["a", "spleen"]]
+    with pytest.raises(UsageError, match=r"no label 'kidney'. There are liver \(1\), spleen \(2\)\.") as caught:
+        evaluate(predicted, reference, EvaluateOptions(labels=("kidney",)))
+    assert caught.value.code == "no-label"
+    (predicted / "labels.txt").write_text(LABELS.replace("spleen", "kidney"))
+    assert evaluate(predicted, reference, EvaluateOptions(labels=("spleen",))).labels.indices == (2,)
+    (predicted / "labels.txt").write_text(LABELS.replace("spleen", "x").replace("liver", "spleen"))
+    with pytest.raises(UsageError, match="spleen is 2 in the reference and 1 in the prediction"):
+        evaluate(predicted, reference, EvaluateOptions(labels=("spleen",)))
+
+
+def test_names_without_a_table_are_refused(sides: tuple[Path, Path]) -> None:
+    (sides[1] / "labels.txt").unlink()
+    with pytest.raises(UsageError, match="give numbers"):
+        evaluate(*sides, EvaluateOptions(labels=("liver",)))
 
 
 def test_without_a_table_the_numbers_are_the_names(sides: tuple[Path, Path]) -> None:

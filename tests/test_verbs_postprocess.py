@@ -228,6 +228,31 @@ def test_the_command_line_takes_labels_and_prints_what_changed(
     assert "No mask has the label 9." in capsys.readouterr().err
 
 
+def test_labels_are_given_by_name_or_number(masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (masks / "labels.txt").write_text(
+        '1 255 0 0 1 1 1 "liver"\n2 0 255 0 1 1 1 "1"\n3 0 0 255 1 1 1 "Spleen"\n'  # a label called 1
+    )
+    results = {}
+    for labels in ("1", "liver", "LIVER", "2"):
+        out = tmp_path / labels
+        assert main(["postprocess", "--keep-largest", labels, "--", str(masks), str(out)]) == 0
+        results[labels] = read(out / "a.nii.gz")
+    assert np.array_equal(results["1"], results["liver"])
+    assert np.array_equal(results["1"], results["LIVER"])
+    assert [int((results["1"] == n).sum()) for n in (1, 2)] == [27, 28]
+    assert [int((results["2"] == n).sum()) for n in (1, 2)] == [28, 26]
+    capsys.readouterr()
+    assert main(["postprocess", str(masks), str(tmp_path / "x"), "--fill-holes", "kidney"]) == 2
+    assert "no label 'kidney'. There are liver (1), 1 (2), Spleen (3)." in capsys.readouterr().err
+    (masks / "labels.txt").unlink()
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "liver"}}))
+    assert main(["postprocess", str(masks), str(tmp_path / "x"), "--keep-largest", "liver"]) == 2
+    assert "give numbers" in capsys.readouterr().err
+    masks.rename(tmp_path / "labelsTr")
+    assert main(["postprocess", str(tmp_path / "labelsTr"), str(tmp_path / "y"), "--keep-largest", "liver"]) == 0
+    assert np.array_equal(read(tmp_path / "y" / "a.nii.gz"), results["1"])
+
+
 def test_the_command_line_s_exit_codes(masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "out")
     assert main(["postprocess", str(masks), out]) == 2

@@ -6,30 +6,31 @@ import csv
 import io
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from volseg.atomic import write_text
-from volseg.metrics import LabelScore, Overlap, Summary, summarise
-from volseg.outcomes import Ledger, Outcome, Status
+from volseg.errors import InputError, UsageError
+from volseg.files import read_bounded
+from volseg.labels import LabelTable
+from volseg.metrics import METRICS, LabelScore, Summary, summarise
+from volseg.outcomes import MAX_LEDGER_BYTES, Ledger, Outcome, Status
+from volseg.spreadsheet import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from volseg.labels import LabelTable
+    from pandas import DataFrame
 
-EVALUATION_FORMAT = 1
 CSV_NAME = "evaluation.csv"
 JSON_NAME = "evaluation.json"
-METRICS = tuple(field.name for field in fields(LabelScore) if field.name != "label")
-
 MISSING_PREDICTION = "missing-prediction"
 MISSING_REFERENCE = "missing-reference"
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t")
-"""A spreadsheet runs what begins so, and names come from files of strangers."""
+COLUMNS = ("case", "label", "name", *METRICS)
+"""Of ``evaluation.csv`` and of the data frame."""
 
 
 @dataclass(frozen=True)
@@ -41,31 +42,33 @@ class ScoredCase(Outcome):
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """One label over all cases; each field sums up the figure of that name in ``LabelScore``."""
+    """One label over all cases, with a summary of each metric of ``LabelScore`` by its name."""
 
     label: int
     name: str
-    dice: Summary
-    iou: Summary
-    sensitivity: Summary
-    specificity: Summary
-    precision: Summary
-    predicted_ml: Summary
-    reference_ml: Summary
-    volume_difference_ml: Summary
-    relative_volume_difference: Summary
-    hd95_mm: Summary
+    metrics: Mapping[str, Summary]
 
     @classmethod
-    def of(cls, label: int, name: str, scores: Iterable[LabelScore]) -> LabelSummary:
+    def of(cls, label: int, name: str, scores: Collection[LabelScore]) -> LabelSummary:
         """Sum up one label's scores, one for each case."""
-        scores = tuple(scores)
-        return cls(label, name, **{metric: summarise(getattr(score, metric) for score in scores) for metric in METRICS})
+        return cls(label, name, {metric: summarise(getattr(score, metric) for score in scores) for metric in METRICS})
 
-    def summary_of(self, metric: str) -> Summary:
-        """The summary of one of ``METRICS``."""
-        found: Summary = getattr(self, metric)
-        return found
+
+@dataclass(frozen=True)
+class _Scores:
+    """The scores of a case as ``evaluation.json`` has them."""
+
+    case: str
+    scores: tuple[LabelScore, ...]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What ``evaluation.json`` has beside the ledger and what follows from the rest."""
+
+    label_table: LabelTable
+    cases: tuple[_Scores, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,7 +88,7 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        dice = ", ".join(f"{label.name} {label.dice.mean:.4f}" for label in self.means)
+        dice = ", ".join(f"{label.name} {label.metrics['dice'].mean:.4f}" for label in self.means)
         return f"Evaluation({len(self.cases)} case{'s' * (len(self.cases) != 1)}; mean Dice {dice})"
 
     @cached_property
@@ -98,7 +101,7 @@ class Evaluation:
     def means(self) -> tuple[LabelSummary, ...]:
         """One summary for each label, ascending."""
         return tuple(
-            LabelSummary.of(label.index, label.name, (case.scores[position] for case in self.cases))
+            LabelSummary.of(label.index, label.name, [case.scores[position] for case in self.cases])
             for position, label in enumerate(self.labels.labels)
         )
 
@@ -124,39 +127,87 @@ class Evaluation:
         return self.ledger.exit_code
 
     def mean_over_labels(self, metric: str) -> float:
-        """The mean of the labels' means of one of ``METRICS``: each label weighs the same. NaN when there is none."""
-        return summarise(label.summary_of(metric).mean for label in self.means).mean
+        """The mean of the labels' means of a metric: each label weighs the same. NaN when there is none."""
+        return summarise(label.metrics[metric].mean for label in self.means).mean
 
     def to_csv(self) -> str:
         """One row for each case and label; an empty cell is a figure that is not defined, ``inf`` an infinite one."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(("case", "label", "name", *METRICS))
+        table.writerow(COLUMNS)
+        for case, label, name, *figures in self._rows():
+            cells = ("" if math.isnan(figure) else repr(figure) for figure in figures)
+            table.writerow((harmless(case), label, harmless(name), *cells))
+        return text.getvalue()
+
+    def to_dataframe(self) -> DataFrame:
+        """One row for each case and label, with the columns of ``evaluation.csv``; NaN is a figure that is not defined.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ModuleNotFoundError as error:
+            raise UsageError("A data frame needs pandas: install it with pip install pandas.") from error
+        return DataFrame(list(self._rows()), columns=list(COLUMNS))
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
         for case in self.cases:
             for label, score in zip(self.labels.labels, case.scores, strict=True):
-                figures = (getattr(score, metric) for metric in METRICS)
-                cells = ("" if math.isnan(figure) else repr(figure) for figure in figures)
-                table.writerow((_harmless(case.case), label.index, _harmless(label.name), *cells))
-        return text.getvalue()
+                yield (case.case, label.index, label.name, *(getattr(score, metric) for metric in METRICS))
 
     def to_json(self) -> str:
         """All of it as JSON: null is a figure that is not defined, the string ``inf`` an infinite one."""
-        plain_ledger = Ledger(tuple(map(_plain_outcome, self.ledger.outcomes)), self.ledger.provenance)
-        ledger = json.loads(plain_ledger.to_json())
+        plain = Ledger(tuple(map(_plain_outcome, self.ledger.outcomes)), self.ledger.provenance)
         content = {
-            "format": EVALUATION_FORMAT,
+            **json.loads(plain.to_json()),
             "warnings": list(self.warnings),
             "cases_scored": len(self.cases),
             "cases_refused": list(self.refused),
             "missing_predictions": list(self.missing_predictions),
             "missing_references": list(self.missing_references),
             "mean_over_labels": {metric: self.mean_over_labels(metric) for metric in METRICS},
-            "labels": [asdict(label) for label in self.means],
-            "cases": [{"case": case.case, "scores": [asdict(score) for score in case.scores]} for case in self.cases],
-            "outcomes": ledger["outcomes"],
-            "provenance": ledger["provenance"],
+            "labels": [
+                {"label": label.label, "name": label.name} | {m: asdict(one) for m, one in label.metrics.items()}
+                for label in self.means
+            ],
+            "label_table": asdict(self.labels),
+            "cases": [asdict(_Scores(case.case, case.scores)) for case in self.cases],
         }
         return json.dumps(_writable(content), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Evaluation:
+        """Read an ``evaluation.json``, or the one in a folder.
+
+        Raises:
+            FileError: there is none, or it can't be read.
+            InputError: it is damaged, or of another version of volseg.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        file = path / JSON_NAME if path.is_dir() else path
+        content = read_bounded(file, MAX_LEDGER_BYTES, "evaluation")
+        ledger = Ledger.read(file)
+        try:
+            plain = json.loads(content)
+            for score in (score for case in plain["cases"] for score in case["scores"]):
+                score.update({metric: math.nan for metric in METRICS if score[metric] is None})
+            record = TypeAdapter(_Record).validate_python(plain)
+        except (ValidationError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f"{file} is no evaluation of this version of volseg. Compare the masks again with volseg evaluate.",
+                code="bad-evaluation",
+                path=file,
+            ) from error
+        assert ledger is not None, "the file has just been read"
+        scores = {case.case: case.scores for case in record.cases}
+        outcomes = tuple(
+            ScoredCase(**vars(outcome), scores=scores[outcome.case]) if outcome.case in scores else outcome
+            for outcome in ledger.outcomes
+        )
+        return cls(record.label_table, replace(ledger, outcomes=outcomes), record.warnings)
 
     def write(self, folder: Path) -> None:
         """Write ``evaluation.csv`` and ``evaluation.json``, each atomically.
@@ -171,9 +222,7 @@ class Evaluation:
 def _complete(case: ScoredCase, labels: Iterable[int]) -> ScoredCase:
     """The case with a score for each label: one that neither mask has is scored as such, never left out."""
     known = {score.label: score for score in case.scores}
-    absent = {label: LabelScore.of(Overlap(label, 0, 0, 0, 1), math.nan, 0.0) for label in labels if label not in known}
-    scores = tuple((known | absent)[label] for label in labels)
-    return ScoredCase(case.case, case.status, case.code, case.message, case.outputs, case.warnings, scores=scores)
+    return replace(case, scores=tuple(known.get(label) or LabelScore.absent(label) for label in labels))
 
 
 def _plain_outcome(outcome: Outcome) -> Outcome:
@@ -190,7 +239,3 @@ def _writable(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_writable(item) for item in value]
     return value
-
-
-def _harmless(name: str) -> str:
-    return f"'{name}" if name.startswith(FORMULA_STARTS) else name

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from volseg.labels import MAX_INDEX
 from volseg.voxels import bounding_box, memory_order, slabs, union
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from numpy.typing import NDArray
 
@@ -105,42 +105,82 @@ class SurfaceDistances:
         return max(float(np.percentile(d, percentile)) for d in (self.to_reference_mm, self.to_predicted_mm))
 
 
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """What was measured of one label of one case: all that a metric may use."""
+
+    overlap: Overlap
+    surfaces: SurfaceDistances
+    voxel_ml: float
+
+    @property
+    def difference(self) -> int:
+        """Voxels predicted less those of the reference."""
+        return self.overlap.predicted - self.overlap.reference
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of how well a label agrees with its reference; each is a field of ``LabelScore``, annotated with this."""
+
+    title: str
+    """The head of its column, with its unit."""
+    of: Callable[[Agreement], float]
+    decimals: int = 4
+    unit: str = ""
+    higher_is_better: bool | None = None
+    """None where neither is, as of a volume."""
+
+
 @dataclass(frozen=True)
 class LabelScore:
-    """How well one label of one case agrees with its reference."""
+    """How well one label of one case agrees with its reference: the registry of the metrics.
+
+    A metric more is a field more.
+    """
 
     label: int
-    dice: float
-    iou: float
-    sensitivity: float
-    specificity: float
-    precision: float
-    predicted_ml: float
-    reference_ml: float
-    volume_difference_ml: float
+    dice: Annotated[float, Metric("Dice", lambda found: found.overlap.dice, higher_is_better=True)]
+    iou: Annotated[float, Metric("IoU", lambda found: found.overlap.iou, higher_is_better=True)]
+    sensitivity: Annotated[float, Metric("sensitivity", lambda found: found.overlap.sensitivity, higher_is_better=True)]
+    specificity: Annotated[float, Metric("specificity", lambda found: found.overlap.specificity, higher_is_better=True)]
+    precision: Annotated[float, Metric("precision", lambda found: found.overlap.precision, higher_is_better=True)]
+    hd95_mm: Annotated[
+        float, Metric("HD95 mm", lambda found: found.surfaces.hausdorff_mm(), 2, "mm", higher_is_better=False)
+    ]
+    predicted_ml: Annotated[
+        float, Metric("predicted ml", lambda found: found.overlap.predicted * found.voxel_ml, 3, "ml")
+    ]
+    reference_ml: Annotated[
+        float, Metric("reference ml", lambda found: found.overlap.reference * found.voxel_ml, 3, "ml")
+    ]
+    volume_difference_ml: Annotated[
+        float, Metric("difference ml", lambda found: found.difference * found.voxel_ml, 3, "ml")
+    ]
     """Predicted less reference."""
-    relative_volume_difference: float
+    relative_volume_difference: Annotated[
+        float, Metric("relative", lambda found: _ratio(found.difference, found.overlap.reference), 3)
+    ]
     """The volume difference over the reference's volume."""
-    hd95_mm: float
 
     @classmethod
-    def of(cls, overlap: Overlap, hd95_mm: float, voxel_volume_mm3: float) -> LabelScore:
-        """Put together what was measured."""
-        ml = voxel_volume_mm3 / 1000
-        difference = overlap.predicted - overlap.reference
-        return cls(
-            label=overlap.label,
-            dice=overlap.dice,
-            iou=overlap.iou,
-            sensitivity=overlap.sensitivity,
-            specificity=overlap.specificity,
-            precision=overlap.precision,
-            predicted_ml=overlap.predicted * ml,
-            reference_ml=overlap.reference * ml,
-            volume_difference_ml=difference * ml,
-            relative_volume_difference=_ratio(difference, overlap.reference),
-            hd95_mm=hd95_mm,
-        )
+    def of(cls, found: Agreement) -> LabelScore:
+        """Every metric of what was measured."""
+        return cls(found.overlap.label, **{name: metric.of(found) for name, metric in METRICS.items()})
+
+    @classmethod
+    def absent(cls, label: int) -> LabelScore:
+        """The score of a label that neither mask has."""
+        nothing = np.zeros(0)
+        return cls.of(Agreement(Overlap(label, 0, 0, 0, 1), SurfaceDistances(label, nothing, nothing), 0.0))
+
+
+METRICS: dict[str, Metric] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(LabelScore, globals(), include_extras=True).items()
+    if hasattr(hint, "__metadata__")
+}
+"""Each metric by its name, in the order of their columns."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +242,7 @@ def compare(
     counted = overlaps(predicted, reference, labels)
     distances = surface_distances(predicted, reference, grid, [overlap.label for overlap in counted])
     return tuple(
-        LabelScore.of(overlap, surfaces.hausdorff_mm(), grid.voxel_volume_mm3)
+        LabelScore.of(Agreement(overlap, surfaces, grid.voxel_volume_mm3 / 1000))
         for overlap, surfaces in zip(counted, distances, strict=True)
     )
 

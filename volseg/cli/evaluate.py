@@ -16,25 +16,15 @@ from volseg.verbs.evaluate import evaluate as run_evaluate
 
 if TYPE_CHECKING:
     from volseg.evaluation import Evaluation
-    from volseg.metrics import LabelScore, Summary
+    from volseg.metrics import LabelScore, Metric, Summary
 
 MAX_ROWS = 60
 """More rows of cases than this hide the means above them; they go to a file."""
 NAMED = 10
 """A line names this many cases and counts the others."""
 
-COLUMNS = {
-    "dice": ("Dice", 4),
-    "iou": ("IoU", 4),
-    "sensitivity": ("sensitivity", 4),
-    "specificity": ("specificity", 4),
-    "precision": ("precision", 4),
-    "hd95_mm": ("HD95 mm", 2),
-    "reference_ml": ("reference ml", 3),
-    "volume_difference_ml": ("difference ml", 3),
-    "relative_volume_difference": ("relative", 3),
-}
-"""What is shown of each score: its head and its decimals."""
+NOT_SHOWN = ("predicted_ml",)
+"""It follows from the two columns on volume."""
 
 
 def evaluate(
@@ -91,11 +81,18 @@ def _print_warnings(evaluation: Evaluation) -> None:
 
 
 def _heads() -> tuple[str, ...]:
-    return tuple(head for head, _ in COLUMNS.values())
+    return tuple(metric.title for metric in _shown().values())
+
+
+def _shown() -> dict[str, Metric]:
+    """The metrics that have a column."""
+    from volseg.metrics import METRICS
+
+    return {name: metric for name, metric in METRICS.items() if name not in NOT_SHOWN}
 
 
 def _cells(score: LabelScore) -> tuple[str, ...]:
-    return tuple(_number(getattr(score, metric), decimals) for metric, (_, decimals) in COLUMNS.items())
+    return tuple(_number(getattr(score, name), metric.decimals) for name, metric in _shown().items())
 
 
 def _print_means(evaluation: Evaluation) -> None:
@@ -103,12 +100,12 @@ def _print_means(evaluation: Evaluation) -> None:
     rows = [
         (
             label.name,
-            *(_mean(label.summary_of(metric), cases, decimals) for metric, (_, decimals) in COLUMNS.items()),
+            *(_mean(label.metrics[name], cases, metric.decimals) for name, metric in _shown().items()),
         )
         for label in evaluation.means
     ]
     if len(rows) > 1:
-        means = (_number(evaluation.mean_over_labels(metric), decimals) for metric, (_, decimals) in COLUMNS.items())
+        means = (_number(evaluation.mean_over_labels(name), metric.decimals) for name, metric in _shown().items())
         rows.append(("mean of the labels", *means))
     print_table((f"mean of {cases} case{'s' * (cases != 1)}", *_heads()), rows)
     if any("/" in cell for row in rows for cell in row[1:]):
@@ -124,7 +121,7 @@ def _print_rest(evaluation: Evaluation) -> None:
         if names:
             listed = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
             print(printable(f"{what}: {len(names)} ({listed})"))
-    infinite = sum(label.hd95_mm.infinite for label in evaluation.means)
+    infinite = sum(label.metrics["hd95_mm"].infinite for label in evaluation.means)
     if infinite:
         print(f"Infinite HD95, in no mean: {infinite}. One of the two masks lacks the label, which the mean hides.")
     print_ledger(Ledger(tuple(told), evaluation.ledger.provenance))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.batch import choose_executor, run_cases, voxel_bytes
+from volseg.dataset.beside import LABEL_FOLDERS, labels_beside
 from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.evaluation import CSV_NAME, JSON_NAME, MISSING_PREDICTION, MISSING_REFERENCE, Evaluation, ScoredCase
-from volseg.files import read_bounded
-from volseg.labels import LABELS_NAME, MAX_INDEX, MAX_LABELS_BYTES, Label, LabelTable
+from volseg.labels import MAX_INDEX, Label, LabelTable, is_name
 from volseg.metrics import LabelScore, compare
 from volseg.options import Many, PathOption, each
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULTS", "EvaluateOptions", "Evaluation", "evaluate", "evaluate_mask"]
 
-LABEL_FOLDERS = ("labelsTr", "labelsTs")
 NAMED = 5
 """A sentence names this many cases and counts the others."""
 
@@ -35,8 +34,9 @@ class EvaluateOptions:
     out: PathOption | None = None
     """Folder for evaluation.csv and evaluation.json."""
 
-    labels: Many[int] = ()
-    """Labels to score, such as 1 2, instead of all."""
+    labels: Many[int | str] = ()
+    """Labels to score instead of all: numbers such as 1 2, or names such as liver, as labels.txt or dataset.json beside
+    the masks has them. A number is never taken for a name."""
 
     require_all: bool = False
     """Count a reference without a prediction as a refused case, so that the exit code is 1."""
@@ -95,10 +95,9 @@ def evaluate_volumes(
     tables = [
         volume.labels if isinstance(volume, Mask) and len(volume.labels) else None for volume in (predicted, reference)
     ]
-    outcome = ScoredCase(
-        case, Status.DONE, "done", scores=evaluate_mask(predicted, reference, each(options.labels) or None)
-    )
-    labels, warnings = _labels(tables[0], tables[1], (outcome,), options)
+    wanted = _wanted(options.labels, tables[0], tables[1])
+    outcome = ScoredCase(case, Status.DONE, "done", scores=evaluate_mask(predicted, reference, wanted or None))
+    labels, warnings = _labels(tables[0], tables[1], (outcome,), wanted)
     return Evaluation(labels, Ledger((outcome,), Provenance.of("evaluate", options)), warnings)
 
 
@@ -131,7 +130,8 @@ def evaluate(
             "Give a mask and its reference the same file name.",
             code="no-pairs",
         )
-    pairs = [_Pair(name, found.masks[name], true.masks[name], each(options.labels)) for name in common]
+    wanted = _wanted(options.labels, found.labels, true.labels)
+    pairs = [_Pair(name, found.masks[name], true.masks[name], wanted) for name in common]
     scored = run_cases(
         _score,
         pairs,
@@ -141,7 +141,7 @@ def evaluate(
         progress=progress,
     )
     outcomes = sorted((*scored, *_unpaired(found.masks, true.masks, options)), key=lambda outcome: outcome.case)
-    labels, warnings = _labels(found.labels, true.labels, scored, options)
+    labels, warnings = _labels(found.labels, true.labels, scored, wanted)
     evaluation = Evaluation(labels, Ledger(tuple(outcomes), Provenance.of("evaluate", options)), warnings)
     if options.out is not None:
         evaluation.write(Path(options.out))
@@ -154,8 +154,6 @@ def _check(predicted: Path, reference: Path, options: EvaluateOptions) -> None:
             raise UsageError(f"{path} does not exist.", code="missing-file")
     if predicted.resolve() == reference.resolve():
         raise UsageError(f"{predicted} would be compared with itself. Name the reference.", code="same-folder")
-    if any(not 1 <= label <= MAX_INDEX for label in each(options.labels)):
-        raise UsageError(f"Labels are numbers from 1 to {MAX_INDEX}, not {list(each(options.labels))}.")
     if options.out is None:
         return
     out = Path(options.out)
@@ -166,31 +164,39 @@ def _check(predicted: Path, reference: Path, options: EvaluateOptions) -> None:
         raise OutputExistsError(f"{out} has {' and '.join(there)} already. Name another folder, or add --overwrite.")
 
 
+def _wanted(asked: Many[int | str], predicted: LabelTable | None, reference: LabelTable | None) -> tuple[int, ...]:
+    """The labels to score by their numbers; none for all."""
+    labels: tuple[int | str, ...] = each(asked)
+    found = (reference or predicted or LabelTable(())).find(labels)
+    if any(not 1 <= label <= MAX_INDEX for label in found):
+        raise UsageError(f"Labels are numbers from 1 to {MAX_INDEX}, not {list(labels)}.")
+    theirs = {label.name.casefold(): label.index for label in predicted.labels} if predicted else {}
+    for label, index in zip(labels, found, strict=True):
+        if is_name(label) and theirs.get(label.casefold(), index) != index:
+            raise UsageError(
+                f"{label} is {index} in the reference and {theirs[label.casefold()]} in the prediction. "
+                "Make the labels of both the same first."
+            )
+    return found
+
+
 def _masks(path: Path) -> _Side:
-    """The masks of a folder, or one mask, and ``labels.txt`` beside them."""
-    if path.is_file():
-        return _Side({stem_of(path): (path,)}, _read_labels(path.parent / LABELS_NAME))
-    return _Side(_by_name(list_images(path)), _read_labels(path / LABELS_NAME))
+    """The masks of a folder, or one mask, and what a file beside them says of their labels."""
+    masks = {stem_of(path): (path,)} if path.is_file() else _by_name(list_images(path))
+    return _Side(masks, labels_beside(path))
 
 
 def _references(path: Path) -> _Side:
     from volseg.dataset.dataset import is_dataset, read_dataset
-    from volseg.dataset.listing import DATASET_JSON, read_listing
 
-    if path.is_dir() and (is_dataset(path) or (path / LABEL_FOLDERS[0]).is_dir()):
-        dataset = read_dataset(path)
-        masks = {case.name: (case.label,) for case in dataset.training if case.label is not None}
-        # A mask whose image is absent is a reference all the same.
-        listed = {mask for paths in masks.values() for mask in paths}
-        others = _by_name(mask for mask in list_images(path / LABEL_FOLDERS[0]) if mask not in listed)
-        return _Side(others | masks, dataset.labels if len(dataset.labels) else None)
-    side = _masks(path)
-    folder = path.parent if path.is_file() else path
-    listing = folder.parent / DATASET_JSON
-    if side.labels is None and folder.name in LABEL_FOLDERS and listing.is_file():
-        labels = read_listing(listing).labels
-        return _Side(side.masks, labels if len(labels) else None)
-    return side
+    if not path.is_dir() or not (is_dataset(path) or (path / LABEL_FOLDERS[0]).is_dir()):
+        return _masks(path)
+    dataset = read_dataset(path)
+    masks = {case.name: (case.label,) for case in dataset.training if case.label is not None}
+    # A mask whose image is absent is a reference all the same.
+    listed = {mask for paths in masks.values() for mask in paths}
+    others = _by_name(mask for mask in list_images(path / LABEL_FOLDERS[0]) if mask not in listed)
+    return _Side(others | masks, dataset.labels if len(dataset.labels) else None)
 
 
 def _by_name(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
@@ -198,19 +204,6 @@ def _by_name(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
     for path in paths:
         found[stem_of(path)] += (path,)
     return dict(found)
-
-
-def _read_labels(path: Path) -> LabelTable | None:
-    if not path.is_file():
-        return None
-    raw = read_bounded(path, MAX_LABELS_BYTES, "label description")
-    try:
-        table = LabelTable.from_itksnap(raw.decode(errors="replace"))
-    except InputError as error:
-        raise InputError(
-            f"{path}: {error.message} Remove the file or write it anew.", code=error.code, path=path
-        ) from error
-    return table if len(table) else None
 
 
 def _score(pair: _Pair) -> Outcome:
@@ -245,13 +238,13 @@ def _unpaired(
 
 
 def _labels(
-    predicted: LabelTable | None, reference: LabelTable | None, outcomes: Iterable[Outcome], options: EvaluateOptions
+    predicted: LabelTable | None, reference: LabelTable | None, outcomes: Iterable[Outcome], chosen: tuple[int, ...]
 ) -> tuple[LabelTable, tuple[str, ...]]:
     """The labels to show: those of the table, and those that were met beyond it."""
     met = {score.label for outcome in outcomes if isinstance(outcome, ScoredCase) for score in outcome.scores}
     table = reference or predicted
     names = {label.index: label for label in table.labels} if table else {}
-    wanted = set(each(options.labels)) or (met | set(names))
+    wanted = set(chosen) or (met | set(names))
     warnings = []
     beyond = sorted(label for label in wanted if label not in names)
     if table and beyond:

@@ -15,6 +15,7 @@ from volseg.atomic import atomic_path
 from volseg.dicom.file import tags
 from volseg.dicom.labels.label_object import decoded_text
 from volseg.errors import OutputExistsError, UsageError
+from volseg.spreadsheet import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +43,6 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9-]+")
 _LIKE_CHANNEL = re.compile(r"_(?=\d{4}$)")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 """Names that Windows gives to devices."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 NAME_WARNING = (
     "warning: --name puts what it takes from the headers into file names, the ledger and the sidecars. Whoever sees "
     "them may know the patients."
@@ -156,10 +156,6 @@ def write_linkage(path: Path, rows: Iterable[tuple[str, str, str]]) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             table = csv.writer(file)
             table.writerow(("case", "patient", "PatientID"))
-            table.writerows([_harmless(cell) for cell in row] for row in sorted(rows))
+            table.writerows([harmless(cell) for cell in row] for row in sorted(rows))
             file.flush()
             os.fsync(file.fileno())
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
