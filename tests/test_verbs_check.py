@@ -54,7 +54,7 @@ def test_faults_and_warnings_are_told_apart(make_dataset: MakeDataset) -> None:
     folder = make_dataset(1)
     (folder / "dataset.json").write_text('{"labels": {"1": "a", "2": "b", "3": "c"}}')
     report = check(folder)
-    assert ([fault.code for fault in report.warnings], report.errors) == (["label-unused"], ())
+    assert ([fault.code for fault in report.warnings], report.errors) == (["label-unused", "one-patient"], ())
     assert report.exit_code == 0
     (folder / "imagesTr" / "case_0.nii.gz").write_bytes(b"")
     report = check(folder)

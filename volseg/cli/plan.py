@@ -13,6 +13,7 @@ from volseg.verbs.plan import PlanOptions
 from volseg.verbs.plan import plan as verb
 
 DEFAULTS = PlanOptions()
+NAMED_LABELS = 20
 EPILOGUE = "\n\nWhat a plan chooses from:\n\n" + "".join(
     f"- {kind} `{name}`: {choice.words}\n" for kind, registry in REGISTRIES.items() for name, choice in registry.items()
 )
@@ -38,7 +39,10 @@ def plan(
         volseg plan liver/ bundle/ --preset full
     """
     chosen = verb(dataset_dir, bundle_dir, options, ConsoleProgress())
-    print(printable(f"{chosen.training_cases} cases, {len(chosen.labels)} labels: {', '.join(chosen.labels.names)}"))
+    cases = "1 case" if chosen.training_cases == 1 else f"{chosen.training_cases} cases"
+    labels = "1 label" if len(chosen.labels) == 1 else f"{len(chosen.labels)} labels"
+    names = ", ".join(chosen.labels.names[:NAMED_LABELS]) + (" ..." if len(chosen.labels) > NAMED_LABELS else "")
+    print(printable(f"{cases}, {labels}: {names}"))
     for choice, reason in chosen.reasons:
         print(printable(f"  {choice}: {reason}"))
     for warning in chosen.warnings:

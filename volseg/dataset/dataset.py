@@ -57,6 +57,11 @@ class Dataset:
         return "+".join(dict.fromkeys(modality_of(channel) for channel in self.channels))
 
     @property
+    def knows_modality(self) -> bool:
+        """Whether the name of any channel tells its modality."""
+        return any(knows_modality(channel) for channel in self.channels)
+
+    @property
     def cases(self) -> tuple[Case, ...]:
         """All cases, sorted by name."""
         return tuple(sorted(self.training + self.test, key=lambda case: case.name))
@@ -65,6 +70,11 @@ class Dataset:
 def modality_of(channel: str) -> str:
     """DICOM's term for a channel's name: ``MR`` for ``T1c`` or ``MRI``; the name itself where it is not known."""
     return next((term for term, names in _MODALITIES.items() if names.fullmatch(channel.strip())), channel)
+
+
+def knows_modality(channel: str) -> bool:
+    """Whether a channel's name tells its modality."""
+    return modality_of(channel) in _MODALITIES
 
 
 def is_dataset(folder: Path) -> bool:

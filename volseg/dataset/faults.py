@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from volseg.batch import choose_executor, run_cases, voxel_bytes
+from volseg.dataset.advice import advise, looks_like_ct
 from volseg.dataset.case import Case, Fault, printable
 from volseg.dataset.dataset import Dataset, count_labels, read_dataset
 from volseg.errors import DataSetError, VolsegError
@@ -21,7 +22,7 @@ from volseg.progress import SILENT, Progress
 from volseg.volume import ImageHeader, as_mask, read_header, read_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -53,6 +54,8 @@ class _Examined(Outcome):
     """Of the voxels of all channels; None where they can't be read."""
     seen: tuple[int, ...] = ()
     """The labels that occur."""
+    ct_like: bool = False
+    """Whether an image of it looks like CT."""
     off_whole: float | None = None
     """A number of the mask that is a hair off the whole one that it is read as."""
 
@@ -86,6 +89,7 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
         *_duplicates(examined),
         *_unused_labels(source, examined),
         *_masks_off_whole(examined),
+        *_advice(source, examined),
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda fault: (fault.case, not fault.is_error, fault.code)))
 
@@ -146,13 +150,15 @@ def _examine(job: _Job) -> _Examined:
 
     headers: list[ImageHeader] = []
     digest = hashlib.blake2b(digest_size=16)
-    is_whole = True
+    is_whole, ct_like = True, False
     for path in job.case.images:
         try:
             name = path.relative_to(job.folder).as_posix()
             headers.append(read_header(path))
             _examine_forms(headers[-1], name, report)
-            _examine_image(read_volume(path).array, name, digest, report)
+            array = read_volume(path).array
+            ct_like = ct_like or looks_like_ct(array)
+            _examine_image(array, name, digest, report)
         except VolsegError as error:
             is_whole = False
             report(error.code, error.within(job.folder))
@@ -172,6 +178,7 @@ def _examine(job: _Job) -> _Examined:
         faults=tuple(faults),
         digest=digest.hexdigest() if is_whole else None,
         seen=seen,
+        ct_like=ct_like,
         off_whole=off_whole,
     )
 
@@ -319,6 +326,13 @@ def _masks_off_whole(examined: Mapping[Case, Outcome]) -> list[Fault]:
         "what cuts them off takes one label for another. Save the masks as whole numbers to be safe everywhere."
     )
     return [Fault(MASKS_OFF_WHOLE, "", message, is_error=False)]
+
+
+def _advice(dataset: Dataset, examined: Mapping[Case, Outcome]) -> Iterator[Fault]:
+    told = {case.name: one for case, one in examined.items() if isinstance(one, _Examined) and one.seen}
+    return advise(
+        dataset, {name: one.seen for name, one in told.items()}, {name for name, one in told.items() if one.ct_like}
+    )
 
 
 def _unused_labels(dataset: Dataset, examined: Mapping[Case, Outcome]) -> list[Fault]:

@@ -12,6 +12,7 @@ from nibabel.orientations import io_orientation
 
 from volseg.batch import available_cores
 from volseg.components import largest_share
+from volseg.dataset.advice import looks_like_ct
 from volseg.dataset.sidecar import was_resampled
 from volseg.progress import SILENT, Progress
 from volseg.volume import read_mask, read_volume
@@ -47,6 +48,7 @@ class CaseMeasures:
         label_volumes_mm3: for each label present.
         single_piece: the labels that are one piece in this case.
         resampled: whether its sidecar says that it was resampled before.
+        ct_like: whether its first channel looks like CT.
     """
 
     name: str
@@ -57,6 +59,7 @@ class CaseMeasures:
     label_volumes_mm3: dict[int, float]
     single_piece: frozenset[int]
     resampled: bool
+    ct_like: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +134,8 @@ def _measure_case(case: Case, sampled: int) -> CaseMeasures:
     shares = {found.label: found.largest_voxels / found.voxels for found in largest_share(mask.array)}
     foreground, zero_share = [], []
     inside = mask.array.astype(bool)
-    for channel in _channels(case):
+    channels = _channels(case)
+    for channel in channels:
         zero_share.append(float(np.mean(channel == 0)))
         foreground.append(_sample(channel[inside] if inside.any() else channel.ravel(), sampled))
     return CaseMeasures(
@@ -143,6 +147,7 @@ def _measure_case(case: Case, sampled: int) -> CaseMeasures:
         label_volumes_mm3=volumes,
         single_piece=frozenset(index for index in volumes if shares[index] >= SINGLE_PIECE_SHARE),
         resampled=was_resampled(case.images[0]),
+        ct_like=looks_like_ct(channels[0]),
     )
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from volseg.dataset.advice import UNKNOWN_CT
+from volseg.dataset.dataset import knows_modality
 from volseg.errors import UsageError
 from volseg.planning.augmentations import Augmentation, SmallChanges
 from volseg.planning.component import pick
@@ -170,6 +172,9 @@ def choose(
             f"{resampled} of {len(fingerprint.cases)} training images were resampled when they were converted. "
             "Convert with --spacing native: resampling once, here, keeps more detail."
         )
+    known = any(knows_modality(channel) for channel in fingerprint.channels)
+    if not known and sum(case.ct_like for case in fingerprint.cases) * 2 > len(fingerprint.cases):
+        warnings.append(UNKNOWN_CT[0].upper() + UNKNOWN_CT[1:])
     return Plan(
         preset=preset,
         name=name,
