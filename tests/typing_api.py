@@ -6,10 +6,13 @@ Each ``type: ignore`` is an error that has to be found: one that isn't needed is
 from __future__ import annotations
 
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
 
 import volseg
-from volseg import CheckReport, ConvertOptions, Evaluation, FoldResult, Ledger, TrainOptions
+from volseg import CheckReport, ConvertOptions, Evaluation, FoldResult, Grid, Ledger, Mask, TrainOptions, Volume
 
 
 def results_are_known() -> None:
@@ -17,7 +20,24 @@ def results_are_known() -> None:
     assert_type(volseg.check(Path("dataset")), CheckReport)
     assert_type(volseg.train("bundle", minutes=10), tuple[FoldResult, ...])
     assert_type(volseg.predict("bundle", "dicom", Path("masks"), fold=0), Ledger)
-    assert_type(volseg.evaluate("masks", "reference"), Evaluation)
+    assert_type(volseg.evaluate("masks", "reference", labels=[1, 2], out="scores"), Evaluation)
+    assert_type(volseg.postprocess("masks", "clean", keep_largest="liver", fill_holes=[1, "spleen"]), Ledger)
+
+
+def forms_in_memory_are_known(volume: Volume, mask: Mask, array: NDArray[np.uint8], grid: Grid) -> None:
+    assert_type(volseg.predict("bundle", volume, fold=1), Mask)
+    assert_type(volseg.load("bundle", device="cpu").predict(volume), Mask)
+    assert_type(volseg.resample(volume, spacing_mm=1), Volume)
+    assert_type(volseg.resample(mask, onto=volume), Mask)
+    assert_type(volseg.postprocess(mask, keep_largest="all"), Mask)
+    assert_type(volseg.postprocess(array, grid, keep_largest=[1]), NDArray[Any])
+    assert_type(volseg.evaluate(mask, mask), Evaluation)
+    assert_type(volseg.evaluate(array, array, spacing_mm=(1, 1, 3)), Evaluation)
+    assert_type(volseg.read("dicom", series=2), Volume)
+    volseg.evaluate(array, array)  # type: ignore[call-overload]
+    volseg.postprocess(array, keep_largest=1)  # type: ignore[call-overload]
+    volseg.predict("bundle", array)  # type: ignore[call-overload]
+    volseg.predict("bundle", volume, folds=1)  # type: ignore[call-overload]
 
 
 def options_are_known() -> None:

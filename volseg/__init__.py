@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from volseg.api.memory import read, read_mask, resample, write
+    from volseg.api.predictor import Predictor, load
     from volseg.api.verbs import check, convert, demo, evaluate, plan, postprocess, predict, train, trust
     from volseg.errors import (
         BundleError,
@@ -71,6 +72,7 @@ __all__ = [
     "PlanOptions",
     "PostprocessOptions",
     "PredictOptions",
+    "Predictor",
     "Progress",
     "Status",
     "TrainOptions",
@@ -82,6 +84,7 @@ __all__ = [
     "convert",
     "demo",
     "evaluate",
+    "load",
     "plan",
     "postprocess",
     "predict",
@@ -95,6 +98,7 @@ __all__ = [
 
 _ROOMS = {
     "api.memory": "read read_mask resample write",
+    "api.predictor": "Predictor load",
     "errors": "BundleError DataSetError DiskFullError FileError GeometryError InputError OutputExistsError TrustError "
     "UsageError VolsegError",
     "evaluation": "Evaluation",

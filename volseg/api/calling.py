@@ -59,13 +59,6 @@ def two_paths(
     return function_of(run, keywords)
 
 
-def three_paths(
-    run: Callable[[Path, Path, Path, OptionsT, Progress], R], keywords: Callable[P, Keywords[OptionsT]]
-) -> Callable[Concatenate[StrPath, StrPath, StrPath, P], R]:
-    """A verb of three paths as a function of keywords."""
-    return function_of(run, keywords)
-
-
 def function_of(
     run: Callable[..., Any], keywords: Any, in_memory: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
@@ -82,11 +75,13 @@ def function_of(
 
     def call(*given: object, options: object = None, progress: Progress | bool = True, **values: object) -> Any:
         if in_memory is not None and not all(isinstance(one, (str, os.PathLike)) for one in given):
-            own = {key: values.pop(key) for key in inspect.getfullargspec(in_memory).kwonlyargs if key in values}
+            own = {"progress": progress, **values}
+            own = {key: own[key] for key in inspect.getfullargspec(in_memory).kwonlyargs if key in own}
+            values = {key: value for key, value in values.items() if key not in own}
             with python_words(keywords):
                 return in_memory(options_of(keywords, options, values, name), *given, **own)
         if len(given) != len(paths):
-            raise UsageError(f"volseg.{name} takes {' and '.join(paths)}, then options by name.")
+            raise UsageError(f"volseg.{name} takes {', '.join(paths)}, then options by name.")
         places = [path_of(path, what) for what, path in zip(paths, given, strict=True)]
         with python_words(keywords):
             return run(*places, options_of(keywords, options, values, name), listener(progress))

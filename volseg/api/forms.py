@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 import numpy as np
 
-from volseg.api.calling import Keywords, function_of, spacings_of
+from volseg.api.calling import Keywords, function_of, path_of, spacings_of
+from volseg.api.predictor import load_for
 from volseg.errors import UsageError
 from volseg.grid import Grid, three_spacings
 from volseg.verbs.evaluate import EvaluateOptions, evaluate_volumes
 from volseg.verbs.postprocess import PostprocessOptions
+from volseg.verbs.predict import PredictOptions
 from volseg.volume import Mask, Volume
 
 if TYPE_CHECKING:
@@ -56,6 +58,25 @@ class Evaluate(Protocol[P]):
     ) -> Evaluation: ...
 
 
+class Predict(Protocol[P]):
+    """``volseg.predict``: images or DICOM on the disk, or one volume in memory."""
+
+    @overload
+    def __call__(
+        self, bundle_dir: StrPath, source: StrPath, out_dir: StrPath, /, *args: P.args, **options: P.kwargs
+    ) -> Ledger: ...
+    @overload
+    def __call__(self, bundle_dir: StrPath, volume: Volume, /, *args: P.args, **options: P.kwargs) -> Mask: ...
+
+
+def predict_forms(
+    run: Callable[[Path, Path, Path, PredictOptions, Progress], Ledger],
+    keywords: Callable[P, Keywords[PredictOptions]],
+) -> Predict[P]:
+    """``volseg.predict`` out of the verb and its keywords."""
+    return cast("Predict[P]", function_of(run, keywords, _predict))
+
+
 def postprocess_forms(
     run: Callable[[Path, Path, PostprocessOptions, Progress], Ledger],
     keywords: Callable[P, Keywords[PostprocessOptions]],
@@ -69,6 +90,17 @@ def evaluate_forms(
 ) -> Evaluate[P]:
     """``volseg.evaluate`` out of the verb and its keywords."""
     return cast("Evaluate[P]", function_of(run, keywords, _evaluate))
+
+
+def _predict(
+    options: PredictOptions, bundle_dir: object, volume: object = None, *, progress: Progress | bool = True
+) -> Mask:
+    """``predict(bundle_dir, volume)`` gives the ``Mask`` of a ``Volume``; ``volseg.load`` keeps the bundle for many."""
+    if not isinstance(volume, Volume):
+        raise UsageError("volseg.predict takes a bundle, images and a folder for the masks, or a bundle and a Volume.")
+    if replace(options, fold=None, device=None, raw=False) != PredictOptions():
+        raise UsageError("In memory, volseg.predict takes fold, device and raw alone.")
+    return load_for(path_of(bundle_dir, "bundle_dir"), options).predict(volume, progress=progress)
 
 
 def _postprocess(options: PostprocessOptions, mask: object, grid: object = None) -> Mask | NDArray[Any]:

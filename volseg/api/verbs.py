@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from volseg.api.calling import Keywords, one_path, path_of, three_paths, two_paths
-from volseg.api.forms import evaluate_forms, postprocess_forms
+from volseg.api.calling import Keywords, one_path, path_of, two_paths
+from volseg.api.forms import evaluate_forms, postprocess_forms, predict_forms
 from volseg.options import StrPath
 from volseg.verbs import check as checking
 from volseg.verbs import convert as converting
@@ -62,7 +62,7 @@ plan = two_paths(planning.plan, _Plan)
 train = one_path(training.train, _Train)
 """Train a bundle's network, or go on where it stopped."""
 
-predict = three_paths(predicting.predict, _Predict)
+predict = predict_forms(predicting.predict, _Predict)
 """Segment images with a trained bundle, which is loaded once."""
 
 postprocess = postprocess_forms(postprocessing.postprocess, _Postprocess)

@@ -20,7 +20,7 @@ from volseg.volume import read_header
 from volseg.writers import MaskedImage, writers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -90,7 +90,7 @@ class Prediction:
         model = load_model(self.model)
         with _folder_of(self.out_dir, source.name) as folder:
             prepared = source.prepare(folder)
-            mask, grid, warnings = _segment(prepared, source.modality, model)
+            mask, grid, warnings = segment(prepared, source.modality, model)
             image = MaskedImage(source.name, prepared.case.images[0], prepared.series)
             for writer in writers:
                 writer.write(folder, mask, grid, model.table, image)
@@ -140,8 +140,8 @@ def _plain(name: str) -> str:
     return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
 
 
-def _segment(
-    prepared: Prepared, modality: str | None, model: Model
+def segment(
+    prepared: Prepared, modality: str | None, model: Model, advance: Callable[[float], object] = advance_case
 ) -> tuple[NDArray[np.unsignedinteger], Grid, tuple[str, ...]]:
     """The mask of a case, the grid of its image, and what a person has to know.
 
@@ -167,7 +167,7 @@ def _segment(
         elif modality not in MODALITIES and model.modality == "CT" and is_no_ct(case.images[0]):
             warnings += (NO_CT,)
     grid = headers[0].grid
-    mask = model.segmenter.segment(case.images, grid, advance_case)
+    mask = model.segmenter.segment(case.images, grid, advance)
     if model.rules:
         cleaned, changes = model.rules.apply(mask, grid)
         mask = cleaned.astype(mask.dtype)

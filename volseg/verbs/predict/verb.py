@@ -11,6 +11,7 @@ from volseg.dicom.file.archives import private_folder
 from volseg.errors import OutputExistsError, UsageError
 from volseg.kept import RunningLedger
 from volseg.labels import LABELS_NAME
+from volseg.options import Many, each
 from volseg.outcomes import Ledger, Outcome, Provenance
 from volseg.progress import SILENT, Progress
 from volseg.writers import NIFTI, writers_of
@@ -31,7 +32,7 @@ class PredictOptions:
     overwrite: bool = False
     """Make masks anew that are there already, also those of another model or that somebody edited."""
 
-    formats: tuple[str, ...] = (NIFTI,)
+    formats: Many[str] = (NIFTI,)
     """Formats that the masks are written in."""
 
     raw: bool = False
@@ -88,7 +89,7 @@ def _predict(
     from volseg.verbs.predict.inputs import find_inputs
     from volseg.verbs.predict.model import ModelFile, load_model
 
-    writers_of(options.formats)
+    writers_of(each(options.formats))
     bundle = open_bundle(bundle_dir)
     if not source.exists():
         raise UsageError(
@@ -102,7 +103,7 @@ def _predict(
         provenance = Provenance.of("predict", options, checksums=file.checksums, device=model.device)
         earlier = _earlier(out_dir, provenance, options)
         inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch)
-        work = Prediction(file, out_dir, options.formats, options.overwrite)
+        work = Prediction(file, out_dir, each(options.formats), options.overwrite)
         cases = [CaseToPredict(one, earlier.get(one.name)) for one in inputs.sources]
         # Both before the work: masks of a run that is interrupted are not to lie there without a word on them.
         with RunningLedger(
