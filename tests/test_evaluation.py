@@ -92,7 +92,7 @@ def test_the_json_is_strict_and_holds_what_is_in_no_mean() -> None:
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     before = evaluation()
     before.write(tmp_path)
-    for path in (tmp_path, tmp_path / "evaluation.json"):
+    for path in (tmp_path, tmp_path / "evaluation.json", str(tmp_path)):
         after = Evaluation.read(path)
         assert (after.to_json(), after.to_csv()) == (before.to_json(), before.to_csv())
         assert after.labels == before.labels

@@ -9,6 +9,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volseg.atomic import write_text
@@ -20,9 +21,9 @@ from volseg.outcomes import MAX_LEDGER_BYTES, Ledger, Outcome, Status
 from volseg.spreadsheet import harmless
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pandas import DataFrame
+
+    from volseg.options import StrPath
 
 CSV_NAME = "evaluation.csv"
 JSON_NAME = "evaluation.json"
@@ -178,7 +179,7 @@ class Evaluation:
         return json.dumps(_writable(content), indent=1, allow_nan=False) + "\n"
 
     @classmethod
-    def read(cls, path: Path) -> Evaluation:
+    def read(cls, path: StrPath) -> Evaluation:
         """Read an ``evaluation.json``, or the one in a folder.
 
         Raises:
@@ -187,7 +188,7 @@ class Evaluation:
         """
         from pydantic import TypeAdapter, ValidationError
 
-        file = path / JSON_NAME if path.is_dir() else path
+        file = Path(path) / JSON_NAME if Path(path).is_dir() else Path(path)
         content = read_bounded(file, MAX_LEDGER_BYTES, "evaluation")
         ledger = Ledger.read(file)
         try:

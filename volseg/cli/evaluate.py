@@ -47,6 +47,7 @@ def evaluate(
 
     Examples:
         volseg evaluate predicted hippocampus --out evaluation
+        volseg evaluate predicted hippocampus --labels anterior
         volseg evaluate predicted/case_1.nii.gz drawn/case_1.nii.gz
     """
     evaluation = run_evaluate(predicted, reference, options, ConsoleProgress())

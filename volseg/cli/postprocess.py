@@ -31,7 +31,8 @@ def postprocess(
 
     Examples:
         volseg postprocess predicted tidy --keep-largest all
-        volseg postprocess predicted tidy --keep-largest 1 2 --minimum-size-mm3 50 --fill-holes 1
+        volseg postprocess predicted tidy --keep-largest liver spleen --fill-holes liver
+        volseg postprocess predicted tidy --keep-largest 1 2 --minimum-size-mm3 50
     """
     ledger = run_postprocess(masks, out_dir, options, ConsoleProgress())
     tidied = [outcome for outcome in ledger.outcomes if isinstance(outcome, TidiedMask)]
