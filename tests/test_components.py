@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from volseg.components import find_cavities, find_components, largest_share
+from volseg.components import find_cavities, find_components
 from volseg.errors import InputError, UsageError
 
 STRUCTURES = {6: 1, 18: 2, 26: 3}
@@ -58,18 +58,18 @@ def test_largest_components_are_those_of_scipy_per_label(connectivity: int, orde
 @pytest.mark.parametrize("connectivity", [6, 18, 26])
 def test_records_count_as_scipy_does(connectivity: int) -> None:
     mask = blobs(7)
-    for record in largest_share(mask, connectivity):
+    for record in find_components(mask, connectivity).by_label:
         _, sizes = scipy_pieces(mask, record.label, connectivity)
         assert (record.voxels, record.components, record.largest_voxels) == (sizes.sum(), len(sizes), sizes.max())
         assert record.largest_share == sizes.max() / sizes.sum()
-    assert [record.label for record in largest_share(mask, connectivity)] == [1, 2, 3, 4]
+    assert [record.label for record in find_components(mask, connectivity).by_label] == [1, 2, 3, 4]
 
 
 def test_work_in_many_slabs_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = blobs(3)
-    whole = largest_components(mask), fill_holes(mask), largest_share(mask)
+    whole = largest_components(mask), fill_holes(mask), find_components(mask).by_label
     monkeypatch.setattr("volseg.voxels.SLAB_VOXELS", 1)
-    sliced = largest_components(mask), fill_holes(mask), largest_share(mask)
+    sliced = largest_components(mask), fill_holes(mask), find_components(mask).by_label
     assert whole[2] == sliced[2]
     for one, other in zip(whole, sliced, strict=True):
         assert np.array_equal(one, other)
@@ -107,7 +107,7 @@ def test_only_the_named_labels_are_treated() -> None:
 
 def test_neighbours_of_different_labels_are_not_joined() -> None:
     mask = np.array([1, 2, 1, 1, 2], np.uint8).reshape(5, 1, 1)
-    assert [(r.label, r.components, r.largest_voxels) for r in largest_share(mask)] == [(1, 2, 2), (2, 2, 1)]
+    assert [(r.label, r.components, r.largest_voxels) for r in find_components(mask).by_label] == [(1, 2, 2), (2, 2, 1)]
 
 
 def shell(shape: tuple[int, int, int] = (9, 9, 9)) -> np.ndarray:
@@ -173,7 +173,7 @@ def test_every_whole_type_is_kept(dtype: type) -> None:
 @pytest.mark.parametrize("shape", [(4, 4, 4), (1, 1, 1), (5, 1, 1), (1, 1, 5)])
 def test_an_empty_mask_stays_empty(shape: tuple[int, int, int]) -> None:
     mask = np.zeros(shape, np.uint8)
-    assert largest_share(mask) == ()
+    assert find_components(mask).by_label == ()
     for tidy in (largest_components(mask), fill_holes(mask)):
         assert np.array_equal(tidy, mask)
 

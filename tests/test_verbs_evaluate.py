@@ -14,7 +14,7 @@ from volseg.cli.main import main
 from volseg.errors import DataSetError, GeometryError, InputError, OutputExistsError, UsageError
 from volseg.grid import Grid
 from volseg.outcomes import Status
-from volseg.verbs.evaluate import EvaluateOptions, evaluate, evaluate_mask
+from volseg.verbs.evaluate import EvaluateOptions, evaluate, evaluate_volumes
 from volseg.volume import Volume
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
@@ -213,10 +213,10 @@ def test_names_that_differ_for_one_number_are_told(sides: tuple[Path, Path]) -> 
 
 def test_in_memory_grids_have_to_agree() -> None:
     mask = Volume(box(3), Grid((16, 12, 10), AFFINE))
-    (score,) = evaluate_mask(mask, mask)
-    assert score.dice == 1
+    (case,) = evaluate_volumes(mask, mask).cases
+    assert case.scores[0].dice == 1
     with pytest.raises(GeometryError) as caught:
-        evaluate_mask(mask, Volume(box(3), Grid((16, 12, 10), np.eye(4))))
+        evaluate_volumes(mask, Volume(box(3), Grid((16, 12, 10), np.eye(4))))
     assert caught.value.code == "grids-differ"
 
 

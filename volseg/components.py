@@ -226,11 +226,6 @@ def find_cavities(mask: NDArray[np.generic], connectivity: int = 26) -> Cavities
     return Cavities(box, numbers, np.where(lowest == highest, lowest, 0), sizes)
 
 
-def largest_share(mask: NDArray[np.generic], connectivity: int = 26) -> tuple[LabelComponents, ...]:
-    """For each label that has voxels: its components and the share of its voxels that the largest holds."""
-    return find_components(mask, connectivity).by_label
-
-
 def _check_connectivity(connectivity: int) -> None:
     if connectivity not in CONNECTIVITIES:
         raise UsageError(f"The connectivity is 6, 18 or 26 neighbours, not {connectivity}.")

@@ -45,12 +45,17 @@ def slabs(array: NDArray[np.generic]) -> Iterator[Box]:
     if not array.size:
         return
     axis = int(np.argmax(np.abs(array.strides)))
-    size = array.shape[axis]
-    step = max(1, SLAB_VOXELS // (array.size // size))
-    for start in range(0, size, step):
+    for planes in plane_ranges(array.shape[axis], array.size // array.shape[axis]):
         slab = [slice(None)] * 3
-        slab[axis] = slice(start, min(start + step, size))
+        slab[axis] = planes
         yield slab[0], slab[1], slab[2]
+
+
+def plane_ranges(count: int, voxels: int) -> Iterator[slice]:
+    """Cut ``count`` planes of so many voxels each into ranges of about ``SLAB_VOXELS``."""
+    step = max(1, SLAB_VOXELS // voxels)
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def memory_order(array: NDArray[np.generic]) -> Literal["C", "F"]:

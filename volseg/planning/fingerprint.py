@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.orientations import io_orientation
 
 from volseg.batch import available_cores
-from volseg.components import largest_share
+from volseg.components import find_components
 from volseg.dataset.advice import looks_like_ct
 from volseg.dataset.sidecar import was_resampled
 from volseg.progress import SILENT, Progress
@@ -131,7 +131,7 @@ def _measure_case(case: Case, sampled: int) -> CaseMeasures:
         for index, count in zip(indices, counts, strict=True)
         if index
     }
-    shares = {found.label: found.largest_voxels / found.voxels for found in largest_share(mask.array)}
+    shares = {found.label: found.largest_share for found in find_components(mask.array).by_label}
     foreground, zero_share = [], []
     inside = mask.array.astype(bool)
     channels = _channels(case)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from volseg.voxels import plane_ranges
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
 MAX_VOTES_PER_AXIS = 8
 """Positions probed along each axis of a new voxel; more change no vote that matters."""
-SLAB_VOXELS = 2**22
-"""Masks go through the volume in slabs of about this many voxels, to bound the memory."""
 
 
 def vote(array: NDArray[np.generic], index_map: IndexMap, wider: NDArray[np.bool_]) -> NDArray[np.generic]:
@@ -31,20 +31,13 @@ def vote(array: NDArray[np.generic], index_map: IndexMap, wider: NDArray[np.bool
     votes = _votes_per_axis(index_map, wider) if array.dtype.kind in "iu" else (1, 1, 1)
     pick = _picker(array, index_map)
     result = np.empty(shape[::-1], array.dtype).T
-    for slab in slabs(shape):
+    for slab in plane_ranges(shape[2], shape[0] * shape[1]):
         chosen = pick((0.0, 0.0, 0.0), slab)
         if votes != (1, 1, 1):
             places = [(np.array(place) + 0.5) / votes - 0.5 for place in np.ndindex(votes)]
             chosen = _most_frequent([pick(tuple(place), slab) for place in places], chosen)
         result[:, :, slab] = chosen
     return result
-
-
-def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Stretches of planes that are small enough to work on at once."""
-    thickness = max(1, SLAB_VOXELS // (shape[0] * shape[1]))
-    for start in range(0, shape[2], thickness):
-        yield slice(start, min(start + thickness, shape[2]))
 
 
 def _votes_per_axis(index_map: IndexMap, wider: NDArray[np.bool_]) -> tuple[int, int, int]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from volseg.resampling.index_map import IndexMap
-from volseg.resampling.labels import slabs, vote
+from volseg.resampling.labels import vote
 from volseg.resampling.weights import interpolate, smooth
 from volseg.volume import Volume
+from volseg.voxels import plane_ranges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,7 +117,8 @@ def _interpolated(
 
     floats = smooth(source, sigmas.tolist(), kind) if sigmas.any() else source.astype(kind, copy=False)
     values = interpolate_oblique(floats, index_map, spline=spline)
-    for slab in slabs(index_map.target):
+    ni, nj, nk = index_map.target
+    for slab in plane_ranges(nk, ni * nj):
         result[:, :, slab] = _like(values[:, :, slab], source.dtype)
     return result
 

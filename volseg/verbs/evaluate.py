@@ -21,7 +21,7 @@ from volseg.volume import Mask, Volume, list_images, read_mask, stem_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["DEFAULTS", "EvaluateOptions", "Evaluation", "evaluate", "evaluate_mask"]
+__all__ = ["DEFAULTS", "EvaluateOptions", "Evaluation", "evaluate", "evaluate_volumes"]
 
 NAMED = 5
 """A sentence names this many cases and counts the others."""
@@ -67,22 +67,6 @@ class _Side:
     labels: LabelTable | None
 
 
-def evaluate_mask(predicted: Volume, reference: Volume, labels: Sequence[int] | None = None) -> tuple[LabelScore, ...]:
-    """Compare one mask with its reference in memory; see ``volseg.metrics.compare``.
-
-    Raises:
-        GeometryError: the two lie on different grids, with the code ``grids-differ``.
-    """
-    apart = predicted.grid.difference(reference.grid)
-    if apart is not None:
-        raise GeometryError(
-            f"The prediction and its reference lie on different grids: {apart}. Resample the prediction onto the "
-            "reference's grid with the nearest neighbour, or predict on the image that the reference was drawn on.",
-            code="grids-differ",
-        )
-    return compare(predicted.array, reference.array, reference.grid, labels)
-
-
 def evaluate_volumes(
     predicted: Volume, reference: Volume, options: EvaluateOptions = DEFAULTS, case: str = "case"
 ) -> Evaluation:
@@ -96,7 +80,7 @@ def evaluate_volumes(
         volume.labels if isinstance(volume, Mask) and len(volume.labels) else None for volume in (predicted, reference)
     ]
     wanted = _wanted(options.labels, tables[0], tables[1])
-    outcome = ScoredCase(case, Status.DONE, "done", scores=evaluate_mask(predicted, reference, wanted or None))
+    outcome = ScoredCase(case, Status.DONE, "done", scores=_compare(predicted, reference, wanted or None))
     labels, warnings = _labels(tables[0], tables[1], (outcome,), wanted)
     return Evaluation(labels, Ledger((outcome,), Provenance.of("evaluate", options)), warnings)
 
@@ -220,10 +204,26 @@ def _score(pair: _Pair) -> Outcome:
                 masks.append(read_mask(path))
             except VolsegError as error:
                 raise error.reworded(f"The {which} mask: {error.message}") from error
-        scores = evaluate_mask(masks[0], masks[1], pair.labels or None)
+        scores = _compare(masks[0], masks[1], pair.labels or None)
     except VolsegError as error:
         return Outcome.of_error(pair.name, error)
     return ScoredCase(pair.name, Status.DONE, "done", scores=scores)
+
+
+def _compare(predicted: Volume, reference: Volume, labels: Sequence[int] | None) -> tuple[LabelScore, ...]:
+    """The scores of one mask; see ``volseg.metrics.compare``.
+
+    Raises:
+        GeometryError: the two lie on different grids, with the code ``grids-differ``.
+    """
+    apart = predicted.grid.difference(reference.grid)
+    if apart is not None:
+        raise GeometryError(
+            f"The prediction and its reference lie on different grids: {apart}. Resample the prediction onto the "
+            "reference's grid with the nearest neighbour, or predict on the image that the reference was drawn on.",
+            code="grids-differ",
+        )
+    return compare(predicted.array, reference.array, reference.grid, labels)
 
 
 def _unpaired(
