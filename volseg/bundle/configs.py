@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from volseg.bundle.vocabulary import ONE_FILE, channel_files
 from volseg.planning.component import Component, component
 from volseg.planning.normalisation import normalising_components
 from volseg.postprocessing import KeepLargest, PostprocessingRules
@@ -33,7 +34,11 @@ def inference_config(plan: Plan, dataset_dir: str) -> Component:
         "network_def": plan.network.for_inference.component(),
         "network": "$@network_def.to(@device)",
         "preprocessing": component("monai.transforms.Compose", transforms=_deterministic(plan, labelled=False)),
-        "dataset": component("monai.data.Dataset", data=_items(plan), transform="@preprocessing"),
+        "dataset": component(
+            "monai.data.Dataset",
+            data=ONE_FILE if plan.single_files else channel_files(len(plan.channels)),
+            transform="@preprocessing",
+        ),
         "dataloader": component(
             "monai.data.DataLoader", dataset="@dataset", batch_size=1, shuffle=False, num_workers=0
         ),
@@ -169,15 +174,6 @@ def label_rules(plan: Plan) -> PostprocessingRules:
 def _rules(plan: Plan) -> tuple[list[dict[str, object]], PostprocessingRules]:
     """The rules as stock transforms, and those that there is none for."""
     return label_rules(plan).to_transforms(plan.labels.indices)
-
-
-def _items(plan: Plan) -> str:
-    if len(plan.channels) == 1 or plan.channels_in_one_file:
-        return "$[{'image': i} for i in @datalist]"
-    return (
-        f"$[{{'image': [f[:-12] + '_%04d.nii.gz' % c for c in range({len(plan.channels)})]}}"
-        " for f in @datalist if f.endswith('_0000.nii.gz')]"
-    )
 
 
 def _deterministic(plan: Plan, *, labelled: bool) -> list[ConfigValue]:

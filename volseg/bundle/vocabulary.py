@@ -10,6 +10,9 @@ import re
 
 IMPORTS = frozenset({"$import glob", "$import torch"})
 
+ONE_FILE = "$[{'image': i} for i in @datalist]"
+"""The expression that makes a case of each image."""
+
 EXPRESSIONS = frozenset(
     {
         "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
@@ -19,7 +22,7 @@ EXPRESSIONS = frozenset(
         "$@bundle_root + '/eval'",
         "$@bundle_root + '/models/model.pt'",
         "$sorted(glob.glob(@dataset_dir + '/imagesTs/*.nii.gz'))",
-        "$[{'image': i} for i in @datalist]",
+        ONE_FILE,
         "$@train#deterministic_transforms + @train#random_transforms",
         "$@evaluator.run()",
         "$@train#trainer.run()",
@@ -27,11 +30,15 @@ EXPRESSIONS = frozenset(
     }
 )
 
-CHANNEL_FILES = re.compile(
-    r"\$\[\{'image': \[f\[:-12\] \+ '_%04d\.nii\.gz' % c for c in range\([1-9][0-9]?\)\]\}"
-    r" for f in @datalist if f\.endswith\('_0000\.nii\.gz'\)\]"
-)
+_CHANNEL_FILES = "$[{'image': [f[:-12] + '_%04d.nii.gz' % c for c in range(COUNT)]} for f in @datalist if f.endswith('_0000.nii.gz')]"
+CHANNEL_FILES = re.compile(re.escape(_CHANNEL_FILES).replace("COUNT", "[1-9][0-9]?"))
 """The expression that gathers the channel files of each case; only the count of channels varies."""
+
+
+def channel_files(count: int) -> str:
+    """The expression for so many channels, each a file of its own."""
+    return _CHANNEL_FILES.replace("COUNT", str(count))
+
 
 _SUPERVISED = "device max_epochs epoch_length train_data_loader val_data_loader network optimizer loss_function inferer"
 
@@ -126,7 +133,7 @@ PLACES = {"monai.transforms.SaveImaged": re.compile(r"postprocessing#transforms#
 DATA_SETS = frozenset({"monai.data.Dataset", "monai.data.CacheDataset"})
 """Their ``data`` names files, and a damaged one is handed from reader to reader: no list of a stranger's choice."""
 DATA_SOURCE = "volseg.training.fold_cases"
-DATA_EXPRESSIONS = frozenset({"$[{'image': i} for i in @datalist]"})
+DATA_EXPRESSIONS = frozenset({ONE_FILE})
 """What ``data`` may be, beside ``CHANNEL_FILES`` and a ``DATA_SOURCE``."""
 
 COMPONENT_KEYS = frozenset({"_target_", "_desc_"})

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
 from volseg.dataset.listing import DATASET_JSON, MAX_LISTING_BYTES, Listing, read_listing
-from volseg.dataset.pairing import CHANNEL_NUMBER, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.errors import DataSetError
 from volseg.files import read_bounded
-from volseg.volume import stem_of
+from volseg.volume import split_channel, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -102,7 +102,7 @@ class DatasetFile:
         if len(content.get("channel_names") or ()) > 1:  # type: ignore[arg-type]
             # nnU-Net lists no files: they are found by their names.
             unlabelled, labelled = (
-                [name for name in names if not CHANNEL_NUMBER.fullmatch(stem_of(Path(name)))]
+                [name for name in names if split_channel(stem_of(Path(name)))[1] is None]
                 for names in (unlabelled, labelled)
             )
             if not unlabelled and not labelled:

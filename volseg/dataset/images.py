@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Case
-from volseg.dataset.pairing import CHANNEL_NUMBER
 from volseg.errors import DataSetError, UsageError
-from volseg.volume import is_image, list_images, stem_of
+from volseg.volume import is_image, list_images, split_channel, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,13 +30,10 @@ def cases_in(path: Path, channels: int) -> tuple[Case, ...]:
         if not is_image(path):
             raise UsageError(f"{path} is no image that volseg reads: it has to be .nii.gz, .nii, .nrrd, .mha or .mhd.")
         files = [path]
-        match = CHANNEL_NUMBER.fullmatch(stem_of(path))
-        if channels > 1 and match:
-            files = [
-                other
-                for other in list_images(path.parent)
-                if (found := CHANNEL_NUMBER.fullmatch(stem_of(other))) and found["case"] == match["case"]
-            ]
+        case, channel = split_channel(stem_of(path))
+        if channels > 1 and channel is not None:
+            siblings = [(other, split_channel(stem_of(other))) for other in list_images(path.parent)]
+            files = [other for other, (name, number) in siblings if name == case and number is not None]
     else:
         files = list_images(path)
     if not files:
@@ -62,8 +58,7 @@ def cases_in(path: Path, channels: int) -> tuple[Case, ...]:
 
 
 def _named(file: Path, channels: int) -> tuple[str, int]:
-    stem = stem_of(file)
-    match = CHANNEL_NUMBER.fullmatch(stem)
-    if match is None or (channels == 1 and int(match["channel"]) != 0):
-        return stem, 0
-    return match["case"], int(match["channel"])
+    case, channel = split_channel(stem_of(file))
+    if channel is None or (channels == 1 and channel):
+        return stem_of(file), 0
+    return case, channel

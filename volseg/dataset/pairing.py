@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Case, Fault
 from volseg.errors import DataSetError
-from volseg.volume import list_images, stem_of
+from volseg.volume import list_images, split_channel, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,8 +19,6 @@ TRAINING_IMAGES = "imagesTr"
 TRAINING_LABELS = "labelsTr"
 TEST_IMAGES = "imagesTs"
 
-CHANNEL_NUMBER = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
-"""nnU-Net's name of one channel's file, without suffix."""
 NAMED_CASES = 10
 """A warning about many cases names this many and counts the others."""
 
@@ -134,11 +131,11 @@ def _are_numbered(images: Sequence[Path], masks: Sequence[Path], channels: int) 
     channels.
     """
     stems = [stem_of(path) for path in images]
-    matches = [CHANNEL_NUMBER.fullmatch(stem) for stem in stems]
+    split = [split_channel(stem) for stem in stems]
     if masks:
         labels = {stem_of(path) for path in masks}
-        return any(match["case"] in labels for match in matches if match) and labels.isdisjoint(stems)
-    numbers = {int(match["channel"]) if match else -1 for match in matches}
+        return any(case in labels for case, channel in split if channel is not None) and labels.isdisjoint(stems)
+    numbers = {channel for _, channel in split}
     return numbers in ({0}, set(range(channels)))
 
 
@@ -146,9 +143,8 @@ def _grouped(desk: _Desk, images: Iterable[Path], *, numbered: bool) -> dict[str
     """The images of each case, by its name, in the order of their channel numbers."""
     found: dict[str, dict[int, Path]] = {}
     for image in images:
-        match = CHANNEL_NUMBER.fullmatch(stem_of(image)) if numbered else None
-        name, channel = (match["case"], int(match["channel"])) if match else (stem_of(image), 0)
-        known = found.setdefault(name, {}).setdefault(channel, image)
+        name, channel = split_channel(stem_of(image)) if numbered else (stem_of(image), None)
+        known = found.setdefault(name, {}).setdefault(channel or 0, image)
         if known is not image:
             desk.fault(
                 "name-twice",
@@ -195,8 +191,7 @@ def _add_listed(
         is_broken = True
         desk.fault("missing-file", "", "dataset.json has an entry without an image. Name it, or drop the entry.")
     if len(entry.images) > 1:
-        match = CHANNEL_NUMBER.fullmatch(name)
-        name = match["case"] if match else name
+        name, _ = split_channel(name)
     label = None
     if entry.label is not None:
         label = _listed_path(desk, name, entry.label)
@@ -245,10 +240,10 @@ def _add_masks(desk: _Desk, masks: Iterable[Path]) -> None:
         name = stem_of(mask)
         draft = desk.drafts.get(name)
         if draft is None:
-            match = CHANNEL_NUMBER.fullmatch(name)
+            case, channel = split_channel(name)
             hint = (
-                f" A mask is named without the channel number: {match['case']}.nii.gz."
-                if match and match["case"] in desk.drafts
+                f" A mask is named without the channel number: {case}.nii.gz."
+                if channel is not None and case in desk.drafts
                 else f" Add the image as {TRAINING_IMAGES}/{name}.nii.gz, or remove the mask."
             )
             desk.fault("label-without-image", name, f"{desk.relative(mask)} has no image.{hint}")

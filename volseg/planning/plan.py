@@ -79,6 +79,11 @@ class Plan:
     """Whether inference brings the network's logits back to the image's grid, and not only the labels."""
 
     @property
+    def single_files(self) -> bool:
+        """Whether each case has one image file."""
+        return self.channels_in_one_file or len(self.channels) == 1
+
+    @property
     def classes(self) -> int:
         """The labels and the background."""
         return len(self.labels) + 1

@@ -4,7 +4,16 @@ from volseg.volume.bounds import MAX_VOXELS
 from volseg.volume.files import as_mask, files_of, read_header, read_mask, read_volume, write_image, write_mask
 from volseg.volume.mask import Mask
 from volseg.volume.model import ImageHeader, Volume
-from volseg.volume.naming import IMAGE_SUFFIXES, NIFTI_SUFFIXES, is_image, is_nifti, list_images, stem_of
+from volseg.volume.naming import (
+    IMAGE_SUFFIXES,
+    NIFTI_SUFFIXES,
+    channel_stem,
+    is_image,
+    is_nifti,
+    list_images,
+    split_channel,
+    stem_of,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -14,6 +23,7 @@ __all__ = [
     "Mask",
     "Volume",
     "as_mask",
+    "channel_stem",
     "files_of",
     "is_image",
     "is_nifti",
@@ -21,6 +31,7 @@ __all__ = [
     "read_header",
     "read_mask",
     "read_volume",
+    "split_channel",
     "stem_of",
     "write_image",
     "write_mask",

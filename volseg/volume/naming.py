@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 ITK_SUFFIXES = (".nrrd", ".mha", ".mhd")
 IMAGE_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+_CHANNEL = re.compile(r"(.+)_([0-9]{4})")
 
 
 def stem_of(path: Path) -> str:
@@ -33,3 +35,14 @@ def list_images(folder: Path) -> list[Path]:
 def is_nifti(path: Path) -> bool:
     """Whether the name is that of a NIfTI file."""
     return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def channel_stem(case: str, channel: int) -> str:
+    """The name of one channel's file without suffix, as nnU-Net has it: ``case_1_0000``."""
+    return f"{case}_{channel:04d}"
+
+
+def split_channel(stem: str) -> tuple[str, int | None]:
+    """The case and the channel that a name without suffix tells; no channel where it doesn't end in a number of one."""
+    match = _CHANNEL.fullmatch(stem)
+    return (match[1], int(match[2])) if match else (stem, None)

@@ -17,6 +17,7 @@ from volseg.verbs.convert.channel_choice import Channel, parse_channels
 from volseg.verbs.convert.conversion import Conversion, conversion_of, target_grid
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.selection import left_out
+from volseg.volume import channel_stem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,7 +117,7 @@ def conversions_of(
     grid = target_grid(case.series[0], options.spacing_mm, options.axes)
     conversions = []
     for number, series in enumerate(case.series):
-        name = f"{case.case}_{number:04d}"
+        name = channel_stem(case.case, number)
         conversion = conversion_of(series, naming, images, nifti_dir, options, options.spacing_mm, name)
         if number:
             covered = coverage(grid, series.grid)

@@ -16,6 +16,7 @@ from volseg.dicom.file import tags
 from volseg.dicom.labels.label_object import decoded_text
 from volseg.errors import OutputExistsError, UsageError
 from volseg.spreadsheet import harmless
+from volseg.volume.naming import split_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,7 +41,6 @@ FIELDS = {
 MAX_NAME_LENGTH = 150
 """File systems take 255 bytes, and suffixes and the marks of unfinished files need some."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9-]+")
-_LIKE_CHANNEL = re.compile(r"_(?=\d{4}$)")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 """Names that Windows gives to devices."""
 NAME_WARNING = (
@@ -108,7 +108,9 @@ def _name(series: Series, template: str) -> str | NameFault:
         made.append(f"_{series.identity.part}")
     name = _safe("".join(made))
     # Four digits at the end would be the number of a channel.
-    name = _LIKE_CHANNEL.sub("-", name)
+    case, channel = split_channel(name)
+    if channel is not None:
+        name = f"{case}-{name[-4:]}"
     if _RESERVED.fullmatch(name):
         name = f"case_{name}"
     if len(name) > MAX_NAME_LENGTH:
