@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
     from pydicom.dataset import Dataset
@@ -85,11 +85,29 @@ class MakeBundle(Protocol):
     def __call__(self, plan: Plan | None = None, *, folder: str = "bundle") -> Path: ...
 
 
+def _own_folder(folder: Path, environment: pytest.MonkeyPatch) -> None:
+    """Make a folder this person's, with a key of names that all tests share."""
+    key = folder / "names.key"
+    key.write_text("5e" * 32)
+    key.chmod(0o600)
+    environment.setenv("VOLSEG_CONFIG_DIR", str(folder))
+    environment.setenv("XDG_CONFIG_HOME", str(folder))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def personal_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where volseg keeps what belongs to a person during the tests; never in this person's home."""
+    folder = tmp_path_factory.mktemp("person")
+    with pytest.MonkeyPatch.context() as environment:
+        _own_folder(folder, environment)
+        yield folder
+
+
 @pytest.fixture(autouse=True)
 def trust_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where trust in bundles is kept during a test; never this person's own."""
+    """Where trust in bundles is kept during a test, which finds none."""
     folder = tmp_path_factory.mktemp("config")
-    monkeypatch.setenv("VOLSEG_CONFIG_DIR", str(folder))
+    _own_folder(folder, monkeypatch)
     return folder / "trusted.json"
 
 

@@ -63,12 +63,13 @@ def codes(ledger: Ledger) -> list[str]:
     ],
 )
 def test_a_name_never_leaves_its_folder(
-    patient: str, name: str | None, write_series: WriteSeries, tmp_path: Path
+    patient: str, name: str | None, write_series: WriteSeries, tmp_path: Path, trust_store: Path
 ) -> None:
     patients(write_series, tmp_path / "dicom", patient)
     ledger = convert(tmp_path / "dicom", tmp_path / "out", named("{PatientID}_{SeriesNumber}"))
     assert images(tmp_path) == ([f"out/imagesTs/{name}.nii.gz"] if name else [])
     assert codes(ledger) == ["done" if name else "name-incomplete"]
+    trust_store.with_name("names.key").unlink()
     rows, _ = preview(tmp_path / "dicom", tmp_path / "new", named("{PatientID}_{SeriesNumber}"))
     assert [row.case for row in rows] == [name or "ct_01"]
 

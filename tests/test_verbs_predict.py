@@ -525,16 +525,13 @@ class TestDicom:
         archive = Path(shutil.make_archive(str(source / "study"), "gztar", tmp_path / "dicom"))
         (tmp_path / "scratch").mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-        key = tmp_path / "of_folder" / ".volseg-key"
-        (plain,) = predict(trained_bundle, tmp_path / "dicom", key.parent).outcomes
-        (tmp_path / "of_archive").mkdir()
-        shutil.copy(key, tmp_path / "of_archive")
+        (plain,) = predict(trained_bundle, tmp_path / "dicom", tmp_path / "of_folder").outcomes
         given = archive if place == "in the place of a folder" else source
         (packed,) = predict(trained_bundle, given, tmp_path / "of_archive").outcomes
         assert packed == plain
         assert packed.status is Status.DONE
         for name in (*packed.outputs, f"images/{packed.case}.nii.gz"):
-            assert (tmp_path / "of_archive" / name).read_bytes() == (key.parent / name).read_bytes()
+            assert (tmp_path / "of_archive" / name).read_bytes() == (tmp_path / "of_folder" / name).read_bytes()
         assert not list((tmp_path / "scratch").iterdir())
 
     def test_nothing_unpacked_stays_after_an_interrupt(

@@ -1,7 +1,8 @@
 """Pseudonyms: case names and identifiers by a keyed hash.
 
-The key is made at random for each output folder and stays in it, readable by its owner alone. Whoever holds it and
-an identifier can find that identifier's pseudonym, so it goes nowhere with the data.
+The key belongs to one person: it is made at random at the first use and lies in the person's configuration folder,
+readable by its owner alone. Whoever holds it and an identifier can find that identifier's pseudonym, so it goes nowhere
+with the data. A folder that has a key of its own keeps it.
 """
 
 from __future__ import annotations
@@ -10,19 +11,32 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.errors import InputError
+from volseg.errors import FileError, InputError
+from volseg.files import read_bounded
+from volseg.personal import FOLDER_VARIABLE, personal_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from volseg.outcomes import Ledger
+
 KEY_FILE = ".volseg-key"
+"""In an output folder that has a key of its own."""
+PERSONAL_KEY_FILE = "names.key"
+"""In the person's configuration folder."""
+NAMES = "names"
+"""The entry of a ledger's checksums that tells by which key the cases are named."""
 KEY_BYTES = 32
 PSEUDONYM_LENGTH = 12
 """Of base32: 60 bits, so that a million series meet by chance with a probability below 1e-6."""
+
+_WITH_ORDER = re.compile(rf"([a-z]+)_\d{{2,4}}_(?=[a-z2-7]{{{PSEUDONYM_LENGTH}}}(?:_|$))")
 
 
 @dataclass(frozen=True)
@@ -50,59 +64,93 @@ class Naming:
 
     @classmethod
     def of_folder(cls, folder: Path) -> Naming:
-        """The naming of an output folder; its key is made if it has none.
+        """The naming for an output folder: by its own key where it has one, else by this person's, made at first use.
 
         Raises:
-            InputError: the folder's key file holds no key.
-            OSError: the key can't be read or written.
+            InputError: the file holds no key, or that of this person can be read by others.
+            FileError: the key can't be read or written.
         """
-        path = folder / KEY_FILE
-        folder.mkdir(parents=True, exist_ok=True)
-        found = cls.existing(folder)
-        if found is not None:
-            return found
-        partial = folder / f"{KEY_FILE}.{secrets.token_hex(4)}"
-        try:
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(KEY_BYTES) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            # Two runs may start at once: the first key stands, and both use it.
-            try:
-                os.link(partial, path)
-            except FileExistsError:
-                pass
-            except OSError:  # a file system without hard links
-                partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        made = cls.existing(folder)
-        if made is None:
-            raise InputError(f"{path} can't be made. Choose an output folder that you may write to.", code="bad-key")
-        return made
+        return cls.existing(folder) or cls._make(personal_folder() / PERSONAL_KEY_FILE)
 
     @classmethod
     def existing(cls, folder: Path) -> Naming | None:
-        """The naming of an output folder that has a key already.
+        """The same without making a key; None where there is none yet.
 
         Raises:
-            InputError: the folder's key file holds no key.
+            InputError, FileError: as ``of_folder``.
         """
-        path = folder / KEY_FILE
+        return cls._read(folder / KEY_FILE) or cls._read(personal_folder() / PERSONAL_KEY_FILE, _require_private)
+
+    @classmethod
+    def _read(cls, path: Path, require: Callable[[Path, os.stat_result], None] | None = None) -> Naming | None:
         try:
-            with path.open(encoding="ascii") as file:
-                key = bytes.fromhex(file.read(4 * KEY_BYTES))
-        except FileNotFoundError:
-            return None
-        except ValueError:
+            key = bytes.fromhex(read_bounded(path, 4 * KEY_BYTES, "key", require=require).decode("ascii"))
+        except FileError as error:
+            if error.code == "missing-file":
+                return None
+            raise error.reworded(f"{error.message} Another folder may be named in {FOLDER_VARIABLE}.") from error
+        except ValueError as error:
+            if isinstance(error, InputError) and error.code == "key-not-private":
+                raise
             key = b""
         if len(key) != KEY_BYTES:
             raise InputError(
-                f"{path} holds no key, and the names in its folder depend on it. Restore it, or convert to a new folder.",
+                f"{path} holds no key, and the names of cases depend on it. Restore it from a copy; docs/names.md "
+                "tells what a new one changes.",
                 code="bad-key",
+                path=path,
             )
         return cls(key)
+
+    @classmethod
+    def _make(cls, path: Path) -> Naming:
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(secrets.token_hex(KEY_BYTES) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Two runs may start at once: the first key stands, and both use it.
+                try:
+                    os.link(partial, path)
+                except FileExistsError:
+                    pass
+                except OSError:  # a file system without hard links
+                    partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            raise FileError(
+                f"{path}, the key of your case names, can't be written: {error.strerror}. Name a folder of yours in "
+                f"{FOLDER_VARIABLE}.",
+                code="cannot-write",
+                path=path,
+            ) from error
+        made = cls._read(path, _require_private)
+        assert made is not None, "it was written just now"
+        return made
+
+    @property
+    def mark(self) -> str:
+        """What tells this key from others in a ledger, and nothing of it."""
+        return self.digest("key")[:16]
+
+    def require_names_of(self, ledger: Ledger | None, folder: Path) -> None:
+        """Refuse to add to a folder whose names are by another key: one patient would get two pseudonyms there.
+
+        Raises:
+            InputError: they are, with the code ``other-key``.
+        """
+        there = ledger.provenance.checksums.get(NAMES) if ledger else None
+        if there not in (None, self.mark):
+            raise InputError(
+                f"The cases in {folder} are named by another key than yours, so the same series would get another name "
+                "there. Name another folder, or take that key; docs/names.md tells how.",
+                code="other-key",
+            )
 
     def patient(self, identity: Identity) -> str:
         """The patient's pseudonym; a study without a PatientID counts as a patient of its own."""
@@ -118,9 +166,9 @@ class Naming:
         """The pseudonym of the series, the same for all its parts."""
         return self._pseudonym("series", identity.study_uid, identity.series_uid)
 
-    def case(self, identity: Identity, modality: str, order: int) -> str:
-        """The case's name: modality, order of the series in its study, the series' pseudonym, the part."""
-        name = f"{modality.lower()}_{order:02d}_{self.series(identity)}"
+    def case(self, identity: Identity, modality: str) -> str:
+        """The case's name: modality, the series' pseudonym, the part; whatever else lies beside the series."""
+        name = f"{modality.lower()}_{self.series(identity)}"
         return f"{name}_{identity.part}" if identity.part else name
 
     def labels(self, kind: str, instance_uid: str) -> str:
@@ -145,3 +193,17 @@ class Naming:
             for raw in (part.encode("utf-8", "surrogateescape") for part in (kind, *parts))
         )
         return hmac.new(self.key, message, hashlib.sha256).digest()
+
+
+def without_order(case: str) -> str:
+    """The name that a case gets now, of one that earlier versions gave with the place of the series in its study."""
+    return _WITH_ORDER.sub(r"\1_", case)
+
+
+def _require_private(path: Path, found: os.stat_result) -> None:
+    if hasattr(os, "getuid") and (found.st_uid not in (os.getuid(), 0) or found.st_mode & 0o077):
+        raise InputError(
+            f"{path}, the key of your case names, is open to others. Make it yours alone with chown and chmod 600.",
+            code="key-not-private",
+            path=path,
+        )

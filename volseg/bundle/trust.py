@@ -20,6 +20,7 @@ from volseg.atomic import write_error, write_text
 from volseg.bundle.lint import RUN_CONFIGS, Finding, lint_config
 from volseg.errors import BundleError, FileError, TrustError, VolsegError
 from volseg.files import read_bounded
+from volseg.personal import personal_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STORE_VARIABLE = "VOLSEG_CONFIG_DIR"
-"""The environment variable that names another folder for what volseg remembers about this person."""
 MAX_STORE_BYTES = 2**24
 STORE_FAULT = "trust-store"
 SHOWN_FINDINGS = 40
@@ -69,11 +68,7 @@ class Verdict:
 
 def store_path() -> Path:
     """The file that keeps the checksums of trusted trees."""
-    folder = os.environ.get(STORE_VARIABLE)
-    if folder:
-        return Path(folder) / "trusted.json"
-    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(base) / "volseg" / "trusted.json"
+    return personal_folder() / "trusted.json"
 
 
 def judge(bundle: Bundle) -> Verdict:

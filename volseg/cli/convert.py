@@ -25,10 +25,11 @@ def convert(
     """Turn a folder of DICOM into NIfTI images.
 
     Finds every series under DICOM_DIR, whatever its files are called, and places its voxels by the positions in the
-    headers alone. What can't be placed with certainty is refused, with the reason. Series that an earlier run finished
-    stay as they are. Segmentations and structure sets of a converted series become its mask, with one label table for
-    all. Case names come from a keyed hash; the key stays in NIFTI_DIR, and nothing of the patient leaves the DICOM
-    files. The one free text that is kept are the names of structures: look at them before you pass the data on.
+    headers alone. What can't be placed with certainty is refused, with the reason. Series that an earlier run
+    finished stay as they are. Segmentations and structure sets of a converted series become its mask, with one
+    label table for all. Case names come from a keyed hash, the same in every folder; the key is yours and stays in
+    your configuration folder (docs/names.md), and nothing of the patient leaves the DICOM files. The one free text
+    that is kept are the names of structures: look at them before you pass the data on.
 
     Examples:
         volseg convert dicom nifti

@@ -58,7 +58,7 @@ class Scan:
         """What became of the series that are no volume and of the files that can't be read: one each, rejected first."""
         rejected = (
             Outcome(
-                naming.case(one.identity, one.modality, one.order),
+                naming.case(one.identity, one.modality),
                 one.status,
                 one.code,
                 one.message,

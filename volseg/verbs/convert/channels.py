@@ -171,7 +171,7 @@ def _study(series: Series, naming: Naming | None) -> str:
 def _words(number: int, one: Series | Rejected, naming: Naming | None) -> list[str]:
     words = [str(number), short_name(one)]
     if naming:
-        words.append(naming.case(one.identity, one.modality, one.order))
+        words.append(naming.case(one.identity, one.modality))
     if isinstance(one, Series):
         words.append(header_text(one, tags.SERIES_DESCRIPTION))
     return words

@@ -15,7 +15,7 @@ from volseg.dicom.series.uptake import SUV, suv_factor
 from volseg.errors import InputError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import Progress
-from volseg.pseudonyms import Naming
+from volseg.pseudonyms import Naming, without_order
 from volseg.verbs.convert.options import ConvertOptions
 from volseg.verbs.convert.sentences import outcome_of, resampling
 from volseg.verbs.convert.throughput import Load, Throughput
@@ -55,15 +55,10 @@ class Conversion:
 
 
 def images_there(nifti_dir: Path) -> dict[str, Path]:
-    """The images of earlier runs by their name without the order of the series, which changes when a study grows."""
+    """The images of earlier runs by the names that their cases get now."""
     # A person who has drawn a mask may have moved the image to the others with masks: that place goes first.
     folders = (nifti_dir / TEST_IMAGES, nifti_dir / TRAINING_IMAGES)
-    return {_without_order(stem_of(path)): path for folder in folders for path in list_images(folder)}
-
-
-def _without_order(case: str) -> str:
-    modality, _, rest = case.partition("_")
-    return f"{modality}_{rest.partition('_')[2]}"
+    return {without_order(stem_of(path)): path for folder in folders for path in list_images(folder)}
 
 
 def conversion_of(
@@ -77,9 +72,9 @@ def conversion_of(
 ) -> Conversion:
     """What to do with a series, and the place of its image: where an earlier run put it, or a new one."""
     identity = series.identity
-    case = name or naming.case(identity, series.modality, series.order)
+    case = name or naming.case(identity, series.modality)
     earlier = [nifti_dir / folder / f"{case}{NIFTI_SUFFIXES[0]}" for folder in (TRAINING_IMAGES, TEST_IMAGES)]
-    there = next(filter(Path.is_file, earlier), None) if name else images.get(_without_order(case))
+    there = next(filter(Path.is_file, earlier), None) if name else images.get(case)
     image = there or nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}"
     files = (f"{one.header.uid(tags.SOP_INSTANCE_UID) or one.name}\n{one.header.file_size}" for one in series.slices)
     suv = options.suv and series.modality == "PT"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from volseg.dicom import Scan
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
-from volseg.errors import FileError, InputError
+from volseg.errors import InputError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
-from volseg.pseudonyms import Naming
+from volseg.pseudonyms import NAMES, Naming
 from volseg.verbs.convert.channel_choice import parse_channels
 from volseg.verbs.convert.channels import ChannelPlan, conversions_of, plan_channels
 from volseg.verbs.convert.conversion import (
@@ -26,7 +26,7 @@ from volseg.verbs.convert.conversion import (
 )
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
-from volseg.verbs.convert.record import kinds_of, record, with_mask_of
+from volseg.verbs.convert.record import LEDGER_FILE, kinds_of, record, with_mask_of
 from volseg.verbs.convert.selection import chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
 
@@ -49,7 +49,7 @@ def convert(
     Args:
         dicom_dir: searched with all its folders and the zip and tar archives in them; file names don't matter. An
             archive may stand in its place.
-        nifti_dir: made where it is absent. It keeps the key of the case names.
+        nifti_dir: made where it is absent. A key of case names that lies in it goes before the person's.
         options: how.
         progress: told of each file and series.
 
@@ -83,7 +83,8 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     dataset = DatasetFile.read(nifti_dir)
     found = scan_source(dicom_dir, options, progress, scratch)
     found = select(found, options, Naming.existing(nifti_dir))
-    naming = _naming(nifti_dir)
+    naming = Naming.of_folder(nifti_dir)
+    naming.require_names_of(Ledger.read(nifti_dir / LEDGER_FILE), nifti_dir)
     if options.channels:
         plan_of_channels = plan_channels(found, options, naming)
         found = plan_of_channels.found
@@ -100,7 +101,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         else:
             outcomes.append(earlier)
     kinds = chosen(found).skipped_kinds
-    provenance = Provenance.of("convert", replace(options, labels=str(choice)))
+    provenance = Provenance.of("convert", replace(options, labels=str(choice)), checksums={NAMES: naming.mark})
     try:
         outcomes.extend(run_conversions(conversions, options.jobs, progress))
         if options.channels:
@@ -150,7 +151,7 @@ def _conversions(
     conversions, outcomes = {}, []
     for number, (series, name) in enumerate(zip(found.series, names, strict=True)):
         if isinstance(name, NameFault):
-            case = naming.case(series.identity, series.modality, series.order)
+            case = naming.case(series.identity, series.modality)
             outcomes.append(Outcome(case, Status.REFUSED, name.code, name.message, private=series.source))
             continue
         conversion = conversion_of(series, naming, images, nifti_dir, options, options.spacing_mm, name)
@@ -158,7 +159,7 @@ def _conversions(
         if clash is None:
             conversions[number] = conversion
         else:
-            case = naming.case(series.identity, series.modality, series.order)
+            case = naming.case(series.identity, series.modality)
             outcomes.append(replace(clash, case=case))
     return conversions, outcomes
 
@@ -201,14 +202,3 @@ def _whole_cases(outcomes: Sequence[Outcome], conversions: Mapping[int, Conversi
         else:
             kept.append(one)
     return kept
-
-
-def _naming(nifti_dir: Path) -> Naming:
-    from volseg.atomic import write_error
-
-    try:
-        return Naming.of_folder(nifti_dir)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise write_error(nifti_dir, error) from error

@@ -74,7 +74,7 @@ def _preview(
         return _channel_preview(found, options, naming)
     names = dict(zip(found.series, case_names(found.series, options.name), strict=True)) if options.name else {}
     for number, one in numbered(found):
-        shown = naming.case(one.identity, one.modality, one.order) if naming else short_name(one)
+        shown = naming.case(one.identity, one.modality) if naming else short_name(one)
         if isinstance(one, Rejected):
             action = f"{one.status} [{one.code}] {one.message}"
             row = PreviewRow(number, shown, one.modality, one.count, "", action, one.source)
@@ -141,7 +141,7 @@ def _label_rows(
     ]
     for number, assignments in plan.by_series.items():
         series = found.series[number]
-        case = naming.case(series.identity, series.modality, series.order) if naming else short_name(series)
+        case = naming.case(series.identity, series.modality) if naming else short_name(series)
         for one in assignments:
             names = ", ".join(sorted({plan.table.name_of(index) for index in one.chosen.values()}))
             action = f"drawn on {case}: {names}"

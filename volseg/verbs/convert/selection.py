@@ -71,7 +71,7 @@ def _words(texts: Sequence[str]) -> set[str]:
 
 def _names(number: int, one: Series | Rejected, naming: Naming | None) -> set[str]:
     names = {str(number), short_name(one)}
-    return names | {naming.case(one.identity, one.modality, one.order)} if naming else names
+    return names | {naming.case(one.identity, one.modality)} if naming else names
 
 
 def left_out(one: Series | Rejected) -> Rejected:

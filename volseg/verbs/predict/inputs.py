@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from volseg.dataset.case import Case
     from volseg.dataset.dataset import Dataset
     from volseg.progress import Progress
+    from volseg.pseudonyms import Naming
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Inputs:
         sources: the images as cases, or the series that become images.
         outcomes: cases that ended before they had an image, such as refused series.
         skipped_kinds: files that are no volume, counted by kind.
+        naming: by which series were named; None where the images are named by their files.
     """
 
     sources: tuple[FileSource | SeriesSource, ...]
     outcomes: tuple[Outcome, ...] = ()
     skipped_kinds: dict[str, int] = field(default_factory=dict)
+    naming: Naming | None = None
 
 
 def find_inputs(
@@ -47,7 +50,7 @@ def find_inputs(
         bundle: knows which cases a fold held out.
         source: an image, a folder of images, a data set, or DICOM: a folder with all folders and archives in it, or a
             zip or tar archive.
-        out_dir: where the masks go; for DICOM it keeps the key of the pseudonyms.
+        out_dir: where the masks go; for DICOM it may have a key of its own for the names.
         fold: of a data set, the cases that this fold held out.
         channels: how many the network takes.
         progress: receives the progress.
@@ -134,12 +137,10 @@ def _from_dicom(source: Path, out_dir: Path, progress: Progress, scratch: Path) 
         raise InputError(message, code="no-images") from error
     naming = Naming.of_folder(out_dir)
     outcomes = found.outcomes(naming)
-    sources = tuple(
-        SeriesSource(naming.case(one.identity, one.modality, one.order), one, naming) for one in found.series
-    )
+    sources = tuple(SeriesSource(naming.case(one.identity, one.modality), one, naming) for one in found.series)
     if not sources and not any(outcome.status in (Status.REFUSED, Status.FAILED) for outcome in outcomes):
         raise InputError(f"{source} holds no image and no DICOM series that is a volume.", code="no-images")
-    return Inputs(sources, outcomes, dict(found.skipped_kinds))
+    return Inputs(sources, outcomes, dict(found.skipped_kinds), naming)
 
 
 def _of_cases(cases: tuple[Case, ...], out_dir: Path) -> Inputs:

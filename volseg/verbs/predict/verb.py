@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import SERIAL, Executor, run_cases
 from volseg.dicom.file.archives import private_folder
@@ -14,7 +14,11 @@ from volseg.labels import LABELS_NAME
 from volseg.options import Many, each
 from volseg.outcomes import Ledger, Outcome, Provenance
 from volseg.progress import SILENT, Progress
+from volseg.pseudonyms import NAMES, without_order
 from volseg.writers import NIFTI, writers_of
+
+if TYPE_CHECKING:
+    from volseg.verbs.predict.model import ModelFile
 
 LEDGER = "prediction.json"
 
@@ -88,6 +92,7 @@ def _predict(
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import find_inputs
     from volseg.verbs.predict.model import ModelFile, load_model
+    from volseg.verbs.predict.sources import SeriesSource
 
     writers_of(each(options.formats))
     bundle = open_bundle(bundle_dir)
@@ -100,11 +105,21 @@ def _predict(
     file = ModelFile.of(bundle, options.fold, choose_device(options.device), raw=options.raw)
     try:
         model = load_model(file)
-        provenance = Provenance.of("predict", options, checksums=file.checksums, device=model.device)
-        earlier = _earlier(out_dir, provenance, options)
+        found = Ledger.read(out_dir / LEDGER)
+        earlier = _earlier(found, file, out_dir, options)
         inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch)
         work = Prediction(file, out_dir, each(options.formats), options.overwrite)
-        cases = [CaseToPredict(one, earlier.get(one.name)) for one in inputs.sources]
+        if inputs.naming:
+            inputs.naming.require_names_of(found, out_dir)
+        named = inputs.naming.mark if inputs.naming else found.provenance.checksums.get(NAMES) if found else None
+        checksums = file.checksums | ({NAMES: named} if named else {})
+        provenance = Provenance.of("predict", options, checksums=checksums, device=model.device)
+        known = {without_order(case): case for case in earlier}
+        named_before = [
+            replace(one, name=known.get(one.name, one.name)) if isinstance(one, SeriesSource) else one
+            for one in inputs.sources
+        ]
+        cases = [CaseToPredict(one, earlier.get(one.name)) for one in named_before]
         # Both before the work: masks of a run that is interrupted are not to lie there without a word on them.
         with RunningLedger(
             out_dir / LEDGER, Ledger(inputs.outcomes, provenance, inputs.skipped_kinds), earlier
@@ -124,16 +139,16 @@ def _predict(
         load_model.cache_clear()
 
 
-def _earlier(out_dir: Path, provenance: Provenance, options: PredictOptions) -> dict[str, Outcome]:
+def _earlier(found: Ledger | None, file: ModelFile, out_dir: Path, options: PredictOptions) -> dict[str, Outcome]:
     """What this very model made in the folder before, by case.
 
     Raises:
         OutputExistsError: masks of another model are there, and would pass for this one's.
     """
-    found = Ledger.read(out_dir / LEDGER)
     if found is None:
         return {}
-    same = found.provenance.checksums == provenance.checksums and found.provenance.options.get("raw") == options.raw
+    theirs = found.provenance
+    same = file.checksums.items() <= theirs.checksums.items() and theirs.options.get("raw") == options.raw
     there = any((out_dir / name).is_file() for outcome in found.outcomes for name in outcome.outputs)
     if not same and there and not options.overwrite:
         raise OutputExistsError(
