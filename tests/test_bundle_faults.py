@@ -71,6 +71,9 @@ def test_a_sound_bundle(bundle: Bundle) -> None:
         ("inference", lambda c: c.pop("inferer"), [("missing-part", "configs/inference.yaml")]),
         ("inference", lambda c: c.update(postprocessing=None), [("missing-part", "configs/inference.yaml")]),
         ("inference", lambda c: c.update(volseg_postprocessing={"polish": True}), [("rules", "configs/inference.yaml")]),
+        ("inference", lambda c: c["postprocessing"]["transforms"].append(
+            {"_target_": "monai.transforms.KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1, 9]}
+        ), [("rules", "configs/inference.yaml")]),
         ("inference", lambda c: c["volseg_postprocessing"].append({"rule": "fill_holes", "labels": [9]}), [
             ("rules", "configs/inference.yaml")
         ]),

@@ -121,19 +121,23 @@ def _agreement_faults(
                 "channels", place, f"the network has {key} {built}, and the metadata says {told} for {entry}. Make "
                 "them agree.",
             )  # fmt: skip
-    rules = config.get(RULES)
-    if rules is None:
-        return
+    table = label_table(metadata)
+    indices = table.indices if table is not None else ()
+    steps = _at(config, "postprocessing#transforms")
+    # Alone each, as a transform that stands before others is no less wrong.
+    found = [
+        PostprocessingRules.from_transforms([step], indices)[1]
+        for step in (steps if isinstance(steps, list) else [])
+        if isinstance(step, dict)
+    ]
     try:
-        named = PostprocessingRules.from_config(rules).labels
+        found.append(PostprocessingRules.from_config(config.get(RULES) or []))
     except VolsegError as error:
         yield Fault("rules", place, error.message)
-        return
-    table = label_table(metadata)
-    unknown = sorted(named - set(table.indices)) if table is not None else []
-    if unknown:
+    unknown = sorted({label for rules in found for label in rules.labels}.difference(indices))
+    if table is not None and unknown:
         listed = ", ".join(map(str, unknown[:10]))
-        yield Fault("rules", place, f"{RULES} names the labels {listed}, which are not in the label table.")
+        yield Fault("rules", place, f"its rules name the labels {listed}, which are not in the label table.")
 
 
 def _verdict(bundle: Bundle, faults: list[Fault]) -> Verdict | None:
