@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from volseg.dicom.file.elements import Item
     from volseg.dicom.file.header import Header
-    from volseg.dicom.file.items import Item
     from volseg.dicom.series.series import Series
     from volseg.grid import Grid
 

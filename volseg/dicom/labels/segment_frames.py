@@ -10,8 +10,8 @@ import numpy as np
 
 from volseg.dicom.file import frame_tags, tags
 from volseg.dicom.file import label_tags as labels
-from volseg.dicom.file.header import DEFLATED, UNCOMPRESSED
-from volseg.dicom.file.items import Wanted, read_items
+from volseg.dicom.file.elements import Wanted
+from volseg.dicom.file.header import DEFLATED, UNCOMPRESSED, read_items
 from volseg.dicom.labels.label_object import ON_SLICE
 from volseg.dicom.pixels import PixelLayout, layout_of, read_frames
 from volseg.dicom.series.stack import SPACING_TOLERANCE, SPACING_TOLERANCE_MM, axes_of, same_orientation
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from volseg.dicom.file.elements import Item
     from volseg.dicom.file.header import Header
-    from volseg.dicom.file.items import Item
     from volseg.dicom.series.stack import StackGeometry
 
 MAX_DECODED_BYTES = 2**30

@@ -11,7 +11,8 @@ import numpy as np
 
 from volseg.dicom.file import label_tags as labels
 from volseg.dicom.file import tags
-from volseg.dicom.file.items import Wanted, read_items
+from volseg.dicom.file.elements import Wanted
+from volseg.dicom.file.header import read_items
 from volseg.dicom.labels.contours import cross, fill
 from volseg.dicom.labels.label_object import (
     ON_SLICE,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from volseg.dicom.file.elements import Item
     from volseg.dicom.file.header import Header
-    from volseg.dicom.file.items import Item
     from volseg.dicom.series.series import Series
     from volseg.dicom.series.stack import StackGeometry
 

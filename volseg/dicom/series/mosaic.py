@@ -14,15 +14,16 @@ import numpy as np
 
 from volseg.dicom.file import tags
 from volseg.dicom.file.csa import read_csa
-from volseg.dicom.file.items import Wanted, read_items
+from volseg.dicom.file.elements import Wanted
+from volseg.dicom.file.header import read_items
 from volseg.dicom.series.stack import COSINE_TOLERANCE, ORIENTATION_TOLERANCE_DEGREES, axes_of
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from volseg.dicom.file.elements import Item
     from volseg.dicom.file.header import Header
-    from volseg.dicom.file.items import Item
 
 MOSAIC = "mosaic"
 """The code of a volume whose slices were cut out of mosaics."""

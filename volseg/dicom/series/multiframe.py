@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.dicom.file import frame_tags as frames
 from volseg.dicom.file import tags
-from volseg.dicom.file.items import Item, Wanted, read_items
+from volseg.dicom.file.elements import Item, Wanted
+from volseg.dicom.file.header import read_items
 from volseg.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from volseg.dicom.file import tags
-from volseg.dicom.file.items import Wanted, read_items
+from volseg.dicom.file.elements import Wanted
+from volseg.dicom.file.header import read_items
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from volseg.dicom.file.header import ElementValues
-    from volseg.dicom.file.items import Item
+    from volseg.dicom.file.elements import ElementValues, Item
     from volseg.dicom.series.series import Series
 
 SUV = "suv"

@@ -15,8 +15,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from volseg.dicom.file.header import read_header
-from volseg.dicom.file.items import MAX_KEPT, MAX_NESTED_ELEMENTS, Item, Wanted, read_items
+from volseg.dicom.file.elements import MAX_ELEMENTS, MAX_KEPT, Item, Wanted
+from volseg.dicom.file.header import read_header, read_items
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def test_more_elements_than_any_object_needs_are_refused(wanted: bool, tmp_path:
     if wanted:
         inner = empty * (MAX_KEPT + 1)
     else:
-        inner = struct.pack("<HH2sHI", 0x3006, 0x0099, b"SQ", 0, 0xFFFFFFFF) + empty * MAX_NESTED_ELEMENTS
+        inner = struct.pack("<HH2sHI", 0x3006, 0x0099, b"SQ", 0, 0xFFFFFFFF) + empty * MAX_ELEMENTS
         inner = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
     with path.open("ab") as file:
         file.write(struct.pack("<HH2sHI", 0x3006, 0x0012, b"SQ", 0, len(inner)) + inner)
