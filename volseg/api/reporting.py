@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from volseg.errors import UsageError
@@ -34,11 +35,13 @@ def listener(progress: Progress | bool) -> Progress:
         return progress
     if not progress:
         return SILENT
-    if sys.stderr.isatty() or _in_notebook():
-        from volseg.cli.console import ConsoleProgress
+    notebook = _in_notebook()
+    if not notebook and not sys.stderr.isatty():
+        return LogProgress()
+    from volseg.cli.console import ConsoleProgress
 
-        return ConsoleProgress()
-    return LogProgress()
+    # Without ipywidgets, rich would leave a warning in place of the bars.
+    return ConsoleProgress(in_notebook=notebook and find_spec("ipywidgets") is not None)
 
 
 def _in_notebook() -> bool:

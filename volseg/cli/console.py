@@ -36,10 +36,12 @@ class ConsoleProgress:
 
     Args:
         stream: where to; stderr by default.
+        in_notebook: bars below the notebook's cell instead.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, in_notebook: bool = False) -> None:
         self._stream = stream
+        self._in_notebook = in_notebook
         self._bars: RichProgress | None = None
         self._open = 0
 
@@ -50,7 +52,7 @@ class ConsoleProgress:
     @contextmanager
     def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
         """Show work of ``total`` units until the block ends."""
-        if self._file.isatty():
+        if self._in_notebook or self._file.isatty():
             with self._live() as bars:
                 task = bars.add_task(printable(title), total=total, count=_count(0, total, unit), note="")
                 yield _Bar(bars, task, total, unit)
@@ -75,7 +77,7 @@ class ConsoleProgress:
     def _live(self) -> Iterator[RichProgress]:
         """One set of bars for all tasks, nested ones too."""
         if self._bars is None:
-            self._bars = _new_bars(self._file)
+            self._bars = _new_bars(None if self._in_notebook else self._file)
             self._bars.start()
         self._open += 1
         try:
@@ -87,12 +89,12 @@ class ConsoleProgress:
                 self._bars = None
 
 
-def _new_bars(file: TextIO) -> RichProgress:
+def _new_bars(file: TextIO | None) -> RichProgress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Column
 
-    console: Console = Console(file=file, force_terminal=True)
+    console: Console = Console(file=file, force_terminal=True) if file else Console(force_jupyter=True)
     return Progress(
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(BAR_WIDTH),
