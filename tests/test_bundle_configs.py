@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import nibabel
@@ -213,6 +214,18 @@ def test_labels_with_gaps_are_mapped_there_and_back(make_plan: MakePlan) -> None
     assert (there[0]["orig_labels"], there[0]["target_labels"]) == ([0, 2, 7, 300], [0, 1, 2, 3])
     assert (back[0]["orig_labels"], back[0]["target_labels"]) == ([0, 1, 2, 3], [0, 2, 7, 300])
     assert "MapLabelValued" not in str(train_config(make_plan(), "")) + str(inference_config(make_plan(), ""))
+
+
+def test_the_largest_component_is_kept_of_the_labels_themselves_on_the_images_grid(make_plan: MakePlan) -> None:
+    plan = make_plan(labels=(2, 7))
+    steps = inference_config(replace(plan, keep_largest=(7,)), "../data")["postprocessing"]["transforms"]  # type: ignore[index, call-overload]
+    names = [step["_target_"].rpartition(".")[2] for step in steps]
+    assert names[-3:] == ["MapLabelValued", "KeepLargestConnectedComponentd", "SaveImaged"]
+    assert names.index("Invertd") < names.index("MapLabelValued")
+    assert steps[-2]["applied_labels"] == [7]
+    without = inference_config(replace(plan, keep_largest=()), "../data")
+    assert without["volseg_postprocessing"] == []
+    assert "KeepLargest" not in str(without["postprocessing"])
 
 
 def test_only_files_of_the_first_channel_begin_a_case(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,8 +138,6 @@ def test_hostile_names_do_no_harm(make_plan: MakePlan, tmp_path: Path) -> None:
         warnings=(HOSTILE[3],),
         reasons=tuple((name, name) for name in HOSTILE),
     )
-    from dataclasses import replace
-
     write_bundle(replace(plan, labels=table), tmp_path / "data", tmp_path / "bundle")
     assert files(tmp_path) == {f"bundle/{name}" for name in FILES}
     bundle = open_bundle(tmp_path / "bundle")
@@ -179,3 +178,13 @@ def test_what_is_written_has_no_fault_but_missing_weights(make_plan: MakePlan, t
     for preset in ("fast", "full"):
         write_bundle(make_plan(preset=preset, labels=(2, 300)), tmp_path / "data", tmp_path / preset)
         assert [fault.code for fault in find_faults(open_bundle(tmp_path / preset))] == ["no-weights"]
+
+
+def test_the_readme_tells_who_applies_which_rule(make_plan: MakePlan) -> None:
+    plan = make_plan(labels=(1, 300))
+    text = readme(plan)
+    assert "1. only the largest component of label 1\n" in text
+    assert "MONAI's own runner gives the masks of `volseg predict`" in text
+    without = readme(replace(plan, keep_largest=()))
+    assert "The mask stays as the network gives it." in without
+    assert "MONAI's runner leaves them out" in without

@@ -61,6 +61,8 @@ def test_both_orders_mean_the_same(verb: str, option: str, value: str, count: in
         ),
         ("postprocess --keep-largest 1 2 --fill-holes 1 a b", "postprocess a b --keep-largest 1 2 --fill-holes 1"),
         ("postprocess --keep-largest 1 a b --fill-holes 1 2", "postprocess a b --keep-largest 1 --fill-holes 1 2"),
+        ("postprocess --keep-largest spleen liver out", "postprocess liver out --keep-largest spleen"),  # folder liver
+        ("postprocess --keep-largest liver -- liver 1", "postprocess --keep-largest=liver -- liver 1"),
         ("postprocess --jobs 2 --keep-largest 1 a b", "postprocess a b --keep-largest 1 --jobs 2"),
         ("postprocess --keep-largest 1 -- -a 2", "postprocess --keep-largest 1 -- -a 2"),
         ("convert --spacing native dicom nifti", "convert dicom nifti --spacing native"),

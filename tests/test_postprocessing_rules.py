@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,3 +248,11 @@ def test_only_the_last_transforms_stand_for_rules() -> None:
     assert PostprocessingRules.from_transforms([stock, other, stock, stock], (1, 2)) == (2, rules(largest, largest))
     assert PostprocessingRules.from_transforms([stock, other], (1, 2)) == (0, rules())
     assert PostprocessingRules.from_transforms([], ()) == (0, rules())
+
+
+def test_the_example_of_the_docs_is_read() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "rules.md").read_text()
+    example = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    found = PostprocessingRules.from_config(example["volseg_postprocessing"])
+    assert found == rules(RemoveSmall(minimum_mm3=50), FillHoles(labels=(1, 2), connectivity=26))
+    assert all(f"| `{key}` |" in text for key in RULES)

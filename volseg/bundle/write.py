@@ -189,21 +189,21 @@ python -m monai.bundle run --meta_file configs/metadata.json --config_file confi
 def _rules(rules: PostprocessingRules, table: Sequence[int]) -> str:
     """What is done with a mask after the network, and by whom."""
     stock, own = rules.to_transforms(table)
-    if not rules:
-        return (
-            "The mask stays as the network gives it. `volseg_postprocessing` in `configs/inference.yaml` takes rules."
-        )
-    done = "\n".join(f"{place}. {rule}" for place, rule in enumerate(rules.rules, 1))
-    said = f"After the network, in this order:\n\n{done}\n\n"
+    said = "The mask stays as the network gives it."
+    if rules:
+        done = "\n".join(f"{place}. {rule}" for place, rule in enumerate(rules.rules, 1))
+        said = f"After the network, in this order:\n\n{done}\n"
     if stock:
         said += (
-            f"{f'The first {len(stock)} of them are' if own else 'They are'} transforms of MONAI in "
-            "`configs/inference.yaml`, so that MONAI's own runner gives the masks of `volseg predict`. Where more than "
-            "four components of a label are equally large, MONAI keeps any of them, and volseg the one that begins last."
+            f"\n{f'The first {len(stock)} of them are' if own else 'They are'} transforms of MONAI in "
+            "`configs/inference.yaml`, so that MONAI's own runner gives the masks of `volseg predict` (which computes in "
+            "bfloat16 on processors made for it; single voxels at edges may differ then). Where more than four "
+            "components of a label are equally large, MONAI keeps any of them, and volseg the one that begins last."
         )
-    if own:
-        said += " MONAI has no transform for the others: volseg alone applies them, and MONAI's runner leaves them out."
-    return said
+    return (
+        f"{said}\n\nRules under `volseg_postprocessing` in `configs/inference.yaml` come last. `volseg predict` applies "
+        "them, and MONAI's runner leaves them out."
+    )
 
 
 def _cell(text: str) -> str:
