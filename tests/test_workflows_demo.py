@@ -12,12 +12,10 @@ import pytest
 import SimpleITK as sitk
 
 from volseg.cli.main import main
-from volseg.errors import GeometryError, UsageError
-from volseg.volume import Volume, write_image
+from volseg.errors import UsageError
 from volseg.workflows.demo import DemoOptions, demo
 from volseg.workflows.phantoms import scanner
-from volseg.workflows.phantoms.phantom import LABELS, make_phantom
-from volseg.workflows.phantoms.tissue import paint
+from volseg.workflows.phantoms.phantom import LABELS
 
 CASES, NEW = 5, 2
 OPTIONS = ["--cases", str(CASES), "--new-cases", str(NEW), "--matrix", "24", "--minutes", "0.05", "--device", "cpu"]
@@ -149,17 +147,3 @@ def test_a_cohort_needs_a_phantom(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least one"):
         demo(tmp_path / "x", DemoOptions(new_cases=0))
     assert not (tmp_path / "x").exists()
-
-
-def test_an_image_that_moved_is_found_out(tmp_path: Path) -> None:
-    """Were convert to misplace a series, the demo must not draw a mask on it."""
-    from volseg.workflows.demo import _draw
-
-    phantom = make_phantom("p", (0, 0), matrix=24)
-    affine = phantom.grid.affine.copy()
-    affine[0, 3] += 0.5
-    write_image(
-        tmp_path / "images" / "a.nii.gz", Volume(paint(phantom), type(phantom.grid)(phantom.grid.shape, affine))
-    )
-    with pytest.raises(GeometryError, match=r"0\.5 mm from the nearest phantom"):
-        _draw(tmp_path / "images", tmp_path / "masks", [phantom])

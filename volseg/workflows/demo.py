@@ -7,10 +7,8 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from volseg.atomic import TEMPORARY_MARK, write_error, write_text
-from volseg.errors import FileError, GeometryError, InputError, OutputExistsError, UsageError
+from volseg.errors import FileError, InputError, OutputExistsError, UsageError
 from volseg.outcomes import Ledger, Status
 from volseg.progress import SILENT, Progress
 from volseg.workflows.phantoms.phantom import MATRIX
@@ -20,13 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from volseg.evaluation import Evaluation
-    from volseg.grid import Grid
     from volseg.workflows.phantoms.phantom import Phantom
 
 STAMP = "demo.json"
 STEPS = 8
-PLACE_TOLERANCE_MM = 0.05
-"""Each phantom is scanned at a place of its own, drawn from tens of mm; NIfTI's float32 keeps it to 1e-4 mm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +146,7 @@ def demo(folder: Path, options: DemoOptions = DEFAULTS, progress: Progress = SIL
     from volseg.verbs.plan import plan
     from volseg.verbs.predict import PredictOptions, predict
     from volseg.verbs.train import TrainOptions, train
+    from volseg.workflows.phantoms.drawing import draw_masks
     from volseg.workflows.phantoms.phantom import make_phantom
 
     if min(options.cases, options.new_cases) < 1:
@@ -189,7 +185,7 @@ def demo(folder: Path, options: DemoOptions = DEFAULTS, progress: Progress = SIL
     _require_done("predict", predict(places.bundle, places.new_scans, places.masks, predicting, progress))
 
     progress.say(f"8/{STEPS} volseg evaluate {places.masks} {places.reference} --out {places.scores}")
-    _draw(places.masks / "images", places.reference, others)
+    draw_masks(places.masks / "images", places.reference, others)
     evaluation = evaluate(places.masks, places.reference, EvaluateOptions(out=places.scores, overwrite=True), progress)
     return DemoResult(places, evaluation, _pictures(places), places.masks / "labels.txt")
 
@@ -245,39 +241,16 @@ def _require_done(verb: str, ledger: Ledger) -> None:
 
 def _draw_dataset(dataset: Path, phantoms: Sequence[Phantom]) -> None:
     """Put a mask of each image's name into labelsTr, and the names of the labels into dataset.json."""
+    from volseg.workflows.phantoms.drawing import draw_masks
     from volseg.workflows.phantoms.phantom import LABELS
 
     for images in ("imagesTs", "imagesTr"):
-        _draw(dataset / images, dataset / "labelsTr", phantoms)
+        draw_masks(dataset / images, dataset / "labelsTr", phantoms)
     path = dataset / "dataset.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     if content.get("labels") != LABELS.to_dataset_json():
         content["labels"] = LABELS.to_dataset_json()
         write_text(path, json.dumps(content, indent=1) + "\n")
-
-
-def _draw(images: Path, masks: Path, phantoms: Sequence[Phantom]) -> None:
-    """Draw the true mask of each image onto its own grid."""
-    from volseg.volume import list_images, read_header, stem_of, write_mask
-
-    for image in list_images(images):
-        place = masks / f"{stem_of(image)}.nii.gz"
-        if not place.exists():
-            grid = read_header(image).grid
-            write_mask(place, _phantom_at(grid, phantoms).mask(grid), image)
-
-
-def _phantom_at(grid: Grid, phantoms: Sequence[Phantom]) -> Phantom:
-    """The phantom that was scanned where this image lies: whatever the spacing, its first corner is the scan's."""
-    corner = (-0.5, -0.5, -0.5)
-    here = grid.to_world(corner)
-    apart_mm = [float(np.linalg.norm(phantom.grid.to_world(corner) - here)) for phantom in phantoms]
-    nearest = int(np.argmin(apart_mm))
-    if apart_mm[nearest] > PLACE_TOLERANCE_MM:
-        raise GeometryError(
-            f"An image lies {apart_mm[nearest]:.3g} mm from the nearest phantom, so it moved on the way."
-        )
-    return phantoms[nearest]
 
 
 def _are_stale(places: Places) -> bool:
