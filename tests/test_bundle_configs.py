@@ -13,8 +13,9 @@ import torch
 from volseg.bundle.configs import inference_config, train_config
 from volseg.bundle.folder import open_bundle
 from volseg.bundle.parser import BundleParser
+from volseg.bundle.published import publish
 from volseg.bundle.trust import judge
-from volseg.bundle.weights import inference_network, load_into, publish
+from volseg.bundle.weights import inference_network, load_into
 from volseg.planning.networks import Topology
 from volseg.planning.normalisation import Normalisation
 from volseg.planning.optimizers import SGD
@@ -81,7 +82,7 @@ def test_a_step_of_training_and_weights_that_fit(plan: Any, make_bundle: MakeBun
     # The same weights in inference give what the trained network gives, its other heads left out.
     described = inference_network(bundle)
     assert described is not None
-    publish(bundle, described, network.state_dict())
+    publish(bundle, described, network.state_dict(), "fold_0", None)
     plain = load_into(BundleParser(bundle, "inference", {"device": "cpu"}).build("network_def"), bundle.model_path)
     with torch.inference_mode():
         predicted = plain.eval()(image)

@@ -11,8 +11,9 @@ import yaml
 
 from volseg.bundle.faults import find_faults, summary
 from volseg.bundle.folder import Bundle
+from volseg.bundle.published import publish
 from volseg.bundle.trust import judge, record_trust
-from volseg.bundle.weights import inference_network, publish
+from volseg.bundle.weights import inference_network
 from volseg.cli.main import main
 from volseg.errors import FileError
 
@@ -29,7 +30,7 @@ def bundle(make_bundle: MakeBundle) -> Bundle:
     bundle = Bundle(make_bundle())
     network = inference_network(bundle)
     assert network is not None
-    publish(bundle, network, network.state_dict())
+    publish(bundle, network, network.state_dict(), "fold_0", None)
     return bundle
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from volseg.bundle.folder import Bundle, open_bundle
-from volseg.bundle.weights import inference_network, load_into, misfit, publish, read_state_dict, require_fit
+from volseg.bundle.published import publish
+from volseg.bundle.weights import inference_network, load_into, misfit, read_state_dict, require_fit
 from volseg.errors import BundleError
 
 if TYPE_CHECKING:
@@ -85,9 +87,9 @@ def test_publishing_leaves_out_what_inference_lacks(bundle: Bundle) -> None:
     assert network is not None
     trained = dict(network.state_dict()) | {"heads.0.weight": torch.zeros(9)}
     require_fit(bundle, network, trained)
-    publish(bundle, network, trained)
+    publish(bundle, network, trained, "fold_0", None)
     assert set(read_state_dict(bundle.model_path)) == set(network.state_dict())
-    assert [path.name for path in (bundle.root / "models").iterdir()] == ["model.pt"]
+    assert sorted(path.name for path in (bundle.root / "models").iterdir()) == ["model.pt", "published.json"]
 
 
 def test_publishing_never_makes_weights_up(bundle: Bundle) -> None:
@@ -96,7 +98,7 @@ def test_publishing_never_makes_weights_up(bundle: Bundle) -> None:
     trained = dict(network.state_dict())
     del trained[next(iter(trained))]
     bundle.model_path.write_bytes(b"the last good ones")
-    for act in (require_fit, publish):
+    for act in (require_fit, partial(publish, run="fold_0", score=None)):
         with pytest.raises(BundleError) as caught:
             act(bundle, network, trained)
         assert caught.value.code == "networks-differ"
@@ -108,7 +110,7 @@ def test_a_bundle_that_does_not_describe_its_network(bundle: Bundle) -> None:
     assert inference_network(bundle) is None
     (bundle.root / "configs" / "inference.yaml").unlink()
     assert inference_network(bundle) is None
-    publish(bundle, None, {"a": torch.ones(2)})
+    publish(bundle, None, {"a": torch.ones(2)}, "fold_0", None)
     assert read_state_dict(bundle.model_path)["a"].tolist() == [1, 1]
 
 
@@ -117,6 +119,6 @@ def test_nothing_is_published_through_a_link(bundle: Bundle, tmp_path: Path) -> 
     (bundle.root / "models").rename(elsewhere)
     (bundle.root / "models").symlink_to(elsewhere)
     with pytest.raises(BundleError) as caught:
-        publish(bundle, None, {"a": torch.ones(2)})
+        publish(bundle, None, {"a": torch.ones(2)}, "fold_0", None)
     assert caught.value.code == "link"
     assert not list(elsewhere.iterdir())

@@ -176,7 +176,7 @@ def test_bad_usage_is_one_line_and_2(verb, capsys, arguments: list[str], said: s
         (TrustError("It would run os.system."), 3, "volseg: It would run os.system."),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left"), 2, "volseg: no space is left on the disk."),
-        (MemoryError(), 1, "volseg: memory ran out."),
+        (MemoryError(), 1, "volseg: Memory ran out."),
         (ModuleNotFoundError("No module named 'dask'", name="dask"), 2, "volseg: the Python package dask"),
         (KeyError("Doe^John"), 1, "volseg: an unexpected KeyError ended the work. Run it again with --debug"),
     ],

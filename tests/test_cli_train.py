@@ -30,6 +30,11 @@ def last_of(bundle: Path) -> dict[str, Any]:
     return content
 
 
+def files_of(bundle: Path) -> dict[Path, bytes]:
+    """All but the record of the run, which tells of every call."""
+    return {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file() and path.name != "training.json"}
+
+
 def spoil(monkeypatch: pytest.MonkeyPatch, step: int, how: BaseException | float) -> None:
     """Raise in the training step of that number, or multiply its logits."""
     whole = AutocastInferer.__call__
@@ -60,8 +65,9 @@ def test_it_says_what_was_trained_and_how_well(copy_bundle: CopyBundle, capsys: 
     assert lines[1].startswith("  best validation, epoch ")
     assert [line.split(":")[0] for line in lines[2:4]] == ["    shell", "    core"]
     assert all(0.5 < float(line.split(":")[1]) <= 1 for line in lines[2:4])
-    assert lines[4] == f"  {bundle / 'runs' / 'fold_0' / 'curve.png'}"
+    assert lines[4:] == [f"  {bundle / 'runs' / 'fold_0' / 'curve.png'}", "The bundle's model is that of fold_0."]
     assert "Training: done, 100 %" in shown.err
+    assert "Preparing: done, 8/8 cases in" in shown.err
     assert "loss " in shown.err
 
 
@@ -78,18 +84,30 @@ def test_a_complete_run_does_nothing_and_says_so(copy_bundle: CopyBundle, capsys
 
 
 def test_minutes_and_all_cases(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:
-    bundle = copy_bundle(steps_per_epoch=2)
-    assert main(["train", str(bundle), "--minutes", "0.02", "--all-cases"]) == 0
+    bundle = copy_bundle(steps_per_epoch=2, batch_size=1)
+    assert main(["train", str(bundle), "--minutes", "0.25", "--all-cases"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("all_cases: complete after ")
     assert "10 cases trained, 0 held out." in shown
     assert "best validation" not in shown
 
 
+def test_minutes_that_hold_a_few_steps_are_no_complete_run(
+    copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = copy_bundle(steps_per_epoch=2)
+    assert main(["train", str(bundle), "--minutes", "0.0001"]) == 1
+    shown = capsys.readouterr()
+    assert "The minutes held 1 step, which make no model. Give more --minutes." in shown.err
+    assert shown.out.startswith("fold_0: stopped after 0.0 minutes and 1 step; 8 cases trained, 2 held out.")
+    assert "complete" not in shown.out
+
+
 def test_folds_are_summed_up(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = copy_bundle(steps_per_epoch=1, batch_size=1)
     assert main(["train", str(bundle), "--cv", "--epochs", "1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, published = capsys.readouterr().out.splitlines()
+    assert published == "The bundle's model is that of fold_0."
     assert sum(line.startswith("fold_") for line in lines) == 5
     scores = [float(line.split()[-1]) for line in lines if "best validation" in line]
     assert lines[-1] == f"5 folds: mean validation Dice {sum(scores) / 5:.4f}" or (
@@ -181,26 +199,26 @@ def test_a_loss_that_is_no_number_is_one_sentence(
     assert "The loss became nan at step 2" in line
     assert "--fresh" in line
     assert not (bundle / "models" / "model.pt").exists()
-    assert {path.name for path in (bundle / "runs" / "fold_0").iterdir()} == {"cases.json"}
+    assert {path.name for path in (bundle / "runs" / "fold_0").iterdir()} == {"training.json"}
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
     copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = copy_bundle(trained=True)
-    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    before = files_of(bundle)
 
     def full(path: Path, content: object) -> None:
         del content
         raise DiskFullError(f"No space is left on the disk to write {path}. Free some space and run the command again.")
 
-    monkeypatch.setattr("volseg.training.run.write_tensors", full)
+    monkeypatch.setattr("volseg.training.listeners.checkpoint.write_tensors", full)
     assert main(["train", str(bundle), "--epochs", "13"]) == 2
     shown = capsys.readouterr()
     (line,) = [line for line in shown.err.splitlines() if line.startswith("volseg:")]
     assert line.startswith(f"volseg: No space is left on the disk to write {bundle}")
     assert "Traceback" not in shown.err
-    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+    assert files_of(bundle) == before
 
 
 def test_a_disk_that_is_really_full(

@@ -11,7 +11,7 @@ import torch
 
 from volseg.errors import UsageError
 from volseg.training import budget as module
-from volseg.training.budget import MAX_RESERVE_SHARE, SAVING_SECONDS, Budget, BudgetedRate, PacedValidation
+from volseg.training.budget import LEAST_STEPS, MAX_RESERVE_SHARE, SAVING_SECONDS, Budget, BudgetedRate, PacedValidation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,21 +60,20 @@ def test_epochs_are_counted_in_steps(clock: Clock) -> None:
 
 def test_minutes_are_wall_time_less_what_the_end_needs(clock: Clock) -> None:
     budget = Budget(epochs=1, steps_per_epoch=1, minutes=2)
-    budget.reserve(10)
+    budget.validation_seconds = 10
     budget.start(before_seconds=0, steps=0)
     usable = 120 - 10 - SAVING_SECONDS
     for share in (0.0, 0.25, 0.5, 0.999):
         clock.now = 1000 + share * usable
         assert budget.fraction == pytest.approx(share)
         assert not budget.is_spent
-        budget.step()  # steps don't count
     clock.now = 1000 + usable
     assert budget.is_spent
 
 
 def test_a_long_validation_never_takes_the_most_of_it(clock: Clock) -> None:
     budget = Budget(epochs=1, steps_per_epoch=1, minutes=1)
-    budget.reserve(1e4)
+    budget.validation_seconds = 1e4
     budget.start(before_seconds=0, steps=0)
     clock.now += 60 * (1 - MAX_RESERVE_SHARE) / 2
     assert budget.fraction == pytest.approx(0.5)
@@ -87,6 +86,62 @@ def test_resumed_minutes_are_a_total(clock: Clock) -> None:
     assert budget.steps == 70
     clock.now += 290
     assert budget.is_spent
+
+
+def test_a_step_that_would_not_end_in_time_is_not_begun(clock: Clock) -> None:
+    budget = Budget(epochs=1, steps_per_epoch=1, minutes=1)
+    budget.saving_seconds = 0
+    budget.start(before_seconds=0, steps=0)
+    made = 0
+    while not budget.is_spent:
+        clock.now += 7
+        budget.step()
+        made += 1
+    assert (made, budget.elapsed_seconds) == (8, 56)
+
+
+def test_the_schedule_begins_with_the_first_step_and_the_minutes_with_the_command(clock: Clock) -> None:
+    budget = Budget(epochs=1, steps_per_epoch=1, minutes=2)
+    budget.saving_seconds = 0
+    budget.start(before_seconds=0, steps=0)
+    clock.now += 20  # loading
+    budget.begin_steps()
+    assert budget.fraction == 0
+    clock.now += 50
+    assert budget.fraction == pytest.approx(0.5)
+    # Gone on with, the setup of either run is no part of the schedule: 60 of 90 seconds of steps are made.
+    again = Budget(epochs=1, steps_per_epoch=1, minutes=2)
+    again.saving_seconds = 0
+    again.start(before_seconds=70, setup_seconds=20, steps=9)
+    clock.now += 10
+    again.begin_steps()
+    clock.now += 10
+    assert again.fraction == pytest.approx(60 / 90)
+    assert again.setup_seconds == 30
+    clock.now += 30
+    assert again.is_spent
+
+
+def test_a_validation_that_would_leave_no_time_for_the_last_one_is_left_out(clock: Clock) -> None:
+    budget = Budget(epochs=1, steps_per_epoch=1, minutes=1)
+    budget.validation_seconds = 20
+    budget.start(before_seconds=0, steps=0)
+    evaluator = Evaluator(clock, seconds=20)
+    paced = PacedValidation(evaluator, budget, share=1.0)
+    for epoch in range(1, 60):
+        if budget.is_spent:
+            break
+        clock.now += 1
+        paced(SimpleNamespace(state=SimpleNamespace(epoch=epoch)))  # type: ignore[arg-type]
+    assert evaluator.epochs == []  # before it pays there is no time left for two
+    assert 60 - 20 - SAVING_SECONDS <= budget.elapsed_seconds <= 60 - 20
+
+
+@pytest.mark.parametrize(("minutes", "steps", "enough"), [(1, 3, False), (1, LEAST_STEPS, True), (None, 3, True)])
+def test_few_steps_are_enough_only_where_they_were_asked_for(minutes: float | None, steps: int, enough: bool) -> None:
+    budget = Budget(epochs=1, steps_per_epoch=3, minutes=minutes)
+    budget.start(before_seconds=0, steps=steps)
+    assert budget.is_enough is enough
 
 
 @pytest.mark.parametrize("minutes", [None, 5.0])
@@ -140,9 +195,9 @@ def test_validation_gets_its_share_of_the_time(clock: Clock) -> None:
         clock.now += 2
         paced(SimpleNamespace(state=SimpleNamespace(epoch=epoch)))  # type: ignore[arg-type]
     spent = 6 * len(evaluator.epochs)
-    assert evaluator.epochs[0] == 1  # at once, to know how long it takes
+    assert evaluator.epochs[0] == 1  # at once, since nobody knows how long it takes
     assert 0.06 <= spent / (clock.now - 1000) <= 0.11
-    assert budget.reserve_seconds == pytest.approx(6)
+    assert budget.validation_seconds == pytest.approx(6)
 
 
 def test_nothing_held_out_is_never_validated(clock: Clock) -> None:

@@ -27,10 +27,12 @@ STATE = RunState(
     epoch=2,
     step=9,
     seconds=12.5,
+    setup_seconds=2.5,
     epochs=10,
     minutes=None,
     complete=False,
     history=(Epoch(1, 4, 0.1, 0.1, 2.0, Validation(0.5, (0.4, 0.6))), Epoch(2, 8, 0.2, 0.1, 1.0)),
+    losses=(0.75,),
 )
 
 
@@ -75,15 +77,9 @@ def test_a_state_survives_the_disk(tmp_path: Path) -> None:
     content = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     found = RunState.read(tmp_path, content)
     assert torch.equal(found.network["weight"], STATE.network["weight"])
-    assert found.history == STATE.history
+    assert (found.history, found.losses) == (STATE.history, STATE.losses)
     assert (found.epoch, found.step, found.seconds, found.complete) == (2, 9, 12.5, False)
-    assert found.best_score() == 0.5
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["last.pt"]
-
-
-def test_without_a_validation_anything_is_better() -> None:
-    state = RunState(**{**vars(STATE), "history": (Epoch(1, 4, 0.1, 0.1, 2.0, Validation(float("nan"))),)})
-    assert state.best_score() == -float("inf")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +140,7 @@ def test_a_file_in_the_run_s_place_is_told(tmp_path: Path) -> None:
 
 def test_a_fresh_start_removes_what_a_run_left_and_nothing_else(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    ours = (folder.last, folder.best, folder.final, folder.cases, folder.history, folder.curve)
+    ours = (folder.last, folder.best, folder.final, folder.record, folder.history, folder.curve)
     for path in (*ours, tmp_path / "notes.txt"):
         path.write_text("x")
     folder.remove()

@@ -1,4 +1,4 @@
-"""A run's CSV and curve."""
+"""A run's history, written and read back."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import csv
 import math
 from typing import TYPE_CHECKING
 
-import matplotlib.image
 import pytest
 
-from volseg.training.history import FIXED_COLUMNS, Epoch, Validation, draw_curve, write_csv
+from volseg.errors import FileError, InputError
+from volseg.training.history import FIXED_COLUMNS, Epoch, Validation, best_epoch, read_history, write_history
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,14 +21,8 @@ ROWS = (
 )
 
 
-def test_rows_survive_a_checkpoint() -> None:
-    for row in ROWS:
-        again = Epoch.from_plain(row.to_plain())
-        assert repr(again) == repr(row)  # NaN is not equal to itself
-
-
 def test_the_csv_parses_and_leaves_empty_what_was_not_measured(tmp_path: Path) -> None:
-    write_csv(tmp_path / "history.csv", ROWS, ("liver", 'the "other", one'))
+    write_history(tmp_path / "history.csv", ROWS, ("liver", 'the "other", one'))
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [*FIXED_COLUMNS, "dice_liver", 'dice_the "other", one']
@@ -40,33 +34,29 @@ def test_the_csv_parses_and_leaves_empty_what_was_not_measured(tmp_path: Path) -
 
 
 def test_a_validation_without_labels_fills_its_row(tmp_path: Path) -> None:
-    write_csv(tmp_path / "history.csv", [Epoch(1, 4, 0.5, 1e-2, 1.75, Validation(0.25))], ("a", "b"))
+    write_history(tmp_path / "history.csv", [Epoch(1, 4, 0.5, 1e-2, 1.75, Validation(0.25))], ("a", "b"))
     rows = list(csv.reader((tmp_path / "history.csv").read_text().splitlines()))
     assert [len(row) for row in rows] == [8, 8]
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [
-        ("liver", "spleen"),
-        (r"$\frac{1}{0}$", "_hidden"),  # formulas and underscores mean something to matplotlib
-        ("pied-à-terre", "a" * 200),
-        (),
-    ],
-)
-def test_the_curve_is_a_picture(tmp_path: Path, labels: tuple[str, ...]) -> None:
-    draw_curve(tmp_path / "curve.png", ROWS, labels)
-    picture = matplotlib.image.imread(tmp_path / "curve.png")
-    assert picture.shape[:2] == (495, 880)
-    assert picture[..., :3].min() < 0.2  # something is drawn
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    labels = ("liver", 'the "other", one')
+    write_history(tmp_path / "history.csv", ROWS, labels)
+    rows, names = read_history(tmp_path / "history.csv")
+    assert names == labels
+    assert repr(rows) == repr(ROWS)  # NaN is not equal to itself
 
 
-def test_the_curve_of_one_epoch_without_validation_is_drawn(tmp_path: Path) -> None:
-    draw_curve(tmp_path / "curve.png", [Epoch(1, 4, 0.5, 1e-2, 1.75)], ("a",))
-    assert (tmp_path / "curve.png").stat().st_size > 1000
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", ",".join(FIXED_COLUMNS) + "\n1,2\n", "\0", "x" * 1000])
+def test_what_is_no_history_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "history.csv").write_text(content)
+    with pytest.raises(InputError, match="is no history of a training run"):
+        read_history(tmp_path / "history.csv")
+    with pytest.raises(FileError, match="does not exist"):
+        read_history(tmp_path / "absent.csv")
 
 
-def test_the_same_history_gives_the_same_picture(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        draw_curve(tmp_path / name, ROWS, ("x", "y"))
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+def test_the_best_epoch_is_the_first_of_the_highest_scores() -> None:
+    assert best_epoch(ROWS) is ROWS[2]
+    assert best_epoch([*ROWS, Epoch(4, 16, 2.0, 0.0, 1.0, Validation(0.75))]) is ROWS[2]
+    assert best_epoch([Epoch(1, 4, 0.5, 1e-2, 1.75, Validation(math.nan)), Epoch(2, 8, 1.0, 1e-2, 1.5)]) is None

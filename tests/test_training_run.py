@@ -14,10 +14,12 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import MeanSquaredError, StatsHandler, from_engine
 
+from tests.heard import Heard
 from volseg.errors import BundleError, DiskFullError
 from volseg.training.average import WeightAverage
 from volseg.training.budget import MAX_RESERVE_SHARE, Budget, BudgetedRate
 from volseg.training.checkpoint import RunFolder, RunState
+from volseg.training.listeners import Listener
 from volseg.training.run import Run
 
 if TYPE_CHECKING:
@@ -44,6 +46,17 @@ class Network(torch.nn.Module):
         return image * self.weight
 
 
+class Publisher(Listener):
+    """Keeps what would be published."""
+
+    def __init__(self, published: list[dict[str, torch.Tensor]]) -> None:
+        self.published = published
+
+    def improved(self, weights: Mapping[str, torch.Tensor], score: float | None) -> None:
+        del score
+        self.published.append({name: tensor.clone() for name, tensor in weights.items()})
+
+
 @dataclass
 class Bench:
     """A run with all that belongs to it."""
@@ -55,7 +68,7 @@ class Bench:
     validates: bool = True
     score: Callable[[int], float] | None = None
     averages: bool = False
-    published: list[Mapping[str, torch.Tensor]] = field(default_factory=list)
+    published: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         items = [{"image": torch.ones(1, 2, 2, 2), "label": torch.full((1, 2, 2, 2), 2.0)}] * (2 * STEPS)
@@ -93,7 +106,7 @@ class Bench:
             evaluator=self.evaluator if self.validates else None,
             budget=self.budget,
             labels=("a",),
-            publish=lambda weights: self.published.append({name: tensor.clone() for name, tensor in weights.items()}),
+            listeners=(Publisher(self.published),),
             average=WeightAverage(self.network) if self.averages else None,
         )
 
@@ -106,7 +119,9 @@ class Bench:
         if state is not None:
             self.run.resume(state)
         self.budget.start(
-            before_seconds=state.seconds if state else 0.0, steps=state.step if state else 0, started=None
+            before_seconds=state.seconds if state else 0.0,
+            setup_seconds=state.setup_seconds if state else 0.0,
+            steps=state.step if state else 0,
         )
         return self.run.go()
 
@@ -221,6 +236,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step whose loss is the first to tell comes after the epoch that would be saved."""
     monkeypatch.setattr("volseg.training.run.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("volseg.training.run.SAVE_SHARE", math.inf)
     bench = Bench(tmp_path)
 
     def poison(engine: Any) -> None:
@@ -232,7 +248,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path, monkeypatch
     with pytest.raises(BundleError, match=f"The weight weight is no number any more after step {2 * STEPS}") as caught:
         bench.go()
     assert caught.value.code == "loss-not-finite"
-    assert bench.saved().step == STEPS
+    assert bench.saved().step == 2 * STEPS - 1
 
 
 def test_the_loss_of_the_very_last_step_is_looked_at(tmp_path: Path) -> None:
@@ -260,7 +276,7 @@ def test_the_best_validation_is_kept_and_published(tmp_path: Path) -> None:
     assert [float(weights["weight"]) for weights in bench.published] == pytest.approx(
         [float(after_epoch[1]), float(after_epoch[2])]
     )
-    assert bench.saved().best_score() == 0.8
+    assert [row.validation.score for row in bench.run.history if row.validation][1] == 0.8
 
 
 def test_a_resumed_run_keeps_the_better_of_the_earlier_run(tmp_path: Path) -> None:
@@ -330,7 +346,7 @@ def test_minutes_end_a_run_wherever_it_is(tmp_path: Path) -> None:
 
 def test_minutes_that_are_over_before_the_first_step_still_make_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path, minutes=1e-9)
-    assert bench.go()
+    assert not bench.go()
     assert bench.network.passes == 1
     assert (tmp_path / "best.pt").is_file()
 
@@ -345,7 +361,7 @@ def test_a_checkpoint_that_can_t_be_written_leaves_the_old_one(tmp_path: Path, m
         del content
         raise DiskFullError(f"No space is left on the disk to write {path}.")
 
-    monkeypatch.setattr("volseg.training.run.write_tensors", full)
+    monkeypatch.setattr("volseg.training.listeners.checkpoint.write_tensors", full)
     with pytest.raises(DiskFullError):
         Bench(tmp_path, interrupt=at(2)).go(resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -363,6 +379,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 
 def test_checkpoints_are_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("volseg.training.run.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("volseg.training.run.SAVE_SHARE", math.inf)
     saved = []
     bench = Bench(tmp_path)
     bench.trainer.add_event_handler(
@@ -371,3 +388,41 @@ def test_checkpoints_are_written_now_and_then(tmp_path: Path, monkeypatch: pytes
     )
     bench.go()
     assert saved == [None, STEPS, 2 * STEPS]
+
+
+def test_a_checkpoint_comes_inside_an_epoch_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volseg.training.run.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("volseg.training.run.SAVE_SHARE", math.inf)
+    saved = []
+    bench = Bench(
+        tmp_path, interrupt=lambda _: saved.append(bench.saved().step if (tmp_path / "last.pt").exists() else 0)
+    )
+    bench.go()
+    assert saved == list(range(3 * STEPS))
+
+
+def test_an_epoch_that_was_left_and_gone_on_with_is_one_row(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, interrupt=at(STEPS + 3))
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    resumed = Bench(tmp_path)
+    resumed.go(resume=True)
+    whole = Bench(tmp_path / "whole")
+    whole.go()
+    assert [(row.epoch, row.step) for row in resumed.run.history] == [(1, 4), (2, 8), (3, 12)]
+    assert [row.loss for row in resumed.run.history] == pytest.approx([row.loss for row in whole.run.history])
+
+
+def test_too_few_steps_are_no_model(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, minutes=1e-9)
+    bench.run.progress = heard = Heard()
+    assert not bench.go()
+    assert not bench.saved().complete
+    assert "The minutes held 1 step, which make no model. Give more --minutes." in heard.lines
+
+
+def test_a_validation_shows_how_far_it_is(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, epochs=1)
+    bench.run.progress = heard = Heard()
+    bench.go()
+    assert heard.tasks == [("Training", 1000.0, ""), ("Validating", 1, "cases")]

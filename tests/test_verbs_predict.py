@@ -91,7 +91,7 @@ def test_held_out_cases_get_good_masks_of_their_own_geometry(
 ) -> None:
     ledger = predict(trained_bundle, cohort, tmp_path / "out", PredictOptions(fold=0))
     assert ledger.exit_code == 0
-    held_out = json.loads((trained_bundle / "runs" / "fold_0" / "cases.json").read_text())["validation"]
+    held_out = json.loads((trained_bundle / "runs" / "fold_0" / "training.json").read_text())["cases"]["validation"]
     assert [outcome.case for outcome in ledger.outcomes] == held_out
     for case in held_out:
         path = tmp_path / "out" / f"{case}.nii.gz"
@@ -230,7 +230,7 @@ def test_cases_that_a_data_set_can_t_give_are_told(trained_bundle: Path, cohort:
 
 
 def test_held_out_cases_that_are_gone_are_told(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
-    held_out = json.loads((trained_bundle / "runs" / "fold_0" / "cases.json").read_text())["validation"]
+    held_out = json.loads((trained_bundle / "runs" / "fold_0" / "training.json").read_text())["cases"]["validation"]
     data = tmp_path / "data"
     shutil.copytree(cohort, data)
     (data / "labelsTr" / f"{held_out[0]}.nii.gz").unlink()
@@ -613,7 +613,7 @@ class TestWeights:
         self, copy_bundle: CopyBundle, cohort: Path, tmp_path: Path
     ) -> None:
         bundle = copy_bundle(trained=True)
-        (bundle / "runs" / "fold_0" / "cases.json").unlink()
+        (bundle / "runs" / "fold_0" / "training.json").unlink()
         with pytest.raises(BundleError, match="keeps no record of the cases that fold 0 held out"):
             predict(bundle, cohort, tmp_path / "out", PredictOptions(fold=0))
 

@@ -19,34 +19,19 @@ import pytest
 import torch
 import yaml
 
+from tests.heard import Heard
 from tests.zoo import write_zoo_bundle
 from volseg.errors import BundleError, DataSetError, TrustError, UsageError
 from volseg.training.autocast import AutocastInferer
+from volseg.training.record import RunRecord
 from volseg.verbs.plan import PlanOptions, plan
 from volseg.verbs.train import TrainOptions, train
 from volseg.verbs.trust import trust
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.conftest import CopyBundle, MakeDataset, WriteSeries
-    from volseg.progress import Task
-
-
-class Heard:
-    """Keeps what training says."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def task(self, title: str, total: float, unit: str = "") -> AbstractContextManager[Task]:
-        from volseg.progress import SILENT
-
-        return SILENT.task(title, total, unit)
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 @pytest.fixture
@@ -96,7 +81,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
 def test_a_fold_is_learned_and_published(trained_bundle: Path) -> None:
     run = trained_bundle / "runs" / "fold_0"
     assert {path.name for path in run.iterdir()} == {
-        "best.pt", "cases.json", "curve.png", "final.pt", "history.csv", "last.pt",
+        "best.pt", "curve.png", "final.pt", "history.csv", "last.pt", "training.json",
     }  # fmt: skip
     rows = rows_of(trained_bundle)
     assert [int(row["step"]) for row in rows] == [4 * epoch for epoch in range(1, 13)]
@@ -107,8 +92,8 @@ def test_a_fold_is_learned_and_published(trained_bundle: Path) -> None:
         (float(best["dice_shell"]) + float(best["dice_core"])) / 2, abs=2e-3
     )
     assert float(rows[-1]["learning_rate"]) < 0.01 * 0.05
-    cases = json.loads((run / "cases.json").read_text())
-    assert (len(cases["training"]), len(cases["validation"])) == (8, 2)
+    cases = RunRecord.read(run / "training.json").cases
+    assert (len(cases.training), len(cases.validation)) == (8, 2)
     assert equal(weights_of(run / "best.pt"), weights_of(trained_bundle / "models" / "model.pt"))
 
 
@@ -124,7 +109,8 @@ def test_a_complete_run_does_nothing_even_without_its_data(copy_bundle: CopyBund
     assert files_of(bundle) == before
 
 
-def test_minutes_are_a_total_over_resumed_runs(copy_bundle: CopyBundle) -> None:
+def test_minutes_are_a_total_over_resumed_runs(copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volseg.training.budget.LEAST_STEPS", 1)
     bundle = copy_bundle()
     (first,) = train(bundle, TrainOptions(minutes=0.05))
     assert first.complete
@@ -159,7 +145,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(copy_bundle: CopyBundle, in
     (result,) = train(bundle)  # its length is the one that it was begun with
     assert result.complete
     assert result.history[-1].step == 12
-    assert [row.step for row in result.history] == [4, 5, 8, 12]
+    assert [row.step for row in result.history] == [4, 8, 12]
     assert weights_of(bundle / "runs" / "fold_0" / "last.pt")["complete"]
 
 
@@ -218,7 +204,7 @@ def test_cross_validation_trains_every_fold_and_frees_each(
     assert [result.name for result in results] == [f"fold_{fold}" for fold in range(5)]
     assert counts == [1, 2] * 5
     held_out = [
-        json.loads((bundle / "runs" / f"fold_{fold}" / "cases.json").read_text())["validation"] for fold in range(5)
+        RunRecord.read(bundle / "runs" / f"fold_{fold}" / "training.json").cases.validation for fold in range(5)
     ]
     assert sorted(name for names in held_out for name in names) == [f"case_{case:02d}" for case in range(10)]
     assert [line for line in heard.lines if line.startswith("Fold")] == [f"Fold {fold} of 5" for fold in range(5)]
@@ -239,18 +225,6 @@ def test_all_cases_hold_out_none(copy_bundle: CopyBundle) -> None:
     assert equal(final, weights_of(bundle / "models" / "model.pt"))
 
 
-def test_another_fold_fills_the_model_s_place_until_the_first_takes_it(copy_bundle: CopyBundle) -> None:
-    bundle = copy_bundle(learning_rate=0.01)
-    model = bundle / "models" / "model.pt"
-    train(bundle, TrainOptions(fold=3, epochs=2))
-    train(bundle, TrainOptions(fold=3, epochs=6))  # its later, better weights too
-    assert equal(weights_of(bundle / "runs" / "fold_3" / "best.pt"), weights_of(model))
-    train(bundle, TrainOptions(fold=2, epochs=1))
-    assert equal(weights_of(bundle / "runs" / "fold_3" / "best.pt"), weights_of(model))
-    train(bundle, TrainOptions(fold=0, epochs=1))
-    assert equal(weights_of(bundle / "runs" / "fold_0" / "best.pt"), weights_of(model))
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -260,13 +234,19 @@ def test_another_fold_fills_the_model_s_place_until_the_first_takes_it(copy_bund
         (TrainOptions(minutes=math.nan), "above 0"),
         (TrainOptions(minutes=math.inf), "above 0"),
         (TrainOptions(epochs=0), "at least 1"),
-        (TrainOptions(fold=5), "no fold 5"),
-        (TrainOptions(fold=-1), "no fold -1"),
+        (TrainOptions(all_cases=True, folds="folds.json"), "Choose one of them"),
+        (TrainOptions(cv=True, publish=True), "Name one with --fold"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: TrainOptions, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         train(tmp_path / "bundle", options)
+
+
+@pytest.mark.parametrize("fold", [5, -1])
+def test_there_is_no_such_fold(planned_bundle: Path, fold: int) -> None:
+    with pytest.raises(UsageError, match=f"no fold {fold}: the folds are 0 to 4"):
+        train(planned_bundle, TrainOptions(fold=fold))
 
 
 def test_another_place_of_the_data_may_be_named(copy_bundle: CopyBundle, cohort: Path, tmp_path: Path) -> None:
@@ -296,7 +276,7 @@ def test_a_run_keeps_to_its_cases(copy_bundle: CopyBundle, cohort: Path, tmp_pat
     shutil.copytree(cohort, data)
     bundle = copy_bundle(steps_per_epoch=1, dataset_dir=str(data))
     train(bundle, TrainOptions(epochs=1))
-    before = (bundle / "runs" / "fold_0" / "cases.json").read_bytes()
+    before = RunRecord.read(bundle / "runs" / "fold_0" / "training.json").cases
     for folder in ("imagesTr", "labelsTr"):
         shutil.copy(cohort / folder / "case_00.nii.gz", data / folder / "new.nii.gz")
     image = data / "imagesTr" / "new.nii.gz"
@@ -304,14 +284,16 @@ def test_a_run_keeps_to_its_cases(copy_bundle: CopyBundle, cohort: Path, tmp_pat
     heard = Heard()
     (result,) = train(bundle, TrainOptions(epochs=2), heard)
     assert (result.training, result.validation) == (8, 2)
-    assert any(line.startswith("1 case came to the data set after this run was begun") for line in heard.lines)
-    assert (bundle / "runs" / "fold_0" / "cases.json").read_bytes() == before
+    assert any(line.startswith("1 case came to the data set after it was split: no fold") for line in heard.lines)
+    assert RunRecord.read(bundle / "runs" / "fold_0" / "training.json").cases == before
     for folder in ("imagesTr", "labelsTr"):
         (data / folder / "case_04.nii.gz").unlink()
     with pytest.raises(DataSetError, match=r"no longer has 1 of the cases .* such as case_04"):
         train(bundle, TrainOptions(epochs=3))
-    (result,) = train(bundle, TrainOptions(epochs=1, fresh=True))
-    assert result.training + result.validation == 10
+    heard = Heard()
+    (result,) = train(bundle, TrainOptions(epochs=1, fresh=True), heard)
+    assert result.training + result.validation == 9  # the split stays
+    assert any(line.startswith("1 case came out of the data set after it was split") for line in heard.lines)
 
 
 def test_a_run_that_never_made_a_step_takes_the_cases_that_are_there(
@@ -454,7 +436,7 @@ class TestBundleOfAnotherMake:
         assert (result.training, result.validation) == (8, 2)
         assert weights_of(bundle / "models" / "model.pt").keys() == weights_of(result.folder / "best.pt").keys()
         # It splits its data by itself, so nothing is noted of what it held out.
-        assert not (result.folder / "cases.json").exists()
+        assert not (result.folder / "training.json").exists()
         # Its own training revoked no trust; the scheduler goes on from where it was.
         (more,) = train(bundle, TrainOptions(epochs=3))
         assert more.history[-1].learning_rate == pytest.approx(0.00125)

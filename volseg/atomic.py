@@ -45,6 +45,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def remove_partials(folder: Path) -> None:
+    """Remove the unfinished files that a killed run left in a folder, which no other run may be writing into now.
+
+    Raises:
+        FileError: one can't be removed.
+    """
+    for path in folder.glob(f".*{TEMPORARY_MARK}*"):
+        try:
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
 def write_error(path: Path, error: OSError) -> FileError:
     """The error for a person that stands for an ``OSError`` met while writing ``path``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -1,8 +1,17 @@
-"""Which device to compute on."""
+"""Which device to compute on, and what to say when its memory runs out."""
 
 from __future__ import annotations
 
-from volseg.errors import UsageError
+import re
+
+from volseg.errors import MemoryShortError, UsageError
+
+SIGNS = re.compile(
+    r"not enough memory|can't allocate memory|out of memory|_ALLOC_FAILED|Unable to allocate", re.IGNORECASE
+)
+"""How torch, cuDNN and numpy say it where they raise something else than ``MemoryError``."""
+ASKED_FOR = re.compile(r"(?:allocate|allocating) (\d+(?:\.\d+)?) ?(bytes|[KMGTP]iB)", re.IGNORECASE)
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def choose_device(asked: str | None) -> str:
@@ -18,3 +27,33 @@ def choose_device(asked: str | None) -> str:
     if asked == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: this machine has no GPU that torch can use. Leave --device out, or say cpu.")
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def memory_short(
+    error: BaseException, remedy: str = "Close other programs, or work on fewer or smaller volumes at once."
+) -> MemoryShortError | None:
+    """The error for a person where memory ran out, of the processor or of the GPU; None for any other error.
+
+    Args:
+        error: whatever ended the work; what it was raised from counts, too.
+        remedy: what to do about it, in a sentence.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, MemoryShortError):
+            return behind
+        kind, text = type(behind).__name__, str(behind)
+        if isinstance(behind, MemoryError) or kind == "OutOfMemoryError" or (
+            isinstance(behind, RuntimeError) and SIGNS.search(text)
+        ):  # fmt: skip
+            where = "The GPU's memory" if "CUDA" in text or "GPU" in text else "Memory"
+            found = ASKED_FOR.search(text)
+            gib = float(found[1]) * 1024 ** (UNITS.index(_unit(found[2])) - 3) if found else 0.0
+            need = f": {gib:.2g} GiB more were needed at once" if gib >= 0.01 else ""
+            return MemoryShortError(f"{where} ran out{need}. {remedy}")
+        behind = behind.__cause__ or behind.__context__
+    return None
+
+
+def _unit(word: str) -> str:
+    return next(unit for unit in UNITS if unit.lower() == word.lower())

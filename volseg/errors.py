@@ -107,3 +107,9 @@ class DiskFullError(FileError):
     """The disk is full; nothing half-written was left."""
 
     default_code = "disk-full"
+
+
+class MemoryShortError(VolsegError, MemoryError):
+    """Memory ran out, of the processor or of a GPU."""
+
+    default_code = "out-of-memory"

@@ -93,11 +93,11 @@ class Outcome:
 
     @classmethod
     def of_error(cls, case: str, error: VolsegError, *, private: str = "") -> Outcome:
-        """The outcome of a case that a ``VolsegError`` ended: failed for files and disks, refused for all else.
+        """The outcome of a case that a ``VolsegError`` ended: failed for files, disks and memory, refused for all else.
 
         The file is named without its folder.
         """
-        is_broken = isinstance(error, OSError) and not isinstance(error, OutputExistsError)
+        is_broken = isinstance(error, (OSError, MemoryError)) and not isinstance(error, OutputExistsError)
         status = Status.FAILED if is_broken else Status.REFUSED
         return cls(case, status, error.code, error.within(), private=private)
 

@@ -21,8 +21,11 @@ class Progress(Protocol):
     """Receiver of progress: a console, a log or nothing."""
 
     @contextmanager
-    def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
-        """Begin work of ``total`` units; it ends with the block."""
+    def task(self, title: str, total: float, unit: str = "", done: float = 0.0) -> Iterator[Task]:
+        """Begin work of ``total`` units, of which ``done`` were done before; it ends with the block.
+
+        ``unit`` is a plural, such as ``cases``; without one, work is shown as a share.
+        """
         ...
 
     def say(self, line: str) -> None:
@@ -39,9 +42,9 @@ class Silent:
     """Progress that is discarded: the default from Python."""
 
     @contextmanager
-    def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
+    def task(self, title: str, total: float, unit: str = "", done: float = 0.0) -> Iterator[Task]:
         """Begin a task whose progress is discarded."""
-        del title, total, unit
+        del title, total, unit, done
         yield _SilentTask()
 
     def say(self, line: str) -> None:

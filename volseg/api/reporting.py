@@ -53,9 +53,9 @@ class LogProgress:
     """Progress as lines of the log "volseg": the start and end of a task, and between them one now and then."""
 
     @contextmanager
-    def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
+    def task(self, title: str, total: float, unit: str = "", done: float = 0.0) -> Iterator[Task]:
         """Log work of ``total`` units until the block ends."""
-        task = _LoggedTask(title, total, unit)
+        task = _LoggedTask(title, total, unit, done)
         task.tell()
         yield task
         task.tell()
@@ -66,9 +66,8 @@ class LogProgress:
 
 
 class _LoggedTask:
-    def __init__(self, title: str, total: float, unit: str) -> None:
-        self._title, self._total, self._unit = title, total, unit
-        self._done = 0.0
+    def __init__(self, title: str, total: float, unit: str, done: float) -> None:
+        self._title, self._total, self._unit, self._done = title, total, unit, done
         self._note = ""
         self._told = time.monotonic()
 

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
 from volseg.batch.executors import SERIAL, Executor
+from volseg.device import memory_short
 from volseg.errors import DiskFullError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from volseg.progress import Task
 
 T = TypeVar("T")
+SHORT_REMEDY = (
+    "Close other programs, work on fewer cases at once with --jobs, or at a coarser --spacing (of convert, or of plan)."
+)
 
 log = logging.getLogger(__name__)
 _case_under_way: ContextVar[_CaseProgress | None] = ContextVar("case_under_way", default=None)
@@ -104,8 +108,9 @@ def _guarded(work: Callable[[T], Outcome], task: Task | None, named: tuple[str, 
         # The floor of the cohort's promise: what nobody foresaw is this case's failure, never the cohort's end.
         # The text of a foreign error may quote a file, so only its kind is kept; --debug shows the rest.
         log.debug("case %s failed", name, exc_info=True)
+        short = memory_short(error, SHORT_REMEDY)
         message = f"An unexpected {type(error).__name__} ended this case. Run it alone with --debug to see where."
-        outcome = Outcome(name, Status.FAILED, "unexpected", message)
+        outcome = Outcome.of_error(name, short) if short else Outcome(name, Status.FAILED, "unexpected", message)
     finally:
         _case_under_way.reset(token)
     return outcome, under_way.done if under_way else 0.0

@@ -147,8 +147,7 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
             ),
             "key_metric": {
                 "val_mean_dice": component(
-                    "monai.handlers.MeanDice",
-                    include_background=False,
+                    "volseg.training.EvaluatedDice",
                     output_transform=component("monai.handlers.from_engine", keys=["pred", "label"]),
                 )
             },

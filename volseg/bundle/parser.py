@@ -10,6 +10,7 @@ from pydoc import ErrorDuringImport
 from typing import TYPE_CHECKING, Any
 
 from volseg.bundle.trust import Verdict, require_trust
+from volseg.device import memory_short
 from volseg.errors import BundleError, VolsegError
 
 if TYPE_CHECKING:
@@ -94,8 +95,9 @@ class BundleParser:
         cause = _root_cause(error)
         if isinstance(cause, VolsegError):
             return cause.reworded(cause.message)
-        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":  # the latter is torch's
-            return cause
+        short = memory_short(cause)
+        if short is not None:
+            return short
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return cause
         package = cause.name if isinstance(cause, ModuleNotFoundError) else None

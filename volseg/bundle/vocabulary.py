@@ -106,6 +106,7 @@ TARGETS: dict[str, frozenset[str]] = {
         "volseg.training.BudgetedRate": "optimizer budget power warm_up",
         "volseg.training.PacedValidation": "evaluator budget share",
         "volseg.training.AutocastInferer": "inferer",
+        "volseg.training.EvaluatedDice": "include_background output_transform",
         "volseg.training.WeightAverage": "network decay",
     }.items()
 }

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.bundle.folder import refuse_links
 from volseg.bundle.lint import has_config
 from volseg.bundle.parser import BundleParser, load_weights
 from volseg.errors import BundleError
-from volseg.training.checkpoint import write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,27 +87,6 @@ def require_fit(bundle: Bundle, network: Module | None, weights: Mapping[str, Te
             code="networks-differ",
             path=bundle.root,
         )
-
-
-def publish(bundle: Bundle, network: Module | None, weights: Mapping[str, Tensor]) -> None:
-    """Write ``models/model.pt``, atomically.
-
-    The network of inference may lack heads that only training needs (deep supervision); theirs are left out. A weight
-    that inference needs and training did not make is an error, never a silent default.
-
-    Args:
-        bundle: the bundle.
-        network: from ``inference_network``; None publishes all.
-        weights: the state dict of the network that was trained.
-
-    Raises:
-        BundleError: the weights don't fit the bundle's inference network, or ``models`` is a link.
-        FileError: the file can't be written.
-    """
-    require_fit(bundle, network, weights)
-    refuse_links(bundle)
-    names = weights.keys() if network is None else network.state_dict().keys()
-    write_tensors(bundle.model_path, {name: weights[name] for name in names})
 
 
 def load_into(network: Module, weights: Path) -> Module:

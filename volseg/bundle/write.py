@@ -34,6 +34,8 @@ before you share this bundle.
 
 RUNNER_PACKAGES = ("nibabel", "pytorch-ignite", "scikit-image")
 """What MONAI's own runner needs beside MONAI, the last for the largest component."""
+SCORES_BEGIN, SCORES_END = "<!-- written by volseg train -->", "<!-- to here -->"
+"""``volseg train`` writes the scores of its runs between these two lines of ``docs/README.md``."""
 
 FOLDERS = ("docs", "models", CONFIGS)
 """The configs come last: they make a folder a bundle."""
@@ -147,12 +149,12 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
 
 def readme(plan: Plan) -> str:
     """``docs/README.md``: what the bundle is, why each choice was made, how to run it."""
-    rows = "\n".join(f"| {_cell(choice)} | {_cell(reason)} |" for choice, reason in plan.reasons)
-    labels = "\n".join(f"| {label.index} | {_cell(label.name)} |" for label in plan.labels.labels)
-    warnings = "".join(f"\n> {_cell(warning)}\n" for warning in plan.warnings)
-    return f"""# {_cell(plan.name)}
+    rows = "\n".join(f"| {cell(choice)} | {cell(reason)} |" for choice, reason in plan.reasons)
+    labels = "\n".join(f"| {label.index} | {cell(label.name)} |" for label in plan.labels.labels)
+    warnings = "".join(f"\n> {cell(warning)}\n" for warning in plan.warnings)
+    return f"""# {cell(plan.name)}
 
-A MONAI bundle that segments {len(plan.labels)} structures in {_cell(" and ".join(plan.channels))} volumes, planned
+A MONAI bundle that segments {len(plan.labels)} structures in {cell(" and ".join(plan.channels))} volumes, planned
 from {plan.training_cases} labelled cases with the preset `{plan.preset}`.
 {warnings}
 ## Choices
@@ -171,6 +173,9 @@ from {plan.training_cases} labelled cases with the preset `{plan.preset}`.
 ## Masks
 
 {_rules(label_rules(plan), plan.labels.indices)}
+
+{SCORES_BEGIN}
+{SCORES_END}
 
 ## Use
 
@@ -206,7 +211,7 @@ def _rules(rules: PostprocessingRules, table: Sequence[int]) -> str:
     )
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text from a file, harmless in Markdown: no markup, no new cell or line, nothing that turns the text around."""
     escaped = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     for character in "\\`*_{}[]<>|#!&~$":

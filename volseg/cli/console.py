@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
 
     from volseg.progress import Task
 
@@ -50,21 +49,27 @@ class ConsoleProgress:
         return self._stream if self._stream is not None else sys.stderr
 
     @contextmanager
-    def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
-        """Show work of ``total`` units until the block ends."""
-        if self._in_notebook or self._file.isatty():
-            with self._live() as bars:
-                task = bars.add_task(printable(title), total=total, count=_count(0, total, unit), note="")
-                yield _Bar(bars, task, total, unit)
-        else:
-            lines = _Lines(self._file, printable(title), total, unit)
-            lines.start()
-            try:
-                yield lines
-            except BaseException:
-                lines.stop("stopped")
-                raise
-            lines.stop("done")
+    def task(self, title: str, total: float, unit: str = "", done: float = 0.0) -> Iterator[Task]:
+        """Show work of ``total`` units until the block ends. Work inside other work is shown while it lasts."""
+        title, is_inner = printable(title), self._open > 0
+        self._open += 1
+        try:
+            if self._in_notebook or self._file.isatty():
+                with self._live() as bars:
+                    yield (bar := _Bar(bars, title, total, unit, done))
+                    bar.stop(remove=is_inner)
+            else:
+                lines = _Lines(self._file, title, total, unit, done)
+                if not is_inner:
+                    lines.start()
+                try:
+                    yield lines
+                except BaseException:
+                    lines.stop("stopped")
+                    raise
+                lines.stop("done")
+        finally:
+            self._open -= 1
 
     def say(self, line: str) -> None:
         """Show one line, above any bar."""
@@ -76,17 +81,15 @@ class ConsoleProgress:
     @contextmanager
     def _live(self) -> Iterator[RichProgress]:
         """One set of bars for all tasks, nested ones too."""
-        if self._bars is None:
-            self._bars = _new_bars(None if self._in_notebook else self._file)
-            self._bars.start()
-        self._open += 1
-        try:
+        if self._bars is not None:
             yield self._bars
+            return
+        self._bars = _new_bars(None if self._in_notebook else self._file)
+        try:
+            with self._bars:
+                yield self._bars
         finally:
-            self._open -= 1
-            if not self._open:
-                self._bars.stop()
-                self._bars = None
+            self._bars = None
 
 
 def _new_bars(file: TextIO | None) -> RichProgress:
@@ -109,55 +112,83 @@ def _new_bars(file: TextIO | None) -> RichProgress:
 
 def _count(done: float, total: float, unit: str) -> str:
     """``3/12 cases``; a share where there is no unit to count in."""
-    return f"{done:.0f}/{total:.0f} {unit}" if unit else f"{100 * done / total if total else 100:.0f} %"
+    if not unit:
+        return f"{100 * done / total if total else 100:.0f} %"
+    return f"{done:.0f}/{total:.0f} {unit.removesuffix('s') if total == 1 and unit != 'series' else unit}"
 
 
-class _Bar:
+class _Shown:
+    """A task, shown in one way or the other."""
+
+    def __init__(self, title: str, total: float, unit: str, done: float) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._before = self._done = done
+        self._note = ""
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        self._done += amount
+        self._note = printable(note) if note else self._note
+
+    @property
+    def _count(self) -> str:
+        return _count(self._done, self._total, self._unit)
+
+    @property
+    def _last_note(self) -> str:
+        """What stays of the notes at the end: of cases it would be the name of the last one, by chance."""
+        return "" if self._unit == "cases" else self._note
+
+
+class _Bar(_Shown):
     """A task on a terminal."""
 
-    def __init__(self, bars: RichProgress, task: TaskID, total: float, unit: str) -> None:
-        self._bars, self._task, self._total, self._unit = bars, task, total, unit
-        self._done = 0.0
-        self._note = ""
+    def __init__(self, bars: RichProgress, title: str, total: float, unit: str, done: float) -> None:
+        super().__init__(title, total, unit, done)
+        self._bars = bars
+        self._task = bars.add_task(title, total=total, completed=int(done), count=self._count, note="")
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
-        self._done += amount
-        self._note = printable(note) if note else self._note
-        count = _count(self._done, self._total, self._unit)
-        self._bars.update(self._task, advance=amount, count=count, note=self._note)
+        super().advance(amount, note)
+        self._bars.update(self._task, advance=amount, count=self._count, note=self._note)
+
+    def stop(self, *, remove: bool) -> None:
+        self._bars.update(self._task, note=self._last_note, refresh=True)
+        if remove:
+            self._bars.remove_task(self._task)
 
 
-class _Lines:
+class _Lines(_Shown):
     """A task in a file."""
 
-    def __init__(self, file: TextIO, title: str, total: float, unit: str) -> None:
-        self._file, self._title, self._total, self._unit = file, title, total, unit
-        self._done = 0.0
-        self._note = ""
+    def __init__(self, file: TextIO, title: str, total: float, unit: str, done: float) -> None:
+        super().__init__(title, total, unit, done)
+        self._file = file
         self._began = self._last = time.monotonic()
+        self._is_told = False
 
     def start(self) -> None:
-        self._print(_count(0, self._total, self._unit))
+        self._print(self._count)
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
-        self._done += amount
-        self._note = printable(note) if note else self._note
+        super().advance(amount, note)
         now = time.monotonic()
         if now - self._last >= SPARSE_SECONDS and self._done < self._total:
             self._last = now
-            left = (now - self._began) * (self._total - self._done) / self._done if self._done else None
+            made = self._done - self._before
+            left = (now - self._began) * (self._total - self._done) / made if made else None
             self._print(
-                _count(self._done, self._total, self._unit)
+                self._count
                 + (f", about {duration(left)} left" if left is not None else "")
                 + (f", {self._note}" if self._note else "")
             )
 
     def stop(self, how: str) -> None:
-        took = duration(time.monotonic() - self._began)
-        done = _count(self._done, self._total, self._unit)
-        self._print(f"{how}, {done} in {took}" + (f", {self._note}" if self._note else ""))
+        if self._is_told:
+            note = self._last_note
+            self._print(f"{how}, {self._count} in {duration(time.monotonic() - self._began)}" + (note and f", {note}"))
 
     def _print(self, text: str) -> None:
+        self._is_told = True
         print(f"{self._title}: {text}", file=self._file, flush=True)
 
 

@@ -39,6 +39,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from volseg import __version__
 from volseg.cli.console import printable
 from volseg.cli.words import set_paths_apart
+from volseg.device import memory_short
 from volseg.errors import TrustError, UsageError, VolsegError
 
 if TYPE_CHECKING:
@@ -173,14 +174,15 @@ def verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, TrustError):
         return NOT_TRUSTED, f"volseg: {error.message}"
     if isinstance(error, VolsegError):
-        return NOTHING_DONE, f"volseg: {error.message}"
+        return SOME_FAILED if isinstance(error, MemoryError) else NOTHING_DONE, f"volseg: {error.message}"
     if isinstance(error, CycloptsError):
         return NOTHING_DONE, f"volseg: {_usage(error)}"
     if isinstance(error, ModuleNotFoundError) and not (error.name or "volseg").startswith("volseg"):
         package = (error.name or "").partition(".")[0]
         return NOTHING_DONE, f"volseg: the Python package {package} is not installed. Install volseg again with pip."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter is torch's
-        return SOME_FAILED, "volseg: memory ran out. Close other programs, or work on fewer or smaller volumes at once."
+    short = memory_short(error)
+    if short is not None:
+        return SOME_FAILED, f"volseg: {short.message}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NOTHING_DONE, "volseg: no space is left on the disk. Free some space and run the command again."
     kind = type(error).__name__

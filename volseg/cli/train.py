@@ -29,7 +29,9 @@ def train(
     """Train a bundle's network, or go on where it stopped.
 
     Fold 0 is held out unless told otherwise. Checkpoints, history.csv and curve.png go to the bundle's runs/fold_K/,
-    the best weights to models/model.pt. Called again, it goes on; a run that is complete is left alone.
+    the best weights of the first run to models/model.pt; those of another run only with --publish. Called again, it
+    goes on; a run that is complete is left alone. The data set is split once, into runs/folds.json: cases that come
+    later are in no fold until --fresh --cv splits anew.
 
     Args:
         bundle_dir: The bundle's folder.
@@ -47,11 +49,13 @@ def train(
         scores = [found.best.validation.score for found in results if found.best and found.best.validation]
         if scores:
             print(f"{len(scores)} folds: mean validation Dice {sum(scores) / len(scores):.4f}")
-    return 0
+    run = results[-1].published
+    print(f"The bundle's model is that of {run}." if run else "The bundle's model is of no run that volseg knows.")
+    return 0 if all(result.complete for result in results) else 1
 
 
 def _show(result: FoldResult) -> None:
-    cases = f"{result.training} cases trained, {result.validation} held out"
+    cases = f"{_counted(result.training, 'case')} trained, {result.validation} held out"
     minutes = result.history[-1].minutes if result.history else 0.0
     if result.already:
         print(
@@ -60,10 +64,14 @@ def _show(result: FoldResult) -> None:
     else:
         state = "complete" if result.complete else "stopped"
         steps = result.history[-1].step if result.history else 0
-        print(f"{result.name}: {state} after {minutes:.1f} minutes and {steps} steps; {cases}.")
+        print(f"{result.name}: {state} after {minutes:.1f} minutes and {_counted(steps, 'step')}; {cases}.")
     best = result.best
     if best is not None and best.validation is not None:
         print(f"  best validation, epoch {best.epoch}: mean Dice {best.validation.score:.4f}")
         for label, dice in zip(result.labels, best.validation.per_label, strict=False):
             print(printable(f"    {label}: {dice:.4f}" if math.isfinite(dice) else f"    {label}: in no case held out"))
     print(f"  {result.folder / 'curve.png'}")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

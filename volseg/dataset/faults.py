@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from volseg.labels import LabelTable
 
-__all__ = ["Fault", "find_faults", "require_sound", "unreadable"]
+__all__ = ["CaseContent", "Fault", "find_faults", "require_sound", "unreadable"]
 
 MASKS_OFF_WHOLE = "mask-off-whole"
 NAMED_LABELS = 20
@@ -58,6 +58,21 @@ class _Examined(Outcome):
     """Whether an image of it looks like CT."""
     off_whole: float | None = None
     """A number of the mask that is a hair off the whole one that it is read as."""
+    mask_digest: str | None = None
+    """Of the mask's voxels; None where there is none."""
+
+
+@dataclass(frozen=True)
+class CaseContent:
+    """What is in a sound case.
+
+    Args:
+        labels: those that occur in its mask.
+        digest: of the voxels of image and mask; another one means another content under the same name.
+    """
+
+    labels: frozenset[int]
+    digest: str
 
 
 def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = SILENT) -> tuple[Fault, ...]:
@@ -82,14 +97,17 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
             source = read_dataset(folder)
         except DataSetError as error:
             return (unreadable(folder, error),)
-    examined = _examine_all(source, source.cases, jobs=jobs, progress=progress)
+    return _judge(source, _examine_all(source, source.cases, jobs=jobs, progress=progress))
+
+
+def _judge(dataset: Dataset, examined: Mapping[Case, Outcome]) -> tuple[Fault, ...]:
     found = [
-        *source.faults,
+        *dataset.faults,
         *_of_cases(examined),
         *_duplicates(examined),
-        *_unused_labels(source, examined),
+        *_unused_labels(dataset, examined),
         *_masks_off_whole(examined),
-        *_advice(source, examined),
+        *_advice(dataset, examined),
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda fault: (fault.case, not fault.is_error, fault.code)))
 
@@ -99,7 +117,9 @@ def unreadable(folder: Path, error: DataSetError) -> Fault:
     return Fault(error.code, "", error.within(folder))
 
 
-def require_sound(dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0, progress: Progress = SILENT) -> None:
+def require_sound(
+    dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0, progress: Progress = SILENT
+) -> dict[str, CaseContent]:
     """Refuse a data set that can't be trained on, by the rules of ``find_faults``.
 
     The voxels of cases without a mask are not read: nothing is learnt from them.
@@ -110,11 +130,19 @@ def require_sound(dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0,
         jobs: as in ``find_faults``.
         progress: receives the progress by case.
 
+    Returns:
+        What is in each case with a mask, by its name.
+
     Raises:
         DataSetError: the data set has errors, all of which the message lists, or no case with a mask.
     """
-    found = find_faults(replace(dataset, test=()), jobs=jobs, progress=progress)
-    faults = [fault for fault in found if fault.is_error or (whole_masks and fault.code == MASKS_OFF_WHOLE)]
+    labelled = replace(dataset, test=())
+    examined = _examine_all(labelled, labelled.cases, jobs=jobs, progress=progress)
+    faults = [
+        fault
+        for fault in _judge(labelled, examined)
+        if fault.is_error or (whole_masks and fault.code == MASKS_OFF_WHOLE)
+    ]
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
@@ -125,6 +153,11 @@ def require_sound(dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0,
             code="no-labels",
             path=dataset.folder,
         )
+    return {
+        case.name: CaseContent(frozenset(outcome.seen), f"{outcome.digest}{outcome.mask_digest}")
+        for case, outcome in examined.items()
+        if isinstance(outcome, _Examined)
+    }
 
 
 def _examine_all(dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress: Progress) -> dict[Case, Outcome]:
@@ -165,10 +198,10 @@ def _examine(job: _Job) -> _Examined:
     if headers:
         _examine_channels(job, headers, report)
     seen: tuple[int, ...] = ()
-    off_whole = None
+    off_whole = mask_digest = None
     if job.case.label is not None:
         try:
-            seen, off_whole = _examine_mask(job, headers[0] if headers else None, report)
+            seen, off_whole, mask_digest = _examine_mask(job, job.case.label, headers[0] if headers else None, report)
         except VolsegError as error:
             report(error.code, error.within(job.folder))
     return _Examined(
@@ -180,6 +213,7 @@ def _examine(job: _Job) -> _Examined:
         seen=seen,
         ct_like=ct_like,
         off_whole=off_whole,
+        mask_digest=mask_digest,
     )
 
 
@@ -250,11 +284,10 @@ def _examine_channels(job: _Job, headers: Sequence[ImageHeader], report: _Report
             )
 
 
-def _examine_mask(job: _Job, image: ImageHeader | None, report: _Report) -> tuple[tuple[int, ...], float | None]:
-    """Look at a mask's grid and labels; the labels above the background that occur, and a number off the whole one."""
-    path = job.case.label
-    if path is None:
-        return (), None
+def _examine_mask(
+    job: _Job, path: Path, image: ImageHeader | None, report: _Report
+) -> tuple[tuple[int, ...], float | None, str]:
+    """Look at a mask's grid and labels; the labels above the background that occur, a number off the whole one, digest."""
     name = path.relative_to(job.folder).as_posix()
     header = read_header(path)
     _examine_forms(header, name, report)
@@ -286,7 +319,7 @@ def _examine_mask(job: _Job, image: ImageHeader | None, report: _Report) -> tupl
             f"{name} has the labels {shown}{more}, and dataset.json names {known}. "
             "Name them there, or correct the mask.",
         )
-    return seen, off_whole
+    return seen, off_whole, hashlib.blake2b(mask.tobytes(order="A"), digest_size=16).hexdigest()
 
 
 def _of_cases(examined: Mapping[Case, Outcome]) -> list[Fault]:

@@ -1,1 +1,1 @@
-"""Pictures: overlays of masks on images, and plots."""
+"""Pictures as PNG: plots, and overlays of masks on images."""

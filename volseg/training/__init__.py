@@ -3,6 +3,15 @@
 from volseg.training.autocast import AutocastInferer
 from volseg.training.average import WeightAverage
 from volseg.training.budget import Budget, BudgetedRate, PacedValidation
-from volseg.training.cases import fold_cases
+from volseg.training.dice import EvaluatedDice
+from volseg.training.items import fold_cases
 
-__all__ = ["AutocastInferer", "Budget", "BudgetedRate", "PacedValidation", "WeightAverage", "fold_cases"]
+__all__ = [
+    "AutocastInferer",
+    "Budget",
+    "BudgetedRate",
+    "EvaluatedDice",
+    "PacedValidation",
+    "WeightAverage",
+    "fold_cases",
+]

@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 SAVING_SECONDS = 2.0
-"""Kept back for the last checkpoint and the curve."""
-MAX_RESERVE_SHARE = 0.25
-"""The last validation never gets more than this share of the minutes; a longer one overruns."""
+"""Kept back for the last checkpoint and the curve until saving was measured."""
+MAX_RESERVE_SHARE = 0.5
+"""What is kept back for the end never gets more than this share of the minutes; a longer validation overruns."""
+LEAST_STEPS = 20
+"""Minutes that hold fewer optimizer steps make no model: the weights are about where they were drawn."""
 
 
 class Budget:
     """The length of a training over all resumed runs: epochs, or minutes where given.
+
+    Minutes are wall time from the start of the command. What comes before the first step (reading, checking and
+    preparing the cases) counts, and so does the end: a step under way, the last validation and the last checkpoint
+    are kept inside by what they were measured to take.
 
     Args:
         epochs: the length in epochs of ``steps_per_epoch`` steps; what counts when there are no minutes.
@@ -37,31 +43,49 @@ class Budget:
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         self.minutes = minutes
-        self.reserve_seconds = 0.0
+        self.steps = 0
+        """Optimizer steps so far, those of earlier runs included."""
+        self.validation_seconds = 0.0
+        """What one validation takes; 0 before it is known."""
+        self.saving_seconds = SAVING_SECONDS
+        """What the last checkpoint and the curve take."""
+        self.setup_seconds = 0.0
+        """How much of the wall time so far went by before the first step of each run."""
         self._before_seconds = 0.0
-        self._started = time.monotonic()
-        self._steps = 0
+        self._started = self._stepped_at = time.monotonic()
+        self._step_seconds = 0.0
 
-    def start(self, *, before_seconds: float, steps: int, started: float | None = None) -> None:
-        """Begin, or go on after ``before_seconds`` and ``steps`` of earlier runs.
+    def start(
+        self, *, before_seconds: float, steps: int, setup_seconds: float = 0.0, started: float | None = None
+    ) -> None:
+        """Begin, or go on after earlier runs.
 
         Args:
             before_seconds: wall time that earlier runs took.
             steps: optimizer steps of earlier runs.
+            setup_seconds: how much of their time went by before their first steps.
             started: ``time.monotonic()`` of when this run began; now by default.
         """
         self._before_seconds = before_seconds
-        self._steps = steps
-        self._started = time.monotonic() if started is None else started
+        self._stepped_at = time.monotonic()
+        self._started = self._stepped_at if started is None else started
+        self.setup_seconds = setup_seconds
+        self.steps = steps
+
+    def begin_steps(self) -> None:
+        """Say that all is ready: what this run took so far was setup, and the schedule begins or goes on now."""
+        self._stepped_at = time.monotonic()
+        self.setup_seconds += self._stepped_at - self._started
 
     def step(self) -> None:
         """Count one optimizer step."""
-        self._steps += 1
+        now = time.monotonic()
+        self.steps += 1
+        self._step_seconds, self._stepped_at = now - self._stepped_at, now
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps so far, those of earlier runs included."""
-        return self._steps
+    def pause(self) -> None:
+        """Say that something else than a step just ended, so that the next step is not taken for a long one."""
+        self._stepped_at = time.monotonic()
 
     @property
     def elapsed_seconds(self) -> float:
@@ -69,25 +93,35 @@ class Budget:
         return self._before_seconds + time.monotonic() - self._started
 
     @property
-    def _usable_seconds(self) -> float:
+    def left_seconds(self) -> float:
+        """How long steps may still be made, where minutes were given."""
         whole = (self.minutes or 0.0) * 60
-        return whole - min(self.reserve_seconds + SAVING_SECONDS, MAX_RESERVE_SHARE * whole)
+        end = self.validation_seconds + self.saving_seconds + self._step_seconds
+        return whole - min(end, MAX_RESERVE_SHARE * whole) - self.elapsed_seconds
 
     @property
     def fraction(self) -> float:
-        """How much of the budget is used, from 0 to 1."""
-        if self.minutes is not None:
-            return min(1.0, self.elapsed_seconds / self._usable_seconds)
-        return min(1.0, self._steps / (self.epochs * self.steps_per_epoch))
+        """How much of the time for steps, or of the steps, is used: from 0 at the first step to 1."""
+        if self.minutes is None:
+            return min(1.0, self.steps / (self.epochs * self.steps_per_epoch))
+        left, used = self.left_seconds, self.elapsed_seconds - self.setup_seconds
+        return 1.0 if left <= 0 else max(0.0, used / (used + left))
 
     @property
     def is_spent(self) -> bool:
         """Whether training has to end now."""
         return self.fraction >= 1.0
 
-    def reserve(self, seconds: float) -> None:
-        """Keep that much wall time back for the last validation."""
-        self.reserve_seconds = seconds
+    @property
+    def overrun_seconds(self) -> float:
+        """How much longer the run takes than the minutes, since its end doesn't fit into the share for it."""
+        whole = (self.minutes or 0.0) * 60
+        return max(0.0, self.validation_seconds - MAX_RESERVE_SHARE * whole) if whole else 0.0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether what was spent makes a model; epochs that were asked for always do."""
+        return self.minutes is None or self.steps >= LEAST_STEPS
 
 
 class BudgetedRate:
@@ -131,6 +165,8 @@ class BudgetedRate:
 class PacedValidation:
     """A handler that validates after an epoch whenever validation has had less than its share of the time.
 
+    Within minutes, a validation that would leave no time for a step and the last validation is left to the end.
+
     Args:
         evaluator: what validates.
         budget: it is told how long a validation takes, so that the last one fits in.
@@ -142,7 +178,6 @@ class PacedValidation:
         self.budget = budget
         self.share = share
         self._spent_seconds = 0.0
-        self._last_seconds = 0.0
         self._began = time.monotonic()
 
     def attach(self, engine: Engine) -> None:
@@ -153,11 +188,13 @@ class PacedValidation:
         """Validate if it is time."""
         if not len(self.evaluator.data_loader):  # nothing is held out
             return
-        so_far = time.monotonic() - self._began
-        if self._spent_seconds + self._last_seconds > self.share * so_far:
+        so_far, takes = time.monotonic() - self._began, self.budget.validation_seconds
+        if self._spent_seconds + takes > self.share * so_far:
+            return
+        if self.budget.minutes is not None and takes > self.budget.left_seconds:
             return
         before = time.monotonic()
         self.evaluator.run(engine.state.epoch)
-        self._last_seconds = time.monotonic() - before
-        self._spent_seconds += self._last_seconds
-        self.budget.reserve(self._last_seconds)
+        self.budget.validation_seconds = time.monotonic() - before
+        self._spent_seconds += self.budget.validation_seconds
+        self.budget.pause()

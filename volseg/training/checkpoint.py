@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter
 
 from volseg.atomic import atomic_path
 from volseg.errors import BundleError
-from volseg.training.cases import CASES_FILE
 from volseg.training.history import Epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ class RunFolder:
         return self.folder / "final.pt"
 
     @property
-    def cases(self) -> Path:
-        """The names of the cases that the run trains on and holds out."""
-        return self.folder / CASES_FILE
+    def record(self) -> Path:
+        """The provenance, and the cases that the run trains on and holds out; see ``RunRecord``."""
+        return self.folder / "training.json"
 
     @property
     def history(self) -> Path:
@@ -59,7 +58,7 @@ class RunFolder:
 
     def remove(self) -> None:
         """Remove what an earlier run left, so that a fresh one begins."""
-        for path in (self.last, self.best, self.final, self.cases, self.history, self.curve):
+        for path in (self.last, self.best, self.final, self.record, self.history, self.curve):
             path.unlink(missing_ok=True)
 
 
@@ -75,11 +74,15 @@ class RunState:
         epoch: whole epochs done.
         step: optimizer steps done; more than those of the whole epochs where the run stopped inside one.
         seconds: wall time taken.
+        setup_seconds: how much of it went by before the first step, in each of the runs.
         epochs: how many epochs it was to last, where no minutes were given.
         minutes: how many minutes it was to last.
         complete: whether it came to its end, the last validation included.
         history: one row for each epoch.
+        losses: of the steps since the last row.
     """
+
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
 
     network: Mapping[str, torch.Tensor]
     optimizer: Mapping[str, Any]
@@ -88,10 +91,12 @@ class RunState:
     epoch: int
     step: int
     seconds: float
+    setup_seconds: float
     epochs: int
     minutes: float | None
     complete: bool
     history: tuple[Epoch, ...]
+    losses: tuple[float, ...] = ()
 
     @classmethod
     def read(cls, path: Path, content: Any) -> RunState:
@@ -102,21 +107,9 @@ class RunState:
         """
         try:
             if content["format"] != CHECKPOINT_FORMAT:
-                raise ValueError(content["format"])
-            return cls(
-                network=dict(content["network"]),
-                optimizer=dict(content["optimizer"]),
-                average=None if content["average"] is None else dict(content["average"]),
-                scheduler=content["scheduler"],
-                epoch=int(content["epoch"]),
-                step=int(content["step"]),
-                seconds=float(content["seconds"]),
-                epochs=int(content["epochs"]),
-                minutes=None if content["minutes"] is None else float(content["minutes"]),
-                complete=bool(content["complete"]),
-                history=tuple(Epoch.from_plain(plain) for plain in content["history"]),
-            )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+                raise ValueError("another format")
+            return TypeAdapter(cls).validate_python(content)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:  # pydantic's is a ValueError
             raise BundleError(
                 f"{path} is no checkpoint of this version of volseg. Start the fold over with --fresh.",
                 code="bad-checkpoint",
@@ -124,25 +117,7 @@ class RunState:
 
     def to_plain(self) -> dict[str, object]:
         """Tensors, numbers, lists and dictionaries only, so that reading it can run nothing."""
-        return {
-            "format": CHECKPOINT_FORMAT,
-            "network": dict(self.network),
-            "optimizer": dict(self.optimizer),
-            "average": None if self.average is None else dict(self.average),
-            "scheduler": None if self.scheduler is None else dict(self.scheduler),
-            "epoch": self.epoch,
-            "step": self.step,
-            "seconds": self.seconds,
-            "epochs": self.epochs,
-            "minutes": self.minutes,
-            "complete": self.complete,
-            "history": [row.to_plain() for row in self.history],
-        }
-
-    def best_score(self) -> float:
-        """The best validation so far; minus infinity before the first."""
-        scores = [row.validation.score for row in self.history if row.validation is not None]
-        return max((score for score in scores if math.isfinite(score)), default=-math.inf)
+        return {"format": CHECKPOINT_FORMAT, **TypeAdapter(RunState).dump_python(self)}
 
 
 def write_tensors(path: Path, content: Mapping[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""A run's history: a CSV for programs, a curve for people."""
+"""A run's history: one row for each epoch, as a table that programs read."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.atomic import atomic_path, write_text
+from volseg.atomic import write_text
+from volseg.errors import InputError
+from volseg.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-LEGEND_CHARACTERS = 32
-"""A longer name of a label would leave no room for the curve."""
 FIXED_COLUMNS = ("epoch", "step", "minutes", "learning_rate", "loss", "validation")
+LABEL_PREFIX = "dice_"
+MAX_HISTORY_BYTES = 2**26
+"""A hundred thousand epochs with fifty labels take 50 MB."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch, or a part of it where the run was stopped inside it and went on later.
+    """One epoch, or a part of it where a run ended inside it.
 
     Args:
         epoch: its number, from 1.
@@ -52,43 +55,22 @@ class Epoch:
     loss: float
     validation: Validation | None = None
 
-    def to_plain(self) -> dict[str, object]:
-        """Numbers and lists only, as a checkpoint holds it."""
-        found = None if self.validation is None else [self.validation.score, *self.validation.per_label]
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "minutes": self.minutes,
-            "learning_rate": self.learning_rate,
-            "loss": self.loss,
-            "validation": found,
-        }
 
-    @classmethod
-    def from_plain(cls, plain: dict[str, object]) -> Epoch:
-        """Read what ``to_plain`` gave."""
-        found = plain["validation"]
-        values = [float(value) for value in found] if isinstance(found, list) else []
-        validation = Validation(values[0], tuple(values[1:])) if values else None
-        return cls(
-            epoch=int(str(plain["epoch"])),
-            step=int(str(plain["step"])),
-            minutes=float(str(plain["minutes"])),
-            learning_rate=float(str(plain["learning_rate"])),
-            loss=float(str(plain["loss"])),
-            validation=validation,
-        )
+def best_epoch(history: Sequence[Epoch]) -> Epoch | None:
+    """The epoch of the best validation, the first of equals; None without any."""
+    scored = [(row.validation.score, row) for row in history if row.validation and math.isfinite(row.validation.score)]
+    return max(scored, key=lambda found: found[0])[1] if scored else None
 
 
-def write_csv(path: Path, history: Sequence[Epoch], labels: Sequence[str]) -> None:
-    """Write one row for each epoch; what was not measured stays empty.
+def write_history(path: Path, history: Sequence[Epoch], labels: Sequence[str]) -> None:
+    """Write a CSV with one row for each epoch; what was not measured stays empty.
 
     Raises:
         FileError: the file can't be written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*FIXED_COLUMNS, *(f"dice_{label}" for label in labels)])
+    writer.writerow([*FIXED_COLUMNS, *(f"{LABEL_PREFIX}{label}" for label in labels)])
     for row in history:
         validation = row.validation
         per_label = validation.per_label if validation is not None else ()
@@ -107,37 +89,28 @@ def write_csv(path: Path, history: Sequence[Epoch], labels: Sequence[str]) -> No
     write_text(path, text.getvalue())
 
 
-def draw_curve(path: Path, history: Sequence[Epoch], labels: Sequence[str]) -> None:
-    """Draw loss and validation over wall time as PNG.
+def read_history(path: Path) -> tuple[tuple[Epoch, ...], tuple[str, ...]]:
+    """Read what ``write_history`` wrote, to the digits that it wrote.
+
+    Returns:
+        The rows, and the names of the labels.
 
     Raises:
-        FileError: the file can't be written.
+        FileError: the file can't be read.
+        InputError: it is no history.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    left = figure.subplots()
-    minutes = [row.minutes for row in history]
-    left.plot(minutes, [row.loss for row in history], color="0.55", label="loss")
-    left.set(xlabel="minutes", ylabel="training loss")
-    validated = [row for row in history if row.validation is not None and math.isfinite(row.validation.score)]
-    if validated:
-        right = left.twinx()
-        times = [row.minutes for row in validated]
-        validations = [row.validation for row in validated if row.validation is not None]
-        right.plot(times, [found.score for found in validations], color="black", linewidth=2, label="mean Dice")
-        for number, label in enumerate(labels[:10]):
-            values = [found.per_label[number] if number < len(found.per_label) else math.nan for found in validations]
-            right.plot(times, values, linewidth=1, label=_in_legend(label))
-        right.set(ylabel="validation Dice", ylim=(0, 1))
-        right.legend(loc="lower right", fontsize="small")
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
+    raw = read_bounded(path, MAX_HISTORY_BYTES, "history of a run")
+    try:
+        (*header,), *rows = csv.reader(io.StringIO(raw.decode("utf-8"), newline=""))
+        fixed, labels = tuple(header[: len(FIXED_COLUMNS)]), header[len(FIXED_COLUMNS) :]
+        if fixed != FIXED_COLUMNS or any(len(row) != len(header) for row in rows):
+            raise ValueError("other columns")
+        return tuple(_read_row(row) for row in rows), tuple(label.removeprefix(LABEL_PREFIX) for label in labels)
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path} is no history of a training run.", code="bad-history", path=path) from error
 
 
-def _in_legend(label: str) -> str:
-    """The name as matplotlib shows it: a dollar sign would start a formula, an underscore in front hide it."""
-    short = label if len(label) <= LEGEND_CHARACTERS else f"{label[: LEGEND_CHARACTERS - 3]}..."
-    return (f" {short}" if short.startswith("_") else short).replace("$", r"\$")
+def _read_row(row: Sequence[str]) -> Epoch:
+    epoch, step, minutes, rate, loss, score, *per_label = row
+    found = Validation(float(score), tuple(float(dice) for dice in per_label if dice)) if score else None
+    return Epoch(int(epoch), int(step), float(minutes), float(rate), float(loss), found)

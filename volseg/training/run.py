@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,12 +13,12 @@ from ignite.engine import Events
 
 from volseg.errors import BundleError
 from volseg.progress import SILENT, Progress
-from volseg.training.checkpoint import RunFolder, RunState, write_tensors
-from volseg.training.history import Epoch, Validation, draw_curve, write_csv
+from volseg.training.checkpoint import RunFolder, RunState
+from volseg.training.history import Epoch, Validation, best_epoch
+from volseg.training.listeners import LISTENERS, Listener, RunView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from ignite.engine import Engine
 
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
     from volseg.training.average import WeightAverage
     from volseg.training.budget import Budget
 
-SAVE_SECONDS = 20.0
-"""The last checkpoint is written after an epoch when the one before is older than this."""
+SAVE_SECONDS = 60.0
+"""A checkpoint is written when the one before is older than this; a killed run loses no more."""
+SAVE_SHARE = 0.03
+"""Or later, so that checkpoints of a large network on a slow disk take no more than this share of the time."""
+ESTIMATE_MARGIN = 1.2
+"""One case tells only about what all of them take."""
 BAR_UNITS = 1000.0
 
 
@@ -40,9 +45,10 @@ class Run:
         evaluator: what validates; None when no case is held out.
         budget: how long.
         labels: names of the labels above background, for history and progress.
-        publish: called with the state dict of a new best (or, without validation, of the last) network.
+        listeners: what hears the results, beside those of every run.
         scheduler: a learning-rate scheduler of the bundle's own, kept over a resume.
         average: the average of the weights, which is then what is validated and published.
+        progress: who listens.
     """
 
     folder: RunFolder
@@ -50,7 +56,7 @@ class Run:
     evaluator: Any
     budget: Budget
     labels: Sequence[str]
-    publish: Callable[[Mapping[str, torch.Tensor]], None]
+    listeners: Sequence[Listener] = ()
     scheduler: Any = None
     average: WeightAverage | None = None
     progress: Progress = SILENT
@@ -59,10 +65,15 @@ class Run:
     _latest_loss: tuple[int, torch.Tensor | float] | None = None
     _best: float = -math.inf
     _saved_at: float = 0.0
+    _saving_took: float = 0.0
     _validated_at_step: int = -1
     _pending: Validation | None = None
     _shown: float = 0.0
     _task: Task | None = None
+    _validating: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.listeners = (*(kind() for kind in LISTENERS), *self.listeners)
 
     def resume(self, state: RunState) -> None:
         """Go on from an earlier run's state.
@@ -85,12 +96,15 @@ class Run:
             ) from error
         # A run that stopped inside an epoch finishes it: the engine reckons from the steps where in it to begin.
         self.trainer.state.iteration = state.step
-        self.trainer.state.epoch = state.step // self.trainer.state.epoch_length
-        self.history = list(state.history)
-        self._best = state.best_score()
+        self.trainer.state.epoch = state.epoch
+        self.history, self._losses = list(state.history), list(state.losses)
+        best = best_epoch(self.history)
+        self._best = best.validation.score if best is not None and best.validation is not None else -math.inf
+        if self.history and self.history[-1].validation is not None:
+            self._validated_at_step = self.history[-1].step
 
     def go(self) -> bool:
-        """Train until the budget is spent; gives whether it is.
+        """Train until the budget is spent; gives whether it is, in enough steps to make a model.
 
         On KeyboardInterrupt the state is saved before re-raising, so that the next run resumes there.
 
@@ -99,44 +113,83 @@ class Run:
             FileError: a checkpoint can't be written; the one before stays.
         """
         self._attach()
+        for listener in self.listeners:
+            listener.began(RunView(self.folder, tuple(self.labels), tuple(self.history)))
+        if self._losses and self.budget.steps % self.trainer.state.epoch_length == 0:
+            self._end_epoch()  # stopped between an epoch's last step and its end
+        self._estimate_validation()
+        self.budget.begin_steps()
         self._saved_at = time.monotonic()
-        with self.progress.task("Training", BAR_UNITS, "") as task:
-            self._task = task
-            self._shown = 0.0
-            self._show()
+        self._shown = BAR_UNITS * self.budget.fraction
+        with self.progress.task("Training", BAR_UNITS, "", done=self._shown) as self._task, self._validating:
             try:
                 # A run that was stopped in its last moments has only its end to come; the engine would start over.
                 if not self.budget.is_spent or not self.budget.steps:
                     self.trainer.run()
                 return self._finish()
             except KeyboardInterrupt:
-                self._restore()  # it may have come inside a validation
-                self._end_epoch()
+                self._end_validation()  # it may have come inside one
+                self._take_loss()
                 self.save(complete=False)
                 self.progress.say(f"Stopped after {self.budget.steps} steps; the same command goes on from there.")
                 raise
 
+    def _estimate_validation(self) -> None:
+        """Tell the budget what the last validation will take, by one case of it, until one was measured."""
+        from monai.engines import SupervisedEvaluator
+
+        if self.budget.minutes is None or not isinstance(self.evaluator, SupervisedEvaluator):
+            return
+        with self.progress.task("Timing a validation", 1, "cases") as task, torch.no_grad():
+            before = time.monotonic()
+            batch = next(iter(self.evaluator.data_loader))
+            image = self.evaluator.prepare_batch(batch, self.evaluator.state.device, self.evaluator.non_blocking)[0]
+            network = self.trainer.network
+            network.eval()
+            found = self.evaluator.inferer(image, network)
+            float((found[0] if isinstance(found, (list, tuple)) else found).sum())  # waits for a GPU
+            seconds = ESTIMATE_MARGIN * (time.monotonic() - before) * len(self.evaluator.data_loader)
+            task.advance()
+        self.budget.validation_seconds = seconds
+        if self.budget.overrun_seconds > 0:
+            self.progress.say(
+                f"A validation takes about {seconds / 60:.1f} minutes, so training ends about "
+                f"{self.budget.overrun_seconds / 60:.1f} minutes after the {self.budget.minutes:g} that were given."
+            )
+
     def _finish(self) -> bool:
-        """The last validation and the last weights; gives whether the budget is spent."""
+        """The last validation and the last weights; gives whether the budget is spent, and made a model."""
         complete = self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
         self._end_epoch()
         if self.evaluator is not None and self._validated_at_step != self.budget.steps:
             self.evaluator.run(self.trainer.state.epoch)
-            self._record_validation()
-        self._write_weights(self.folder.final)
-        if self.evaluator is None or not self.folder.best.is_file():
-            self._write_best()
+            if self.history and self._pending is not None:
+                minutes = self.budget.elapsed_seconds / 60
+                self.history[-1] = replace(self.history[-1], minutes=minutes, validation=self._pending)
+            self._pending = None
+        if self.history:
+            self._tell_epoch()
+        if not math.isfinite(self._best) or not self.folder.best.is_file():
+            self._improve(None)
+        if complete and not self.budget.is_enough:
+            complete = False
+            steps = "1 step" if self.budget.steps == 1 else f"{self.budget.steps} steps"
+            self.progress.say(f"The minutes held {steps}, which make no model. Give more --minutes.")
+        for listener in self.listeners:
+            listener.ended(self._weights(), complete=complete)
         self.save(complete=complete)
+        self._show()
         return complete
 
     def save(self, *, complete: bool) -> None:
-        """Write the checkpoint to go on from, the CSV and the curve, each atomically.
+        """Have the state written to go on from, each file atomically.
 
         Raises:
             BundleError: a weight is no number any more; the checkpoint before stays.
             FileError: a file can't be written.
         """
         self._require_finite()
+        before = time.monotonic()
         steps = self.budget.steps  # the engine may have counted one that was interrupted
         state = RunState(
             network=self.trainer.network.state_dict(),
@@ -146,16 +199,20 @@ class Run:
             epoch=steps // self.trainer.state.epoch_length,
             step=steps,
             seconds=self.budget.elapsed_seconds,
+            setup_seconds=self.budget.setup_seconds,
             epochs=self.budget.epochs,
             minutes=self.budget.minutes,
             complete=complete,
             history=tuple(self.history),
+            losses=tuple(self._losses),
         )
-        write_tensors(self.folder.last, state.to_plain())
-        if self.history:
-            write_csv(self.folder.history, self.history, self.labels)
-            draw_curve(self.folder.curve, self.history, self.labels)
+        for listener in self.listeners:
+            listener.saved(state)
         self._saved_at = time.monotonic()
+        self._saving_took = self._saved_at - before
+        # At the end the weights are written as well: of the last step, of the best, and for inference.
+        self.budget.saving_seconds = max(self.budget.saving_seconds, 3 * self._saving_took)
+        self.budget.pause()
 
     def _attach(self) -> None:
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
@@ -177,8 +234,16 @@ class Run:
             self._latest_loss = self.budget.steps, loss.detach() if isinstance(loss, torch.Tensor) else loss
         self._show()
         # At the end of an epoch its handlers have their turn first: schedulers, validation.
-        if self.budget.is_spent and engine.state.iteration % engine.state.epoch_length:
-            engine.terminate()
+        if engine.state.iteration % engine.state.epoch_length:
+            if self.budget.is_spent:
+                engine.terminate()
+            else:
+                self._save_in_time()
+
+    def _save_in_time(self) -> None:
+        if time.monotonic() - self._saved_at >= max(SAVE_SECONDS, self._saving_took / SAVE_SHARE):
+            self._take_loss()
+            self.save(complete=False)
 
     def _take_loss(self) -> None:
         """Note the loss of the step before.
@@ -202,10 +267,10 @@ class Run:
     def _after_epoch(self, engine: Engine) -> None:
         self._end_epoch()
         if self.budget.is_spent:
-            engine.terminate()
+            engine.terminate()  # the end tells of this epoch, with the last validation
             return
-        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
-            self.save(complete=False)
+        self._tell_epoch()
+        self._save_in_time()
 
     def _end_epoch(self) -> None:
         self._take_loss()
@@ -223,17 +288,32 @@ class Run:
         )
         self._losses, self._pending = [], None
 
+    def _tell_epoch(self) -> None:
+        for listener in self.listeners:
+            listener.epoch(self.history[-1])
+
     def _before_validation(self, engine: Engine) -> None:
-        del engine
         if self.average is not None:
             self.average.apply()
+        task = self._validating.enter_context(
+            self.progress.task("Validating", len(self.evaluator.data_loader), "cases")
+        )
 
-    def _restore(self) -> None:
+        def advance(_: Engine) -> None:
+            task.advance()
+            self._show()
+
+        handle = engine.add_event_handler(Events.ITERATION_COMPLETED, advance)
+        self._validating.callback(handle.remove)
+
+    def _end_validation(self) -> None:
+        """Give the network its own weights back, and end the bar."""
+        self._validating.close()
         if self.average is not None:
             self.average.restore()
 
     def _after_validation(self, engine: Engine) -> None:
-        self._restore()
+        self._end_validation()
         state = engine.state
         name = state.key_metric_name
         score = float(state.metrics[name]) if name in state.metrics else math.nan
@@ -241,25 +321,13 @@ class Run:
         self._validated_at_step = self.budget.steps
         if math.isfinite(score) and score > self._best:
             self._best = score
-            self._write_best()
+            self._improve(score)
         self._show()
 
-    def _record_validation(self) -> None:
-        """Give the validation after the last step to the last epoch."""
-        if self.history and self._pending is not None:
-            last = self.history[-1]
-            self.history[-1] = Epoch(
-                last.epoch, last.step, self.budget.elapsed_seconds / 60, last.learning_rate, last.loss, self._pending
-            )
-        self._pending = None
-
-    def _write_weights(self, path: Path) -> None:
-        write_tensors(path, self._weights())
-
-    def _write_best(self) -> None:
+    def _improve(self, score: float | None) -> None:
         weights = self._weights()
-        write_tensors(self.folder.best, weights)
-        self.publish(weights)
+        for listener in self.listeners:
+            listener.improved(weights, score)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         source = self.trainer.network if self.average is None else self.average
@@ -268,7 +336,7 @@ class Run:
     def _show(self) -> None:
         if self._task is None:
             return
-        reached = BAR_UNITS * self.budget.fraction
+        reached = max(self._shown, BAR_UNITS * self.budget.fraction)
         self._task.advance(reached - self._shown, self._note())
         self._shown = reached
 

@@ -56,10 +56,10 @@ class Throughput:
         self._progress, self._loads = progress, loads
 
     @contextmanager
-    def task(self, title: str, total: float, unit: str = "") -> Iterator[Task]:
+    def task(self, title: str, total: float, unit: str = "", done: float = 0.0) -> Iterator[Task]:
         """Begin work of ``total`` series; ``unit`` gives way to that word."""
         del unit
-        with self._progress.task(title, total, "series") as task:
+        with self._progress.task(title, total, "series", done) as task:
             yield _Bar(task, self._loads)
 
     def say(self, line: str) -> None:

@@ -88,8 +88,8 @@ def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Pat
         BundleError: it is not known what the fold held out.
         OutputExistsError: the masks would go where the images are.
     """
-    from volseg.training.cases import FoldCases
     from volseg.training.checkpoint import RunFolder
+    from volseg.training.record import RunRecord
 
     # A mask without an image is nothing to predict; any other case that could not be put together is.
     broken = {
@@ -108,10 +108,10 @@ def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Pat
                 f"for all images name the folder {dataset.folder / 'imagesTr'}."
             )
     else:
-        record = RunFolder(bundle.runs / f"fold_{fold}").cases
+        record = RunFolder(bundle.runs / f"fold_{fold}").record
         if not record.is_file():
             raise BundleError(f"{bundle.root} keeps no record of the cases that fold {fold} held out. Train it again.")
-        held_out = FoldCases.read(record).validation
+        held_out = RunRecord.read(record).cases.validation
         cases = tuple(case for case in dataset.training if case.name in held_out)
         if not cases:
             raise UsageError(f"{dataset.folder} has none of the {len(held_out)} cases that fold {fold} held out.")

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from volseg.atomic import write_text
+from volseg.atomic import remove_partials
+from volseg.device import memory_short
 from volseg.errors import BundleError
+from volseg.outcomes import Provenance, sha256_of
+from volseg.training.autocast import AutocastInferer, use_bfloat16
 from volseg.training.average import WeightAverage
 from volseg.training.budget import Budget
 from volseg.training.cases import FoldCases
 from volseg.training.checkpoint import RunFolder, RunState
+from volseg.training.preparing import watched_caches
+from volseg.training.record import RunRecord
 from volseg.training.run import Run
-from volseg.verbs.train.options import PUBLISHING_FOLD, FoldResult, TrainOptions
+from volseg.verbs.train.options import FoldResult, TrainOptions
+from volseg.verbs.train.publishing import Publisher, published_run
+from volseg.verbs.train.split import split_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from torch import Tensor
+    import torch
     from torch.nn import Module
 
     from volseg.bundle.folder import Bundle
     from volseg.bundle.parser import BundleParser
     from volseg.dataset.dataset import Dataset
+    from volseg.dataset.faults import CaseContent
+    from volseg.dataset.folds import Split
     from volseg.progress import Progress
 
 THREAD_SECONDS = 60.0
@@ -36,8 +43,25 @@ ENDLESS_EPOCHS = 10**9
 """Where minutes decide, epochs must not."""
 RECORD_KEY = "cases_record"
 """The key under which a config takes the file that names a run's cases."""
-PUBLISHED = "published.json"
-"""Names the run whose model inference loads, where it is not the first fold's or that of all cases."""
+SHORT_REMEDY = (
+    "Give batch_size in configs/train.yaml a smaller value, or plan another bundle with --preset fast or a coarser "
+    "--spacing."
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data set of a training, found to be sound.
+
+    Args:
+        dataset: its cases.
+        contents: what is in each case with a mask, by its name.
+        split: its folds; None where none is needed.
+    """
+
+    dataset: Dataset
+    contents: Mapping[str, CaseContent]
+    split: Split | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +72,7 @@ class Fold:
         bundle: the bundle.
         number: which fold is held out; None holds out none.
         options: with the length that the run was begun with, where no other was asked for.
+        device: where to compute.
         known: the bundle's train config as it lies on the disk.
         complete: whether there is nothing left to do.
     """
@@ -55,11 +80,19 @@ class Fold:
     bundle: Bundle
     number: int | None
     options: TrainOptions
+    device: torch.device
     known: Mapping[str, object]
     complete: bool
 
     @classmethod
-    def open(cls, bundle: Bundle, number: int | None, options: TrainOptions, known: Mapping[str, object]) -> Fold:
+    def open(
+        cls,
+        bundle: Bundle,
+        number: int | None,
+        options: TrainOptions,
+        device: torch.device,
+        known: Mapping[str, object],
+    ) -> Fold:
         """Look at what an earlier run left of a fold.
 
         Raises:
@@ -68,7 +101,7 @@ class Fold:
         state = None if options.fresh else _read_state(_run_folder(bundle, number))
         options = _with_recorded_length(options, state)
         complete = state is not None and _is_complete(state, options)
-        return cls(bundle, number, options, known, complete)
+        return cls(bundle, number, options, device, known, complete)
 
     @property
     def name(self) -> str:
@@ -89,21 +122,23 @@ class Fold:
         """What an earlier run left, unless it is to be forgotten."""
         return None if self.options.fresh else _read_state(self.folder)
 
-    def cases_of(self, dataset: Dataset) -> FoldCases | None:
-        """The cases that are trained on and held out: those that the run was begun with, or a new split.
+    def record(self, data: Data | None) -> RunRecord:
+        """The cases that are trained on and held out: those that the run was begun with, or those of the split.
 
         Raises:
             DataSetError: a recorded case is gone, or the fold would hold out none.
         """
-        if not self.records_cases:
-            return None
-        if self.options.fresh or not self.folder.last.is_file():
-            return FoldCases.of(dataset, self.number)
-        recorded = FoldCases.read(self.folder.cases)
-        recorded.require_present(dataset)
-        return recorded
+        if data is None or not self.records_cases:
+            return RunRecord(self.name)
+        if not self.options.fresh and self.folder.last.is_file():
+            recorded = RunRecord.read(self.folder.record)
+            recorded.cases.require_present(data.dataset)
+            return recorded
+        cases = FoldCases.of(data.dataset, data.split, self.number)
+        names = (*cases.training, *cases.validation)
+        return RunRecord(self.name, cases, {name: data.contents[name].digest for name in names})
 
-    def config(self, data: Path | None, device: str) -> BundleParser:
+    def config(self, data: Path | None) -> BundleParser:
         """The bundle's train config with what the command line decides, read and judged, nothing of it run.
 
         Raises:
@@ -111,21 +146,37 @@ class Fold:
         """
         from volseg.bundle.parser import BundleParser
 
-        return BundleParser(self.bundle, "train", _overrides(self, data, device))
+        return BundleParser(self.bundle, "train", _overrides(self, data))
+
+    def publish(self) -> FoldResult:
+        """Make the model of a run that was complete before the one in ``models/``.
+
+        Raises:
+            BundleError: it doesn't fit the bundle's inference network, or is gone.
+            FileError: it can't be written.
+        """
+        from volseg.bundle.published import publish
+        from volseg.bundle.weights import inference_network, read_state_dict
+
+        best = self.finished().best
+        score = None if best is None or best.validation is None else best.validation.score
+        publish(self.bundle, inference_network(self.bundle), read_state_dict(self.folder.best), self.name, score)
+        return self.finished()
 
     def finished(self) -> FoldResult:
         """The result of a run that was complete before."""
         state = self.state()
-        recorded = FoldCases.read(self.folder.cases) if self.records_cases else FoldCases((), ())
+        cases = RunRecord.read(self.folder.record).cases if self.records_cases else FoldCases((), ())
         return FoldResult(
             self.name,
             self.folder.folder,
             () if state is None else state.history,
-            _labels(self.bundle),
+            labels_of(self.bundle),
             complete=True,
             already=True,
-            training=len(recorded.training),
-            validation=len(recorded.validation),
+            training=len(cases.training),
+            validation=len(cases.validation),
+            published=published_run(self.bundle),
         )
 
 
@@ -140,19 +191,14 @@ def _read_state(folder: RunFolder) -> RunState | None:
 
 
 def train_fold(
-    fold: Fold,
-    parser: BundleParser,
-    dataset: Dataset | None,
-    network: Module | None,
-    started: float,
-    progress: Progress,
+    fold: Fold, parser: BundleParser, data: Data | None, network: Module | None, started: float, progress: Progress
 ) -> FoldResult:
     """Train one fold, or go on with it.
 
     Args:
         fold: which.
         parser: its config; what it builds, caches of volumes among it, lives as long as this.
-        dataset: the data set, found to be sound; None where only the bundle knows it.
+        data: the data set; None where only the bundle knows it.
         network: the network of inference, that the trained weights have to fit; None where it is not known.
         started: ``time.monotonic()`` of when the work on this fold began.
         progress: receives the progress.
@@ -161,23 +207,56 @@ def train_fold(
         BundleError: the bundle is incomplete, or its checkpoint doesn't fit.
         DataSetError: the data set lost cases of the run.
         FileError: a checkpoint can't be written.
+        MemoryShortError: memory ran out.
     """
     state = fold.state()
-    cases = None if dataset is None else fold.cases_of(dataset)
+    record = fold.record(data)
     if fold.options.fresh:
         fold.folder.remove()
-    if cases is not None and dataset is not None:
-        if state is None:
-            cases.write(fold.folder.cases)
-        added = len(dataset.training) - len(cases.training) - len(cases.validation)
-        if added:
-            cases_came = "1 case came" if added == 1 else f"{added} cases came"
-            progress.say(
-                f"{cases_came} to the data set after this run was begun; it goes on without. --fresh starts over."
-            )
-    progress.say("Preparing the cases" if state is None else f"Going on after {state.seconds / 60:.1f} minutes")
-    with _seeded(fold.options.seed, state), _threads_ended():
-        return _run(fold, parser, state, network, started, progress)
+    remove_partials(fold.folder.folder)
+    if state is not None:
+        progress.say(f"Going on after {state.seconds / 60:.1f} minutes")
+    if data is not None and fold.records_cases:
+        _tell_changes(record, data, progress)
+        record = record.with_digests({name: content.digest for name, content in data.contents.items()})
+        record = record.with_session(_session(fold, record, parser))
+        record.write(fold.folder.record)
+    try:
+        with _seeded(fold.options.seed, state), _threads_ended():
+            return _run(fold, parser, state, network, started, progress)
+    except Exception as error:
+        short = memory_short(error, SHORT_REMEDY)
+        if short is None:
+            raise
+        raise short from error
+
+
+def _tell_changes(record: RunRecord, data: Data, progress: Progress) -> None:
+    """Say what became of the data set since the run was begun."""
+    changed = record.changed({name: content.digest for name, content in data.contents.items()})
+    if changed:
+        cases = "1 case" if len(changed) == 1 else f"{len(changed)} cases"
+        progress.say(
+            f"The voxels of {cases} changed after this run was begun ({changed[0]} for one); it goes on with them."
+        )
+    added = {case.name for case in data.dataset.training}.difference(record.digests) if data.split is None else ()
+    if added:
+        cases = "1 case" if len(added) == 1 else f"{len(added)} cases"
+        progress.say(f"{cases} came to the data set after this run was begun; it goes on without. --fresh starts over.")
+
+
+def _session(fold: Fold, record: RunRecord, parser: BundleParser) -> Provenance:
+    """How this call trains."""
+    device = fold.device
+    inferer = parser.plain("train#inferer")
+    casts = isinstance(inferer, dict) and str(inferer.get("_target_")).endswith(AutocastInferer.__name__)
+    precision = " bfloat16" if casts and use_bfloat16(device) else ""
+    checksums = {"data": record.data_sha256, "configs/train": parser.verdict.configs["train"].sha256}
+    if fold.number is not None:
+        checksums["split"] = sha256_of(split_path(fold.bundle))
+    return Provenance.of(
+        "train", fold.options, checksums=checksums, device=f"{device.type}{precision}", seed=fold.options.seed
+    )
 
 
 def _run(
@@ -190,7 +269,9 @@ def _run(
 ) -> FoldResult:
     from volseg.bundle.weights import require_fit
 
-    trainer = parser.build("train#trainer")
+    with watched_caches(progress):
+        trainer = parser.build("train#trainer")
+        evaluator = parser.build("validate#evaluator") if parser.has("validate#evaluator") else None
     for part in ("network", "optimizer"):
         if not hasattr(trainer, part):
             raise BundleError(
@@ -198,7 +279,6 @@ def _run(
                 "volseg can't train it."
             )
     require_fit(fold.bundle, network, trainer.network.state_dict())
-    evaluator = parser.build("validate#evaluator") if parser.has("validate#evaluator") else None
     if evaluator is not None and not len(evaluator.data_loader):
         evaluator = None  # no case is held out
     budget = _budget(parser, trainer, fold.options)
@@ -209,8 +289,8 @@ def _run(
         trainer=trainer,
         evaluator=evaluator,
         budget=budget,
-        labels=_labels(fold.bundle),
-        publish=partial(_publish, fold.bundle, network) if _is_to_publish(fold) else _keep_back,
+        labels=labels_of(fold.bundle),
+        listeners=Publisher.of(fold.bundle, fold.name, network, fold.options, progress),
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
         average=_average(parser),
         progress=progress,
@@ -219,6 +299,7 @@ def _run(
         run.resume(state)
     budget.start(
         before_seconds=0.0 if state is None else state.seconds,
+        setup_seconds=0.0 if state is None else state.setup_seconds,
         steps=0 if state is None else state.step,
         started=started,
     )
@@ -232,17 +313,16 @@ def _run(
         already=False,
         training=len(trainer.data_loader.dataset),
         validation=0 if evaluator is None else len(evaluator.data_loader.dataset),
+        published=published_run(fold.bundle),
     )
 
 
-def _overrides(fold: Fold, data: Path | None, device: str) -> dict[str, object]:
+def _overrides(fold: Fold, data: Path | None) -> dict[str, object]:
     """What the command line decides, for the keys that the config has; ``dataset_dir`` and ``device`` by convention."""
-    import torch
-
     wanted: dict[str, object] = {
-        "device": torch.device(device),
+        "device": fold.device,
         "fold": fold.number,
-        RECORD_KEY: str(fold.folder.cases.resolve()),
+        RECORD_KEY: str(fold.folder.record.resolve()),
         "minutes": fold.options.minutes,
     }
     if data is not None:
@@ -288,7 +368,7 @@ def _is_complete(state: RunState, options: TrainOptions) -> bool:
     return options.epochs is not None and state.epoch >= options.epochs
 
 
-def _labels(bundle: Bundle) -> tuple[str, ...]:
+def labels_of(bundle: Bundle) -> tuple[str, ...]:
     """Names of the outputs above background, from the metadata; empty when it has none."""
     outputs: Any = bundle.metadata.get("network_data_format", {})
     try:
@@ -296,26 +376,6 @@ def _labels(bundle: Bundle) -> tuple[str, ...]:
         return tuple(str(names[key]) for key in sorted(names, key=int) if int(key) > 0)
     except (KeyError, TypeError, ValueError):
         return ()
-
-
-def _is_to_publish(fold: Fold) -> bool:
-    """Whether the fold's model becomes the one that inference loads; noted, so that a resumed run knows."""
-    if fold.number in (None, PUBLISHING_FOLD):
-        return True
-    note = fold.bundle.runs / PUBLISHED
-    if not fold.bundle.model_path.is_file():
-        write_text(note, json.dumps(fold.name) + "\n")
-    return note.is_file() and note.read_text(encoding="utf-8").strip() == json.dumps(fold.name)
-
-
-def _publish(bundle: Bundle, network: Module | None, weights: Mapping[str, Tensor]) -> None:
-    from volseg.bundle.weights import publish
-
-    publish(bundle, network, weights)
-
-
-def _keep_back(weights: Mapping[str, Tensor]) -> None:
-    del weights
 
 
 @contextmanager

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from volseg.training.history import Epoch
 
 DEFAULT_SEED = 0
-PUBLISHING_FOLD = 0
-"""Its model becomes models/model.pt, and so does that of all cases; another fold's only where there was none."""
-FOLDS = 5
+DEFAULT_FOLD = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +24,14 @@ class TrainOptions:
     data: PathOption | None = None
     """The data set, instead of the one that the bundle names."""
 
-    fold: int = PUBLISHING_FOLD
-    """The fold of five that is held out, 0 to 4."""
+    fold: int = DEFAULT_FOLD
+    """The fold that is held out, from 0; there are five unless --folds brings others."""
+
+    folds: PathOption | None = None
+    """Split the data set as a file says: nnU-Net's splits_final.json, or a CSV with the columns case and fold."""
 
     cv: bool = False
-    """Train all five folds, one after the other, and sum them up."""
+    """Train all folds, one after the other, and sum them up."""
 
     all_cases: bool = False
     """Hold out no case."""
@@ -45,17 +46,32 @@ class TrainOptions:
     """cpu or cuda; a GPU where there is one unless told otherwise."""
 
     fresh: bool = False
-    """Start over, and remove what an earlier run of this fold left."""
+    """Start over, and remove what an earlier run of this fold left; with --cv split the data set anew, too."""
+
+    publish: bool = False
+    """Make this run's model the one in models/, also where another run's is there."""
 
     seed: int = DEFAULT_SEED
     """Of all random draws."""
 
     @property
-    def folds(self) -> tuple[int | None, ...]:
-        """The folds to train, one after the other; None holds out no case."""
+    def splits_anew(self) -> bool:
+        """Whether all folds start over, so that there is no split to keep to."""
+        return self.fresh and self.cv
+
+    def numbers(self, count: int) -> tuple[int | None, ...]:
+        """The folds to train of ``count``, one after the other; None holds out no case.
+
+        Raises:
+            UsageError: there is no such fold.
+        """
+        if self.all_cases:
+            return (None,)
         if self.cv:
-            return tuple(range(FOLDS))
-        return (None,) if self.all_cases else (self.fold,)
+            return tuple(range(count))
+        if not 0 <= self.fold < count:
+            raise UsageError(f"There is no fold {self.fold}: the folds are 0 to {count - 1}.")
+        return (self.fold,)
 
     def require_sense(self) -> None:
         """Refuse what contradicts itself.
@@ -71,8 +87,10 @@ class TrainOptions:
             raise UsageError("--minutes must be above 0.")
         if self.epochs is not None and self.epochs < 1:
             raise UsageError("--epochs must be at least 1.")
-        if not 0 <= self.fold < FOLDS:
-            raise UsageError(f"There is no fold {self.fold}: the folds are 0 to {FOLDS - 1}.")
+        if self.all_cases and self.folds is not None:
+            raise UsageError("--folds splits the data set and --all-cases holds out none. Choose one of them.")
+        if self.cv and self.publish:
+            raise UsageError("--publish means one run's model and --cv trains several. Name one with --fold.")
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,7 @@ class FoldResult:
         complete: whether the budget is spent.
         already: whether it was complete before, so that nothing was done.
         training: how many cases it trained on; ``validation``: how many it held out.
+        published: the run whose model is in ``models/`` by now; None where it is of no run that volseg knows.
     """
 
     name: str
@@ -97,9 +116,11 @@ class FoldResult:
     already: bool
     training: int
     validation: int
+    published: str | None = None
 
     @property
     def best(self) -> Epoch | None:
         """The epoch of the best validation; None without any."""
-        scores = {row: row.validation.score for row in self.history if row.validation is not None}
-        return max((row for row in scores if math.isfinite(scores[row])), key=scores.__getitem__, default=None)
+        from volseg.training.history import best_epoch
+
+        return best_epoch(self.history)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from volseg.errors import BundleError, UsageError
 from volseg.labels import LabelTable
 from volseg.progress import SILENT, Progress
-from volseg.verbs.train.options import PUBLISHING_FOLD, FoldResult, TrainOptions
+from volseg.verbs.train.options import DEFAULT_FOLD, FoldResult, TrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,49 +43,70 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
         DataSetError: the data set has faults; the message lists all of them.
         FileError: a checkpoint can't be written.
     """
+    started = time.monotonic()
+    import torch
+
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.lint import rounds_masks
     from volseg.bundle.trust import require_trust, trust_kept
     from volseg.bundle.weights import inference_network
+    from volseg.dataset.faults import require_sound
+    from volseg.dataset.folds import FOLDS
     from volseg.device import choose_device
-    from volseg.verbs.train.fold import Fold, train_fold
+    from volseg.verbs.train.fold import RECORD_KEY, Data, Fold, train_fold
+    from volseg.verbs.train.scores import write_scores
+    from volseg.verbs.train.split import known_split, settle_split, write_split
 
-    started = time.monotonic()
     options = options or TrainOptions()
     options.require_sense()
     bundle = open_bundle(bundle_dir)
     verdict = require_trust(bundle)
-    device = choose_device(options.device)
+    device = torch.device(choose_device(options.device))
     known = bundle.read_config("train")
     _require_folds(bundle, known, options)
-    data = _data_folder(bundle, known, options)
+    place = _data_folder(bundle, known, options)
+    is_split = RECORD_KEY in known and not options.all_cases
     with trust_kept(bundle, verdict):
-        folds = [Fold.open(bundle, number, options, known) for number in options.folds]
+        split = known_split(bundle, options) if is_split else None
+        numbers = options.numbers(FOLDS if split is None else len(split.folds))
+        folds = [Fold.open(bundle, number, options, device, known) for number in numbers]
         results = {fold.name: fold.finished() for fold in folds if fold.complete}
         pending = [fold for fold in folds if not fold.complete]
         if pending:
-            dataset = _checked(data, options, progress, whole_masks=not rounds_masks(known))
+            data = None
+            dataset = _dataset(place, options)
             if dataset is not None:
+                contents = require_sound(dataset, whole_masks=not rounds_masks(known), progress=progress)
                 _require_same_kind(bundle, dataset)
+                if is_split:
+                    split = settle_split(bundle, split, dataset, contents, options, progress)
+                data = Data(dataset, contents, split)
                 for fold in pending:
-                    fold.cases_of(dataset)  # refuses a fold that is empty before another one is trained
+                    fold.record(data)  # refuses a fold that is empty before another one is trained
             # All configs are judged before anything is written, which would end the trust in a bundle that needs it.
-            parsers = {fold.name: fold.config(data, device) for fold in pending}
+            parsers = {fold.name: fold.config(place) for fold in pending}
             network = inference_network(bundle)
+            if split is not None:
+                write_split(bundle, split, options)
             for fold in pending:
                 if len(folds) > 1:
                     progress.say(f"Fold {fold.number} of {len(folds)}")
-                results[fold.name] = train_fold(fold, parsers.pop(fold.name), dataset, network, started, progress)
+                results[fold.name] = train_fold(fold, parsers.pop(fold.name), data, network, started, progress)
+                write_scores(bundle)
                 gc.collect()  # engines and handlers refer to each other, and hold a cache of volumes
                 started = time.monotonic()
+        elif options.publish:
+            results = {fold.name: fold.publish() for fold in folds}
+            write_scores(bundle)
     return tuple(results[fold.name] for fold in folds)
 
 
 def _require_folds(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> None:
-    if "fold" not in known and (options.cv or options.all_cases or options.fold != PUBLISHING_FOLD):
+    asked = options.cv or options.all_cases or options.fold != DEFAULT_FOLD or options.folds is not None
+    if "fold" not in known and asked:
         raise UsageError(
             f"{bundle.root} splits its data in its own way: its train config has no 'fold'. "
-            "Leave --fold, --cv and --all-cases out."
+            "Leave --fold, --folds, --cv and --all-cases out."
         )
 
 
@@ -128,17 +149,14 @@ def _data_folder(bundle: Bundle, known: Mapping[str, object], options: TrainOpti
     return folder
 
 
-def _checked(folder: Path | None, options: TrainOptions, progress: Progress, *, whole_masks: bool) -> Dataset | None:
-    """The data set, found to be sound; None where the folder is laid out in another way, as only foreign bundles know.
-
-    ``whole_masks``: the bundle's config doesn't round masks, so that a number off a whole one would be cut off.
+def _dataset(folder: Path | None, options: TrainOptions) -> Dataset | None:
+    """The data set; None where the folder is laid out in another way, as only foreign bundles know.
 
     Raises:
         UsageError: there is no data set.
-        DataSetError: it has faults; the message lists all of them.
+        DataSetError: it can't be read.
     """
     from volseg.dataset.dataset import is_dataset, read_dataset, require_cases
-    from volseg.dataset.faults import require_sound
 
     if folder is None:
         return None
@@ -150,5 +168,4 @@ def _checked(folder: Path | None, options: TrainOptions, progress: Progress, *, 
         raise UsageError(f"{folder} is no data set: it has no dataset.json, imagesTr or imagesTs.")
     dataset = read_dataset(folder)
     require_cases(dataset)
-    require_sound(dataset, whole_masks=whole_masks, progress=progress)
     return dataset

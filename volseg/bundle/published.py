@@ -1,0 +1,113 @@
+"""Which run the model of a bundle is from: ``models/published.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+from volseg.atomic import remove_partials, write_bytes
+from volseg.bundle.folder import refuse_links
+from volseg.bundle.weights import require_fit
+from volseg.errors import BundleError
+from volseg.files import read_bounded
+from volseg.outcomes import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+    from torch.nn import Module
+
+    from volseg.bundle.folder import Bundle
+
+MAX_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class Published:
+    """What ``models/model.pt`` is.
+
+    Args:
+        run: the run that it is from, such as ``fold_0``; ``runs/<run>/training.json`` tells how that was made.
+        sha256: of ``model.pt``.
+        replaces: the same of the file that was there before, which a killed run may have left in its place.
+        score: its validation Dice; None where no case was held out.
+    """
+
+    run: str
+    sha256: str
+    replaces: str | None = None
+    score: float | None = None
+
+    @classmethod
+    def read(cls, bundle: Bundle) -> Published | None:
+        """The record of a bundle; None where it has none.
+
+        Raises:
+            BundleError: the record is damaged.
+            FileError: it can't be read.
+        """
+        path = record_path(bundle)
+        if not path.is_file():
+            return None
+        try:
+            return TypeAdapter(cls).validate_json(read_bounded(path, MAX_BYTES, "record of a model"))
+        except ValueError as error:  # pydantic's, too
+            raise BundleError(
+                f"{path} can't be read, so nobody knows which run {bundle.model_path.name} is from. Remove it, and name "
+                "a run with volseg train --publish.",
+                code="bad-record",
+                path=path,
+            ) from error
+
+    def is_of(self, model: Path) -> bool:
+        """Whether a file is the model that was published, and not another one under its name.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        return sha256_of(model) in (self.sha256, self.replaces)
+
+
+def record_path(bundle: Bundle) -> Path:
+    """``models/published.json``."""
+    return bundle.model_path.with_name("published.json")
+
+
+def publish(
+    bundle: Bundle, network: Module | None, weights: Mapping[str, Tensor], run: str, score: float | None
+) -> None:
+    """Write ``models/model.pt`` and the record of which run it is from, each atomically.
+
+    The network of inference may lack heads that only training needs (deep supervision); theirs are left out. A weight
+    that inference needs and training did not make is an error, never a silent default.
+
+    Args:
+        bundle: the bundle.
+        network: from ``inference_network``; None publishes all.
+        weights: the state dict of the network that was trained.
+        run: the name of the run.
+        score: its validation Dice.
+
+    Raises:
+        BundleError: the weights don't fit the bundle's inference network, or ``models`` is a link.
+        FileError: a file can't be written.
+    """
+    import torch
+
+    require_fit(bundle, network, weights)
+    refuse_links(bundle)
+    remove_partials(bundle.model_path.parent)
+    names = weights.keys() if network is None else network.state_dict().keys()
+    buffer = io.BytesIO()
+    torch.save({name: weights[name] for name in names}, buffer)
+    content = buffer.getvalue()
+    before = sha256_of(bundle.model_path) if bundle.model_path.is_file() else None
+    record = Published(run, hashlib.sha256(content).hexdigest(), before, score)
+    write_bytes(record_path(bundle), TypeAdapter(Published).dump_json(record, indent=1) + b"\n")
+    write_bytes(bundle.model_path, content)

@@ -1,0 +1,117 @@
+"""The one split of a bundle's data set, ``runs/folds.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from volseg.dataset.folds import Split
+from volseg.errors import DataSetError
+from volseg.training.checkpoint import RunFolder
+from volseg.training.record import RunRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from volseg.bundle.folder import Bundle
+    from volseg.dataset.dataset import Dataset
+    from volseg.dataset.faults import CaseContent
+    from volseg.progress import Progress
+    from volseg.verbs.train.options import TrainOptions
+
+RUN_PREFIX = "fold_"
+
+
+def split_path(bundle: Bundle) -> Path:
+    """``runs/folds.json``."""
+    return bundle.runs / "folds.json"
+
+
+def known_split(bundle: Bundle, options: TrainOptions) -> Split | None:
+    """The split that is imported, or the bundle's own; None where the data set is to be split anew.
+
+    Raises:
+        FileError: a file can't be read.
+        InputError: a file holds no split.
+        DataSetError: folds were trained with another one.
+    """
+    path = split_path(bundle) if options.folds is None else Path(options.folds)
+    if options.folds is None and (options.splits_anew or not path.is_file()):
+        return None
+    split = Split.read(path)
+    _require_agreement(bundle, split, options)
+    return split
+
+
+def settle_split(
+    bundle: Bundle,
+    known: Split | None,
+    dataset: Dataset,
+    contents: Mapping[str, CaseContent],
+    options: TrainOptions,
+    progress: Progress,
+) -> Split:
+    """The split to train by; what the data set gained or lost since it was made is said.
+
+    Raises:
+        DataSetError: an imported split doesn't fit the data set, or folds were trained with another one.
+    """
+    if known is None:
+        split = Split.of(dataset.training, {name: content.labels for name, content in contents.items()})
+        _require_agreement(bundle, split, options)
+        return split
+    if options.folds is not None:
+        known.require_fitting(dataset.training)
+    names = {case.name for case in dataset.training}
+    for these, what in (
+        (names - known.cases, "to the data set after it was split: no fold trains on {} or holds {} out"),
+        (known.cases - names, "out of the data set after it was split: the folds go on without {}"),
+    ):
+        if these:
+            count, them = ("1 case", "it") if len(these) == 1 else (f"{len(these)} cases", "them")
+            came = what.replace("{}", them)
+            progress.say(f"{count} came {came} ({min(these)} for one). --fresh --cv splits anew.")
+    parted = known.parted(dataset.training)
+    if parted:
+        progress.say(
+            f"The folds part cases of one patient ({', '.join(sorted(parted)[:3])}), so that validation scores are too "
+            "good. --fresh --cv splits anew."
+        )
+    return known
+
+
+def write_split(bundle: Bundle, split: Split, options: TrainOptions) -> None:
+    """Write the split where it is new; where all folds start over, remove what was trained by another one.
+
+    Raises:
+        FileError: a file can't be written.
+    """
+    path = split_path(bundle)
+    if options.splits_anew:
+        for folder in bundle.runs.glob(f"{RUN_PREFIX}*"):
+            RunFolder(folder).remove()
+    if options.splits_anew or not path.is_file() or Split.read(path) != split:
+        split.write(path)
+
+
+def _require_agreement(bundle: Bundle, split: Split, options: TrainOptions) -> None:
+    """Refuse a split that a fold which goes on, or is done, was not trained by.
+
+    Raises:
+        DataSetError: there is such a fold.
+    """
+    if options.splits_anew:
+        return
+    for folder in sorted(bundle.runs.glob(f"{RUN_PREFIX}*")):
+        number = folder.name.removeprefix(RUN_PREFIX)
+        run = RunFolder(folder)
+        if not number.isdecimal() or not run.last.is_file() or (options.fresh and int(number) == options.fold):
+            continue
+        held_out = set(split.folds[int(number)]) if int(number) < len(split.folds) else set()
+        cases = RunRecord.read(run.record).cases
+        if not held_out.issuperset(cases.validation) or held_out.intersection(cases.training):
+            raise DataSetError(
+                f"{folder.name} of {bundle.root} was trained by another split than this, so that some cases would be "
+                "held out twice and others never. Train all folds by one split with --fresh --cv.",
+                code="folds-differ",
+            )
