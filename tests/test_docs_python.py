@@ -70,8 +70,9 @@ BETWEEN = {"volseg.convert(": draw_masks, "volseg.plan(": shorten_epochs, "volse
 """What happens beside the page, after the first line that begins so."""
 
 
-def run(source: str, names: dict[str, Any], line: int) -> None:
-    """Run a block statement by statement; ``#> `` below one is what it shows."""
+def run(source: str, names: dict[str, Any], line: int) -> int:
+    """Run a block statement by statement; ``# -> `` below one is what it shows. How many were seen to show it."""
+    seen = 0
     lines = source.splitlines()
     for statement in ast.parse(source).body:
         code = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
@@ -87,10 +88,12 @@ def run(source: str, names: dict[str, Any], line: int) -> None:
             else:
                 exec(compile(padded, str(PAGE), "exec"), names)  # noqa: S102
                 shown = ""
-        if expected.startswith("#> "):
-            assert (printed.getvalue().strip() or shown) == expected.removeprefix("#> "), f"line {line}: {code}"
+        if expected.startswith("# -> "):
+            assert (printed.getvalue().strip() or shown) == expected.removeprefix("# -> "), f"line {line}: {code}"
+            seen += 1
         for beginning in [beginning for beginning in BETWEEN if code.startswith(beginning)]:
             BETWEEN.pop(beginning)()
+    return seen
 
 
 def test_the_page_runs_from_top_to_bottom(
@@ -102,7 +105,7 @@ def test_the_page_runs_from_top_to_bottom(
         write_dicom(write_series, tmp_path / "dicom" / str(seed), seed)
     write_dicom(write_series, tmp_path / "new-dicom", 100)
     names: dict[str, Any] = {}
-    for line, source in BLOCKS:
-        run(source, names, line)
+    shown = sum(run(source, names, line) for line, source in BLOCKS)
     assert len(BLOCKS) > 10
+    assert shown == PAGE.read_text(encoding="utf-8").count("# ->")
     assert not BETWEEN
