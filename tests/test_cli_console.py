@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from volseg.cli import console
-from volseg.cli.console import ConsoleProgress, duration, print_ledger, print_table, printable
+from volseg.cli.console import ConsoleProgress, duration, print_ledger, print_table
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 
 if TYPE_CHECKING:
@@ -128,10 +128,6 @@ def test_say_in_a_file_and_without_a_bar(capsys: pytest.CaptureFixture[str]) -> 
 )
 def test_duration(seconds: float, said: str) -> None:
     assert duration(seconds) == said
-
-
-def test_printable_keeps_lines_and_letters() -> None:
-    assert printable("Łódź\nb\x1b\r\x9b") == "Łódź\nb" + "\N{REPLACEMENT CHARACTER}" * 3
 
 
 def test_ledger_keeps_private_names_off_stdout(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from volseg.bundle.trust import SHOWN_FINDINGS, Verdict, judge
 from volseg.dataset.case import Fault
 from volseg.errors import VolsegError
 from volseg.postprocessing import PostprocessingRules
+from volseg.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,7 +69,7 @@ def summary(bundle: Bundle) -> str:
         table = None
     if table is None:
         return "bundle"
-    return f"bundle of {len(table)} label{'' if len(table) == 1 else 's'}"
+    return f"bundle of {counted(len(table), 'label')}"
 
 
 def _configs(bundle: Bundle, faults: list[Fault]) -> Configs:
@@ -136,8 +137,8 @@ def _agreement_faults(
         yield Fault("rules", place, error.message)
     unknown = sorted({label for rules in found for label in rules.labels}.difference(indices))
     if table is not None and unknown:
-        listed = ", ".join(map(str, unknown[:10]))
-        yield Fault("rules", place, f"its rules name the labels {listed}, which are not in the label table.")
+        named = listed([str(label) for label in unknown])
+        yield Fault("rules", place, f"its rules name the labels {named}, which are not in the label table.")
 
 
 def _verdict(bundle: Bundle, faults: list[Fault]) -> Verdict | None:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress, printable
+from volseg.cli.console import ConsoleProgress
 from volseg.verbs.check import DEFAULTS, CheckOptions, CheckReport
 from volseg.verbs.check import check as run_check
+from volseg.words import counted, printable
 
 
 def check(
@@ -42,9 +43,7 @@ def show(report: CheckReport) -> None:
     for fault in report.faults:
         kind = "error" if fault.is_error else "warning"
         print(printable(f"{kind} [{fault.code}] {fault}"))
-    counts = [_count(len(report.errors), "fault")] + ([_count(len(report.warnings), "warning")] * bool(report.warnings))
+    counts = [counted(len(report.errors), "fault") if report.errors else "no faults"]
+    if report.warnings:
+        counts.append(counted(len(report.warnings), "warning"))
     print(f"{report.summary}: {', '.join(counts)}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

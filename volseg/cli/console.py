@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from volseg.outcomes import Ledger, Outcome, Status, tally
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,11 +24,6 @@ NAMED_CASES = 3
 """A warning about several cases names this many and counts the others."""
 BAR_WIDTH = 20
 """Narrow, so that the note has room beside it; it wraps rather than being cut."""
-
-
-def printable(text: str) -> str:
-    """The text with every control character replaced, so that no input can drive the terminal; lines are kept."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 class ConsoleProgress:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress, print_ledger, print_table, printable
+from volseg.cli.console import ConsoleProgress, print_ledger, print_table
 from volseg.outcomes import Ledger, Status
 from volseg.verbs.evaluate import DEFAULTS, EvaluateOptions
 from volseg.verbs.evaluate import evaluate as run_evaluate
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from volseg.evaluation import Evaluation

@@ -7,10 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress, printable
+from volseg.cli.console import ConsoleProgress
 from volseg.planning.presets import REGISTRIES
 from volseg.verbs.plan import PlanOptions
 from volseg.verbs.plan import plan as verb
+from volseg.words import counted, listed, printable
 
 DEFAULTS = PlanOptions()
 NAMED_LABELS = 20
@@ -39,10 +40,8 @@ def plan(
         volseg plan liver/ bundle/ --preset full
     """
     chosen = verb(dataset_dir, bundle_dir, options, ConsoleProgress())
-    cases = "1 case" if chosen.training_cases == 1 else f"{chosen.training_cases} cases"
-    labels = "1 label" if len(chosen.labels) == 1 else f"{len(chosen.labels)} labels"
-    names = ", ".join(chosen.labels.names[:NAMED_LABELS]) + (" ..." if len(chosen.labels) > NAMED_LABELS else "")
-    print(printable(f"{cases}, {labels}: {names}"))
+    cases, labels = counted(chosen.training_cases, "case"), counted(len(chosen.labels), "label")
+    print(printable(f"{cases}, {labels}: {listed(chosen.labels.names, NAMED_LABELS)}"))
     for choice, reason in chosen.reasons:
         print(printable(f"  {choice}: {reason}"))
     for warning in chosen.warnings:

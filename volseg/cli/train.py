@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress, printable
+from volseg.cli.console import ConsoleProgress
 from volseg.verbs.train import TrainOptions
 from volseg.verbs.train import train as verb
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from volseg.verbs.train import FoldResult

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from volseg.cli.console import printable
 from volseg.verbs import trust as verb
+from volseg.words import printable
 
 
 def trust(bundle_dir: Path, /) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.dataset.case import Fault
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +22,6 @@ AIR_SHARE = 0.01
 """Of the voxels, at least."""
 RARE_SHARE = 0.5
 """A label that fewer masks have was perhaps not drawn in the others."""
-NAMED_LABELS = 10
 
 UNKNOWN_CT = (
     "nothing says of which modality the images are, and their values look like CT in Hounsfield units: "
@@ -68,18 +68,13 @@ def advise(dataset: Dataset, labels_of: Mapping[str, Collection[int]], ct_like: 
             rare.append(f"{label.name} ({len(names)})")
     if single:
         message = (
-            f"one patient's cases alone have {_listed(single)}: no fold both trains on such a label and holds it out, so "
+            f"one patient's cases alone have {listed(single)}: no fold both trains on such a label and holds it out, so "
             "no score tells of it. Add cases that have it."
         )
         yield Fault("label-of-one-patient", "", message, is_error=False)
     if rare:
         message = (
-            f"few of the {len(training)} masks have {_listed(rare)}. Where a structure is there and was not drawn, "
+            f"few of the {len(training)} masks have {listed(rare)}. Where a structure is there and was not drawn, "
             "the network learns to leave it out."
         )
         yield Fault("label-rare", "", message, is_error=False)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED_LABELS} more labels" if len(names) > NAMED_LABELS else ""
-    return ", ".join(names[:NAMED_LABELS]) + more

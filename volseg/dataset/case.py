@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from volseg.words import printable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -44,13 +46,8 @@ class Fault:
 
     def __post_init__(self) -> None:
         # File names and dataset.json are written by strangers: a line break would forge a line, an escape the screen.
-        object.__setattr__(self, "case", printable(self.case))
-        object.__setattr__(self, "message", printable(self.message))
+        object.__setattr__(self, "case", printable(self.case, keep=""))
+        object.__setattr__(self, "message", printable(self.message, keep=""))
 
     def __str__(self) -> str:
         return f"{self.case}: {self.message}" if self.case else self.message
-
-
-def printable(text: str) -> str:
-    """The text with a ``?`` for each character that can't be printed: control characters, bytes of no encoding."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -12,7 +12,7 @@ import numpy as np
 
 from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.dataset.advice import advise, looks_like_ct
-from volseg.dataset.case import Case, Fault, printable
+from volseg.dataset.case import Case, Fault
 from volseg.dataset.dataset import Dataset, count_labels, read_dataset
 from volseg.errors import DataSetError, VolsegError
 from volseg.grid import CORNER_TOLERANCE_MM
@@ -20,6 +20,7 @@ from volseg.labels import BACKGROUND
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
 from volseg.volume import ImageHeader, as_mask, read_header, read_volume
+from volseg.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -145,7 +146,7 @@ def require_sound(
     ]
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        count = counted(len(faults), "fault")
         raise DataSetError(f"{dataset.folder} has {count}; mend what each line says:\n{lines}", path=dataset.folder)
     if not dataset.training:
         raise DataSetError(
@@ -311,13 +312,11 @@ def _examine_mask(
         report("empty-mask", f"{name} has background only. Draw the structures, or remove the mask.")
     unknown = [index for index in seen if index not in job.labels.indices]
     if unknown and len(job.labels):
-        shown = ", ".join(f"{index} ({counts[index]} voxels)" for index in unknown[:NAMED_LABELS])
-        more = f" and {len(unknown) - NAMED_LABELS} more" if len(unknown) > NAMED_LABELS else ""
-        known = ", ".join(str(index) for index in job.labels.indices[:NAMED_LABELS])
+        shown = listed([f"{index} ({counted(counts[index], 'voxel')})" for index in unknown], NAMED_LABELS)
+        known = listed([str(index) for index in job.labels.indices], NAMED_LABELS)
         report(
             "label-outside-table",
-            f"{name} has the labels {shown}{more}, and dataset.json names {known}. "
-            "Name them there, or correct the mask.",
+            f"{name} has the labels {shown}, and dataset.json names {known}. Name them there, or correct the mask.",
         )
     return seen, off_whole, hashlib.blake2b(mask.tobytes(order="A"), digest_size=16).hexdigest()
 
@@ -338,7 +337,7 @@ def _duplicates(examined: Mapping[Case, Outcome]) -> list[Fault]:
         if isinstance(outcome, _Examined) and outcome.digest is not None:
             by_digest[outcome.digest].append(case.name)
     return [
-        Fault("duplicate", name, f"its image has the same voxels as that of {printable(names[0])}. Keep one of them.")
+        Fault("duplicate", name, f"its image has the same voxels as that of {names[0]}. Keep one of them.")
         for names in by_digest.values()
         for name in names[1:]
     ]

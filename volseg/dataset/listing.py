@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from volseg.dataset.case import printable
 from volseg.errors import DataSetError, InputError, VolsegError
 from volseg.files import read_bounded
 from volseg.labels import Label, LabelCode, LabelTable
 from volseg.volume import IMAGE_SUFFIXES
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -207,7 +207,7 @@ def _first_reason(error: ValidationError) -> str:
 
 
 def _quoted(text: str) -> str:
-    return repr(printable(text[:MAX_NAME_LENGTH]))
+    return repr(printable(text[:MAX_NAME_LENGTH], keep=""))
 
 
 def _bad(message: str, path: Path) -> DataSetError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from volseg.dataset.case import Case, Fault
 from volseg.errors import DataSetError
 from volseg.volume import list_images, split_channel, stem_of
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 TRAINING_IMAGES = "imagesTr"
 TRAINING_LABELS = "labelsTr"
 TEST_IMAGES = "imagesTs"
-
-NAMED_CASES = 10
-"""A warning about many cases names this many and counts the others."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _grouped(desk: _Desk, images: Iterable[Path], *, numbered: bool) -> dict[str
     for name, channels in found.items():
         missing = sorted(set(range(max(channels) + 1)) - set(channels))
         if missing:
-            numbers = ", ".join(f"{number:04d}" for number in missing[:NAMED_CASES])
+            numbers = listed([f"{number:04d}" for number in missing])
             desk.fault("missing-channel", name, f"the image of channel {numbers} is missing. Add it.")
             desk.add(name, _Draft((), is_broken=True))
         else:
@@ -274,12 +272,11 @@ def _finish(desk: _Desk, listing: Listing) -> Pairing:
         if draft.label is not None and listing.training and not draft.is_listed:
             unlisted.append(name)
     if unlisted:
-        names = ", ".join(unlisted[:NAMED_CASES]) + (" and others" if len(unlisted) > NAMED_CASES else "")
         desk.fault(
             "not-listed",
             "",
             f"{len(unlisted)} of the pairs in the folders are not in the list of dataset.json and are used "
-            f"all the same: {names}. Remove the files of those that you don't want.",
+            f"all the same: {listed(unlisted)}. Remove the files of those that you don't want.",
             is_error=False,
         )
     return Pairing(tuple(cases), tuple(desk.faults))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from volseg.dataset.case import Fault
 from volseg.errors import DataSetError, UsageError
 from volseg.progress import SILENT, Progress
+from volseg.words import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,5 +89,5 @@ def _check_dataset(folder: Path, options: CheckOptions, progress: Progress) -> C
         return CheckReport(folder, "no case could be read", (unreadable(folder, error),))
     require_cases(dataset)
     faults = find_faults(dataset, jobs=options.jobs, progress=progress)
-    with_mask = "1 case" if len(dataset.training) == 1 else f"{len(dataset.training)} cases"
+    with_mask = counted(len(dataset.training), "case")
     return CheckReport(folder, f"{with_mask} with a mask, {len(dataset.test)} without", faults)

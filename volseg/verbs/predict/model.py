@@ -49,11 +49,14 @@ class ModelFile:
         """Find a bundle's weights.
 
         Raises:
+            TrustError: the bundle would run code that nobody has trusted.
             BundleError: there are none.
             FileError: a file can't be read.
         """
         from volseg.bundle.parser import require_weights
+        from volseg.bundle.trust import require_trust
 
+        require_trust(bundle)
         weights = _weights(bundle, fold)
         require_weights(weights)
         return cls(bundle.root, fold, device, raw, sha256_of(bundle.config_path("inference")), sha256_of(weights))

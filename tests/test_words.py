@@ -1,0 +1,20 @@
+"""Words for people."""
+
+from __future__ import annotations
+
+from volseg.words import counted, listed, printable
+
+
+def test_printable_keeps_lines_and_letters() -> None:
+    assert printable("Łódź\nb\x1b\r\x9b") == "Łódź\nb" + "\N{REPLACEMENT CHARACTER}" * 3
+    assert printable("a\nb", keep="") == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_one_thing_has_no_plural() -> None:
+    assert [counted(number, "case") for number in (0, 1, 2)] == ["0 cases", "1 case", "2 cases"]
+
+
+def test_long_lists_end_in_a_count() -> None:
+    assert listed([]) == ""
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(("a", "b", "c", "d"), 2) == "a, b and 2 more"
