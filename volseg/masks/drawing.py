@@ -67,7 +67,7 @@ class Converted:
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
+class _Work:
     folder: Path
     converted: Converted
     assignments: tuple[Assignment, ...]
@@ -114,31 +114,33 @@ def draw_masks(
     Raises:
         DiskFullError: no space is left on the disk.
     """
-    tasks, outcomes = [], []
+    work_items, outcomes = [], []
     for number, assignments in sorted(plan.by_series.items()):
         if number in converted:
             one = converted[number]
-            tasks.append(_Task(folder, one, assignments, plan.table, _fingerprint(naming, one, assignments), overwrite))
+            work_items.append(
+                _Work(folder, one, assignments, plan.table, _fingerprint(naming, one, assignments), overwrite)
+            )
         else:
             message = "The series that it was drawn on was refused."
             outcomes.extend(_objects(assignments, Status.SKIPPED, "labels-of-refused-series", message))
     masked: tuple[Outcome, ...] = ()
-    if tasks:
+    if work_items:
         plan.table.describe(folder / TRAINING_LABELS / LABELS_NAME)
-        executor = choose_executor(jobs, (task.converted.series.voxel_bytes for task in tasks))
+        executor = choose_executor(jobs, (work.converted.series.voxel_bytes for work in work_items))
         masked = run_cases(
-            _draw_one, tasks, name_of=_case_of, title="drawing masks", executor=executor, progress=progress
+            _draw_one, work_items, name_of=_case_of, title="drawing masks", executor=executor, progress=progress
         )
-    for task, outcome in zip(tasks, masked, strict=True):
+    for work, outcome in zip(work_items, masked, strict=True):
         if isinstance(outcome, _Masked):
             outcomes.extend(outcome.objects)
         elif outcome.status is not Status.DONE:  # the worker was killed, or something unforeseen ended the case
-            outcomes.extend(_objects(task.assignments, outcome.status, outcome.code, outcome.message))
+            outcomes.extend(_objects(work.assignments, outcome.status, outcome.code, outcome.message))
     return tuple(outcomes)
 
 
-def _case_of(task: _Task) -> str:
-    return task.converted.case
+def _case_of(work: _Work) -> str:
+    return work.converted.case
 
 
 def _fingerprint(naming: Naming, converted: Converted, assignments: Sequence[Assignment]) -> str:
@@ -153,25 +155,25 @@ def _objects(assignments: Iterable[Assignment], status: Status, code: str, messa
     return [Outcome(one.name, status, code, message, private=one.labels.name) for one in assignments]
 
 
-def _draw_one(task: _Task) -> Outcome:
-    case = task.converted.case
-    there = _there(task)
+def _draw_one(work: _Work) -> Outcome:
+    case = work.converted.case
+    there = _there(work)
     if there is not None:
         return there
     faults: dict[str, VolsegError] = {}
-    composition = _Composition(task)
-    for one in task.assignments:
+    composition = _Composition(work)
+    for one in work.assignments:
         try:
             composition.add(one)
         except (InputError, FileError) as error:
             faults[one.name] = error
     if not faults:
         try:
-            return _write(task, composition)
+            return _write(work, composition)
         except InputError as error:
-            faults = dict.fromkeys((one.name for one in task.assignments), error)
+            faults = dict.fromkeys((one.name for one in work.assignments), error)
     objects = []
-    for one in task.assignments:
+    for one in work.assignments:
         if one.name in faults:
             objects.append(Outcome.of_error(one.name, faults[one.name], private=one.labels.name))
         else:
@@ -180,19 +182,19 @@ def _draw_one(task: _Task) -> Outcome:
     return _Masked(case, Status.REFUSED, "labels-refused", objects=tuple(objects))
 
 
-def _there(task: _Task) -> Outcome | None:
+def _there(work: _Work) -> Outcome | None:
     """The outcome where a mask is there already that stays; what an earlier run drew otherwise is removed."""
-    folder, case = task.folder, task.converted.case
+    folder, case = work.folder, work.converted.case
     path = mask_path(folder, case)
     if not path.is_file():
         return None
     record = mask_record(folder, case)
-    if record is not None and record.fingerprint == task.fingerprint:
-        _to_training(task.converted.image, folder)
+    if record is not None and record.fingerprint == work.fingerprint:
+        _to_training(work.converted.image, folder)
         return _Masked(case, Status.DONE, "already-done")
     if record is None:
         code, message = "exists", "A mask of its image is there that somebody drew. Remove it to have it drawn anew."
-    elif not task.overwrite:
+    elif not work.overwrite:
         code = "exists"
         message = (
             "A mask of its image is there, drawn from other structures or with other options. Give --overwrite to "
@@ -204,17 +206,17 @@ def _there(task: _Task) -> Outcome | None:
     else:
         path.unlink()
         return None
-    return _Masked(case, Status.REFUSED, code, objects=tuple(_objects(task.assignments, Status.REFUSED, code, message)))
+    return _Masked(case, Status.REFUSED, code, objects=tuple(_objects(work.assignments, Status.REFUSED, code, message)))
 
 
 class _Composition:
     """The label objects of a series, one after the other, in one array on the grid of its image."""
 
-    def __init__(self, task: _Task) -> None:
-        self.series = task.converted.series
-        self.target = read_sidecar(sidecar_path(task.converted.image)).target_grid
-        self.table = task.table
-        counts = Counter(index for one in task.assignments for index in set(one.chosen.values()))
+    def __init__(self, work: _Work) -> None:
+        self.series = work.converted.series
+        self.target = read_sidecar(sidecar_path(work.converted.image)).target_grid
+        self.table = work.table
+        counts = Counter(index for one in work.assignments for index in set(one.chosen.values()))
         self.contested = {index for index, count in counts.items() if count > 1}
         self.claims: dict[int, tuple[Grid | None, bytes]] = {}
         self.on_slices: NDArray[Any] | None = None
@@ -290,12 +292,12 @@ class _Composition:
                 else Volume(self.on_slices.T, series.grid)
             )
             final = self._merged(final, resample(volume, self.target, interpolation="nearest").array.T)
-        assert final is not None, "a task has label objects, and each has structures"
+        assert final is not None, "there are label objects, and each has structures"
         return final.T
 
 
-def _write(task: _Task, composition: _Composition) -> Outcome:
-    folder, case = task.folder, task.converted.case
+def _write(work: _Work, composition: _Composition) -> Outcome:
+    folder, case = work.folder, work.converted.case
     mask = composition.labels()
     counts = {index: count for index, count in count_labels(mask).items() if index}
     if not counts:
@@ -306,18 +308,18 @@ def _write(task: _Task, composition: _Composition) -> Outcome:
     notes = composition.notes + Counter({("structures-gone", index): 1 for index in gone})
     record = MaskRecord(
         case,
-        task.fingerprint,
+        work.fingerprint,
         _voxel_digest(mask),
-        tuple(DrawnLabel(index, task.table.name_of(index), count) for index, count in sorted(counts.items())),
-        Counter(one.labels.kind for one in task.assignments),
+        tuple(DrawnLabel(index, work.table.name_of(index), count) for index, count in sorted(counts.items())),
+        Counter(one.labels.kind for one in work.assignments),
         composition.overlaps,
         tuple(sorted(composition.changes)),
-        _named_notes(notes, task.table),
+        _named_notes(notes, work.table),
     )
     # The record first: a mask without one counts as drawn by hand.
     record.write(record_path(folder, case))
-    write_mask(mask_path(folder, case), mask, task.converted.image)
-    _to_training(task.converted.image, folder)
+    write_mask(mask_path(folder, case), mask, work.converted.image)
+    _to_training(work.converted.image, folder)
     return _Masked(case, Status.DONE, "done")
 
 

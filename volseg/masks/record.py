@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, TypeAdapter
 
 from volseg.atomic import write_text
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
-from volseg.errors import InputError
 from volseg.files import read_bounded
 from volseg.volume import NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from volseg.outcomes import Outcome
 
-RECORD_FORMAT = 1
 MAX_RECORD_BYTES = 2**24
 """A record of a thousand structures takes 100 kB; a bound for files that only bear its name."""
 NAMED_STRUCTURES = 12
@@ -75,6 +74,7 @@ class MaskRecord:
         overlaps: how many claims to a voxel gave way to a smaller structure's.
         changes: stable codes of what was done to the objects' content.
         notes: what else a person should know.
+        format: of the record.
     """
 
     case: str
@@ -82,9 +82,10 @@ class MaskRecord:
     digest: str
     labels: tuple[DrawnLabel, ...]
     objects: Mapping[str, int]
-    overlaps: int = 0
+    overlaps: Annotated[int, Field(ge=0)] = 0
     changes: tuple[str, ...] = ()
-    notes: tuple[NamedNote, ...] = field(default_factory=tuple)
+    notes: tuple[NamedNote, ...] = ()
+    format: Literal[1] = 1
 
     @property
     def message(self) -> str:
@@ -116,34 +117,13 @@ class MaskRecord:
         Raises:
             FileError: the file can't be written.
         """
-        content = {"format": RECORD_FORMAT, **asdict(self), "objects": dict(sorted(self.objects.items()))}
+        content = {"format": self.format, **asdict(self), "objects": dict(sorted(self.objects.items()))}
         write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-class _Label(BaseModel):
-    index: int
-    name: str
-    voxels: int
-
-
-class _Note(BaseModel):
-    code: str
-    count: int
-    names: tuple[str, ...]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    format: int
-    case: str
-    fingerprint: str
-    digest: str
-    labels: tuple[_Label, ...]
-    objects: dict[str, int]
-    overlaps: int = Field(0, ge=0)
-    changes: tuple[str, ...] = ()
-    notes: tuple[_Note, ...] = ()
+@cache
+def _adapter() -> TypeAdapter[MaskRecord]:
+    return TypeAdapter(MaskRecord)
 
 
 def named(names: list[str] | tuple[str, ...]) -> str:
@@ -168,28 +148,10 @@ def mask_record(folder: Path, case: str) -> MaskRecord | None:
     if not mask_path(folder, case).is_file() or not path.is_file():
         return None
     try:
-        return _read(path)
-    except InputError:
+        record = _adapter().validate_json(read_bounded(path, MAX_RECORD_BYTES, "record of a mask"))
+    except (OSError, ValueError):  # not ours
         return None
-
-
-def _read(path: Path) -> MaskRecord:
-    try:
-        record = _Record.model_validate_json(read_bounded(path, MAX_RECORD_BYTES, "record of a mask"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no record of a mask.", code="bad-record", path=path) from error
-    if record.format != RECORD_FORMAT or record.case != path.stem:
-        raise InputError(f"{path} is no record of a mask.", code="bad-record", path=path)
-    return MaskRecord(
-        record.case,
-        record.fingerprint,
-        record.digest,
-        tuple(DrawnLabel(label.index, label.name, label.voxels) for label in record.labels),
-        record.objects,
-        record.overlaps,
-        record.changes,
-        tuple(NamedNote(note.code, note.count, note.names) for note in record.notes),
-    )
+    return record if record.case == case else None
 
 
 def with_mask(outcome: Outcome, folder: Path) -> Outcome:

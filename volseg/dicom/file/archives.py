@@ -111,7 +111,7 @@ def _opened(path: Path, head: bytes) -> IO[bytes]:
 
 
 @dataclass
-class Budget:
+class Limits:
     """The limits of one archive, nested ones included, and what is left of them.
 
     Args:
@@ -159,12 +159,12 @@ class Unpacker:
     _count: int = 0
     _made: list[Path] = field(default_factory=list)
 
-    def unpack(self, archive: FoundFile, budget: Budget) -> list[FoundFile]:
+    def unpack(self, archive: FoundFile, limits: Limits) -> list[FoundFile]:
         """Unpack one archive.
 
         Args:
             archive: as ``is_archive`` found it.
-            budget: of the outermost archive.
+            limits: of the outermost archive.
 
         Returns:
             Its files, named by the archive and by what it calls them, which is private; links and devices too, as
@@ -180,13 +180,13 @@ class Unpacker:
             with archive.path.open("rb") as file:
                 head = file.read(_TAR_BLOCK)
             entries = self._zip if head.startswith((_ZIP, _EMPTY_ZIP)) else self._tar
-            return list(entries(archive, head, budget))
+            return list(entries(archive, head, limits))
         except BaseException:
             for path in self._made:
                 path.unlink(missing_ok=True)
             raise
 
-    def _zip(self, archive: FoundFile, _: bytes, budget: Budget) -> Iterator[FoundFile]:
+    def _zip(self, archive: FoundFile, _: bytes, limits: Limits) -> Iterator[FoundFile]:
         _require_short_directory(archive.path)
         try:
             opened = zipfile.ZipFile(archive.path)
@@ -194,7 +194,7 @@ class Unpacker:
             raise _of(error) from error
         with opened:
             for info in opened.infolist():
-                budget.take_entry()
+                limits.take_entry()
                 name = f"{archive.name}/{info.filename}"
                 mode = info.external_attr >> 16
                 if info.is_dir():
@@ -217,10 +217,10 @@ class Unpacker:
                 except _BROKEN as error:
                     raise _of(error) from error
                 with stream:
-                    yield FoundFile(self._write(stream, budget), name)
+                    yield FoundFile(self._write(stream, limits), name)
                 self.advance(info.compress_size)
 
-    def _tar(self, archive: FoundFile, head: bytes, budget: Budget) -> Iterator[FoundFile]:
+    def _tar(self, archive: FoundFile, head: bytes, limits: Limits) -> Iterator[FoundFile]:
         read = 0
         with _opened(archive.path, head) as packed, archive.path.open("rb") as beside:
             counted = _Counted(packed)
@@ -238,7 +238,7 @@ class Unpacker:
                     opened.members = []  # else every entry's is kept
                     if member is None:
                         break
-                    budget.take_entry()
+                    limits.take_entry()
                     name = f"{archive.name}/{member.name}"
                     if member.isdir():
                         continue
@@ -252,7 +252,7 @@ class Unpacker:
                     if stream is None:
                         raise _damaged()
                     with stream:
-                        yield FoundFile(self._write(stream, budget, counted, member.size), name)
+                        yield FoundFile(self._write(stream, limits, counted, member.size), name)
                     self.advance(min(member.size, os.fstat(beside.fileno()).st_size - read))
                     read = min(read + member.size, os.fstat(beside.fileno()).st_size)
                 # Without the empty block at its end it was cut off between two files.
@@ -260,7 +260,7 @@ class Unpacker:
                     raise _damaged()
 
     def _write(
-        self, stream: IO[bytes], budget: Budget, counted: _Counted | None = None, size: int | None = None
+        self, stream: IO[bytes], limits: Limits, counted: _Counted | None = None, size: int | None = None
     ) -> Path:
         """Unpack one file under the next number."""
         if self._count % 256 == 0 and shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
@@ -280,7 +280,7 @@ class Unpacker:
                         counted.unmarked = 0
                     if not chunk:
                         break
-                    budget.take_bytes(len(chunk))
+                    limits.take_bytes(len(chunk))
                     file.write(chunk)
                     written += len(chunk)
         except OSError as error:

@@ -8,8 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from volseg.dicom.file import label_tags as labels
-from volseg.dicom.file import tags
+from volseg.dicom.file import label_tags, tags
 from volseg.errors import InputError
 from volseg.labels import LabelCode
 
@@ -158,7 +157,7 @@ def structure_name(item: Item, tag: int, number: int, charset: str) -> str:
         number: of the structure, by which it is called where it has no name.
         charset: SpecificCharacterSet of the file; the item's own goes before it.
     """
-    text = decoded_text(item.values.get(tag, b""), item.text(labels.SPECIFIC_CHARACTER_SET) or charset)
+    text = decoded_text(item.values.get(tag, b""), item.text(label_tags.SPECIFIC_CHARACTER_SET) or charset)
     words = " ".join(text.replace("\x00", " ").split())
     shown = "".join(character if character.isprintable() else "?" for character in words)[:MAX_NAME_LENGTH].strip()
     return shown or f"unnamed {number}"
@@ -191,8 +190,8 @@ def label_code(item: Item | None) -> LabelCode | None:
     """
     if item is None:
         return None
-    scheme = item.text(labels.CODING_SCHEME_DESIGNATOR)
-    value = item.text(labels.CODE_VALUE) or item.text(labels.LONG_CODE_VALUE)
+    scheme = item.text(label_tags.CODING_SCHEME_DESIGNATOR)
+    value = item.text(label_tags.CODE_VALUE) or item.text(label_tags.LONG_CODE_VALUE)
     if scheme not in CODING_SCHEMES or not _CODE_VALUE.fullmatch(value):
         return None
     return LabelCode(value, scheme, _meaning(value, scheme))

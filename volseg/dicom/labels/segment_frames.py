@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.dicom.file import frame_tags, tags
-from volseg.dicom.file import label_tags as labels
+from volseg.dicom.file import frame_tags, label_tags, tags
 from volseg.dicom.file.elements import Wanted
 from volseg.dicom.file.header import DEFLATED, UNCOMPRESSED, read_items
 from volseg.dicom.labels.label_object import ON_SLICE
@@ -43,7 +42,7 @@ MAX_NUMBER = 1e6
 _WANTED = Wanted(
     frozenset(
         {
-            labels.REFERENCED_SEGMENT_NUMBER, tags.IMAGE_POSITION_PATIENT, tags.IMAGE_ORIENTATION_PATIENT,
+            label_tags.REFERENCED_SEGMENT_NUMBER, tags.IMAGE_POSITION_PATIENT, tags.IMAGE_ORIENTATION_PATIENT,
             tags.PIXEL_SPACING, tags.SLICE_THICKNESS, tags.SPACING_BETWEEN_SLICES,
         }
     ),
@@ -51,7 +50,7 @@ _WANTED = Wanted(
         {
             frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
             frame_tags.PLANE_POSITION_SEQUENCE, frame_tags.PLANE_ORIENTATION_SEQUENCE, frame_tags.PIXEL_MEASURES_SEQUENCE,
-            labels.SEGMENT_IDENTIFICATION_SEQUENCE,
+            label_tags.SEGMENT_IDENTIFICATION_SEQUENCE,
         }
     ),
 )  # fmt: skip
@@ -231,8 +230,8 @@ def segments_of(frames: Sequence[Item], shared: Item | None) -> list[int]:
     """The segment that each frame shows, by its own functional groups or by those that all share; 0 for none."""
 
     def of(group: Item | None) -> int | None:
-        inner = group.first(labels.SEGMENT_IDENTIFICATION_SEQUENCE) if group else None
-        return inner.unsigned(labels.REFERENCED_SEGMENT_NUMBER) if inner else None
+        inner = group.first(label_tags.SEGMENT_IDENTIFICATION_SEQUENCE) if group else None
+        return inner.unsigned(label_tags.REFERENCED_SEGMENT_NUMBER) if inner else None
 
     common = of(shared) or 0
     return [common if number is None else number for number in map(of, frames)]

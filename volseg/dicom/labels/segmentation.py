@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from volseg.dicom.file import frame_tags, tags
-from volseg.dicom.file import label_tags as labels
+from volseg.dicom.file import frame_tags, label_tags, tags
 from volseg.dicom.file.elements import Wanted
 from volseg.dicom.file.header import read_items
 from volseg.dicom.labels.label_object import (
@@ -47,26 +46,26 @@ THRESHOLDED = "fractional-thresholded"
 _WANTED = Wanted(
     frozenset(
         {
-            labels.SPECIFIC_CHARACTER_SET, labels.SEGMENT_NUMBER, labels.SEGMENT_LABEL, labels.CODE_VALUE,
-            labels.CODING_SCHEME_DESIGNATOR, labels.LONG_CODE_VALUE, labels.RECOMMENDED_DISPLAY_CIELAB_VALUE,
-            labels.SEGMENTATION_TYPE, labels.MAXIMUM_FRACTIONAL_VALUE, labels.REFERENCED_SEGMENT_NUMBER,
-            labels.REFERENCED_SOP_INSTANCE_UID, tags.SERIES_INSTANCE_UID, tags.PIXEL_PADDING_VALUE,
+            label_tags.SPECIFIC_CHARACTER_SET, label_tags.SEGMENT_NUMBER, label_tags.SEGMENT_LABEL, label_tags.CODE_VALUE,
+            label_tags.CODING_SCHEME_DESIGNATOR, label_tags.LONG_CODE_VALUE, label_tags.RECOMMENDED_DISPLAY_CIELAB_VALUE,
+            label_tags.SEGMENTATION_TYPE, label_tags.MAXIMUM_FRACTIONAL_VALUE, label_tags.REFERENCED_SEGMENT_NUMBER,
+            label_tags.REFERENCED_SOP_INSTANCE_UID, tags.SERIES_INSTANCE_UID, tags.PIXEL_PADDING_VALUE,
         }
     ),
     frozenset(
         {
-            labels.SEGMENT_SEQUENCE, labels.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, labels.REFERENCED_SERIES_SEQUENCE,
-            labels.REFERENCED_INSTANCE_SEQUENCE, frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
-            frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, labels.SEGMENT_IDENTIFICATION_SEQUENCE,
+            label_tags.SEGMENT_SEQUENCE, label_tags.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, label_tags.REFERENCED_SERIES_SEQUENCE,
+            label_tags.REFERENCED_INSTANCE_SEQUENCE, frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
+            frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, label_tags.SEGMENT_IDENTIFICATION_SEQUENCE,
         }
     ),
 )  # fmt: skip
 _SOURCES = Wanted(
-    frozenset({labels.REFERENCED_SOP_INSTANCE_UID}),
+    frozenset({label_tags.REFERENCED_SOP_INSTANCE_UID}),
     frozenset(
         {
             frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
-            labels.DERIVATION_IMAGE_SEQUENCE, labels.SOURCE_IMAGE_SEQUENCE,
+            label_tags.DERIVATION_IMAGE_SEQUENCE, label_tags.SOURCE_IMAGE_SEQUENCE,
         }
     ),
 )  # fmt: skip
@@ -212,15 +211,15 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
         FileError: it can't be read.
     """
     whole = read_items(header, _WANTED)
-    kind = whole.text(labels.SEGMENTATION_TYPE)
+    kind = whole.text(label_tags.SEGMENTATION_TYPE)
     if kind not in (BINARY, FRACTIONAL, LABEL_MAP):
         raise InputError(
             "A segmentation doesn't say whether it is binary, fractional or a label map. Export it again.",
             code="unsupported-segmentation",
         )
-    segments = whole.items(labels.SEGMENT_SEQUENCE)
+    segments = whole.items(label_tags.SEGMENT_SEQUENCE)
     require_structures(len(segments))
-    numbers = [segment.unsigned(labels.SEGMENT_NUMBER) for segment in segments]
+    numbers = [segment.unsigned(label_tags.SEGMENT_NUMBER) for segment in segments]
     if None in numbers or len(set(numbers)) < len(numbers):
         raise InputError(
             "A segmentation's segments have no numbers, or two have the same. Export it again.", code="damaged-file"
@@ -233,7 +232,7 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
         )
     padding = whole.unsigned(tags.PIXEL_PADDING_VALUE)
     background = padding or 0
-    charset = whole.text(labels.SPECIFIC_CHARACTER_SET)
+    charset = whole.text(label_tags.SPECIFIC_CHARACTER_SET)
     structures = []
     for number, segment in zip(numbers, segments, strict=True):
         count = len(frames) if kind == LABEL_MAP else parts[number or 0]
@@ -242,10 +241,10 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
         structures.append(
             Structure(
                 number,
-                structure_name(segment, labels.SEGMENT_LABEL, number, charset),
+                structure_name(segment, label_tags.SEGMENT_LABEL, number, charset),
                 count,
                 _rgb(segment),
-                label_code(segment.first(labels.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE)),
+                label_code(segment.first(label_tags.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE)),
             )
         )
     empty = 0 if kind == LABEL_MAP else sum(not parts[number or 0] for number in numbers)
@@ -258,21 +257,21 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
         kind,
         frozenset(number for number in numbers if number is not None),
         background,
-        whole.unsigned(labels.MAXIMUM_FRACTIONAL_VALUE) or 255,
+        whole.unsigned(label_tags.MAXIMUM_FRACTIONAL_VALUE) or 255,
     )
 
 
 def _references(header: Header, whole: Item) -> References:
-    series = whole.items(labels.REFERENCED_SERIES_SEQUENCE)
+    series = whole.items(label_tags.REFERENCED_SERIES_SEQUENCE)
     instances = {
-        item.uid(labels.REFERENCED_SOP_INSTANCE_UID)
-        for item in whole.along(labels.REFERENCED_SERIES_SEQUENCE, labels.REFERENCED_INSTANCE_SEQUENCE)
+        item.uid(label_tags.REFERENCED_SOP_INSTANCE_UID)
+        for item in whole.along(label_tags.REFERENCED_SERIES_SEQUENCE, label_tags.REFERENCED_INSTANCE_SEQUENCE)
     }
     if not instances:
         sources = read_items(header, _SOURCES)
         for groups in (frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE):
-            found = sources.along(groups, labels.DERIVATION_IMAGE_SEQUENCE, labels.SOURCE_IMAGE_SEQUENCE)
-            instances |= {item.uid(labels.REFERENCED_SOP_INSTANCE_UID) for item in found}
+            found = sources.along(groups, label_tags.DERIVATION_IMAGE_SEQUENCE, label_tags.SOURCE_IMAGE_SEQUENCE)
+            instances |= {item.uid(label_tags.REFERENCED_SOP_INSTANCE_UID) for item in found}
     return References(
         frozenset({item.uid(tags.SERIES_INSTANCE_UID) for item in series} - {""}),
         frozenset(instances - {""}),
@@ -294,7 +293,7 @@ _SRGB_FROM_XYZ = np.array(
 
 def _rgb(segment: Item) -> tuple[int, int, int] | None:
     """The recommended colour as 8-bit sRGB, from CIELab coded in 16 bits (PS3.3, C.10.7.1.1)."""
-    raw = segment.values.get(labels.RECOMMENDED_DISPLAY_CIELAB_VALUE, b"")
+    raw = segment.values.get(label_tags.RECOMMENDED_DISPLAY_CIELAB_VALUE, b"")
     if len(raw) < 6:
         return None
     coded = np.frombuffer(raw[:6], ">u2" if segment.big_endian else "<u2").astype(float)

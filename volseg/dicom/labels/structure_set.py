@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from volseg.dicom.file import label_tags as labels
-from volseg.dicom.file import tags
+from volseg.dicom.file import label_tags, tags
 from volseg.dicom.file.elements import Wanted
 from volseg.dicom.file.header import read_items
 from volseg.dicom.labels.contours import cross, fill
@@ -55,29 +54,29 @@ reach out by less."""
 
 _NAMES = frozenset(
     {
-        labels.SPECIFIC_CHARACTER_SET, labels.ROI_NUMBER, labels.ROI_NAME, labels.REFERENCED_FRAME_OF_REFERENCE_UID,
-        labels.REFERENCED_ROI_NUMBER, labels.ROI_DISPLAY_COLOR, labels.CONTOUR_GEOMETRIC_TYPE,
-        labels.REFERENCED_SOP_INSTANCE_UID, labels.CODE_VALUE, labels.CODING_SCHEME_DESIGNATOR,
-        labels.LONG_CODE_VALUE, tags.SERIES_INSTANCE_UID, tags.FRAME_OF_REFERENCE_UID,
+        label_tags.SPECIFIC_CHARACTER_SET, label_tags.ROI_NUMBER, label_tags.ROI_NAME, label_tags.REFERENCED_FRAME_OF_REFERENCE_UID,
+        label_tags.REFERENCED_ROI_NUMBER, label_tags.ROI_DISPLAY_COLOR, label_tags.CONTOUR_GEOMETRIC_TYPE,
+        label_tags.REFERENCED_SOP_INSTANCE_UID, label_tags.CODE_VALUE, label_tags.CODING_SCHEME_DESIGNATOR,
+        label_tags.LONG_CODE_VALUE, tags.SERIES_INSTANCE_UID, tags.FRAME_OF_REFERENCE_UID,
     }
 )  # fmt: skip
 _SEQUENCES = frozenset(
     {
-        labels.REFERENCED_FRAME_OF_REFERENCE_SEQUENCE, labels.RT_REFERENCED_STUDY_SEQUENCE,
-        labels.RT_REFERENCED_SERIES_SEQUENCE, labels.CONTOUR_IMAGE_SEQUENCE, labels.STRUCTURE_SET_ROI_SEQUENCE,
-        labels.ROI_CONTOUR_SEQUENCE, labels.CONTOUR_SEQUENCE, labels.RT_ROI_OBSERVATIONS_SEQUENCE,
-        labels.RT_ROI_IDENTIFICATION_CODE_SEQUENCE,
+        label_tags.REFERENCED_FRAME_OF_REFERENCE_SEQUENCE, label_tags.RT_REFERENCED_STUDY_SEQUENCE,
+        label_tags.RT_REFERENCED_SERIES_SEQUENCE, label_tags.CONTOUR_IMAGE_SEQUENCE, label_tags.STRUCTURE_SET_ROI_SEQUENCE,
+        label_tags.ROI_CONTOUR_SEQUENCE, label_tags.CONTOUR_SEQUENCE, label_tags.RT_ROI_OBSERVATIONS_SEQUENCE,
+        label_tags.RT_ROI_IDENTIFICATION_CODE_SEQUENCE,
     }
 )  # fmt: skip
 _SUMMARY = Wanted(_NAMES, _SEQUENCES)
 _CONTOURS = Wanted(
     frozenset(
         {
-            labels.REFERENCED_ROI_NUMBER, labels.CONTOUR_GEOMETRIC_TYPE, labels.NUMBER_OF_CONTOUR_POINTS,
-            labels.CONTOUR_DATA,
+            label_tags.REFERENCED_ROI_NUMBER, label_tags.CONTOUR_GEOMETRIC_TYPE, label_tags.NUMBER_OF_CONTOUR_POINTS,
+            label_tags.CONTOUR_DATA,
         }
     ),
-    frozenset({labels.ROI_CONTOUR_SEQUENCE, labels.CONTOUR_SEQUENCE}),
+    frozenset({label_tags.ROI_CONTOUR_SEQUENCE, label_tags.CONTOUR_SEQUENCE}),
 )  # fmt: skip
 
 
@@ -102,8 +101,8 @@ class StructureSet(LabelObject):
         notes: Counter[tuple[str, int]] = Counter()
         on_slice: dict[int, list[tuple[int, list[NDArray[np.float64]]]]] = defaultdict(list)
         columns, rows = geometry.size
-        for roi in whole.items(labels.ROI_CONTOUR_SEQUENCE):
-            index = chosen.get(_number(roi, labels.REFERENCED_ROI_NUMBER))
+        for roi in whole.items(label_tags.ROI_CONTOUR_SEQUENCE):
+            index = chosen.get(_number(roi, label_tags.REFERENCED_ROI_NUMBER))
             contours = _contours(roi) if index is not None else []
             if index is None or not contours:
                 continue
@@ -138,23 +137,28 @@ def read_structure_set(header: Header, name: str) -> StructureSet:
         FileError: it can't be read.
     """
     whole = read_items(header, _SUMMARY)
-    rois = whole.items(labels.STRUCTURE_SET_ROI_SEQUENCE)
+    rois = whole.items(label_tags.STRUCTURE_SET_ROI_SEQUENCE)
     require_structures(len(rois))
-    contours = {_number(roi, labels.REFERENCED_ROI_NUMBER): roi for roi in whole.items(labels.ROI_CONTOUR_SEQUENCE)}
-    observations = {
-        _number(item, labels.REFERENCED_ROI_NUMBER): item for item in whole.items(labels.RT_ROI_OBSERVATIONS_SEQUENCE)
+    contours = {
+        _number(roi, label_tags.REFERENCED_ROI_NUMBER): roi for roi in whole.items(label_tags.ROI_CONTOUR_SEQUENCE)
     }
-    if sum(len(roi.items(labels.CONTOUR_SEQUENCE)) for roi in contours.values()) > MAX_CONTOURS:
+    observations = {
+        _number(item, label_tags.REFERENCED_ROI_NUMBER): item
+        for item in whole.items(label_tags.RT_ROI_OBSERVATIONS_SEQUENCE)
+    }
+    if sum(len(roi.items(label_tags.CONTOUR_SEQUENCE)) for roi in contours.values()) > MAX_CONTOURS:
         raise InputError(
             f"A structure set has more than {MAX_CONTOURS} contours; it was left alone.", code="declares-too-much"
         )
-    charset = whole.text(labels.SPECIFIC_CHARACTER_SET)
+    charset = whole.text(label_tags.SPECIFIC_CHARACTER_SET)
     structures, passed_over = [], Counter[str]()
     for roi in rois:
-        number = _number(roi, labels.ROI_NUMBER)
+        number = _number(roi, label_tags.ROI_NUMBER)
         drawn = contours.get(number)
         kinds = (
-            [item.text(labels.CONTOUR_GEOMETRIC_TYPE) for item in drawn.items(labels.CONTOUR_SEQUENCE)] if drawn else []
+            [item.text(label_tags.CONTOUR_GEOMETRIC_TYPE) for item in drawn.items(label_tags.CONTOUR_SEQUENCE)]
+            if drawn
+            else []
         )
         closed = sum(kind in CLOSED for kind in kinds)
         if not closed:
@@ -166,11 +170,11 @@ def read_structure_set(header: Header, name: str) -> StructureSet:
         structures.append(
             Structure(
                 number,
-                structure_name(roi, labels.ROI_NAME, number, charset),
+                structure_name(roi, label_tags.ROI_NAME, number, charset),
                 closed,
                 _rgb(drawn) if drawn else None,
-                label_code(observed.first(labels.RT_ROI_IDENTIFICATION_CODE_SEQUENCE)) if observed else None,
-                roi.uid(labels.REFERENCED_FRAME_OF_REFERENCE_UID),
+                label_code(observed.first(label_tags.RT_ROI_IDENTIFICATION_CODE_SEQUENCE)) if observed else None,
+                roi.uid(label_tags.REFERENCED_FRAME_OF_REFERENCE_UID),
             )
         )
     if len({structure.number for structure in structures}) < len(structures):
@@ -189,26 +193,26 @@ def _number(item: Item, tag: int) -> int:
 
 
 def _references(whole: Item, rois: Sequence[Item]) -> References:
-    frames = whole.items(labels.REFERENCED_FRAME_OF_REFERENCE_SEQUENCE)
+    frames = whole.items(label_tags.REFERENCED_FRAME_OF_REFERENCE_SEQUENCE)
     path = (
-        labels.REFERENCED_FRAME_OF_REFERENCE_SEQUENCE,
-        labels.RT_REFERENCED_STUDY_SEQUENCE,
-        labels.RT_REFERENCED_SERIES_SEQUENCE,
+        label_tags.REFERENCED_FRAME_OF_REFERENCE_SEQUENCE,
+        label_tags.RT_REFERENCED_STUDY_SEQUENCE,
+        label_tags.RT_REFERENCED_SERIES_SEQUENCE,
     )
     images = (
-        *whole.along(*path, labels.CONTOUR_IMAGE_SEQUENCE),
-        *whole.along(labels.ROI_CONTOUR_SEQUENCE, labels.CONTOUR_SEQUENCE, labels.CONTOUR_IMAGE_SEQUENCE),
+        *whole.along(*path, label_tags.CONTOUR_IMAGE_SEQUENCE),
+        *whole.along(label_tags.ROI_CONTOUR_SEQUENCE, label_tags.CONTOUR_SEQUENCE, label_tags.CONTOUR_IMAGE_SEQUENCE),
     )
-    of_rois = {roi.uid(labels.REFERENCED_FRAME_OF_REFERENCE_UID) for roi in rois} - {""}
+    of_rois = {roi.uid(label_tags.REFERENCED_FRAME_OF_REFERENCE_UID) for roi in rois} - {""}
     return References(
         frozenset({item.uid(tags.SERIES_INSTANCE_UID) for item in whole.along(*path)} - {""}),
-        frozenset({item.uid(labels.REFERENCED_SOP_INSTANCE_UID) for item in images} - {""}),
+        frozenset({item.uid(label_tags.REFERENCED_SOP_INSTANCE_UID) for item in images} - {""}),
         frozenset(of_rois or {item.uid(tags.FRAME_OF_REFERENCE_UID) for item in frames} - {""}),
     )
 
 
 def _rgb(roi: Item) -> tuple[int, int, int] | None:
-    numbers = roi.numbers(labels.ROI_DISPLAY_COLOR)
+    numbers = roi.numbers(label_tags.ROI_DISPLAY_COLOR)
     if len(numbers) != 3 or not all(0 <= number <= 255 for number in numbers):
         return None
     return int(numbers[0]), int(numbers[1]), int(numbers[2])
@@ -219,15 +223,15 @@ def _contours(roi: Item) -> list[NDArray[np.float64]]:
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # how numpy tells of text that is no number
-        for item in roi.items(labels.CONTOUR_SEQUENCE):
-            if item.text(labels.CONTOUR_GEOMETRIC_TYPE) not in CLOSED:
+        for item in roi.items(label_tags.CONTOUR_SEQUENCE):
+            if item.text(label_tags.CONTOUR_GEOMETRIC_TYPE) not in CLOSED:
                 continue
-            raw = item.values.get(labels.CONTOUR_DATA, b"").strip(b" \0")
+            raw = item.values.get(label_tags.CONTOUR_DATA, b"").strip(b" \0")
             try:
                 numbers = np.fromstring(raw, np.float64, sep="\\")
             except (ValueError, DeprecationWarning) as error:
                 raise _damaged() from error
-            declared = item.integer(labels.NUMBER_OF_CONTOUR_POINTS)
+            declared = item.integer(label_tags.NUMBER_OF_CONTOUR_POINTS)
             if len(numbers) % 3 or (declared is not None and declared != len(numbers) // 3):
                 raise _damaged()
             if not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > MAX_NUMBER:

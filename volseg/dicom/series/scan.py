@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom.file import tags
-from volseg.dicom.file.archives import MAX_DEPTH, Budget, Unpacker, is_archive
+from volseg.dicom.file.archives import MAX_DEPTH, Limits, Unpacker, is_archive
 from volseg.dicom.file.files import INCOMPLETE_IMAGES, LABEL_OBJECTS, UNOPENED, FoundFile, find_files, skipped_kind
 from volseg.dicom.file.header import DamagedHeaderError, Header, NotDicomError, read_header
 from volseg.dicom.series.notes import with_notes
@@ -133,7 +133,7 @@ def scan(
 
 def _take_archives(finds: _Finds, scratch: Path, progress: Progress, *, localizers: bool) -> None:
     """Read what lies in archives, and in archives in those."""
-    budgets: dict[Path, Budget] = {}
+    limits_of: dict[Path, Limits] = {}
     for _ in range(MAX_DEPTH + 1):
         archives, finds.archives = finds.archives, []
         if not archives:
@@ -141,18 +141,18 @@ def _take_archives(finds: _Finds, scratch: Path, progress: Progress, *, localize
         unpacked: list[FoundFile] = []
         sizes = [file.path.stat().st_size for file in archives]
         with progress.task("unpacking", sum(sizes) / 1e6, "MB") as task:
-            unpacker = Unpacker(scratch / str(len(budgets)), lambda count: task.advance(count / 1e6))
+            unpacker = Unpacker(scratch / str(len(limits_of)), lambda count: task.advance(count / 1e6))
             unpacker.folder.mkdir()
             for archive, size in zip(archives, sizes, strict=True):
-                budget = budgets.get(archive.path) or Budget(size)
+                limits = limits_of.get(archive.path) or Limits(size)
                 try:
-                    files = unpacker.unpack(archive, budget)
+                    files = unpacker.unpack(archive, limits)
                 except DiskFullError:
                     raise
                 except (InputError, FileError) as error:
                     finds.bad.append(BadFile(archive.name, error))
                     continue
-                budgets.update({file.path: budget for file in files if not file.skipped})
+                limits_of.update({file.path: limits for file in files if not file.skipped})
                 unpacked += files
         finds.take_all(unpacked, progress, localizers=localizers)
     for archive in finds.archives:
