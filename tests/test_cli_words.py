@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from volseg.cli.main import VERBS, build_app, main
 from volseg.cli.words import set_paths_apart
 from volseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def list_options() -> list[tuple[str, str, str]]:
@@ -112,6 +115,16 @@ def test_help_is_shown_whatever_a_list_swallows(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("line", ["convert a b --spacing 1", "train --minutes 3 a", "evaluate a b c --labels 1"])
 def test_what_needs_no_order_stays(line: str) -> None:
     assert rewritten(line) == line.partition(" ")[2]
+
+
+@pytest.mark.parametrize("word", ["1_2", "0x1f", "1e3", "+1", "-1", "1.0", "\u0661"])
+def test_a_word_that_is_no_plain_number_is_a_name(
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a.nii.gz").touch()
+    assert main(["postprocess", str(tmp_path / "masks"), str(tmp_path / "out"), "--keep-largest", word]) == 2
+    assert f"There is no label {word!r}" in capsys.readouterr().err
 
 
 def test_a_near_option_is_asked_for_without_a_stray_stop(capsys: pytest.CaptureFixture[str]) -> None:

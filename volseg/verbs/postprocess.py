@@ -35,14 +35,14 @@ LEDGER_NAME = "postprocessing.json"
 class PostprocessOptions:
     """What to do with the masks; components are removed first, holes filled afterwards."""
 
-    keep_largest: Many[int | str] = ()
+    keep_largest: Many[str | int] = ()
     """Labels of which only the largest connected component stays: numbers such as 1 2, names such as liver as
     labels.txt or dataset.json beside the masks has them, or all. A number is never taken for a name."""
 
     minimum_size_mm3: float = 0.0
     """Remove connected components below this volume, in mm3."""
 
-    fill_holes: Many[int | str] = ()
+    fill_holes: Many[str | int] = ()
     """Labels whose holes are filled, where that label alone encloses them in 3D: numbers, names, or all."""
 
     connectivity: Literal[6, 18, 26] = 26
