@@ -81,10 +81,10 @@ def test_the_json_is_strict_and_holds_what_is_in_no_mean() -> None:
     assert content["missing_predictions"] == ["c"]
     assert content["cases_refused"] == ["d"]
     assert content["labels"][0]["dice"]["counted"] == 2
-    assert content["cases"][1]["scores"][0]["hd95_mm"] == "inf"
-    assert content["cases"][0]["scores"][1]["dice"] is None
+    assert content["outcomes"][1]["scores"][0]["hd95_mm"] == "inf"
+    assert content["outcomes"][0]["scores"][1]["dice"] is None
     assert [outcome["case"] for outcome in content["outcomes"]] == ["a", "b", "c", "d", "e"]
-    assert "scores" not in content["outcomes"][0]
+    assert ["scores" in outcome for outcome in content["outcomes"]] == [True, True, False, False, False]
     assert content["provenance"]["command"] == "evaluate"
     assert evaluation().to_json() == evaluation().to_json()
 
@@ -117,12 +117,12 @@ def test_an_evaluation_of_masks_comes_back_with_the_labels_colours(tmp_path: Pat
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda c: c.pop("cases"),
+        lambda c: c.pop("outcomes"),
         lambda c: c.pop("label_table"),
         lambda c: c.update(format=99),
-        lambda c: c["cases"][0]["scores"][0].pop("dice"),
-        lambda c: c["cases"][0]["scores"][0].update(dice="much"),
-        lambda c: c["cases"][0].update(scores=5),
+        lambda c: c["outcomes"][0]["scores"][0].pop("dice"),
+        lambda c: c["outcomes"][0]["scores"][0].update(dice="much"),
+        lambda c: c["outcomes"][0].update(scores=5),
         lambda c: c["label_table"]["labels"][0].update(index=0),
         lambda c: c.update(warnings="one"),
         lambda c: c.clear(),
@@ -134,7 +134,14 @@ def test_a_damaged_evaluation_is_refused_by_its_name(tmp_path: Path, damage: Any
     (tmp_path / "evaluation.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"evaluation\.json") as caught:
         Evaluation.read(tmp_path)
-    assert caught.value.code in ("bad-evaluation", "bad-ledger")
+    assert caught.value.code == "bad-evaluation"
+
+
+def test_a_case_of_empty_masks_comes_back(tmp_path: Path) -> None:
+    before = Evaluation(LabelTable(()), Ledger((ScoredCase("a", Status.DONE, "done"),), Provenance("evaluate", {}, {})))
+    before.write(tmp_path)
+    assert Evaluation.read(tmp_path) == before
+    assert len(Evaluation.read(tmp_path).cases) == 1
 
 
 def test_an_absent_evaluation_is_told(tmp_path: Path) -> None:

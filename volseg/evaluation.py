@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from volseg.errors import InputError, UsageError
 from volseg.files import read_bounded
 from volseg.labels import LabelTable
 from volseg.metrics import METRICS, LabelScore, Summary, summarise
-from volseg.outcomes import MAX_LEDGER_BYTES, Ledger, Outcome, Status
+from volseg.outcomes import LEDGER_FORMAT, MAX_LEDGER_BYTES, Ledger, Outcome, Provenance, Status
 from volseg.spreadsheet import harmless
 
 if TYPE_CHECKING:
@@ -56,19 +56,12 @@ class LabelSummary:
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """The scores of a case as ``evaluation.json`` has them."""
-
-    case: str
-    scores: tuple[LabelScore, ...]
-
-
-@dataclass(frozen=True)
 class _Record:
-    """What ``evaluation.json`` has beside the ledger and what follows from the rest."""
+    """What of ``evaluation.json`` doesn't follow from the rest."""
 
+    outcomes: tuple[ScoredCase, ...]
+    provenance: Provenance
     label_table: LabelTable
-    cases: tuple[_Scores, ...]
     warnings: tuple[str, ...]
 
 
@@ -160,9 +153,10 @@ class Evaluation:
 
     def to_json(self) -> str:
         """All of it as JSON: null is a figure that is not defined, the string ``inf`` an infinite one."""
-        plain = Ledger(tuple(map(_plain_outcome, self.ledger.outcomes)), self.ledger.provenance)
+        scored = {case.case: case for case in self.cases}
+        outcomes = tuple(scored.get(outcome.case, outcome) for outcome in self.ledger.outcomes)
         content = {
-            **json.loads(plain.to_json()),
+            **json.loads(replace(self.ledger, outcomes=outcomes).to_json()),
             "warnings": list(self.warnings),
             "cases_scored": len(self.cases),
             "cases_refused": list(self.refused),
@@ -174,7 +168,6 @@ class Evaluation:
                 for label in self.means
             ],
             "label_table": asdict(self.labels),
-            "cases": [asdict(_Scores(case.case, case.scores)) for case in self.cases],
         }
         return json.dumps(_writable(content), indent=1, allow_nan=False) + "\n"
 
@@ -190,10 +183,11 @@ class Evaluation:
 
         file = Path(path) / JSON_NAME if Path(path).is_dir() else Path(path)
         content = read_bounded(file, MAX_LEDGER_BYTES, "evaluation")
-        ledger = Ledger.read(file)
         try:
             plain = json.loads(content)
-            for score in (score for case in plain["cases"] for score in case["scores"]):
+            if plain["format"] != LEDGER_FORMAT:
+                raise ValueError("another format")
+            for score in (score for outcome in plain["outcomes"] for score in outcome.get("scores", ())):
                 score.update({metric: math.nan for metric in METRICS if score[metric] is None})
             record = TypeAdapter(_Record).validate_python(plain)
         except (ValidationError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -202,13 +196,8 @@ class Evaluation:
                 code="bad-evaluation",
                 path=file,
             ) from error
-        assert ledger is not None, "the file has just been read"
-        scores = {case.case: case.scores for case in record.cases}
-        outcomes = tuple(
-            ScoredCase(**vars(outcome), scores=scores[outcome.case]) if outcome.case in scores else outcome
-            for outcome in ledger.outcomes
-        )
-        return cls(record.label_table, replace(ledger, outcomes=outcomes), record.warnings)
+        outcomes = tuple(one if one.status is Status.DONE else _without_scores(one) for one in record.outcomes)
+        return cls(record.label_table, Ledger(outcomes, record.provenance), record.warnings)
 
     def write(self, folder: Path) -> None:
         """Write ``evaluation.csv`` and ``evaluation.json``, each atomically.
@@ -226,9 +215,8 @@ def _complete(case: ScoredCase, labels: Iterable[int]) -> ScoredCase:
     return replace(case, scores=tuple(known.get(label) or LabelScore.absent(label) for label in labels))
 
 
-def _plain_outcome(outcome: Outcome) -> Outcome:
-    """Without the scores, which stand elsewhere."""
-    return Outcome(outcome.case, outcome.status, outcome.code, outcome.message, outcome.outputs, outcome.warnings)
+def _without_scores(case: ScoredCase) -> Outcome:
+    return Outcome(**{field.name: getattr(case, field.name) for field in fields(Outcome)})
 
 
 def _writable(value: object) -> object:
