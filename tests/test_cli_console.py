@@ -94,6 +94,67 @@ def test_lines_in_a_file_tell_when_work_stopped(clock: Clock) -> None:
     ]
 
 
+def test_the_time_left_counts_from_what_was_done_before(clock: Clock) -> None:
+    stream = io.StringIO()
+    with ConsoleProgress(stream).task("training", 1000, done=600) as task:
+        clock.now += 20
+        task.advance(100, "loss 0.5")  # a fourth of what was left in 20 s
+    assert stream.getvalue().splitlines()[:2] == ["training: 60 %", "training: 70 %, about 1 min 00 s left, loss 0.5"]
+
+
+def test_work_inside_other_work_is_told_only_where_it_lasts(clock: Clock) -> None:
+    stream = io.StringIO()
+    progress = ConsoleProgress(stream)
+    with progress.task("training", 100) as outer:
+        for seconds in (1, 20):
+            with progress.task("validating", 2, "cases") as inner:
+                clock.now += seconds
+                inner.advance()
+                inner.advance()
+        outer.advance(100)
+    assert stream.getvalue().splitlines() == [
+        "training: 0 %",
+        "validating: 1/2 cases, about 20 s left",
+        "validating: done, 2/2 cases in 20 s",
+        "training: done, 100 % in 21 s",
+    ]
+
+
+def test_the_bar_of_work_inside_other_work_goes_with_it() -> None:
+    stream = Terminal()
+    progress = ConsoleProgress(stream)
+    with progress.task("training", 100) as outer:
+        for _ in range(3):
+            with progress.task("validating", 2, "cases") as inner:
+                inner.advance(2)
+        outer.advance(100)
+    last = plain(stream.getvalue()).rsplit("training", 1)[1]
+    assert "100 %" in last
+    assert "validating" not in last
+
+
+@pytest.mark.parametrize(
+    ("total", "unit", "said"), [(1, "cases", "0/1 case"), (1, "series", "0/1 series"), (2, "steps", "0/2 steps")]
+)
+def test_one_thing_is_told_in_the_singular(total: int, unit: str, said: str) -> None:
+    stream = io.StringIO()
+    with ConsoleProgress(stream).task("reading", total, unit):
+        pass
+    assert stream.getvalue().splitlines()[0] == f"reading: {said}"
+
+
+def test_a_done_line_names_no_case(clock: Clock) -> None:
+    stream = io.StringIO()
+    with ConsoleProgress(stream).task("checking", 2, "cases") as task:
+        clock.now += 11
+        task.advance(1, "case_0")
+        task.advance(1, "case_1")
+    assert stream.getvalue().splitlines()[1:] == [
+        "checking: 1/2 cases, about 11 s left, case_0",
+        "checking: done, 2/2 cases in 11 s",
+    ]
+
+
 def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 

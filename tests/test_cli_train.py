@@ -269,3 +269,52 @@ def test_a_real_ctrl_c_leaves_a_checkpoint_that_loads(copy_bundle: CopyBundle, t
     content = last_of(bundle)
     assert not content["complete"]
     assert f"Stopped after {content['step']} steps" in shown
+
+
+def test_a_kill_inside_an_epoch_costs_a_moment_and_its_leftovers_go(copy_bundle: CopyBundle, tmp_path: Path) -> None:
+    bundle = copy_bundle(steps_per_epoch=100_000)
+    program = (
+        "import volseg.training.run as run; run.SAVE_SECONDS, run.SAVE_SHARE = 0.2, 1e9\n"
+        "from volseg.cli.main import main\n"
+        f"main(['train', {str(bundle)!r}, '--minutes', '600'])\n"
+    )
+    last = bundle / "runs" / "fold_0" / "last.pt"
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 240
+            while not last.is_file() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(0.5)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == -signal.SIGKILL, (tmp_path / "log").read_text()
+    before = last_of(bundle)
+    assert 0 < before["step"] < 100_000
+    assert before["epoch"] == 0
+    assert before["history"] == ()
+    assert len(before["losses"]) == before["step"]
+    leftovers = [bundle / "models" / ".model.partial-0123abcd.pt", last.with_name(".last.partial-0123abcd.pt")]
+    for path in leftovers:
+        path.write_bytes(b"half")
+    minutes = str(before["seconds"] / 60 + 0.1)
+    assert main(["train", str(bundle), "--minutes", minutes]) in (0, 1)
+    assert last_of(bundle)["step"] > before["step"]
+    assert [row["epoch"] for row in last_of(bundle)["history"]] == [1]
+    assert not any(path.exists() for path in leftovers)
+
+
+def test_memory_that_runs_out_is_a_sentence_with_the_need_and_the_remedy(
+    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = copy_bundle()
+    said = (
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 34359738368 bytes. Error code 12 (Cannot allocate memory)"
+    )
+    spoil(monkeypatch, 2, RuntimeError(said))
+    assert main(["train", str(bundle), "--epochs", "1"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("volseg:")]
+    assert line.startswith("volseg: Memory ran out: 32 GiB more were needed at once. Give batch_size in ")
+    assert "--preset fast" in line
