@@ -103,3 +103,21 @@ def test_a_script_without_a_main_guard_may_ask_for_processes(make_dataset: MakeD
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.splitlines() == ["once", "3 cases with a mask, 0 without", "0"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("verb", VERBS_WITH_OPTIONS)
+def test_the_options_of_an_object_are_taken_as_they_are(verb: str, tmp_path: Path) -> None:
+    """Each default passes for a value of its own option, so what is wrong is the path."""
+    (tmp_path / "file").write_text("")
+    count = {"predict": 3, "train": 1, "check": 1, "demo": 1}.get(verb, 2)
+    options: Any = VERBS_WITH_OPTIONS[verb]()
+    if verb == "postprocess":
+        options = volseg.PostprocessOptions(keep_largest=1)
+    with pytest.raises(volseg.VolsegError, match="file"):
+        getattr(volseg, verb)(*[tmp_path / "file"] * count, options=options, progress=False)
+
+
+@pytest.mark.parametrize("path", ["", "x" * 5000, b"x", None, 5])
+def test_what_is_no_path_is_told(path: Any) -> None:
+    with pytest.raises(UsageError, match=r"^path (takes|can't be)"):
+        volseg.check(path)

@@ -109,6 +109,15 @@ def test_what_is_no_volume_is_refused() -> None:
         with pytest.raises((InputError, GeometryError)):
             Mask(values, grid)
     assert Mask(np.full((5, 6, 7), 0.99999994), grid).array.max() == 1
+    wrong: Any
+    for wrong in (np.zeros((5, 6, 7), complex), np.full((5, 6, 7), "x"), np.full((5, 6, 7), None)):
+        with pytest.raises(InputError, match="one number in each voxel"):
+            Volume(wrong, grid)
+    for wrong in (("abc", np.eye(4)), ((5.5, 6, 7), np.eye(4)), ((5, 6, 7), "x"), ((5, 6, 7), None)):
+        with pytest.raises(GeometryError):
+            Grid(*wrong)
+    with pytest.raises(GeometryError, match="lies on a Grid"):
+        Volume(np.zeros((4, 4, 1)), np.eye(4))  # type: ignore[arg-type]
 
 
 def test_they_say_what_they_are_and_never_dump_voxels() -> None:
@@ -137,9 +146,10 @@ def test_resampling_by_spacing_or_grid() -> None:
     ("keywords", "sentence"),
     [
         ({}, "Give either spacing_mm or the grid"),
-        ({"spacing_mm": "native"}, "spacing_mm takes one number or three, not 'native'"),
+        ({"spacing_mm": "native"}, "spacing_mm can't be 'native': input should be a valid number"),
         ({"spacing_mm": [1, 2]}, "A spacing is one number for all axes or three"),
         ({"spacing_mm": -1}, "A spacing lies between"),
+        ({"spacing_mm": 0}, "A spacing lies between"),
         ({"onto": np.eye(4)}, "onto takes a Grid or a Volume, not ndarray"),
         ({"spacing_mm": 1, "interpolation": "cubic"}, "interpolation is one of linear, bspline, nearest, not 'cubic'"),
     ],
@@ -149,6 +159,12 @@ def test_resampling_onto_nothing_is_refused(keywords: dict[str, Any], sentence: 
         volseg.resample(make_volume(), **keywords)
     with pytest.raises(UsageError, match="volume takes a Volume or a Mask, not ndarray"):
         volseg.resample(np.zeros((2, 2, 2)), spacing_mm=1)  # type: ignore[type-var]
+
+
+def test_a_slip_in_the_spacing_takes_no_memory() -> None:
+    with pytest.raises(GeometryError) as caught:
+        volseg.resample(make_volume((30, 30, 20)), spacing_mm=0.01)
+    assert caught.value.code == "too-large"
 
 
 def test_a_series_is_read_as_convert_writes_it(write_series: WriteSeries, tmp_path: Path) -> None:

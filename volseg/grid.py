@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ field of 500 mm is 3e-5 mm; a hundredth of a millimetre is far below any scanner
 MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 100.0
 """Bounds for a target spacing: beyond them a slip of the finger is likelier than a wish."""
 
+MAX_TARGET_VOXELS = 2**31
+"""A whole body of 700 x 700 x 2000 voxels is half of this; headers that lie about the gaps ask for far more."""
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and ITK point left and posterior, NIfTI right and anterior (PS3.3 C.7.6.2.1.1; NIfTI-1, METHOD 3)."""
 
@@ -42,7 +46,11 @@ class Grid:
     affine: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        affine = np.array(self.affine, dtype=np.float64)
+        try:
+            affine = np.array(self.affine, dtype=np.float64)
+            object.__setattr__(self, "shape", tuple(operator.index(n) for n in self.shape))
+        except (TypeError, ValueError) as error:
+            raise GeometryError("A grid is made of three whole numbers and a 4x4 matrix of numbers.") from error
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], (0, 0, 0, 1)):
             raise GeometryError("The affine is not a finite 4x4 matrix, so the voxels have no place in the patient.")
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -52,7 +60,6 @@ class Grid:
             raise GeometryError(f"A volume needs three axes with at least one voxel each, not {self.shape}.")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
 
     def __str__(self) -> str:
         return f"{' x '.join(map(str, self.shape))} voxels of {_mm(self.spacing_mm)} mm, {self.orientation}"
@@ -135,10 +142,16 @@ class Grid:
         edge moves by at most half a new voxel.
 
         Raises:
-            GeometryError: a spacing is not positive.
+            GeometryError: a spacing is not positive, or would give more voxels than any scanner's (``too-large``).
         """
         if any(not step > 0 for step in spacing_mm):
             raise GeometryError(f"A spacing must be above 0 mm, not {_mm(spacing_mm)}.")
+        voxels = math.prod(n * old / new for n, old, new in zip(self.shape, self.spacing_mm, spacing_mm, strict=True))
+        if voxels > MAX_TARGET_VOXELS:
+            raise GeometryError(
+                f"At this spacing the volume would have {voxels:.2g} voxels. Choose a wider one, or the scanner's own.",
+                code="too-large",
+            )
         old, new = np.asarray(self.spacing_mm), np.asarray(spacing_mm, dtype=np.float64)
         shape = tuple(max(1, int(n)) for n in np.floor(np.asarray(self.shape) * old / new + 0.5))
         affine = np.eye(4)

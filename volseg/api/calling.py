@@ -101,11 +101,16 @@ def path_of(path: object, what: str) -> Path:
     """A path out of a text or a path; ``~`` is the home folder.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or nothing can lie there.
     """
-    if not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str) or not text:
         raise UsageError(f"{what} takes a path, not {_shown(path)}.")
-    return Path(path).expanduser()
+    place = Path(text).expanduser()
+    try:
+        place.exists()
+    except OSError as error:  # a name too long, a folder of others
+        raise UsageError(f"{what} can't be {_shown(text)}: {error.strerror}.") from error
+    return place
 
 
 def spacings_of(spacing_mm: object) -> tuple[float, ...]:
@@ -199,8 +204,9 @@ def _plain(name: str, hint: Any, value: object) -> object:
     Raises:
         UsageError: it can't be.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+    given = value
     if hasattr(value, "tolist"):  # of numpy or torch
         value = value.tolist()
     if isinstance(value, os.PathLike):
@@ -208,10 +214,10 @@ def _plain(name: str, hint: Any, value: object) -> object:
     if isinstance(value, (str, int, float)) and get_origin(hint) is tuple:
         value = (value,)
     try:
-        found = TypeAdapter(hint).validate_python(value)
+        found = TypeAdapter(hint, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(value)
     except ValidationError as error:
         said = " or ".join(dict.fromkeys(fault["msg"].lower() for fault in error.errors(include_url=False)))
-        raise UsageError(f"{name} can't be {_shown(value)}: {said}.") from error
+        raise UsageError(f"{name} can't be {_shown(given)}: {said}.") from error
     return found.expanduser() if isinstance(found, Path) else found
 
 

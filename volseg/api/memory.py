@@ -55,6 +55,7 @@ def read_mask(path: StrPath) -> Mask:
     """Read a mask, with the names of its labels where ``labels.txt`` or ``dataset.json`` beside it tells them.
 
     Raises:
+        UsageError: it is a folder.
         FileError: the file is absent or can't be opened.
         InputError: the file is damaged, or no mask.
         GeometryError: the voxels have no certain place in the patient.
@@ -64,6 +65,8 @@ def read_mask(path: StrPath) -> Mask:
     from volseg.volume import read_mask as read_voxels
 
     place = path_of(path, "path")
+    if place.is_dir():
+        raise UsageError(f"{place} is a folder. Name one mask in it.")
     voxels = read_voxels(place)
     return Mask(voxels.array, voxels.grid, labels_beside(place) or LabelTable(()))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from volseg.errors import UsageError
 from volseg.labels import LabelTable
 from volseg.volume.files import as_mask
 from volseg.volume.model import Volume
@@ -46,9 +48,12 @@ class Mask(Volume):
         """(i, j, k) where a label is, by number or name.
 
         Raises:
-            UsageError: there is no such name.
+            UsageError: there is no such name, or it is neither.
         """
-        (index,) = self.labels.find((label,))
+        try:
+            (index,) = self.labels.find((label if isinstance(label, str) else operator.index(label),))
+        except TypeError as error:
+            raise UsageError(f"A label is a number or a name, not {label!r}.") from error
         return np.asarray(self.array == index)
 
     def volume_ml(self, label: int | str) -> float:

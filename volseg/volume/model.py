@@ -26,15 +26,20 @@ class Volume:
 
     Raises:
         GeometryError: the array's shape is not the grid's.
+        InputError: it holds no numbers.
     """
 
     array: NDArray[np.generic]
     grid: Grid
 
     def __post_init__(self) -> None:
+        if not isinstance(self.grid, Grid):
+            raise GeometryError(f"A volume lies on a Grid, not on {type(self.grid).__name__}.")
         object.__setattr__(self, "array", np.asarray(self.array))
         if self.array.ndim not in (3, 4) or self.array.shape[:3] != self.grid.shape:
             raise GeometryError(f"The voxels {self.array.shape} don't fit the grid {self.grid.shape}.")
+        if self.array.dtype.kind not in "biuf":
+            raise InputError(f"A volume has one number in each voxel, not {self.array.dtype}.", code="not-scalar")
 
     def __repr__(self) -> str:
         channels = f"{self.channels} channels of " if self.array.ndim == 4 else ""

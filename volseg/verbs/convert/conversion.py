@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from volseg.dataset.sidecar import Sidecar
     from volseg.grid import Grid
     from volseg.masks import Converted
-
-MAX_TARGET_VOXELS = 2**31
-"""A whole body of 700 x 700 x 2000 voxels is half of this; headers that lie about the gaps ask for far more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,24 +164,14 @@ def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None, o
     """The grid of the image to write.
 
     Raises:
-        InputError: it would have more voxels than any scanner's.
+        GeometryError: it would have more voxels than any scanner's.
     """
     grid = series.grid
     if orientation and orientation != grid.orientation:
         from volseg.resampling import reorient_grid
 
         grid = reorient_grid(grid, orientation)
-    if spacing_mm is None:
-        return grid
-    voxels = math.prod(
-        length * old / new for length, old, new in zip(grid.shape, grid.spacing_mm, spacing_mm, strict=True)
-    )
-    if voxels > MAX_TARGET_VOXELS:
-        raise InputError(
-            f"At this spacing the series would have {voxels:.2g} voxels. Choose a wider one, or native.",
-            code="too-large",
-        )
-    return grid.with_spacing(spacing_mm)
+    return grid if spacing_mm is None else grid.with_spacing(spacing_mm)
 
 
 def _sidecar(
