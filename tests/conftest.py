@@ -124,6 +124,7 @@ def make_plan() -> MakePlan:
     from volseg.planning.optimizers import AdamW
     from volseg.planning.plan import Plan
     from volseg.planning.schedules import Polynomial
+    from volseg.postprocessing import KeepLargest, PostprocessingRules
 
     def make(
         *,
@@ -144,7 +145,7 @@ def make_plan() -> MakePlan:
             batch=2,
             network=NETWORKS[network](topology, len(channels), len(labels) + 1),
             normalisations=(Normalisation("percentiles", -100.0, 300.0, 40.0, 25.0),) * len(channels),
-            keep_largest=(labels[0],),
+            rules=PostprocessingRules((KeepLargest(labels=(labels[0],)),)),
             steps_per_epoch=2,
             max_epochs=1,
             loss=DiceCrossEntropy(),

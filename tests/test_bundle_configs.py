@@ -19,6 +19,7 @@ from volseg.bundle.weights import inference_network, load_into
 from volseg.planning.networks import Topology
 from volseg.planning.normalisation import Normalisation
 from volseg.planning.optimizers import SGD
+from volseg.postprocessing import KeepLargest, PostprocessingRules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,12 +220,14 @@ def test_labels_with_gaps_are_mapped_there_and_back(make_plan: MakePlan) -> None
 
 def test_the_largest_component_is_kept_of_the_labels_themselves_on_the_images_grid(make_plan: MakePlan) -> None:
     plan = make_plan(labels=(2, 7))
-    steps = inference_config(replace(plan, keep_largest=(7,)), "../data")["postprocessing"]["transforms"]  # type: ignore[index, call-overload]
+    steps = inference_config(replace(plan, rules=PostprocessingRules((KeepLargest(labels=(7,)),))), "../data")[
+        "postprocessing"
+    ]["transforms"]  # type: ignore[index, call-overload]
     names = [step["_target_"].rpartition(".")[2] for step in steps]
     assert names[-3:] == ["MapLabelValued", "KeepLargestConnectedComponentd", "SaveImaged"]
     assert names.index("Invertd") < names.index("MapLabelValued")
     assert steps[-2]["applied_labels"] == [7]
-    without = inference_config(replace(plan, keep_largest=()), "../data")
+    without = inference_config(replace(plan, rules=PostprocessingRules()), "../data")
     assert without["volseg_postprocessing"] == []
     assert "KeepLargest" not in str(without["postprocessing"])
 

@@ -18,6 +18,7 @@ from volseg.bundle.write import bundle_metadata, readme, write_bundle
 from volseg.errors import DiskFullError, FileError, OutputExistsError
 from volseg.labels import Label, LabelTable
 from volseg.planning.normalisation import Normalisation
+from volseg.postprocessing import PostprocessingRules
 
 if TYPE_CHECKING:
     from conftest import MakePlan
@@ -185,6 +186,6 @@ def test_the_readme_tells_who_applies_which_rule(make_plan: MakePlan) -> None:
     text = readme(plan)
     assert "1. only the largest component of label 1\n" in text
     assert "MONAI's own runner gives the masks of `volseg predict`" in text
-    without = readme(replace(plan, keep_largest=()))
+    without = readme(replace(plan, rules=PostprocessingRules()))
     assert "The mask stays as the network gives it." in without
     assert "MONAI's runner leaves them out" in without

@@ -22,6 +22,7 @@ from volseg.bundle.lint import rounds_masks
 from volseg.dataset.dataset import read_dataset
 from volseg.errors import DataSetError, FileError, OutputExistsError, UsageError
 from volseg.planning.fingerprint import measure
+from volseg.postprocessing import KeepLargest, PostprocessingRules
 from volseg.verbs.check import check
 from volseg.verbs.evaluate import evaluate
 from volseg.verbs.plan import PlanOptions, plan
@@ -54,7 +55,7 @@ def test_real_data_are_planned_as_they_are(real_data: RealData, tmp_path: Path) 
     assert chosen.labels.names == ("anterior", "posterior")
     assert chosen.spacing_mm == (1.0, 1.0, 1.0)
     assert {one.kind for one in chosen.normalisations} == {"z-score"}
-    assert chosen.keep_largest == (1, 2)
+    assert chosen.rules == PostprocessingRules((KeepLargest(labels=(1, 2)),))
 
 
 def test_a_faulty_data_set_is_refused_with_all_its_faults(real_data: RealData, tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_colours_and_codes_travel_from_a_segmentation_to_the_labels_of_masks(
     from tests.drawn import Segment, read_images, segmentation
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.metadata import label_table
-    from volseg.bundle.weights import inference_network, publish
+    from volseg.bundle.weights import inference_network
     from volseg.labels import LabelTable
     from volseg.verbs.convert import ConvertOptions, convert
     from volseg.verbs.predict import PredictOptions, predict
@@ -285,7 +286,7 @@ def test_colours_and_codes_travel_from_a_segmentation_to_the_labels_of_masks(
     assert label_table(bundle.metadata) == table
     network = inference_network(bundle)
     assert network is not None
-    publish(bundle, network, network.state_dict())
+    torch.save(network.state_dict(), bundle.model_path)
     predict(bundle.root, tmp_path / "data" / "imagesTr", tmp_path / "masks", PredictOptions(device="cpu"))
     found = LabelTable.from_itksnap((tmp_path / "masks" / "labels.txt").read_text())
     assert [(label.index, label.name, label.colour) for label in found.labels] == [

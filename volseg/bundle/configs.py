@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 from volseg.bundle.vocabulary import ONE_FILE, channel_files
 from volseg.planning.component import Component, component
 from volseg.planning.normalisation import normalising_components
-from volseg.postprocessing import KeepLargest, PostprocessingRules
 
 if TYPE_CHECKING:
     from volseg.planning.component import ConfigValue
@@ -24,6 +23,8 @@ DEVICE = "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')"
 
 def inference_config(plan: Plan, dataset_dir: str) -> Component:
     """``inference.yaml``: stock MONAI targets only."""
+    # The rules for labels as stock transforms, and those that there is none for.
+    stock, others = plan.rules.to_transforms(plan.labels.indices)
     return {
         "imports": ["$import glob", "$import torch"],
         "bundle_root": ".",
@@ -43,7 +44,9 @@ def inference_config(plan: Plan, dataset_dir: str) -> Component:
             "monai.data.DataLoader", dataset="@dataset", batch_size=1, shuffle=False, num_workers=0
         ),
         "inferer": _sliding_window(plan, overlap=OVERLAP),
-        "postprocessing": component("monai.transforms.Compose", transforms=_to_mask(plan)),
+        "postprocessing": component(
+            "monai.transforms.Compose", transforms=_to_mask(plan, cast("list[ConfigValue]", stock))
+        ),
         "handlers": [
             component(
                 "monai.handlers.CheckpointLoader",
@@ -63,7 +66,7 @@ def inference_config(plan: Plan, dataset_dir: str) -> Component:
         ),
         "run": ["$@evaluator.run()"],
         # Plain data that MONAI passes over: the rules for labels that it has no transform for.
-        "volseg_postprocessing": cast("list[ConfigValue]", _rules(plan)[1].to_config()),
+        "volseg_postprocessing": cast("list[ConfigValue]", others.to_config()),
     }
 
 
@@ -165,16 +168,6 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
     }
 
 
-def label_rules(plan: Plan) -> PostprocessingRules:
-    """What is done with a mask after the network."""
-    return PostprocessingRules((KeepLargest(labels=plan.keep_largest),) if plan.keep_largest else ())
-
-
-def _rules(plan: Plan) -> tuple[list[dict[str, object]], PostprocessingRules]:
-    """The rules as stock transforms, and those that there is none for."""
-    return label_rules(plan).to_transforms(plan.labels.indices)
-
-
 def _deterministic(plan: Plan, *, labelled: bool) -> list[ConfigValue]:
     """From files to normalised tensors on the target spacing, axes in RAS order."""
     keys: list[ConfigValue] = ["image", "label"] if labelled else ["image"]
@@ -261,7 +254,7 @@ def _sliding_window(plan: Plan, *, overlap: float) -> Component:
     )
 
 
-def _to_mask(plan: Plan) -> list[ConfigValue]:
+def _to_mask(plan: Plan, rules: list[ConfigValue]) -> list[ConfigValue]:
     """From logits to a mask on the image's own grid.
 
     Logits go back before the largest wins, which keeps edges fine, unless they would take too much memory there.
@@ -285,7 +278,7 @@ def _to_mask(plan: Plan) -> list[ConfigValue]:
                 target_labels=[0, *plan.labels.indices],
             )
         )
-    transforms += cast("list[ConfigValue]", _rules(plan)[0])
+    transforms += rules
     transforms.append(
         component(
             "monai.transforms.SaveImaged",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import yaml
 
 from volseg.atomic import TEMPORARY_MARK, write_error
-from volseg.bundle.configs import inference_config, label_rules, train_config
+from volseg.bundle.configs import inference_config, train_config
 from volseg.bundle.folder import CONFIGS
 from volseg.bundle.metadata import LABEL_DETAILS
 from volseg.errors import OutputExistsError
@@ -172,7 +172,7 @@ from {plan.training_cases} labelled cases with the preset `{plan.preset}`.
 
 ## Masks
 
-{_rules(label_rules(plan), plan.labels.indices)}
+{_rules(plan.rules, plan.labels.indices)}
 
 {SCORES_BEGIN}
 {SCORES_END}

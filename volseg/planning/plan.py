@@ -24,6 +24,7 @@ from volseg.planning.optimizers import OPTIMIZERS, Optimizer, OptimizerName
 from volseg.planning.presets import PRESETS, Preset, PresetLimits
 from volseg.planning.schedules import Polynomial, Schedule
 from volseg.planning.topology import MIN_BOTTLENECK, choose_topology
+from volseg.postprocessing import KeepLargest, PostprocessingRules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +63,8 @@ class Plan:
     optimizer: Optimizer
     schedule: Schedule
     augmentation: Augmentation
-    keep_largest: tuple[int, ...]
+    rules: PostprocessingRules
+    """What is done with a mask after the network."""
     steps_per_epoch: int
     max_epochs: int
     whole_volumes: bool
@@ -194,7 +196,7 @@ def choose(
         optimizer=steps,
         schedule=Polynomial(),
         augmentation=SmallChanges(spacing_mm),
-        keep_largest=keep,
+        rules=PostprocessingRules((KeepLargest(labels=keep),) if keep else ()),
         steps_per_epoch=limits.steps_per_epoch,
         max_epochs=limits.max_epochs,
         whole_volumes=bool((shapes <= np.array(patch)).all()),
