@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from xxhash import xxh3_128_hexdigest
 
 from volseg.errors import DiskFullError, FileError, OutputExistsError
 from volseg.kept import RunningLedger, State, file_digest, kept_outcome, merged, require_replaceable, state_of
@@ -15,7 +17,7 @@ from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Pro
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOTHING = FileDigest(0, 0)
+NOTHING = FileDigest(0, "")
 
 
 def made_of(folder: Path, *names: str, origin: str = "input", method: str = "method") -> Made:
@@ -37,9 +39,16 @@ NAMES = ("images/a.nii.gz", "a.nii.gz")
 def test_a_digest_is_that_of_the_whole_file(tmp_path: Path, size: int) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "a").write_bytes(content[:size])
-    assert file_digest(tmp_path / "a") == FileDigest(size, zlib.crc32(content[:size]))
+    assert file_digest(tmp_path / "a") == FileDigest(size, xxh3_128_hexdigest(content[:size]))
     with pytest.raises(FileError):
         file_digest(tmp_path / "gone")
+
+
+def test_two_files_that_gzip_stored_as_they_are_differ(tmp_path: Path) -> None:
+    for name, content in (("a", b"one image"), ("b", b"an other!")):
+        (tmp_path / name).write_bytes(gzip.compress(content, 0, mtime=0))
+    assert zlib.crc32((tmp_path / "a").read_bytes()) == zlib.crc32((tmp_path / "b").read_bytes())  # why it is no CRC
+    assert file_digest(tmp_path / "a") != file_digest(tmp_path / "b")
 
 
 @pytest.mark.parametrize(

@@ -58,16 +58,17 @@ def file_digest(path: Path) -> FileDigest:
     Raises:
         FileError: it can't be read.
     """
-    from isal.isal_zlib import crc32
+    from xxhash import xxh3_128
 
-    size, checksum, buffer = 0, 0, memoryview(bytearray(CHUNK_BYTES))
+    size, checksum, buffer = 0, xxh3_128(), memoryview(bytearray(CHUNK_BYTES))
     try:
         with path.open("rb", buffering=0) as file:
             while count := file.readinto(buffer):
-                size, checksum = size + count, crc32(buffer[:count], checksum)
+                size += count
+                checksum.update(buffer[:count])
     except OSError as error:
         raise FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read", path=path) from error
-    return FileDigest(size, checksum)
+    return FileDigest(size, checksum.hexdigest())
 
 
 def state_of(before: Made | None, now: Made, folder: Path) -> State:

@@ -42,14 +42,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class FileDigest:
-    """What a file held: its size in bytes and its CRC-32.
+    """What a file held: its size in bytes and its XXH3 hash of 128 bits, in hexadecimal.
 
-    It tells a file that was replaced or edited, which needs no cryptographic hash; one that does would cost a tenth of
-    a conversion's time.
+    It tells a file that was replaced or edited. A cryptographic hash would cost a tenth of a conversion's time, and a
+    CRC is the same for any two gzip files of one length that store their data as they are: gzip ends in that data's CRC.
     """
 
     size: int
-    crc32: int
+    xxh3: str
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Prediction:
         source, writers = case.source, writers_of(self.formats)
         image = MaskedImage(source.name, self.out_dir, source.series)
         names = (*source.written(), *(name for writer in writers for name in writer.names(image)))
-        now = Made(source.digest(), self.model.method, dict.fromkeys(names, FileDigest(0, 0)))
+        now = Made(source.digest(), self.model.method, dict.fromkeys(names, FileDigest(0, "")))
         before = case.earlier.made if case.earlier else None
         state = State.ABSENT if self.overwrite else state_of(before, now, self.out_dir)
         if case.earlier and state in (State.CURRENT, State.EDITED):
