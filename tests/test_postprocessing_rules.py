@@ -225,8 +225,8 @@ def test_every_rule_has_words_and_labels() -> None:
     said = [str(rule) for rule in (KeepLargest(labels=(1,)), RemoveSmall(minimum_mm3=50, labels=(1, 2)), FillHoles())]
     assert said == [
         "only the largest component of label 1",
-        "no component below 50 mm3 of labels 1, 2",
-        "no holes inside of every label",
+        "only components of at least 50 mm3 of labels 1, 2",
+        "filled holes of every label",
     ]
     assert rules(KeepLargest(labels=(1,)), FillHoles(labels=(4, 1)), RemoveSmall(minimum_mm3=1)).labels == {1, 4}
     assert set(RULES) == {"keep_largest", "remove_small", "fill_holes"}

@@ -31,7 +31,7 @@ class FillHoles(Rule):
         edit.fill(cavities, cavities.of_labels(None if self.labels == ALL else self.labels))
 
     def __str__(self) -> str:
-        return self.of_labels("no holes inside")
+        return self.of_labels("filled holes")
 
     def to_transform(self, table: Collection[int]) -> dict[str, object] | None:
         """``FillHolesd`` where there is one label, else nothing."""

@@ -44,4 +44,4 @@ class RemoveSmall(Rule):
         edit.remove(small if self.labels == ALL else small & components.of_labels(self.labels))
 
     def __str__(self) -> str:
-        return self.of_labels(f"no component below {self.minimum_mm3:g} mm3")
+        return self.of_labels(f"only components of at least {self.minimum_mm3:g} mm3")

@@ -89,11 +89,11 @@ class Rule(ABC):
                 said = f"{'.'.join(map(str, first['loc'][:1]))} {first['msg']}".strip()
             raise BundleError(f"The postprocessing rule {cls.key} can't be used: {said}.") from error
 
-    def of_labels(self, verb: str) -> str:
-        """Words for the labels: ``verb of every label``, ``verb of labels 1, 2``."""
+    def of_labels(self, what: str) -> str:
+        """Words with the labels: ``what of every label``, ``what of labels 1, 2``."""
         if self.labels == ALL:
-            return f"{verb} of every label"
-        return f"{verb} of label{'s' * (len(self.labels) > 1)} {', '.join(map(str, self.labels))}"
+            return f"{what} of every label"
+        return f"{what} of label{'s' * (len(self.labels) > 1)} {', '.join(map(str, self.labels))}"
 
 
 def labels_of(transform: Mapping[str, object], target: str) -> Labels | None:
