@@ -200,10 +200,10 @@ def _rules(rules: PostprocessingRules, table: Sequence[int]) -> str:
         said = f"After the network, in this order:\n\n{done}\n"
     if stock:
         said += (
-            f"\n{f'The first {len(stock)} of them are' if own else 'They are'} transforms of MONAI in "
-            "`configs/inference.yaml`, so that MONAI's own runner gives the masks of `volseg predict` (which computes in "
-            "bfloat16 on processors made for it; single voxels at edges may differ then). Where more than four "
-            "components of a label are equally large, MONAI keeps any of them, and volseg the one that begins last."
+            f"\nTransforms of MONAI's in `configs/inference.yaml` do {f'the first {len(stock)}' if own else 'all'} of "
+            "this, so that MONAI's own runner gives the masks of `volseg predict` (which computes in bfloat16 on "
+            "processors made for it; voxels that two labels are nearly as likely for may differ then). Where more than "
+            "four components of a label are equally large, MONAI keeps any of them, and volseg the one that begins last."
         )
     return (
         f"{said}\n\nRules under `volseg_postprocessing` in `configs/inference.yaml` come last. `volseg predict` applies "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.dataset.listing import DATASET_JSON, read_listing
 from volseg.labels import LABELS_NAME, LabelTable
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ def labels_beside(masks: Path) -> LabelTable | None:
         InputError: ``labels.txt`` is damaged.
         DataSetError: ``dataset.json`` makes no sense.
     """
+    from volseg.dataset.listing import DATASET_JSON, read_listing
+
     folder = masks if masks.is_dir() else masks.parent
     if (folder / LABELS_NAME).is_file():
         table = LabelTable.read(folder / LABELS_NAME)
