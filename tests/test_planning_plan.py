@@ -8,71 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.plans import LABELS, VOLUMES, Shape, Spacing, fingerprint, planned
 from volseg.errors import UsageError
 from volseg.labels import Label, LabelTable
-from volseg.planning.fingerprint import CaseMeasures, Fingerprint
 from volseg.planning.networks import NETWORKS
 from volseg.planning.optimizers import OPTIMIZERS
-from volseg.planning.plan import Plan, choose
+from volseg.planning.plan import choose
 from volseg.planning.presets import PRESETS
-from volseg.planning.topology import MIN_BOTTLENECK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from volseg.planning.presets import Preset
-
-LABELS = LabelTable((Label(1, "organ"), Label(2, "lesion")))
-Shape = tuple[int, int, int]
-Spacing = tuple[float, float, float]
-
-
-def fingerprint(
-    shapes: Sequence[Shape],
-    spacings: Sequence[Spacing],
-    *,
-    channels: tuple[str, ...] = ("MR",),
-    volumes_mm3: dict[int, float] | None = None,
-    pieces: Sequence[frozenset[int]] | None = None,
-    foreground: Sequence[np.ndarray] | None = None,
-    zero_share: float = 0.0,
-    resampled: int = 0,
-) -> Fingerprint:
-    values = foreground or [np.linspace(-100, 300, 101, dtype=np.float32) + n for n in range(len(channels))]
-    cases = tuple(
-        CaseMeasures(
-            name=f"case_{number}",
-            shape=shape,
-            spacing_mm=spacing,
-            foreground=tuple(values),
-            zero_share=(zero_share,) * len(channels),
-            label_volumes_mm3=volumes_mm3 or {1: 1e5, 2: 1e5},
-            single_piece=pieces[number] if pieces else frozenset({1}),
-            resampled=number < resampled,
-        )
-        for number, (shape, spacing) in enumerate(zip(shapes, spacings, strict=True))
-    )
-    return Fingerprint(cases, channels, channels_in_one_file=False)
-
-
-def planned(
-    shape: Shape, spacing: Spacing, preset: Preset = "fast", labels: LabelTable = LABELS, **more: object
-) -> Plan:
-    return choose(fingerprint([shape], [spacing], **more), labels, "bundle", preset=preset)  # type: ignore[arg-type]
-
-
-VOLUMES: list[tuple[Shape, Spacing]] = [
-    ((35, 51, 35), (1.0, 1.0, 1.0)),  # hippocampus crops
-    ((512, 512, 600), (0.8, 0.8, 0.8)),  # a thorax
-    ((512, 512, 120), (0.7, 0.7, 5.0)),  # an abdomen in thick slices
-    ((320, 320, 20), (0.6, 0.6, 3.6)),  # a prostate
-    ((24, 400, 300), (3.3, 0.5, 0.5)),  # a spine, sagittal
-    ((20, 400, 400), (1.0, 1.0, 1.0)),  # a thin slab
-    ((200, 200, 1), (1.0, 1.0, 1.0)),
-    ((3, 5, 4), (2.0, 2.0, 2.0)),
-    ((12, 11, 9), (1.0, 1.0, 1.0)),
-    ((64, 64, 64), (2e-5, 2e-5, 2e-5)),  # a micrograph
-]
 
 
 def test_the_spacing_is_the_median_of_the_cases() -> None:
@@ -132,54 +77,6 @@ def test_a_spacing_that_makes_no_sense_is_refused(spacing: Spacing) -> None:
         choose(fingerprint([(40, 40, 40)], [(1.0, 1.0, 1.0)]), LABELS, "b", spacing_mm=spacing)
 
 
-@pytest.mark.parametrize("preset", ["fast", "full"])
-@pytest.mark.parametrize(("shape", "spacing"), VOLUMES)
-def test_patch_batch_and_depth_keep_to_the_budget(shape: Shape, spacing: Spacing, preset: Preset) -> None:
-    found = planned(shape, spacing, preset)
-    limits = PRESETS[preset]
-    patch = np.array(found.patch)
-    assert math.prod(found.patch) <= limits.patch_voxels
-    assert 2 <= found.batch <= limits.max_batch
-    assert found.batch == 2 or found.batch * math.prod(found.patch) <= limits.batch_voxels
-    halved = np.prod(found.network.topology.strides, axis=0)
-    assert (patch % halved == 0).all()
-    assert (patch // halved >= np.minimum(MIN_BOTTLENECK, patch)).all()
-    assert (
-        len(found.network.topology.strides) + 1
-        == len(found.network.topology.features)
-        == len(found.network.topology.kernels)
-    )
-    assert 3 <= len(found.network.topology.features) <= limits.max_levels
-    assert max(found.network.topology.features) <= limits.max_features
-    # No axis is padded to twice its volume and more, save for what the halvings need.
-    measured = np.array(shape) * spacing / found.spacing_mm
-    assert (patch <= measured + halved).all()
-
-
-@pytest.mark.parametrize(("shape", "spacing"), VOLUMES)
-def test_axes_are_halved_until_they_are_short(shape: Shape, spacing: Spacing) -> None:
-    found = planned(shape, spacing, "full")
-    if len(found.network.topology.features) < PRESETS["full"].max_levels and max(found.patch) >= 8:
-        assert (np.array(found.patch) // np.prod(found.network.topology.strides, axis=0) <= 2 * MIN_BOTTLENECK).all()
-
-
-def test_thick_slices_wait_for_the_others() -> None:
-    network = planned((320, 320, 20), (0.6, 0.6, 3.6), "full").network.topology
-    assert network.kernels[0] == (3, 3, 1)
-    assert network.strides[0] == network.strides[1] == (2, 2, 1)
-    assert network.kernels[2] == (3, 3, 3)  # 2.4 mm in the plane is within twice of 3.6
-    assert network.strides[2] == (2, 2, 2)
-    widths = [kernel[2] for kernel in network.kernels]
-    assert widths == sorted(widths)
-
-
-def test_a_short_axis_holds_the_long_ones_up_no_more_than_its_length_needs() -> None:
-    network = planned((20, 400, 400), (1.0, 1.0, 1.0), "full").network.topology
-    assert len(network.features) == PRESETS["full"].max_levels
-    assert set(network.kernels) == {(3, 3, 3)}
-    assert np.prod(network.strides, axis=0).tolist() == [4, 32, 32]
-
-
 def test_small_patches_are_worked_on_at_full_resolution() -> None:
     assert planned((35, 51, 35), (1.0, 1.0, 1.0)).network.name == "dynunet-residual"
     assert planned((512, 512, 600), (0.8, 0.8, 0.8)).network.name == "unet"
@@ -196,42 +93,6 @@ def test_a_network_and_an_optimizer_may_be_asked_for() -> None:
             assert any(choice == f"network {network}" and "asked for" in reason for choice, reason in found.reasons)
     with pytest.raises(UsageError, match="dynunet-residual"):
         choose(measured, LABELS, "b", network="resnet")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["CT", "ct", "CTA", "CT venous", "computed tomography"])
-def test_ct_is_clipped_to_percentiles_of_the_foreground(name: str) -> None:
-    values = np.random.default_rng(1).normal(40, 120, 5000).astype(np.float32)
-    (found,) = planned((40, 40, 40), (1.0, 1.0, 1.0), channels=(name,), foreground=[values]).normalisations
-    low, high = np.percentile(values, [0.5, 99.5])
-    clipped = np.clip(values, low, high)
-    assert found.kind == "percentiles"
-    assert (found.low, found.high) == pytest.approx((low, high))
-    assert (found.mean, found.std) == pytest.approx((clipped.mean(), clipped.std()))
-
-
-@pytest.mark.parametrize("name", ["MR", "T1", "CBCT", "PET", "ultrasound", "OCT", "FACT"])
-def test_what_has_no_fixed_scale_is_normalised_by_itself(name: str) -> None:
-    (found,) = planned((40, 40, 40), (1.0, 1.0, 1.0), channels=(name,)).normalisations
-    assert found.kind == "z-score"
-    assert not found.nonzero
-
-
-def test_a_masked_image_is_normalised_over_what_is_not_zero() -> None:
-    (found,) = planned((40, 40, 40), (1.0, 1.0, 1.0), zero_share=0.4).normalisations
-    assert found.nonzero
-
-
-def test_ct_beside_another_modality_gets_the_rule_without_a_scale() -> None:
-    found = planned((40, 40, 40), (1.0, 1.0, 1.0), channels=("CT", "PET"))
-    assert [one.kind for one in found.normalisations] == ["z-score", "z-score"]
-
-
-def test_a_constant_foreground_still_gives_a_window() -> None:
-    (found,) = planned(
-        (40, 40, 40), (1.0, 1.0, 1.0), channels=("CT",), foreground=[np.full(50, 30, np.float32)]
-    ).normalisations
-    assert found.low < 30 < found.high
-    assert found.std > 0
 
 
 def test_only_what_is_nearly_always_one_piece_is_kept_to_its_largest() -> None:

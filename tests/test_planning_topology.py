@@ -1,0 +1,64 @@
+"""Patch and levels, against numpy oracles."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.plans import VOLUMES, Shape, Spacing, planned
+from volseg.planning.presets import PRESETS
+from volseg.planning.topology import MIN_BOTTLENECK
+
+if TYPE_CHECKING:
+    from volseg.planning.presets import Preset
+
+
+@pytest.mark.parametrize("preset", ["fast", "full"])
+@pytest.mark.parametrize(("shape", "spacing"), VOLUMES)
+def test_patch_batch_and_depth_keep_to_the_budget(shape: Shape, spacing: Spacing, preset: Preset) -> None:
+    found = planned(shape, spacing, preset)
+    limits = PRESETS[preset]
+    patch = np.array(found.patch)
+    assert math.prod(found.patch) <= limits.patch_voxels
+    assert 2 <= found.batch <= limits.max_batch
+    assert found.batch == 2 or found.batch * math.prod(found.patch) <= limits.batch_voxels
+    halved = np.prod(found.network.topology.strides, axis=0)
+    assert (patch % halved == 0).all()
+    assert (patch // halved >= np.minimum(MIN_BOTTLENECK, patch)).all()
+    assert (
+        len(found.network.topology.strides) + 1
+        == len(found.network.topology.features)
+        == len(found.network.topology.kernels)
+    )
+    assert 3 <= len(found.network.topology.features) <= limits.max_levels
+    assert max(found.network.topology.features) <= limits.max_features
+    # No axis is padded to twice its volume and more, save for what the halvings need.
+    measured = np.array(shape) * spacing / found.spacing_mm
+    assert (patch <= measured + halved).all()
+
+
+@pytest.mark.parametrize(("shape", "spacing"), VOLUMES)
+def test_axes_are_halved_until_they_are_short(shape: Shape, spacing: Spacing) -> None:
+    found = planned(shape, spacing, "full")
+    if len(found.network.topology.features) < PRESETS["full"].max_levels and max(found.patch) >= 8:
+        assert (np.array(found.patch) // np.prod(found.network.topology.strides, axis=0) <= 2 * MIN_BOTTLENECK).all()
+
+
+def test_thick_slices_wait_for_the_others() -> None:
+    network = planned((320, 320, 20), (0.6, 0.6, 3.6), "full").network.topology
+    assert network.kernels[0] == (3, 3, 1)
+    assert network.strides[0] == network.strides[1] == (2, 2, 1)
+    assert network.kernels[2] == (3, 3, 3)  # 2.4 mm in the plane is within twice of 3.6
+    assert network.strides[2] == (2, 2, 2)
+    widths = [kernel[2] for kernel in network.kernels]
+    assert widths == sorted(widths)
+
+
+def test_a_short_axis_holds_the_long_ones_up_no_more_than_its_length_needs() -> None:
+    network = planned((20, 400, 400), (1.0, 1.0, 1.0), "full").network.topology
+    assert len(network.features) == PRESETS["full"].max_levels
+    assert set(network.kernels) == {(3, 3, 3)}
+    assert np.prod(network.strides, axis=0).tolist() == [4, 32, 32]
