@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -110,7 +110,7 @@ class FoldResult:
 
     name: str
     folder: Path
-    history: tuple[Epoch, ...]
+    history: tuple[Epoch, ...] = field(repr=False)
     labels: tuple[str, ...]
     complete: bool
     already: bool
