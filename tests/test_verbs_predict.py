@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,46 +20,20 @@ import yaml
 from tests.zoo import write_zoo_bundle
 from volseg.errors import (
     BundleError,
-    DataSetError,
     DiskFullError,
-    InputError,
     OutputExistsError,
     TrustError,
-    UsageError,
 )
 from volseg.labels import LabelTable
 from volseg.outcomes import Status
-from volseg.verbs.plan import plan
 from volseg.verbs.predict import PredictOptions, predict
-from volseg.verbs.train import TrainOptions, train
+from volseg.verbs.train import train
 from volseg.verbs.trust import trust
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tests.conftest import CopyBundle, WriteImage, WriteSeries
-
-
-@pytest.fixture(scope="module")
-def two_channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle for two channels, trained by one step, with its data beside it."""
-    root = tmp_path_factory.mktemp("two")
-    random = np.random.default_rng(3)
-    for case in range(5):
-        mask = np.zeros((16, 16, 16), np.uint8)
-        mask[4:12, 4 : 8 + case, 4:12] = 1
-        for folder, channels in (("imagesTr", 2), ("labelsTr", 0)):
-            (root / "data" / folder).mkdir(parents=True, exist_ok=True)
-            for channel in range(channels):
-                values = (random.normal(0, 10, mask.shape) + 100 * mask * (channel + 1)).astype(np.float32)
-                save(root / "data" / folder / f"c{case}_{channel:04d}.nii.gz", values)
-            if not channels:
-                save(root / "data" / folder / f"c{case}.nii.gz", mask)
-    plan(root / "data", root / "bundle")
-    config = root / "bundle" / "configs" / "train.yaml"
-    config.write_text(config.read_text().replace("steps_per_epoch: 50", "steps_per_epoch: 1"))
-    train(root / "bundle", TrainOptions(epochs=1))
-    return root
+    from tests.conftest import CopyBundle, WriteImage
 
 
 def save(path: Path, values: NDArray[Any], affine: NDArray[np.float64] | None = None) -> Path:
@@ -160,20 +133,6 @@ def test_the_voxel_order_of_an_image_changes_nothing_in_the_world(
     assert np.sum(masks["as_it_is"] == 2) > 50
 
 
-@pytest.mark.parametrize("suffix", ["nii", "nrrd", "mha"])
-def test_other_formats_give_the_same_mask(trained_bundle: Path, cohort: Path, tmp_path: Path, suffix: str) -> None:
-    source = cohort / "imagesTs" / "case_11.nii.gz"
-    image = sitk.ReadImage(str(source))
-    (tmp_path / "images").mkdir()
-    sitk.WriteImage(image, str(tmp_path / "images" / f"case_11.{suffix}"))
-    predict(trained_bundle, source, tmp_path / "a")
-    predict(trained_bundle, tmp_path / "images", tmp_path / "b")
-    np.testing.assert_array_equal(voxels(tmp_path / "a" / "case_11.nii.gz"), voxels(tmp_path / "b" / "case_11.nii.gz"))
-    found = sitk.ReadImage(str(tmp_path / "b" / "case_11.nii.gz"))
-    assert found.GetSpacing() == pytest.approx(image.GetSpacing(), rel=1e-6)
-    assert found.GetOrigin() == pytest.approx(image.GetOrigin(), abs=1e-4)
-
-
 @pytest.mark.parametrize(("modality", "warned"), [("CT", True), ("MR", False), ("words", False), (None, False)])
 def test_an_image_of_another_modality_is_warned_of(
     trained_bundle: Path, cohort: Path, tmp_path: Path, modality: str | None, warned: bool
@@ -185,107 +144,6 @@ def test_an_image_of_another_modality_is_warned_of(
     (outcome,) = predict(trained_bundle, image, tmp_path / "out").outcomes
     assert outcome.status is Status.DONE
     assert any("is CT, and the bundle was made for MR" in told for told in outcome.warnings) is warned
-
-
-def test_channels_on_the_fifth_axis_and_other_units_are_made_plain(two_channels: Path, tmp_path: Path) -> None:
-    pair = [
-        sitk.ReadImage(str(two_channels / "data" / "imagesTr" / f"c0_{channel:04d}.nii.gz")) for channel in range(2)
-    ]
-    (tmp_path / "images").mkdir()
-    sitk.WriteImage(sitk.Compose(*pair), str(tmp_path / "images" / "vectors.nii.gz"))
-    values = np.stack([sitk.GetArrayFromImage(image).T for image in pair], axis=-1)
-    save(tmp_path / "images" / "plain.nii.gz", values)
-    micrometres = nibabel.Nifti1Image(values, np.diag([1000.0, 1000.0, 1000.0, 1.0]))
-    micrometres.header.set_xyzt_units("micron")
-    nibabel.save(micrometres, tmp_path / "images" / "micro.nii.gz")
-    assert predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out").exit_code == 0
-    masks = {name: voxels(tmp_path / "out" / f"{name}.nii.gz") for name in ("plain", "vectors", "micro")}
-    np.testing.assert_array_equal(masks["vectors"], masks["plain"])
-    np.testing.assert_array_equal(masks["micro"], masks["plain"])
-    # The mask is opened on the image that was made plain.
-    for name in ("vectors", "micro"):
-        image = nibabel.load(tmp_path / "out" / "images" / f"{name}.nii.gz")
-        np.testing.assert_array_equal(image.affine, nibabel.load(tmp_path / "out" / f"{name}.nii.gz").affine)
-    assert not (tmp_path / "out" / "images" / "plain.nii.gz").exists()
-
-
-def test_a_data_set_means_its_images_without_masks(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
-    ledger = predict(trained_bundle, cohort, tmp_path / "out")
-    assert [outcome.case for outcome in ledger.outcomes] == ["case_10", "case_11"]
-
-
-def test_cases_that_a_data_set_can_t_give_are_told(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(cohort, data)
-    listing = json.loads((data / "dataset.json").read_text())
-    listing |= {"training": [], "test": ["./imagesTs/case_10.nii.gz", "./imagesTs/gone.nii.gz"]}
-    (data / "dataset.json").write_text(json.dumps(listing))
-    ledger = predict(trained_bundle, data, tmp_path / "out")
-    assert ledger.exit_code == 1
-    assert {outcome.case: (outcome.status, outcome.code) for outcome in ledger.outcomes} == {
-        "case_10": (Status.DONE, "done"),
-        "case_11": (Status.DONE, "done"),
-        "gone": (Status.REFUSED, "missing-file"),
-    }
-
-
-def test_held_out_cases_that_are_gone_are_told(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
-    held_out = json.loads((trained_bundle / "runs" / "fold_0" / "training.json").read_text())["cases"]["validation"]
-    data = tmp_path / "data"
-    shutil.copytree(cohort, data)
-    (data / "labelsTr" / f"{held_out[0]}.nii.gz").unlink()
-    (data / "imagesTr" / f"{held_out[0]}.nii.gz").unlink()
-    ledger = predict(trained_bundle, data, tmp_path / "out", PredictOptions(fold=0))
-    assert ledger.exit_code == 1
-    assert {outcome.case: outcome.code for outcome in ledger.outcomes} == {
-        held_out[0]: "case-gone",
-        held_out[1]: "done",
-    }
-    shutil.rmtree(data / "imagesTr")
-    shutil.rmtree(data / "labelsTr")
-    with pytest.raises(UsageError, match="none of the 2 cases that fold 0 held out"):
-        predict(trained_bundle, data, tmp_path / "out", PredictOptions(fold=0))
-
-
-def test_a_data_set_of_training_cases_alone_asks_which(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:
-    for folder in ("imagesTr", "labelsTr"):
-        shutil.copytree(cohort / folder, tmp_path / "data" / folder)
-    with pytest.raises(UsageError, match="--fold K"):
-        predict(trained_bundle, tmp_path / "data", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_several_channels_in_files_or_on_the_fourth_axis(two_channels: Path, tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    pair = [voxels(two_channels / "data" / "imagesTr" / f"c0_{channel:04d}.nii.gz") for channel in range(2)]
-    for channel in range(2):
-        save(tmp_path / "images" / f"apart_{channel:04d}.nii.gz", pair[channel])
-    save(tmp_path / "images" / "together.nii.gz", np.stack(pair, axis=-1))
-    ledger = predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out")
-    assert [(outcome.case, outcome.status) for outcome in ledger.outcomes] == [
-        ("apart", Status.DONE),
-        ("together", Status.DONE),
-    ]
-    apart, together = (voxels(tmp_path / "out" / f"{name}.nii.gz") for name in ("apart", "together"))
-    assert apart.shape == (16, 16, 16)
-    np.testing.assert_array_equal(apart, together)
-
-
-def test_channels_that_don_t_belong_together_are_refused(two_channels: Path, tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    for name in ("single", "moved_0000", "moved_0001"):
-        affine = np.eye(4)
-        affine[0, 3] = 3.0 * name.endswith("1")
-        save(tmp_path / "images" / f"{name}.nii.gz", np.ones((8, 8, 8), np.float32), affine)
-    ledger = predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out")
-    assert {outcome.case: outcome.code for outcome in ledger.outcomes} == {
-        "moved": "grids-differ",
-        "single": "channels",
-    }
-    assert ledger.exit_code == 2
-    save(tmp_path / "images" / "lone_0001.nii.gz", np.ones((8, 8, 8), np.float32))
-    with pytest.raises(DataSetError, match=r"lone has the channels \[1\]"):
-        predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out")
 
 
 def test_one_bad_image_never_costs_the_others(
@@ -448,141 +306,6 @@ def test_the_rules_of_the_bundle_are_applied_unless_the_mask_is_to_be_raw(
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     with pytest.raises(BundleError, match="A postprocessing rule is a mapping"):
         predict(bundle, cohort, tmp_path / "other")
-
-
-class TestDicom:
-    def test_a_series_becomes_an_image_and_its_mask(
-        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
-    ) -> None:
-        write_series(tmp_path / "dicom", positions=[(0, 0, 2.0 * k) for k in range(12)],
-                     array=np.random.default_rng(0).integers(0, 2000, (12, 20, 24)).astype(np.uint16))  # fmt: skip
-        out = tmp_path / "out"
-        ledger = predict(trained_bundle, tmp_path / "dicom", out)
-        assert ledger.exit_code == 0
-        (outcome,) = ledger.outcomes
-        image, mask = out / "images" / f"{outcome.case}.nii.gz", out / f"{outcome.case}.nii.gz"
-        for read in (sitk.ReadImage,):
-            first, second = read(str(image)), read(str(mask))
-            assert first.GetSize() == second.GetSize() == (24, 20, 12)
-            assert first.GetSpacing() == second.GetSpacing()
-            assert first.GetOrigin() == second.GetOrigin()
-            assert first.GetDirection() == second.GetDirection()
-        assert voxels(image).min() < 0  # Hounsfield units, by the rescale
-        for path in out.rglob("*"):
-            if path.is_file():
-                raw = path.read_bytes()
-                content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-                assert b"Doe" not in content
-                assert b"patient 0" not in content
-        image.unlink()  # the mask alone can't be opened
-        assert [outcome.code for outcome in predict(trained_bundle, tmp_path / "dicom", out).outcomes] == ["done"]
-        assert image.is_file()
-        assert [outcome.code for outcome in predict(trained_bundle, tmp_path / "dicom", out).outcomes] == [
-            "already-done"
-        ]
-
-    def test_what_is_put_right_on_the_way_is_told(
-        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
-    ) -> None:
-        write_series(tmp_path / "dicom", seed=1)
-        shutil.copy(tmp_path / "dicom" / "000.dcm", tmp_path / "dicom" / "copy.dcm")
-        (outcome,) = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out").outcomes
-        assert outcome.status is Status.DONE
-        assert "On the way from DICOM this was changed: copies-dropped." in outcome.warnings
-
-    def test_a_series_that_is_refused_never_costs_the_others(
-        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
-    ) -> None:
-        write_series(tmp_path / "dicom" / "good", seed=1)
-        write_series(tmp_path / "dicom" / "gap", positions=[(0, 0, z) for z in (0, 2, 4, 8, 10)], seed=2)
-        ledger = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out")
-        assert ledger.exit_code == 1
-        assert sorted(outcome.code for outcome in ledger.outcomes) == ["done", "missing-slice"]
-
-    def test_a_damaged_file_is_named_to_this_person_alone(
-        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
-    ) -> None:
-        write_series(tmp_path / "dicom", seed=1, name="secret_{:03d}.dcm")
-        path = tmp_path / "dicom" / "secret_003.dcm"
-        path.write_bytes(path.read_bytes()[:-50])
-        ledger = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out")
-        assert ledger.exit_code == 2
-        assert any("secret" in outcome.private for outcome in ledger.outcomes)
-        assert "secret" not in (tmp_path / "out" / "prediction.json").read_text()
-
-    @pytest.mark.parametrize("place", ["in the place of a folder", "in a folder"])
-    def test_an_archive_gives_the_same_as_its_folder(
-        self,
-        trained_bundle: Path,
-        write_series: WriteSeries,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        place: str,
-    ) -> None:
-        write_series(tmp_path / "dicom")
-        source = tmp_path / "packed"
-        source.mkdir()
-        archive = Path(shutil.make_archive(str(source / "study"), "gztar", tmp_path / "dicom"))
-        (tmp_path / "scratch").mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
-        (plain,) = predict(trained_bundle, tmp_path / "dicom", tmp_path / "of_folder").outcomes
-        given = archive if place == "in the place of a folder" else source
-        (packed,) = predict(trained_bundle, given, tmp_path / "of_archive").outcomes
-        assert packed == plain
-        assert packed.status is Status.DONE
-        for name in (*packed.outputs, f"images/{packed.case}.nii.gz"):
-            assert (tmp_path / "of_archive" / name).read_bytes() == (tmp_path / "of_folder" / name).read_bytes()
-        assert not list((tmp_path / "scratch").iterdir())
-
-    def test_nothing_unpacked_stays_after_an_interrupt(
-        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        write_series(tmp_path / "dicom")
-        archive = Path(shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path / "dicom"))
-        scratch = tmp_path / "scratch"
-        scratch.mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-        unpacked = []
-
-        def interrupted(*_: object, **__: object) -> None:
-            unpacked.extend(path for path in scratch.rglob("*") if path.is_file())
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("volseg.verbs.predict.verb.run_cases", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            predict(trained_bundle, archive, tmp_path / "out")
-        assert len(unpacked) == len(list((tmp_path / "dicom").iterdir()))
-        assert not list(scratch.iterdir())
-
-    def test_files_that_are_not_as_they_should_be_are_told(
-        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
-    ) -> None:
-        write_series(tmp_path / "dicom")
-        paths = sorted((tmp_path / "dicom").iterdir())
-        for path in paths:
-            path.write_bytes(path.read_bytes()[132:])
-        (outcome,) = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out").outcomes
-        assert any(word.startswith(f"{len(paths)} files lack the preamble") for word in outcome.warnings)
-
-    def test_a_folder_of_nothing_is_refused(self, trained_bundle: Path, tmp_path: Path) -> None:
-        (tmp_path / "notes").mkdir()
-        with pytest.raises(UsageError, match=r"is empty\. Name an image, a folder of images, a data set or"):
-            predict(trained_bundle, tmp_path / "notes", tmp_path / "out")
-        (tmp_path / "notes" / "readme.txt").write_text("nothing here")
-        with pytest.raises(InputError, match=r"holds neither an image .* nor a DICOM file"):
-            predict(trained_bundle, tmp_path / "notes", tmp_path / "out")
-        assert not list(tmp_path.glob("out/*.nii.gz"))
-
-
-@pytest.mark.parametrize("kind", ["missing", "text", "out is a file"])
-def test_an_input_of_the_wrong_kind_is_told(trained_bundle: Path, cohort: Path, tmp_path: Path, kind: str) -> None:
-    (tmp_path / "file.txt").write_text("x")
-    source = {"missing": tmp_path / "gone", "text": tmp_path / "file.txt", "out is a file": cohort}[kind]
-    out = tmp_path / ("file.txt" if kind == "out is a file" else "out")
-    with pytest.raises(UsageError):
-        predict(trained_bundle, source, out)
-    assert (tmp_path / "file.txt").read_text() == "x"
-    assert not (tmp_path / "out").exists()
 
 
 class TestWeights:
