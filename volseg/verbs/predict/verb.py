@@ -125,7 +125,7 @@ def _predict(
             out_dir / LEDGER, Ledger(inputs.outcomes, provenance, inputs.skipped_kinds), earlier
         ) as running:
             model.table.describe(out_dir / LABELS_NAME)
-            run_cases(
+            outcomes = run_cases(
                 work,
                 cases,
                 name_of=lambda case: case.name,
@@ -134,7 +134,7 @@ def _predict(
                 progress=progress,
                 on_outcome=running.add,
             )
-        return running.ledger
+        return replace(running.ledger, outcomes=inputs.outcomes + outcomes)
     finally:
         load_model.cache_clear()
 
