@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import xxhash
 
 from volseg.masks.record import DrawnLabel, MaskRecord, NamedNote, mask_path, mask_record, record_path, with_mask
-from volseg.outcomes import Outcome, Status
+from volseg.outcomes import FileDigest, Made, Outcome, Status
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RECORD = MaskRecord(
     "ct_01",
-    "f" * 32,
-    "d" * 32,
+    Made("f" * 32, "o" * 32, {"ct_01.nii.gz": FileDigest(4, xxhash.xxh3_128_hexdigest(b"mask"))}),
     (DrawnLabel(1, "Leber ł", 7), DrawnLabel(4, "Spleen", 5)),
     {"SEG": 2, "RTSTRUCT": 1},
     3,
@@ -49,7 +49,7 @@ def test_its_sentences_say_what_a_person_has_to_know() -> None:
         "A segmentation lies on another grid than its image; each voxel took the label there.",
         "2 pairs of contours of Spleen cross; what lies inside both was left out.",
     )
-    many = MaskRecord("x", "", "", tuple(DrawnLabel(n, f"s{n}", 1) for n in range(1, 20)), {"SEG": 1})
+    many = MaskRecord("x", Made("", ""), tuple(DrawnLabel(n, f"s{n}", 1) for n in range(1, 20)), {"SEG": 1})
     assert many.message.endswith("s12 (1 voxels) and 7 more.")
 
 
@@ -61,6 +61,8 @@ def test_an_outcome_gets_the_mask_and_the_place_to_which_the_image_moved(folder:
     assert told.message == f"Same grid. {RECORD.message}"
     assert told.warnings == ("A head.", *RECORD.warnings)
     assert told.outputs == ("imagesTr/ct_01.nii.gz", "labelsTr/ct_01.nii.gz", "labelsTr/ct_01.json")
+    mask_path(folder, "ct_01").write_bytes(b"MASK")
+    assert with_mask(outcome, folder).warnings[-1].startswith("Somebody has changed its files")
     mask_path(folder, "ct_01").unlink()
     assert with_mask(outcome, folder) == outcome
 

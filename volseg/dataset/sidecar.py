@@ -16,6 +16,7 @@ from volseg.atomic import write_text
 from volseg.errors import GeometryError, InputError
 from volseg.files import read_bounded
 from volseg.grid import Grid
+from volseg.outcomes import Made
 from volseg.volume import stem_of
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class Sidecar:
         resampled: whether voxels were interpolated, for the spacing or for a repair.
         changes: the stable codes of what was repaired or changed on the way, such as ``tilt-repaired``.
         acquisition: facts from an allow-list, with units in their names, such as ``echo_time_ms``.
-        fingerprint: a keyed digest of the options and the files that the image came from, by which a later run knows
-            finished work.
+        made: from what the image was made, by which a later run knows finished work; the image by its name alone, since
+            the two move together.
         notes: codes of what a person has to know beside the changes, such as ``no-preamble``, each with its number of
             files or series.
     """
@@ -84,7 +85,7 @@ class Sidecar:
     resampled: bool
     changes: tuple[str, ...] = ()
     acquisition: Mapping[str, Fact] = field(default_factory=dict)
-    fingerprint: str = ""
+    made: Made | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:

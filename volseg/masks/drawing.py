@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.atomic import write_bytes
+from volseg.atomic import atomic_path, write_bytes
 from volseg.batch import choose_executor, run_cases
 from volseg.dataset.dataset import count_labels
 from volseg.dataset.pairing import TRAINING_IMAGES, TRAINING_LABELS
@@ -18,6 +19,7 @@ from volseg.dicom.labels.label_object import ON_SLICE
 from volseg.dicom.labels.painting import smaller_wins
 from volseg.dicom.series.repair import straighten
 from volseg.errors import FileError, InputError, VolsegError
+from volseg.kept import State, file_digest, state_of
 from volseg.labels import LABELS_NAME, LabelTable
 from volseg.masks.record import (
     DrawnLabel,
@@ -27,14 +29,13 @@ from volseg.masks.record import (
     mask_record,
     record_path,
 )
-from volseg.outcomes import Outcome, Status
+from volseg.outcomes import ALREADY_DONE, FileDigest, Made, Outcome, Status
 from volseg.progress import SILENT, Progress
 from volseg.resampling import resample
-from volseg.volume import Volume, read_mask, write_mask
+from volseg.volume import Volume, write_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -57,13 +58,13 @@ class Converted:
         series: what it was converted from.
         case: its public name.
         image: where it lies; its sidecar lies beside it.
-        fingerprint: of its options and files.
+        made: from what it was made.
     """
 
     series: Series
     case: str
     image: Path
-    fingerprint: str
+    made: Made
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class _Work:
     converted: Converted
     assignments: tuple[Assignment, ...]
     table: LabelTable
-    fingerprint: str
+    made: Made
     overwrite: bool
 
 
@@ -118,9 +119,7 @@ def draw_masks(
     for number, assignments in sorted(plan.by_series.items()):
         if number in converted:
             one = converted[number]
-            work_items.append(
-                _Work(folder, one, assignments, plan.table, _fingerprint(naming, one, assignments), overwrite)
-            )
+            work_items.append(_Work(folder, one, assignments, plan.table, _made(naming, one, assignments), overwrite))
         else:
             message = "The series that it was drawn on was refused."
             outcomes.extend(_objects(assignments, Status.SKIPPED, "labels-of-refused-series", message))
@@ -143,12 +142,15 @@ def _case_of(work: _Work) -> str:
     return work.converted.case
 
 
-def _fingerprint(naming: Naming, converted: Converted, assignments: Sequence[Assignment]) -> str:
-    parts = [RULES, converted.fingerprint]
-    for one in assignments:
-        numbers = sorted(one.chosen.items())
-        parts.append(f"{one.name} {one.labels.header.file_size} {numbers} {one.by_frame}")
-    return naming.digest("mask", *parts)
+def _made(naming: Naming, converted: Converted, assignments: Sequence[Assignment]) -> Made:
+    """From what a mask is to be drawn: the files of the labels and the image, by these choices."""
+    files = (f"{one.name} {file_digest(one.labels.header.path)}" for one in assignments)
+    choices = (f"{one.name} {sorted(one.chosen.items())} {one.by_frame}" for one in assignments)
+    return Made(
+        naming.digest("mask", converted.made.input, *files),
+        naming.digest("mask", RULES, converted.made.method, *choices),
+        {mask_path(Path(), converted.case).name: FileDigest(0, "")},
+    )
 
 
 def _objects(assignments: Iterable[Assignment], status: Status, code: str, message: str) -> list[Outcome]:
@@ -189,23 +191,21 @@ def _there(work: _Work) -> Outcome | None:
     if not path.is_file():
         return None
     record = mask_record(folder, case)
-    if record is not None and record.fingerprint == work.fingerprint:
+    state = state_of(record.made if record else None, work.made, path.parent)
+    if state in (State.CURRENT, State.EDITED):
         _to_training(work.converted.image, folder)
-        return _Masked(case, Status.DONE, "already-done")
-    if record is None:
+        return _Masked(case, Status.DONE, ALREADY_DONE)
+    if state is State.STALE or (state is State.OTHER_METHOD and work.overwrite):
+        path.unlink()
+        return None
+    if state is State.UNKNOWN:
         code, message = "exists", "A mask of its image is there that somebody drew. Remove it to have it drawn anew."
-    elif not work.overwrite:
-        code = "exists"
-        message = (
-            "A mask of its image is there, drawn from other structures or with other options. Give --overwrite to "
-            "replace it."
-        )
-    elif _voxel_digest(read_mask(path).array) != record.digest:
+    elif state is State.EDITED_STALE:
         code = "mask-changed"
         message = "Somebody has changed the mask of its image by hand. Remove it to have it drawn anew."
     else:
-        path.unlink()
-        return None
+        code = "exists"
+        message = "A mask of its image is there, drawn with other options. Give --overwrite to replace it."
     return _Masked(case, Status.REFUSED, code, objects=tuple(_objects(work.assignments, Status.REFUSED, code, message)))
 
 
@@ -306,19 +306,20 @@ def _write(work: _Work, composition: _Composition) -> Outcome:
         )
     gone = sorted(set(composition.sizes_mm3) - counts.keys())
     notes = composition.notes + Counter({("structures-gone", index): 1 for index in gone})
-    record = MaskRecord(
-        case,
-        work.fingerprint,
-        _voxel_digest(mask),
-        tuple(DrawnLabel(index, work.table.name_of(index), count) for index, count in sorted(counts.items())),
-        Counter(one.labels.kind for one in work.assignments),
-        composition.overlaps,
-        tuple(sorted(composition.changes)),
-        _named_notes(notes, work.table),
-    )
-    # The record first: a mask without one counts as drawn by hand.
-    record.write(record_path(folder, case))
-    write_mask(mask_path(folder, case), mask, work.converted.image)
+    path = mask_path(folder, case)
+    with atomic_path(path) as partial:
+        write_mask(partial, mask, work.converted.image)
+        record = MaskRecord(
+            case,
+            replace(work.made, files={path.name: file_digest(partial)}),
+            tuple(DrawnLabel(index, work.table.name_of(index), count) for index, count in sorted(counts.items())),
+            Counter(one.labels.kind for one in work.assignments),
+            composition.overlaps,
+            tuple(sorted(composition.changes)),
+            _named_notes(notes, work.table),
+        )
+        # The record first: a mask without one counts as drawn by hand.
+        record.write(record_path(folder, case))
     _to_training(work.converted.image, folder)
     return _Masked(case, Status.DONE, "done")
 
@@ -329,14 +330,6 @@ def _named_notes(notes: Counter[tuple[str, int]], table: LabelTable) -> tuple[Na
         counts = {index: count for (name, index), count in notes.items() if name == code}
         found.append(NamedNote(code, sum(counts.values()), tuple(map(table.name_of, sorted(counts)))))
     return tuple(found)
-
-
-def _voxel_digest(mask: NDArray[Any]) -> str:
-    """A digest of a mask's labels, whatever type they are stored in."""
-    digest = hashlib.blake2b(digest_size=16)
-    for k in range(mask.shape[2]):
-        digest.update(np.ascontiguousarray(mask[:, :, k].T, dtype=np.uint16).data)
-    return digest.hexdigest()
 
 
 def _same_lattice(grid: Grid, image: Grid) -> bool:

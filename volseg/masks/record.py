@@ -13,6 +13,8 @@ from pydantic import Field, TypeAdapter
 from volseg.atomic import write_text
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.files import read_bounded
+from volseg.kept import EDITED, file_digest
+from volseg.outcomes import Made
 from volseg.volume import NIFTI_SUFFIXES
 
 if TYPE_CHECKING:
@@ -66,9 +68,8 @@ class MaskRecord:
 
     Args:
         case: the case's public name.
-        fingerprint: a keyed digest of the label objects, the labels and the image, by which a later run knows
-            finished work.
-        digest: of the mask's voxels, by which a later run sees that somebody has changed them.
+        made: from which label objects and image it was drawn, and what the mask's file held, by which a later run knows
+            finished work and sees that somebody has changed it.
         labels: what is in it.
         objects: how many label objects it was drawn from, by kind.
         overlaps: how many claims to a voxel gave way to a smaller structure's.
@@ -78,8 +79,7 @@ class MaskRecord:
     """
 
     case: str
-    fingerprint: str
-    digest: str
+    made: Made
     labels: tuple[DrawnLabel, ...]
     objects: Mapping[str, int]
     overlaps: Annotated[int, Field(ge=0)] = 0
@@ -162,14 +162,21 @@ def with_mask(outcome: Outcome, folder: Path) -> Outcome:
     record = mask_record(folder, outcome.case)
     if record is None:
         return outcome
-    paths = (mask_path(folder, record.case), record_path(folder, record.case))
-    images = (
-        output if (folder / output).is_file() else output.replace(TEST_IMAGES, TRAINING_IMAGES, 1)
-        for output in outcome.outputs
-    )
+    mask, beside = mask_path(folder, record.case), record_path(folder, record.case)
+
+    def moved(output: str) -> str:
+        return output if (folder / output).is_file() else output.replace(TEST_IMAGES, TRAINING_IMAGES, 1)
+
+    made = outcome.made
+    if made is not None:
+        files = {moved(name): digest for name, digest in made.files.items()}
+        files |= {f"{TRAINING_LABELS}/{name}": digest for name, digest in record.made.files.items()}
+        made = replace(made, files=files)
+    edited = (EDITED,) if record.made.files.get(mask.name) != file_digest(mask) else ()
     return replace(
         outcome,
         message=f"{outcome.message} {record.message}".strip(),
-        outputs=(*images, *(path.relative_to(folder).as_posix() for path in paths)),
-        warnings=(*outcome.warnings, *record.warnings),
+        outputs=(*map(moved, outcome.outputs), *(path.relative_to(folder).as_posix() for path in (mask, beside))),
+        warnings=tuple(dict.fromkeys((*outcome.warnings, *record.warnings, *edited))),
+        made=made,
     )

@@ -128,8 +128,8 @@ def conversions_of(
                 )
             changes = (PARTLY_COVERED,) if covered < 1 else ()
             how = repr((grid.shape, grid.affine.tolist()))
-            fingerprint = naming.digest("channel", conversion.fingerprint, how)
-            conversion = replace(conversion, onto=grid, changes=changes, fingerprint=fingerprint)
+            method = naming.digest("channel", conversion.method, how)
+            conversion = replace(conversion, onto=grid, changes=changes, method=method)
         conversions.append(conversion)
     return tuple(conversions)
 

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, choose_executor, run_cases
-from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom import Series, SliceFault, acquisition_facts, load_values
-from volseg.dicom.file import tags
+from volseg.dicom.series.digest import content_digest
 from volseg.dicom.series.uptake import SUV, suv_factor
-from volseg.errors import InputError, VolsegError
-from volseg.outcomes import Outcome, Status
+from volseg.errors import InputError, OutputExistsError, VolsegError
+from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
+from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.progress import Progress
 from volseg.pseudonyms import Naming, without_order
 from volseg.verbs.convert.options import ConvertOptions
 from volseg.verbs.convert.sentences import outcome_of, resampling
 from volseg.verbs.convert.throughput import Load, Throughput
-from volseg.volume import NIFTI_SUFFIXES, list_images, stem_of, write_image
+from volseg.volume import NIFTI_SUFFIXES, list_images, split_channel, stem_of, write_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from volseg.dataset.sidecar import Sidecar
     from volseg.grid import Grid
     from volseg.masks import Converted
+
+NO_FILE = FileDigest(0, "")
+"""Of an image that is still to be written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +42,9 @@ class Conversion:
     patient: str
     study: str
     pseudonym: str
-    fingerprint: str
+    naming: Naming
+    method: str
+    """Digest of the options that matter."""
     spacing_mm: tuple[float, float, float] | None
     orientation: str
     interpolation: Literal["linear", "bspline", "nearest"]
@@ -48,6 +54,8 @@ class Conversion:
     changes: tuple[str, ...] = ()
     """Codes of what is known before the voxels are read, beside those of the series."""
     decoders: int | None = None
+    overwrite: bool = False
+    """Whether an image that is there is replaced, whatever it was made from."""
 
 
 def images_there(nifti_dir: Path) -> dict[str, Path]:
@@ -72,14 +80,12 @@ def conversion_of(
     earlier = [nifti_dir / folder / f"{case}{NIFTI_SUFFIXES[0]}" for folder in (TRAINING_IMAGES, TEST_IMAGES)]
     there = next(filter(Path.is_file, earlier), None) if name else images.get(case)
     image = there or nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}"
-    files = (f"{one.header.uid(tags.SOP_INSTANCE_UID) or one.name}\n{one.header.file_size}" for one in series.slices)
     suv = options.suv and series.modality == "PT"
     how = (
         repr(spacing_mm),
         options.interpolation if spacing_mm else "",
         *([options.axes] if options.axes else []),
         *([SUV] if suv else []),
-        *series.changes,
     )
     return Conversion(
         series,
@@ -88,11 +94,13 @@ def conversion_of(
         naming.patient(identity),
         naming.study(identity),
         naming.series(identity),
-        naming.digest(*how, *files),
+        naming,
+        naming.digest("method", *how),
         spacing_mm,
         options.axes,
         options.interpolation,
         suv,
+        overwrite=options.overwrite,
     )
 
 
@@ -120,17 +128,22 @@ def _load_of(series: Series) -> Load:
     return Load(len(sizes), sum(sizes.values()))
 
 
-def converted_of(conversion: Conversion) -> Converted:
+def converted_of(conversion: Conversion, made: Made) -> Converted:
     """A series with its image, as masks are drawn on it."""
     from volseg.masks import Converted
 
-    return Converted(conversion.series, conversion.case, conversion.image, conversion.fingerprint)
+    return Converted(conversion.series, conversion.case, conversion.image, made)
 
 
 def convert_one(conversion: Conversion) -> Outcome:
-    """Read, resample and write one series."""
+    """Read, resample and write one series, unless an earlier run did."""
     series = conversion.series
     try:
+        made = Made(content_digest(series, conversion.naming), conversion.method, {conversion.image.name: NO_FILE})
+        before = _before(conversion)
+        state = State.ABSENT if conversion.overwrite else _state(conversion, before, made)
+        if before is not None and state in (State.CURRENT, State.EDITED):
+            return _kept(conversion, before, state)
         target = conversion.onto or target_grid(series, conversion.spacing_mm, conversion.orientation)
         loaded = load_values(series, jobs=conversion.decoders, suv=conversion.suv)
         volume = loaded.volume
@@ -150,14 +163,57 @@ def convert_one(conversion: Conversion) -> Outcome:
             source,
             volume.grid,
             (*series.changes, *conversion.changes, *loaded.changes),
+            replace(made, files={conversion.image.name: file_digest(conversion.image)}),
             resampled=resampled,
         )
         sidecar.write(_sidecar_path(conversion.image))
     except SliceFault as error:
         return Outcome.of_error(conversion.case, error, private=error.name)
-    except InputError as error:
+    except (InputError, OutputExistsError) as error:
         return Outcome.of_error(conversion.case, error, private=series.source)
-    return replace(outcome_of(sidecar, conversion.image), private=series.source)
+    outcome = outcome_of(sidecar, conversion.image)
+    anew = (ANEW,) if state is State.STALE else ()
+    return replace(outcome, warnings=(*outcome.warnings, *anew), private=series.source)
+
+
+def _before(conversion: Conversion) -> Sidecar | None:
+    """The sidecar of an image that is there.
+
+    Raises:
+        InputError, FileError: what lies there is none of volseg's.
+    """
+    sidecar_file = _sidecar_path(conversion.image)
+    if not conversion.image.is_file() or not sidecar_file.is_file():
+        return None
+    from volseg.dataset.sidecar import read_sidecar
+
+    return read_sidecar(sidecar_file)
+
+
+def _state(conversion: Conversion, before: Sidecar | None, made: Made) -> State:
+    """What there is of a series.
+
+    Raises:
+        OutputExistsError: it is not to be replaced.
+    """
+    if before is None:
+        return State.ABSENT  # an image without its sidecar is one that a killed run left
+    state = state_of(before.made, made, conversion.image.parent)
+    require_replaceable(state)
+    masks = conversion.image.parents[1] / TRAINING_LABELS
+    names = {conversion.case, split_channel(conversion.case)[0]}
+    if state is State.STALE and any((masks / f"{name}{NIFTI_SUFFIXES[0]}").is_file() for name in names):
+        raise OutputExistsError(
+            "Its files have changed, and a mask lies on the image that an earlier run made of them. Give --overwrite "
+            "to replace the image; a mask that volseg drew is drawn anew, any other is left.",
+            code="exists",
+        )
+    return state
+
+
+def _kept(conversion: Conversion, before: Sidecar, state: State) -> Outcome:
+    outcome = kept_outcome(outcome_of(before, conversion.image), state)
+    return replace(outcome, private=conversion.series.source)
 
 
 def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None, orientation: str = "") -> Grid:
@@ -175,7 +231,7 @@ def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None, o
 
 
 def _sidecar(
-    conversion: Conversion, source: Grid, target: Grid, changes: tuple[str, ...], *, resampled: bool
+    conversion: Conversion, source: Grid, target: Grid, changes: tuple[str, ...], made: Made, *, resampled: bool
 ) -> Sidecar:
     from volseg.dataset.sidecar import Sidecar
 
@@ -190,7 +246,7 @@ def _sidecar(
         resampled=resampled or conversion.series.is_straightened,
         changes=changes,
         acquisition=acquisition_facts(conversion.series),
-        fingerprint=conversion.fingerprint,
+        made=made,
         notes=conversion.series.notes,
     )
 
@@ -229,20 +285,13 @@ def taken(conversion: Conversion) -> Outcome | None:
 
 
 def finished(conversion: Conversion) -> Outcome | None:
-    """The outcome of a series that an earlier run finished; None where there is work to do."""
-    sidecar_file = conversion.image.with_name(f"{conversion.case}.json")
-    if not conversion.image.is_file() or not sidecar_file.is_file():
-        return None
-    from volseg.dataset.sidecar import read_sidecar
-
+    """The outcome of a series that needs no work, or is refused for what is there; None where there is work to do."""
     try:
-        sidecar = read_sidecar(sidecar_file)
+        made = Made(
+            content_digest(conversion.series, conversion.naming), conversion.method, {conversion.image.name: NO_FILE}
+        )
+        before = _before(conversion)
+        state = _state(conversion, before, made)
     except VolsegError as error:
         return Outcome.of_error(conversion.case, error, private=conversion.series.source)
-    if sidecar.fingerprint == conversion.fingerprint:
-        return replace(outcome_of(sidecar, conversion.image), code="already-done", private=conversion.series.source)
-    message = (
-        "An image of this series is there, made with other options or from other files. Give --overwrite to replace "
-        "it, or another output folder."
-    )
-    return Outcome(conversion.case, Status.REFUSED, "exists", message, private=conversion.series.source)
+    return _kept(conversion, before, state) if before and state in (State.CURRENT, State.EDITED) else None

@@ -19,7 +19,6 @@ from volseg.verbs.convert.conversion import (
     Conversion,
     conversion_of,
     converted_of,
-    finished,
     images_there,
     run_conversions,
     taken,
@@ -93,17 +92,10 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     else:
         everything, nameless = _conversions(found, naming, nifti_dir, options)
     outcomes = [*chosen(found).outcomes(naming), *nameless]
-    conversions = []
-    for conversion in everything.values():
-        earlier = None if options.overwrite else finished(conversion)
-        if earlier is None:
-            conversions.append(conversion)
-        else:
-            outcomes.append(earlier)
     kinds = chosen(found).skipped_kinds
     provenance = Provenance.of("convert", replace(options, labels=str(choice)), checksums={NAMES: naming.mark})
     try:
-        outcomes.extend(run_conversions(conversions, options.jobs, progress))
+        outcomes.extend(run_conversions(tuple(everything.values()), options.jobs, progress))
         if options.channels:
             outcomes = _whole_cases(outcomes, everything)
         if found.label_files and not options.channels:
@@ -113,9 +105,11 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
             if plan.by_series:
                 # Before any mask is drawn: a number in a mask must never stand for something else later.
                 dataset = dataset.with_labels(plan.table)
-            done = {outcome.case for outcome in outcomes if outcome.status is Status.DONE}
+            done = {outcome.case: outcome.made for outcome in outcomes if outcome.status is Status.DONE}
             converted = {
-                number: converted_of(conversion) for number, conversion in everything.items() if conversion.case in done
+                number: converted_of(conversion, made)
+                for number, conversion in everything.items()
+                if (made := done.get(conversion.case)) is not None
             }
             refused = draw_masks(
                 plan, converted, nifti_dir, naming, overwrite=options.overwrite, jobs=options.jobs, progress=progress
@@ -127,11 +121,10 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
             record(Ledger(tuple(outcomes), provenance, kinds), dataset, nifti_dir)
         raise
     outcomes = sorted((with_mask_of(outcome, nifti_dir) for outcome in outcomes), key=lambda outcome: outcome.case)
-    ledger = Ledger(tuple(outcomes), provenance, kinds)
-    record(ledger, dataset, nifti_dir)
+    ledger = record(Ledger(tuple(outcomes), provenance, kinds), dataset, nifti_dir)
     if linkage is not None:
-        made = {outcome.case for outcome in ledger.outcomes if outcome.status is Status.DONE}
-        of_cases = [conversion for conversion in everything.values() if conversion.case in made]
+        there = {outcome.case for outcome in ledger.outcomes if outcome.status is Status.DONE}
+        of_cases = [conversion for conversion in everything.values() if conversion.case in there]
         write_linkage(
             linkage,
             (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom.file.files import LABEL_KINDS
 from volseg.errors import InputError
+from volseg.kept import merged
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.convert.sentences import outcome_of
 from volseg.volume import NIFTI_SUFFIXES
@@ -38,11 +39,13 @@ def with_mask_of(outcome: Outcome, nifti_dir: Path) -> Outcome:
     return with_mask(outcome, nifti_dir)
 
 
-def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> None:
-    """Write ``dataset.json`` and the ledger; done work of earlier runs stays in both."""
-    current = {outcome.case for outcome in ledger.outcomes}
-    # What was done before reads as done, so that a second run changes no byte.
-    kept = [replace(outcome, code="done") if outcome.code == "already-done" else outcome for outcome in ledger.outcomes]
+def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> Ledger:
+    """Write ``dataset.json`` and the ledger; done work of earlier runs stays in both.
+
+    Returns:
+        The same ledger, with the count of what was there before.
+    """
+    earlier = []
     modalities = set()
     unlabelled, labelled = [], []
     for folder in (TEST_IMAGES, TRAINING_IMAGES):
@@ -56,11 +59,13 @@ def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> None:
                 unlabelled.append(image.name)
             elif _has_mask(nifti_dir, sidecar.case):
                 labelled.append(image.name)
-            if sidecar.case not in current:
-                kept.append(with_mask_of(outcome_of(sidecar, image), nifti_dir))
-    replace(ledger, outcomes=tuple(sorted(kept, key=lambda outcome: outcome.case))).write(nifti_dir / LEDGER_FILE)
+            # Not the ledger of that run: the sidecar is there still where a person has moved the image.
+            earlier.append(with_mask_of(outcome_of(sidecar, image), nifti_dir))
+    whole = merged(ledger, earlier, nifti_dir)
+    whole.write(nifti_dir / LEDGER_FILE)
     if unlabelled or labelled:
         dataset.with_images(unlabelled, labelled, modalities)
+    return replace(ledger, done_before=whole.done_before)
 
 
 def _has_mask(nifti_dir: Path, case: str) -> bool:

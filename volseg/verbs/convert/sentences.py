@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom.series import notes
@@ -56,7 +57,10 @@ def outcome_of(sidecar: Sidecar, image: Path) -> Outcome:
         warnings.append("This is a head: a face can be rebuilt from it.")
     outputs = tuple(f"{path.parent.name}/{path.name}" for path in (image, sidecar_path(image)))
     message = resampling(sidecar.source_grid, sidecar.target_grid, sidecar.changes)
-    return Outcome(sidecar.case, Status.DONE, "done", message, outputs, tuple(warnings))
+    made = sidecar.made
+    if made is not None:
+        made = replace(made, files={f"{image.parent.name}/{name}": digest for name, digest in made.files.items()})
+    return Outcome(sidecar.case, Status.DONE, "done", message, outputs, tuple(warnings), made=made)
 
 
 def resampling(source: Grid, target: Grid, changes: Sequence[str]) -> str:

@@ -1,0 +1,172 @@
+"""What convert keeps of earlier runs, and what it makes anew or refuses; through the command line."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from volseg.cli.main import main
+from volseg.outcomes import Ledger, Status
+from volseg.verbs.convert import ConvertOptions, convert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import WriteImage, WriteSeries
+
+NATIVE = ConvertOptions(spacing=("native",))
+POSITIONS = [(-30.0, -40.0, 2.5 * number) for number in range(8)]
+
+
+def image_of(out: Path) -> Path:
+    (path,) = (*out.glob("imagesTs/*.nii.gz"), *out.glob("imagesTr/*.nii.gz"))
+    return path
+
+
+def depth(out: Path) -> int:
+    return int(nibabel.load(image_of(out)).shape[2])
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    def run(source: Path, *options: str) -> tuple[int, str]:
+        code = main(["convert", str(source), str(tmp_path / "out"), "--spacing", "native", *options])
+        return code, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def whole(write_series: WriteSeries, tmp_path: Path) -> Path:
+    write_series(tmp_path / "whole", positions=POSITIONS)
+    return tmp_path / "whole"
+
+
+@pytest.fixture
+def half(whole: Path, tmp_path: Path) -> Path:
+    (tmp_path / "half").mkdir()
+    for path in sorted(whole.iterdir())[:4]:
+        shutil.copy(path, tmp_path / "half")
+    return tmp_path / "half"
+
+
+def test_the_whole_of_a_series_replaces_what_was_made_of_half_of_it(
+    whole: Path, half: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]
+) -> None:
+    assert run(half)[0] == 0
+    assert depth(tmp_path / "out") == 4
+    code, shown = run(whole)
+    assert (code, depth(tmp_path / "out")) == (0, 8)
+    assert "warning: Its input has changed since an earlier run" in shown
+    code, shown = run(whole)
+    assert code == 0
+    assert "1 done (1 was there already)" in shown
+
+
+def test_one_pixel_of_one_file_is_another_series(
+    whole: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]
+) -> None:
+    run(whole)
+    before = image_of(tmp_path / "out").read_bytes()
+    path = sorted(whole.iterdir())[3]
+    raw = bytearray(path.read_bytes())
+    raw[-2] ^= 1  # no size and no identifier tells it
+    path.write_bytes(raw)
+    assert run(whole)[0] == 0
+    assert image_of(tmp_path / "out").read_bytes() != before
+
+
+def test_times_and_names_of_files_count_for_nothing(
+    whole: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]
+) -> None:
+    run(whole)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    for number, path in enumerate(sorted(whole.iterdir())):
+        path.rename(path.with_name(f"renamed_{number}.dcm")).touch()
+    for path in before:
+        path.touch()
+    assert "1 was there already" in run(whole)[1]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_image_that_somebody_edited_stays_as_long_as_its_series_does(
+    whole: Path, half: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]
+) -> None:
+    run(half)
+    image = image_of(tmp_path / "out")
+    found = nibabel.load(image)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(found.dataobj) + 1, found.affine, found.header), image)
+    edited = image.read_bytes()
+    code, shown = run(half)
+    assert code == 0
+    assert "warning: Somebody has changed its files" in shown
+    code, shown = run(whole)
+    assert (code, "refused [edited]" in shown) == (2, True)
+    assert image.read_bytes() == edited
+    assert run(whole, "--overwrite")[0] == 0
+    assert depth(tmp_path / "out") == 8
+
+
+def test_an_image_is_not_taken_away_from_under_a_mask(
+    whole: Path, half: Path, tmp_path: Path, run: Callable[..., tuple[int, str]], write_image: WriteImage
+) -> None:
+    run(half)
+    image = image_of(tmp_path / "out")
+    write_image(tmp_path / "out/labelsTr" / image.name, np.ones(nibabel.load(image).shape, np.uint8))
+    code, shown = run(whole)
+    assert "refused [exists] Its files have changed, and a mask lies on the image" in shown
+    assert code == 2
+    assert depth(tmp_path / "out") == 4
+
+
+def test_a_case_s_entry_holds_what_it_was_made_from(whole: Path, tmp_path: Path) -> None:
+    (outcome,) = convert(whole, tmp_path / "out", NATIVE).outcomes
+    ledger = Ledger.read(tmp_path / "out" / "conversion.json")
+    assert ledger is not None
+    (entry,) = ledger.outcomes
+    assert entry.made == outcome.made
+    assert entry.made is not None
+    (name,) = entry.made.files
+    assert (tmp_path / "out" / name).stat().st_size == entry.made.files[name].size
+    text = (tmp_path / "out" / "conversion.json").read_text()
+    assert "1.2.826" not in text
+
+
+def test_a_run_that_makes_no_volume_ends_with_2_unless_there_were_some(
+    whole: Path, tmp_path: Path, write_series: WriteSeries, run: Callable[..., tuple[int, str]]
+) -> None:
+    write_series(tmp_path / "single", positions=[(0, 0, 0)], seed=5)
+    assert run(tmp_path / "single") == (2, run(tmp_path / "single")[1])
+    assert run(whole)[0] == 0
+    assert run(tmp_path / "single")[0] == 0  # what is skipped is no failure
+
+
+def test_convert_and_predict_call_a_series_the_same_and_evaluate_pairs_them(
+    trained_bundle: Path, write_series: WriteSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where another series of the study lies beside it."""
+
+    def of_study(number: int) -> Callable[[Any, int], None]:
+        def edit(ds: Any, _: int) -> None:
+            ds.StudyInstanceUID, ds.SeriesNumber = "1.2.3", number
+
+        return edit
+
+    write_series(tmp_path / "study/late", seed=1, edit=of_study(7), positions=[(0, 0, 2.0 * k) for k in range(12)])
+    write_series(tmp_path / "study/early", seed=2, edit=of_study(2), positions=[(0, 0, 2.0 * k) for k in range(12)])
+    converted = convert(tmp_path / "study", tmp_path / "dataset", NATIVE)
+    assert converted.count(Status.DONE) == 2
+    assert main(["predict", str(trained_bundle), str(tmp_path / "study" / "late"), str(tmp_path / "masks")]) == 0
+    (mask,) = (tmp_path / "masks").glob("*.nii.gz")
+    assert (tmp_path / "dataset" / "imagesTs" / mask.name).is_file()
+    (tmp_path / "dataset" / "labelsTr").mkdir()
+    shutil.copy(mask, tmp_path / "dataset" / "labelsTr")
+    capsys.readouterr()
+    pair = (str(tmp_path / "masks"), str(tmp_path / "dataset" / "labelsTr"))
+    assert main(["evaluate", *pair]) == 0
+    assert "1 done" in capsys.readouterr().out
