@@ -30,6 +30,7 @@ STATE = RunState(
     setup_seconds=2.5,
     epochs=10,
     minutes=None,
+    validation_seconds=1.5,
     complete=False,
     history=(Epoch(1, 4, 0.1, 0.1, 2.0, Validation(0.5, (0.4, 0.6))), Epoch(2, 8, 0.2, 0.1, 1.0)),
     losses=(0.75,),

@@ -77,6 +77,7 @@ class RunState:
         setup_seconds: how much of it went by before the first step, in each of the runs.
         epochs: how many epochs it was to last, where no minutes were given.
         minutes: how many minutes it was to last.
+        validation_seconds: what a validation took, or was estimated to; 0 where that is not known.
         complete: whether it came to its end, the last validation included.
         history: one row for each epoch.
         losses: of the steps since the last row.
@@ -94,6 +95,7 @@ class RunState:
     setup_seconds: float
     epochs: int
     minutes: float | None
+    validation_seconds: float
     complete: bool
     history: tuple[Epoch, ...]
     losses: tuple[float, ...] = ()

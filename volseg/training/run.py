@@ -32,6 +32,8 @@ SAVE_SHARE = 0.03
 """Or later, so that checkpoints of a large network on a slow disk take no more than this share of the time."""
 ESTIMATE_MARGIN = 1.2
 """One case tells only about what all of them take."""
+TIMED_PASSES = 2
+"""The first is slower: libraries choose how to compute, memory is taken for the first time."""
 BAR_UNITS = 1000.0
 
 
@@ -98,6 +100,7 @@ class Run:
         self.trainer.state.iteration = state.step
         self.trainer.state.epoch = state.epoch
         self.history, self._losses = list(state.history), list(state.losses)
+        self.budget.validation_seconds = state.validation_seconds
         best = best_epoch(self.history)
         self._best = best.validation.score if best is not None and best.validation is not None else -math.inf
         if self.history and self.history[-1].validation is not None:
@@ -135,34 +138,43 @@ class Run:
                 raise
 
     def _estimate_validation(self) -> None:
-        """Tell the budget what the last validation will take, by one case of it, until one was measured."""
+        """Tell the budget what the last validation will take, until one was measured."""
         from monai.engines import SupervisedEvaluator
 
         if self.budget.minutes is None or not isinstance(self.evaluator, SupervisedEvaluator):
             return
-        with self.progress.task("Timing a validation", 1, "cases") as task, torch.no_grad():
-            before = time.monotonic()
-            batch = next(iter(self.evaluator.data_loader))
-            image = self.evaluator.prepare_batch(batch, self.evaluator.state.device, self.evaluator.non_blocking)[0]
-            network = self.trainer.network
-            network.eval()
-            found = self.evaluator.inferer(image, network)
-            float((found[0] if isinstance(found, (list, tuple)) else found).sum())  # waits for a GPU
-            seconds = ESTIMATE_MARGIN * (time.monotonic() - before) * len(self.evaluator.data_loader)
-            task.advance()
-        self.budget.validation_seconds = seconds
+        if not self.budget.validation_seconds:
+            self.budget.validation_seconds = self._time_validation()
         if self.budget.overrun_seconds > 0:
             self.progress.say(
-                f"A validation takes about {seconds / 60:.1f} minutes, so training ends about "
+                f"A validation takes about {self.budget.validation_seconds / 60:.1f} minutes, so training ends about "
                 f"{self.budget.overrun_seconds / 60:.1f} minutes after the {self.budget.minutes:g} that were given."
             )
+
+    def _time_validation(self) -> float:
+        """What a validation takes, by one of its cases, in seconds."""
+        passes = []
+        loader, network = self.evaluator.data_loader, self.trainer.network
+        with self.progress.task("Timing a validation", TIMED_PASSES, "passes") as task, torch.no_grad():
+            batch = next(iter(loader))
+            image = self.evaluator.prepare_batch(batch, self.evaluator.state.device, self.evaluator.non_blocking)[0]
+            network.eval()
+            for _ in range(TIMED_PASSES):
+                before = time.monotonic()
+                found = self.evaluator.inferer(image, network)
+                float((found[0] if isinstance(found, (list, tuple)) else found).sum())  # waits for a GPU
+                passes.append(time.monotonic() - before)
+                task.advance()
+        return ESTIMATE_MARGIN * min(passes) * len(loader)
 
     def _finish(self) -> bool:
         """The last validation and the last weights; gives whether the budget is spent, and made a model."""
         complete = self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
         self._end_epoch()
         if self.evaluator is not None and self._validated_at_step != self.budget.steps:
+            before = time.monotonic()
             self.evaluator.run(self.trainer.state.epoch)
+            self.budget.validation_seconds = time.monotonic() - before
             if self.history and self._pending is not None:
                 minutes = self.budget.elapsed_seconds / 60
                 self.history[-1] = replace(self.history[-1], minutes=minutes, validation=self._pending)
@@ -202,6 +214,7 @@ class Run:
             setup_seconds=self.budget.setup_seconds,
             epochs=self.budget.epochs,
             minutes=self.budget.minutes,
+            validation_seconds=self.budget.validation_seconds,
             complete=complete,
             history=tuple(self.history),
             losses=tuple(self._losses),
