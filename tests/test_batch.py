@@ -48,6 +48,8 @@ def work(case):
         raise FileError("gone", code="missing-file")
     if what == "unforeseen":
         raise RuntimeError("quotes /data/Doe^Jane")
+    if what == "large":
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4294967296 bytes.")
     if what == "full":
         raise DiskFullError("full")
     if what == "killed":
@@ -129,6 +131,13 @@ def test_each_case_gets_its_outcome_in_order(executor: Executor, bench: ModuleTy
     assert outcomes[1].message == "a slice is missing"
     assert listener.total == 5
     assert sorted(listener.notes) == [f"case_{number}" for number in range(5)]
+
+
+@everywhere
+def test_a_case_that_needs_more_memory_than_there_is_says_so(executor: Executor, bench: ModuleType) -> None:
+    short, well = run(bench, "large", "well", executor=executor)
+    assert (short.status, short.code, well.status) == (Status.FAILED, "out-of-memory", Status.DONE)
+    assert short.message.startswith("Memory ran out: 4 GiB more were needed at once. Close other programs")
 
 
 @everywhere

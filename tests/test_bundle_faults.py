@@ -55,6 +55,16 @@ def test_a_sound_bundle(bundle: Bundle) -> None:
     assert summary(bundle) == "bundle of 2 labels"
 
 
+def test_a_model_that_changed_under_its_name(bundle: Bundle) -> None:
+    state = torch.load(bundle.model_path, weights_only=True)
+    torch.save({name: tensor + 1 for name, tensor in state.items()}, bundle.model_path)
+    assert found(bundle) == [("model-changed", "models/model.pt", False)]
+    (bundle.root / "models" / "published.json").write_text("{")
+    assert found(bundle) == [("bad-record", "models/model.pt", True)]
+    (bundle.root / "models" / "published.json").unlink()
+    assert found(bundle) == []
+
+
 @pytest.mark.parametrize(
     ("name", "change", "expected"),
     [
@@ -149,7 +159,10 @@ def test_weights_of_another_network(bundle: Bundle, make_bundle: MakeBundle, mak
     network = inference_network(other)
     assert network is not None
     torch.save(network.state_dict(), bundle.model_path)
-    assert found(bundle) == [("weights-differ", "models/model.pt", True)]
+    assert found(bundle) == [
+        ("model-changed", "models/model.pt", False),
+        ("weights-differ", "models/model.pt", True),
+    ]
 
 
 def test_all_faults_at_once(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

@@ -177,6 +177,8 @@ def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bo
             state = read_state_dict(bundle.model_path)
         except VolsegError as error:
             faults.append(Fault(error.code, place, error.within(bundle.root)))
+        else:
+            faults += _published_faults(bundle, place)
     if not may_run:
         return faults
     networks = {name: _network(bundle, name, faults) for name in RUN_CONFIGS if name in configs}
@@ -192,6 +194,20 @@ def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bo
             message = f"the network is another than the one in the inference config: {wrong} here."
             faults.append(Fault("networks-differ", _place(bundle, "train"), message))
     return faults
+
+
+def _published_faults(bundle: Bundle, place: str) -> Iterator[Fault]:
+    """Whether the weights are those that a run of volseg published."""
+    from volseg.bundle.published import Published
+
+    try:
+        record = Published.read(bundle)
+    except VolsegError as error:
+        yield Fault(error.code, place, error.within(bundle.root))
+        return
+    if record is not None and not record.is_of(bundle.model_path):
+        message = f"the file is not the one that {record.run} published: it was changed under its name."
+        yield Fault("model-changed", place, message, is_error=False)
 
 
 def _network(bundle: Bundle, name: str, faults: list[Fault]) -> Module | None:
