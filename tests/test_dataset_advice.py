@@ -54,6 +54,26 @@ def test_two_cases_of_one_patient_are_one(make_dataset: MakeDataset) -> None:
     assert list(told(folder)) == ["label-of-one-patient"]
 
 
+def test_a_label_that_the_first_fold_does_not_hold_out(make_dataset: MakeDataset) -> None:
+    """Four labels of two cases each don't fit a fold of two cases."""
+    from volseg.dataset.folds import split_folds
+
+    folder = make_dataset(10)
+    for number, path in enumerate(sorted((folder / "labelsTr").iterdir())):
+        image = nibabel.load(path)
+        mask = np.asarray(image.dataobj).copy()
+        mask[mask == 2] = 2 + number // 2 if number < 8 else 1
+        nibabel.save(nibabel.Nifti1Image(mask, image.affine), path)
+    found = told(folder)
+    assert set(found) == {"label-rare", "label-not-held-out"}
+    labels_of = {f"case_{number}": {1, 2 + number // 2} if number < 8 else {1} for number in range(10)}
+    held_out = split_folds(read_dataset(folder).training, labels_of=labels_of)[0]
+    absent = {2, 3, 4, 5} - {label for name in held_out for label in labels_of[name]}
+    assert absent
+    for label in (2, 3, 4, 5):
+        assert (f"label_{label}" in found["label-not-held-out"]) is (label in absent)
+
+
 @pytest.mark.parametrize(("cases", "words"), [(1, "only one case has a mask"), (3, "all masks are of one patient")])
 def test_nothing_can_be_held_out_of_one_patient(cases: int, words: str, make_dataset: MakeDataset) -> None:
     folder = make_dataset(cases)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.dataset.case import Fault
+from volseg.dataset.folds import Split
 from volseg.words import listed
 
 if TYPE_CHECKING:
@@ -59,13 +60,17 @@ def advise(dataset: Dataset, labels_of: Mapping[str, Collection[int]], ct_like: 
             )
             yield Fault("one-patient", "", message, is_error=False)
         return
-    single, rare = [], []
+    scored = {index for name in Split.of(training, labels_of).folds[0] for index in labels_of[name]}
+    single, rare, unscored = [], [], []
     for label in dataset.labels.labels:
         names = [case.name for case in training if label.index in labels_of[case.name]]
-        if names and len({patients[name] for name in names}) == 1:
+        if len({patients[name] for name in names}) == 1:
             single.append(label.name)
-        elif names and len(names) < RARE_SHARE * len(training):
-            rare.append(f"{label.name} ({len(names)})")
+        elif names:  # a label of no mask is told of elsewhere
+            if len(names) < RARE_SHARE * len(training):
+                rare.append(f"{label.name} ({len(names)})")
+            if label.index not in scored:
+                unscored.append(label.name)
     if single:
         message = (
             f"one patient's cases alone have {listed(single)}: no fold both trains on such a label and holds it out, so "
@@ -78,3 +83,8 @@ def advise(dataset: Dataset, labels_of: Mapping[str, Collection[int]], ct_like: 
             "the network learns to leave it out."
         )
         yield Fault("label-rare", "", message, is_error=False)
+    if unscored:
+        message = (
+            f"fold 0, which train holds out by itself, has no case with {listed(unscored)}: --cv scores all labels."
+        )
+        yield Fault("label-not-held-out", "", message, is_error=False)
