@@ -53,6 +53,9 @@ def test_a_mask_brings_its_names_and_the_header_of_its_image(tmp_path: Path) -> 
     ours, theirs = (sitk.ReadImage(str(tmp_path / name)) for name in ("masks/a.nii.gz", "image.nii.gz"))
     assert (ours.GetOrigin(), ours.GetSpacing()) == (theirs.GetOrigin(), theirs.GetSpacing())
     assert LabelTable.from_itksnap((tmp_path / "masks" / "labels.txt").read_text()).names == ("liver", "spleen")
+    moved = Mask(mask.array, Grid(mask.grid.shape, np.eye(4)), table)
+    with pytest.raises(GeometryError, match="lies elsewhere than"):
+        volseg.write(moved, tmp_path / "masks" / "d.nii.gz", image=tmp_path / "image.nii.gz")
     other = Mask(mask.array, mask.grid, LabelTable((Label(1, "kidney"),)))
     with pytest.raises(OutputExistsError, match=r"labels\.txt is there already"):
         volseg.write(other, tmp_path / "masks" / "c.nii.gz")
@@ -101,6 +104,10 @@ def test_what_is_no_volume_is_refused() -> None:
         Volume.of([1, 2, 3])
     with pytest.raises(InputError, match="has 2 dimensions"):
         Volume.of(sitk.Image(3, 4, sitk.sitkInt16))
+    with pytest.raises(InputError, match="not of MGHImage"):
+        Volume.of(nib.MGHImage(np.zeros((5, 6, 7), np.float32), np.eye(4)))
+    with pytest.raises(InputError, match=r"shape \(5, 6, 7\) is no volume \(channel, i, j, k\)"):
+        Volume.of(make_volume().to_metatensor()[0])
     nowhere = nib.Nifti1Image(np.zeros((5, 6, 7), np.float32), np.eye(4))
     nowhere.header["sform_code"] = nowhere.header["qform_code"] = 0
     with pytest.raises(GeometryError, match="left from its right"):

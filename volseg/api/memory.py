@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 
 from volseg.api.calling import path_of, spacings_of
 from volseg.api.reporting import listener
-from volseg.errors import OutputExistsError, UsageError
+from volseg.errors import GeometryError, OutputExistsError, UsageError
 from volseg.options import Many, StrPath
 from volseg.volume import Mask, Volume, is_nifti
 
@@ -87,26 +87,30 @@ def write(volume: Volume, path: StrPath, *, image: StrPath | None = None, overwr
         GeometryError: the grid is sheared, which NIfTI can't hold, or not the image's.
         FileError: the file can't be written.
     """
-    from volseg.atomic import write_text
-    from volseg.labels import LABELS_NAME
-    from volseg.volume import write_image, write_mask
+    from volseg.labels import LABELS_NAME, LabelTable
+    from volseg.volume import read_header, write_image, write_mask
 
     if not isinstance(volume, Volume):
         raise UsageError(f"volume takes a Volume or a Mask, not {type(volume).__name__}.")
     place = path_of(path, "path")
     if not is_nifti(place):
         raise UsageError(f"{place} is not the name of a NIfTI file. End it in .nii.gz.")
-    table = place.parent / LABELS_NAME
-    names = volume.labels.to_itksnap() if isinstance(volume, Mask) and len(volume.labels) else ""
-    for there in () if overwrite else (place, table if names else place):
-        if there.exists() and not (there == table and there.read_text(encoding="utf-8") == names):
-            raise OutputExistsError(f"{there} is there already. Choose another place, or overwrite=True.")
+    if place.exists() and not overwrite:
+        raise OutputExistsError(f"{place} is there already. Choose another place, or overwrite=True.")
+    labels, table = volume.labels if isinstance(volume, Mask) else None, place.parent / LABELS_NAME
+    if labels and table.is_file() and not overwrite:
+        there = LabelTable.read(table)
+        if (there.indices, there.names) != (labels.indices, labels.names):
+            raise OutputExistsError(f"{table} is there already with other labels. Choose another folder.")
     if image is None:
         write_image(place, volume)
     else:
+        apart = volume.grid.difference(read_header(path_of(image, "image")).grid)
+        if apart is not None:
+            raise GeometryError(f"The mask lies elsewhere than {image}: {apart}. Resample it onto the image's grid.")
         write_mask(place, volume.array, path_of(image, "image"))
-    if names:
-        write_text(table, names)
+    if labels:
+        labels.describe(table)
 
 
 def resample(

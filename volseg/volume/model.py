@@ -152,17 +152,23 @@ def _of_sitk(image: Any) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
 
 
 def _of_nibabel(image: Any) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
-    header = image.header
-    if "sform_code" in header and not (header["sform_code"] or header["qform_code"]):
+    from nibabel.nifti1 import Nifti1Pair
+
+    if not isinstance(image, Nifti1Pair):
+        raise InputError(f"Of nibabel, a volume is made of NIfTI, not of {type(image).__name__}.", code="not-an-image")
+    if not (image.header["sform_code"] or image.header["qform_code"]):
         raise GeometryError("The image has neither an sform nor a qform: nobody can tell its left from its right.")
-    unit = header.get_xyzt_units()[0] if hasattr(header, "get_xyzt_units") else "mm"
-    scale = {"meter": 1000.0, "micron": 0.001}.get(unit, 1.0)
+    scale = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
     return np.asanyarray(image.dataobj), np.diag((scale, scale, scale, 1.0)) @ image.affine
 
 
 def _of_metatensor(image: Any) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
     from monai.utils import MetaKeys, SpaceKeys
 
+    if image.ndim != 4:
+        raise InputError(
+            f"A MetaTensor of the shape {tuple(image.shape)} is no volume (channel, i, j, k).", code="not-a-volume"
+        )
     affine = np.asarray(image.affine.cpu(), dtype=np.float64)
     if image.meta.get(MetaKeys.SPACE) == SpaceKeys.LPS:
         affine = LPS_FROM_RAS @ affine
