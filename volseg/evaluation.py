@@ -18,7 +18,7 @@ from volseg.files import read_bounded
 from volseg.labels import LabelTable
 from volseg.metrics import METRICS, LabelScore, Summary, summarise
 from volseg.outcomes import LEDGER_FORMAT, MAX_LEDGER_BYTES, Ledger, Outcome, Provenance, Status
-from volseg.spreadsheet import harmless
+from volseg.words import counted, harmless
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -83,7 +83,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         dice = ", ".join(f"{label.name} {label.metrics['dice'].mean:.4f}" for label in self.means)
-        return f"Evaluation({len(self.cases)} case{'s' * (len(self.cases) != 1)}; mean Dice {dice})"
+        return f"Evaluation({counted(len(self.cases), 'case')}; mean Dice {dice})"
 
     @cached_property
     def cases(self) -> tuple[ScoredCase, ...]:

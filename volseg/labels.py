@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from volseg.atomic import write_text
 from volseg.errors import InputError, UsageError
 from volseg.files import read_bounded
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -136,9 +137,7 @@ class LabelTable:
     def _listed(self) -> str:
         if not self.labels:
             return "No labels.txt or dataset.json beside the masks names any: give numbers."
-        more = len(self.labels) - SHOWN_NAMES
-        names = ", ".join(f"{label.name} ({label.index})" for label in self.labels[:SHOWN_NAMES])
-        return f"There are {names}{f' and {more} more' if more > 0 else ''}."
+        return f"There are {listed([f'{label.name} ({label.index})' for label in self.labels], SHOWN_NAMES)}."
 
     @classmethod
     def from_indices(cls, indices: Iterable[int]) -> LabelTable:

@@ -1,4 +1,4 @@
-"""Words for people: counts, lists that end, text that any terminal may show."""
+"""Words for people: counts, lists that end, text that any terminal or spreadsheet may show."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""A spreadsheet runs what begins so, and names come from files of strangers."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -22,3 +25,8 @@ def listed(names: Sequence[str], most: int = 10) -> str:
 def printable(text: str, keep: str = "\n") -> str:
     """The text with every control character replaced but those to keep, so that no input can drive a terminal."""
     return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def harmless(cell: str) -> str:
+    """The text with an apostrophe in front where a spreadsheet would take it for a formula."""
+    return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA_STARTS) else cell

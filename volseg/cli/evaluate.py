@@ -13,7 +13,7 @@ from volseg.cli.console import ConsoleProgress, print_ledger, print_table
 from volseg.outcomes import Ledger, Status
 from volseg.verbs.evaluate import DEFAULTS, EvaluateOptions
 from volseg.verbs.evaluate import evaluate as run_evaluate
-from volseg.words import printable
+from volseg.words import counted, listed, printable
 
 if TYPE_CHECKING:
     from volseg.evaluation import Evaluation
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 60
 """More rows of cases than this hide the means above them; they go to a file."""
-NAMED = 10
-"""A line names this many cases and counts the others."""
 
 NOT_SHOWN = ("predicted_ml",)
 """It follows from the two columns on volume."""
@@ -109,7 +107,7 @@ def _print_means(evaluation: Evaluation) -> None:
     if len(rows) > 1:
         means = (_number(evaluation.mean_over_labels(name), metric.decimals) for name, metric in _shown().items())
         rows.append(("mean of the labels", *means))
-    print_table((f"mean of {cases} case{'s' * (cases != 1)}", *_heads()), rows)
+    print_table((f"mean of {counted(cases, 'case')}", *_heads()), rows)
     if any("/" in cell for row in rows for cell in row[1:]):
         print("/n: the mean of n cases; in the others the figure is infinite or not defined.")
 
@@ -121,8 +119,7 @@ def _print_rest(evaluation: Evaluation) -> None:
         ("Predictions without a reference", evaluation.missing_references),
     ):
         if names:
-            listed = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-            print(printable(f"{what}: {len(names)} ({listed})"))
+            print(printable(f"{what}: {len(names)} ({listed(names)})"))
     infinite = sum(label.metrics["hd95_mm"].infinite for label in evaluation.means)
     if infinite:
         print(f"Infinite HD95, in no mean: {infinite}. One of the two masks lacks the label, which the mean hides.")

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from volseg import __version__
-from volseg.cli.words import set_paths_apart
+from volseg.cli.arguments import set_paths_apart
 from volseg.device import memory_short
 from volseg.errors import TrustError, UsageError, VolsegError
 from volseg.words import printable

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.components import CONNECTIVITIES, Cavities, Components, find_cavities, find_components
+from volseg.words import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,9 +49,9 @@ class Changes:
         filled, holes = sum(c.filled_voxels for c in self.labels), sum(c.filled_cavities for c in self.labels)
         said = []
         if pieces:
-            said.append(f"removed {removed} voxels in {pieces} component{'s' * (pieces != 1)}")
+            said.append(f"removed {counted(removed, 'voxel')} in {counted(pieces, 'component')}")
         if holes:
-            said.append(f"filled {filled} voxels in {holes} hole{'s' * (holes != 1)}")
+            said.append(f"filled {counted(filled, 'voxel')} in {counted(holes, 'hole')}")
         return ", ".join(said) or "nothing to change"
 
 

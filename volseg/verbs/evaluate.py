@@ -17,14 +17,12 @@ from volseg.options import Many, PathOption, each
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
 from volseg.volume import Mask, Volume, list_images, read_mask, stem_of
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["DEFAULTS", "EvaluateOptions", "Evaluation", "evaluate", "evaluate_volumes"]
-
-NAMED = 5
-"""A sentence names this many cases and counts the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +108,7 @@ def evaluate(
     common = sorted(set(found.masks) & set(true.masks))
     if not common:
         raise UsageError(
-            f"No case is on both sides. Predicted: {_named(found.masks)}. Reference: {_named(true.masks)}. "
+            f"No case is on both sides. Predicted: {listed(sorted(found.masks)) or 'no mask'}. Reference: {listed(sorted(true.masks)) or 'no mask'}. "
             "Give a mask and its reference the same file name.",
             code="no-pairs",
         )
@@ -270,10 +268,3 @@ def _free_name(index: int, taken: set[str]) -> str:
 def _essence(name: str) -> str:
     """A name without case, blanks and punctuation."""
     return "".join(character for character in name.casefold() if character.isalnum())
-
-
-def _named(masks: Mapping[str, object]) -> str:
-    if not masks:
-        return "no mask"
-    names = ", ".join(sorted(masks)[:NAMED])
-    return f"{len(masks)} ({names}{', ...' if len(masks) > NAMED else ''})"

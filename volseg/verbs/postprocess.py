@@ -18,6 +18,7 @@ from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.postprocessing import ALL, Changes, FillHoles, KeepLargest, PostprocessingRules, RemoveSmall
 from volseg.progress import SILENT, Progress
 from volseg.volume import list_images, read_mask, stem_of, write_mask
+from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,7 +178,7 @@ def _tidy_one(work: _Work, name: str) -> Outcome:
     warnings = tuple(f"label {label} was removed whole." for label in changes.vanished)
     if changes.cavities_between_labels:
         count = changes.cavities_between_labels
-        warnings += (f"{count} hole{'s' * (count != 1)} between several labels stayed: whose they are is not known.",)
+        warnings += (f"{counted(count, 'hole')} between several labels stayed: whose they are is not known.",)
     output = work.out_dir / f"{name}.nii.gz"
     if output.exists() and not work.overwrite:
         if not _holds(output, tidy, volume.grid):

@@ -15,8 +15,8 @@ from volseg.atomic import atomic_path
 from volseg.dicom.file import tags
 from volseg.dicom.labels.label_object import decoded_text
 from volseg.errors import OutputExistsError, UsageError
-from volseg.spreadsheet import harmless
 from volseg.volume.naming import split_channel
+from volseg.words import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Words of a command line: where the values of a list end and the folders begin.
+"""Arguments of a command line: where the values of a list end and the folders begin.
 
 A list option takes every word up to the next option, ``--keep-largest 1 2``, and so the folders too where they come
 after it. How many folders a verb needs is known: they are the last words of a list, and are moved behind ``--``.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
+from volseg.cli.arguments import set_paths_apart
 from volseg.cli.main import VERBS, build_app, main
-from volseg.cli.words import set_paths_apart
 from volseg.errors import UsageError
 
 if TYPE_CHECKING:
