@@ -171,3 +171,22 @@ def test_what_is_no_item_in_a_sequence_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(path)
     assert caught.value.code == "damaged-file"
+
+
+def test_stray_delimiters_at_the_top_level_hide_nothing(tmp_path: Path) -> None:
+    """Some writers leave them. Inside a wanted sequence nothing stray is passed over."""
+    path = write(tmp_path / "file", structures(undefined=True))
+    stray = struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    inner = struct.pack("<HHI", 0xFFFE, 0xE000, 10) + struct.pack("<HH2sH", 0x3006, 0x0022, b"IS", 2) + b"7 "
+    whole = path.read_bytes()
+    for content, number in ((inner, 7), (inner + stray, None)):
+        sequence = struct.pack("<HH2sHI", 0x3006, 0x0012, b"SQ", 0, len(content)) + content
+        path.write_bytes(whole + stray + sequence)
+        if number is None:
+            with pytest.raises(InputError) as caught:
+                read(path)
+            assert caught.value.code == "damaged-file"
+        else:
+            found = read(path)
+            assert [item.integer(NUMBER) for item in found.items(0x30060012)] == [number]
+            assert len(found.items(ROIS)) == 6
