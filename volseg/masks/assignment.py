@@ -30,13 +30,13 @@ class Assignment:
 
     Args:
         name: the object's public name.
-        labels: the object.
+        label_object: the object.
         chosen: the label for each structure's number.
         by_frame: whether nothing but the frame of reference tells its series.
     """
 
     name: str
-    labels: LabelObject
+    label_object: LabelObject
     chosen: Mapping[int, int]
     by_frame: bool
 
@@ -61,7 +61,7 @@ class LabelPlan:
 @dataclass(frozen=True, eq=False)
 class _Found:
     name: str
-    labels: LabelObject
+    label_object: LabelObject
     match: Matched
 
 
@@ -88,46 +88,54 @@ def plan_labels(
         for number, (header, file) in enumerate(found.label_files, start=1):
             task.advance()
             try:
-                labels = read_label_object(header, file)
+                label_object = read_label_object(header, file)
             except (InputError, FileError) as error:
                 outcomes.append(Outcome.of_error(_file_name(naming, file, number), error, private=file))
                 continue
-            name = naming.labels(labels.kind, labels.uid or file) if naming else f"{labels.kind.lower()}_{number}"
-            match = index.match(labels)
+            name = (
+                naming.labels(label_object.kind, label_object.uid or file)
+                if naming
+                else f"{label_object.kind.lower()}_{number}"
+            )
+            match = index.match(label_object)
             if isinstance(match, Unmatched):
                 outcomes.append(Outcome(name, match.status, match.code, match.message, private=file))
                 continue
-            passed_over.update(labels.passed_over)
-            if not labels.structures:
-                outcomes.append(Outcome(name, Status.SKIPPED, "nothing-to-draw", _nothing(labels), private=file))
+            passed_over.update(label_object.passed_over)
+            if not label_object.structures:
+                outcomes.append(Outcome(name, Status.SKIPPED, "nothing-to-draw", _nothing(label_object), private=file))
             else:
-                matched.append(_Found(name, labels, match))
+                matched.append(_Found(name, label_object, match))
     matched = _without_copies(matched, outcomes)
-    structures = [structure for one in matched for structure in one.labels.structures]
+    structures = [structure for one in matched for structure in one.label_object.structures]
     words = Nomenclature.of(
         (Label(1, structure.name, structure.colour, structure.code) for structure in structures), known, choice
     )
     by_series: dict[int, list[Assignment]] = defaultdict(list)
     for one in matched:
-        indices = {structure.number: words.index_of(structure.name) for structure in one.labels.structures}
+        indices = {structure.number: words.index_of(structure.name) for structure in one.label_object.structures}
         passed_over.update(
             f"structure {structure.name!r}, which is no label"
-            for structure in one.labels.structures
+            for structure in one.label_object.structures
             if indices[structure.number] is None
         )
         assigned = [
-            (number, Assignment(one.name, one.labels, chosen, one.match.by_frame))
+            (number, Assignment(one.name, one.label_object, chosen, one.match.by_frame))
             for number in one.match.numbers
-            if (chosen := _chosen(one.labels, indices, found.series[number], passed_over))
+            if (chosen := _chosen(one.label_object, indices, found.series[number], passed_over))
         ]
         for number, assignment in assigned:
             by_series[number].append(assignment)
         if not any(indices.values()):
             message = "None of its structures is among the labels that were chosen."
-            outcomes.append(Outcome(one.name, Status.SKIPPED, "no-chosen-label", message, private=one.labels.name))
+            outcomes.append(
+                Outcome(one.name, Status.SKIPPED, "no-chosen-label", message, private=one.label_object.name)
+            )
         elif not assigned:
             message = OTHER_FRAME.message
-            outcomes.append(Outcome(one.name, OTHER_FRAME.status, OTHER_FRAME.code, message, private=one.labels.name))
+            outcomes.append(
+                Outcome(one.name, OTHER_FRAME.status, OTHER_FRAME.code, message, private=one.label_object.name)
+            )
     return LabelPlan(
         words.table,
         {number: tuple(sorted(on, key=lambda one: one.name)) for number, on in by_series.items()},
@@ -137,11 +145,11 @@ def plan_labels(
 
 
 def _chosen(
-    labels: LabelObject, indices: Mapping[int, int | None], series: Series, passed_over: Counter[str]
+    label_object: LabelObject, indices: Mapping[int, int | None], series: Series, passed_over: Counter[str]
 ) -> dict[int, int]:
     """The label for each structure's number, without those that are no label or lie in another frame of reference."""
     chosen = {}
-    for structure in labels.structures:
+    for structure in label_object.structures:
         index = indices[structure.number]
         if index is None:
             continue
@@ -156,8 +164,8 @@ def _file_name(naming: Naming | None, file: str, number: int) -> str:
     return naming.file(file) if naming else f"file_{number}"
 
 
-def _nothing(labels: LabelObject) -> str:
-    counts = ", ".join(f"{count} x {kind}" for kind, count in sorted(labels.passed_over.items()))
+def _nothing(label_object: LabelObject) -> str:
+    counts = ", ".join(f"{count} x {kind}" for kind, count in sorted(label_object.passed_over.items()))
     return f"There is nothing to fill in it{f': {counts}' * bool(counts)}."
 
 
@@ -168,11 +176,11 @@ def _without_copies(found: Sequence[_Found], outcomes: list[Outcome]) -> list[_F
         by_name[one.name].append(one)
     kept = []
     for name, copies in by_name.items():
-        if len({_digest(one.labels.header) for one in copies} if len(copies) > 1 else {b""}) == 1:
+        if len({_digest(one.label_object.header) for one in copies} if len(copies) > 1 else {b""}) == 1:
             kept.append(copies[0])
             continue
         message = "Files with the same identifier hold different structures, so one of them is wrong. Keep one."
-        files = ", ".join(one.labels.name for one in copies)
+        files = ", ".join(one.label_object.name for one in copies)
         outcomes.append(Outcome(name, Status.REFUSED, "conflicting-copies", message, private=files))
     return kept
 

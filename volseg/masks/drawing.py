@@ -144,7 +144,7 @@ def _case_of(work: _Work) -> str:
 
 def _made(naming: Naming, converted: Converted, assignments: Sequence[Assignment]) -> Made:
     """From what a mask is to be drawn: the files of the labels and the image, by these choices."""
-    files = (f"{one.name} {file_digest(one.labels.header.path)}" for one in assignments)
+    files = (f"{one.name} {file_digest(one.label_object.header.path)}" for one in assignments)
     choices = (f"{one.name} {sorted(one.chosen.items())} {one.by_frame}" for one in assignments)
     return Made(
         naming.digest("mask", converted.made.input, *files),
@@ -154,7 +154,7 @@ def _made(naming: Naming, converted: Converted, assignments: Sequence[Assignment
 
 
 def _objects(assignments: Iterable[Assignment], status: Status, code: str, message: str) -> list[Outcome]:
-    return [Outcome(one.name, status, code, message, private=one.labels.name) for one in assignments]
+    return [Outcome(one.name, status, code, message, private=one.label_object.name) for one in assignments]
 
 
 def _draw_one(work: _Work) -> Outcome:
@@ -177,7 +177,7 @@ def _draw_one(work: _Work) -> Outcome:
     objects = []
     for one in work.assignments:
         if one.name in faults:
-            objects.append(Outcome.of_error(one.name, faults[one.name], private=one.labels.name))
+            objects.append(Outcome.of_error(one.name, faults[one.name], private=one.label_object.name))
         else:
             message = "Not drawn, since another label object of its series was refused and structures would be missing."
             objects += _objects([one], Status.SKIPPED, "labels-incomplete", message)
@@ -233,7 +233,7 @@ class _Composition:
             InputError: it can't be drawn; ``conflicting-labels``, another object draws one of its structures otherwise.
             FileError: it can't be read.
         """
-        drawing = one.labels.draw(self.series, one.chosen)
+        drawing = one.label_object.draw(self.series, one.chosen)
         self._require_agreement(drawing)
         self.sizes_mm3 |= drawing.sizes_mm3
         self.overlaps += drawing.overlaps
@@ -313,7 +313,7 @@ def _write(work: _Work, composition: _Composition) -> Outcome:
             case,
             replace(work.made, files={path.name: file_digest(partial)}),
             tuple(DrawnLabel(index, work.table.name_of(index), count) for index, count in sorted(counts.items())),
-            Counter(one.labels.kind for one in work.assignments),
+            Counter(one.label_object.kind for one in work.assignments),
             composition.overlaps,
             tuple(sorted(composition.changes)),
             _named_notes(notes, work.table),

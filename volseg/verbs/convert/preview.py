@@ -145,5 +145,7 @@ def _label_rows(
         for one in assignments:
             names = ", ".join(sorted({plan.table.name_of(index) for index in one.chosen.values()}))
             action = f"drawn on {case}: {names}"
-            rows.append(PreviewRow(0, one.name, one.labels.kind, len(one.chosen), "", action, one.labels.name))
+            rows.append(
+                PreviewRow(0, one.name, one.label_object.kind, len(one.chosen), "", action, one.label_object.name)
+            )
     return rows, replace(found, skipped_kinds=kinds_of(found, plan))
