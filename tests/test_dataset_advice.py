@@ -126,7 +126,7 @@ def test_a_modality_that_is_named_is_believed(make_dataset: MakeDataset) -> None
         ("volumes/chest-ct/CTChest4.nrrd", True),
         ("volumes/brain-tumour-two-channel/brats_2013_pat0005_1/T1c_subtrMeanDivStd.nii.gz", False),
         ("volumes/spinal-cord/t2/t2.nii.gz", False),
-        ("hippocampus/imagesTr/hippocampus_001.nii.gz", False),
+        ("hippocampus/imagesTr/hippocampus_003.nii.gz", False),
     ],
 )
 def test_real_images(file: str, is_ct: bool, real_data: RealData) -> None:

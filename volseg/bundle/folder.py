@@ -187,10 +187,10 @@ def _below(place: tuple[str, ...], node: ConfigValue) -> Iterator[tuple[tuple[st
 
 
 class _BoundedLoader(yaml.SafeLoader):
-    """Safe YAML, without what takes a stranger's few bytes and makes hours or gigabytes of them."""
+    """Safe YAML loader with bounds on time and memory."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merge keys (``<<``) copy whole mappings, so a chain of them doubles at every link."""
+        """Flatten merge keys (``<<``) within bounds: a chain of them doubles at every link."""
         total = len(node.value)
         for key, value in node.value:
             if key.tag == "tag:yaml.org,2002:merge":

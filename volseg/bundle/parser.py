@@ -91,7 +91,7 @@ class BundleParser:
             raise self._refusal(key, error) from error
 
     def _refusal(self, key: str, error: Exception) -> BaseException:
-        """What stands for an error out of a config. The config is a stranger's, so it can be of any kind."""
+        """The volseg error for an exception raised while a part is built; a third-party config may raise any."""
         cause = _root_cause(error)
         if isinstance(cause, VolsegError):
             return cause.reworded(cause.message)
@@ -181,7 +181,7 @@ def _literal(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """The first line of a foreign text, harmless; nothing where it may quote a file."""
+    """The first line of an error message of another library, made printable; empty where it may name a file."""
     line = "".join(c if c.isprintable() else "?" for c in text.strip().split("\n")[0])
     if NAMES_A_FILE.search(line):
         return ""

@@ -144,7 +144,7 @@ def _sidecar(path: Path, raw: bytes) -> Sidecar:
 
 @dataclass(frozen=True)
 class Origin:
-    """What the JSON beside an image says of it, whoever wrote it.
+    """Origin of an image as told by the JSON beside it, whichever program wrote that.
 
     Args:
         patient: a pseudonym; None where it is silent.

@@ -159,7 +159,7 @@ def _channels(case: Case) -> list[NDArray[np.generic]]:
 
 
 def _sample(values: NDArray[np.generic], count: int) -> NDArray[np.float32]:
-    """Every so many-th value, so that the same file always gives the same sample."""
+    """Every n-th value, so that the same file always gives the same sample."""
     step = max(1, -(-len(values) // count))
     return values[::step].astype(np.float32)
 

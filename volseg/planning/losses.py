@@ -20,7 +20,7 @@ class Loss:
         raise NotImplementedError
 
     def over_heads(self, heads: int) -> Component:
-        """The loss of a network that gives so many outputs of lower levels beside its own: halved at each level."""
+        """The loss over the main output and so many deep-supervision outputs, whose weight halves from one to the next."""
         loss = self.component()
         return component("monai.losses.DeepSupervisionLoss", loss=loss) if heads else loss
 

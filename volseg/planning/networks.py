@@ -44,7 +44,7 @@ class Network:
 
     @property
     def heads(self) -> int:
-        """How many outputs of lower levels it gives beside its own while it is trained."""
+        """Number of deep-supervision outputs beside the main one in training."""
         return 0
 
     @property
@@ -59,7 +59,7 @@ class Network:
 
 @dataclass(frozen=True)
 class DynUNet(Network):
-    """MONAI's rebuilding of nnU-Net's U-Net.
+    """MONAI's DynUNet, a reimplementation of nnU-Net's U-Net.
 
     Args:
         deep: whether the heads at the lower levels are there.
@@ -103,7 +103,7 @@ class DynUNet(Network):
 
 @dataclass(frozen=True)
 class ResidualDynUNet(DynUNet):
-    """The same of residual blocks."""
+    """DynUNet with residual blocks, without deep supervision unless asked for."""
 
     deep: bool = False
 
@@ -114,7 +114,7 @@ class ResidualDynUNet(DynUNet):
 
 @dataclass(frozen=True)
 class UNet(Network):
-    """MONAI's residual U-Net, whose first convolution halves: a third of the cost, and blind to the finest detail."""
+    """MONAI's UNet with residual units; its first convolution halves the resolution."""
 
     name: ClassVar[str] = "unet"
     words: ClassVar[str] = "residual U-Net that halves at its first convolution, at a third of the cost"

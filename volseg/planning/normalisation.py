@@ -24,7 +24,7 @@ UNCALIBRATED = re.compile(r"CBCT.*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Normalisation:
-    """The rule for one channel.
+    """How one channel is normalised.
 
     ``percentiles`` clips to [low, high] and then takes ``mean`` off and divides by ``std``, all measured inside the
     foreground of the whole data set; ``z-score`` uses each image's own mean and spread, over what is not 0 where

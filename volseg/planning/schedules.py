@@ -22,10 +22,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Polynomial(Schedule):
-    """nnU-Net's power of what is left, over epochs or minutes, after a short warm-up."""
+    """nnU-Net's polynomial decay, over epochs or minutes, after a short warm-up."""
 
     name: ClassVar[str] = "polynomial"
-    words: ClassVar[str] = "falls to 0 by the power 0.9 of the budget that is left, after a short warm-up"
+    words: ClassVar[str] = "polynomial decay to 0 over the epochs or minutes, after a short warm-up"
 
     def component(self) -> Component:
         """Its target and arguments."""
