@@ -13,7 +13,7 @@ import volseg
 from volseg.cli.main import main
 from volseg.errors import OutputExistsError, UsageError
 from volseg.outcomes import Status
-from volseg.verbs.postprocess import PostprocessOptions, TidiedMask, postprocess
+from volseg.verbs.postprocess import CleanedMask, PostprocessOptions, postprocess
 
 AFFINE = np.array([[0.0, 0.8, 0.1, -20], [-0.79, 0, 0.12, 31], [0.05, -0.1, 2.4, 5], [0, 0, 0, 1]])
 ALL_LARGEST = PostprocessOptions(keep_largest=("all",), jobs=1)
@@ -119,7 +119,7 @@ def test_in_processes_the_same_comes_out(masks: Path, tmp_path: Path) -> None:
     one = postprocess(masks, tmp_path / "one", ALL_LARGEST)
     two = postprocess(masks, tmp_path / "two", PostprocessOptions(keep_largest=("all",), jobs=2))
     assert one.outcomes == two.outcomes
-    assert all(isinstance(outcome, TidiedMask) for outcome in two.outcomes)
+    assert all(isinstance(outcome, CleanedMask) for outcome in two.outcomes)
     for name in ("a", "b", "c"):
         assert (tmp_path / "one" / f"{name}.nii.gz").read_bytes() == (tmp_path / "two" / f"{name}.nii.gz").read_bytes()
 

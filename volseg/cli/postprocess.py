@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from volseg.cli.console import ConsoleProgress, print_ledger, print_table
-from volseg.verbs.postprocess import DEFAULTS, PostprocessOptions, TidiedMask
+from volseg.verbs.postprocess import DEFAULTS, CleanedMask, PostprocessOptions
 from volseg.verbs.postprocess import postprocess as run_postprocess
 
 
@@ -30,12 +30,12 @@ def postprocess(
         options: What to do.
 
     Examples:
-        volseg postprocess predicted tidy --keep-largest all
-        volseg postprocess predicted tidy --keep-largest liver spleen --fill-holes liver
-        volseg postprocess predicted tidy --keep-largest 1 2 --minimum-size-mm3 50
+        volseg postprocess predicted clean --keep-largest all
+        volseg postprocess predicted clean --keep-largest liver spleen --fill-holes liver
+        volseg postprocess predicted clean --keep-largest 1 2 --minimum-size-mm3 50
     """
     ledger = run_postprocess(masks, out_dir, options, ConsoleProgress())
-    tidied = [outcome for outcome in ledger.outcomes if isinstance(outcome, TidiedMask)]
+    cleaned = [outcome for outcome in ledger.outcomes if isinstance(outcome, CleanedMask)]
     rows = [
         (
             outcome.case,
@@ -46,13 +46,13 @@ def postprocess(
             str(change.filled_voxels),
             str(change.voxels),
         )
-        for outcome in tidied
+        for outcome in cleaned
         for change in outcome.changes.labels
         if change.removed_voxels or change.filled_voxels
     ]
     if rows:
         print_table(("case", "label", "pieces removed", "voxels", "holes filled", "voxels", "voxels left"), rows)
-    elif tidied:
+    elif cleaned:
         print("No mask had anything to change.")
     print_ledger(ledger)
     return ledger.exit_code

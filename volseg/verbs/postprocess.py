@@ -1,4 +1,4 @@
-"""Postprocess: tidy the masks of a folder by the same rules that a bundle may name."""
+"""Postprocess: clean the masks of a folder by the rules that a bundle may name."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ NOTHING_CHANGED = Changes(())
 
 
 @dataclass(frozen=True)
-class TidiedMask(Outcome):
-    """The outcome of a mask that was tidied, with what was changed."""
+class CleanedMask(Outcome):
+    """The outcome of a mask that was cleaned, with what was changed."""
 
     changes: Changes = NOTHING_CHANGED
 
@@ -107,7 +107,7 @@ class _Work:
 def postprocess(
     masks: Path, out_dir: Path, options: PostprocessOptions = DEFAULTS, progress: Progress = SILENT
 ) -> Ledger:
-    """Tidy one mask or all masks of a folder.
+    """Clean one mask, or all masks of a folder.
 
     Each result has the name of its mask, as ``.nii.gz``, and its header geometry byte for byte. ``labels.txt`` comes
     along. A result that is there already and is what would be written stays untouched.
@@ -119,7 +119,7 @@ def postprocess(
         progress: receives the progress.
 
     Returns:
-        The ledger; what was changed stands in the outcomes of kind ``TidiedMask``.
+        The ledger; what was changed stands in the outcomes of kind ``CleanedMask``.
 
     Raises:
         UsageError: the options ask for nothing, there is no mask, or ``out_dir`` is the masks' own folder.
@@ -144,10 +144,10 @@ def postprocess(
     _copy_labels(folder, out_dir, overwrite=options.overwrite)
     counts = Counter(stem_of(path) for path in paths)
     outcomes = run_cases(
-        functools.partial(_tidy, twice=frozenset(name for name, count in counts.items() if count > 1)),
+        functools.partial(_clean, twice=frozenset(name for name, count in counts.items() if count > 1)),
         [_Work(path, out_dir, rules, options.overwrite) for path in paths],
         name_of=lambda work: stem_of(work.path),
-        title="Tidying masks",
+        title="Cleaning masks",
         executor=choose_executor(options.jobs, (voxel_bytes([path]) for path in paths)),
         progress=progress,
     )
@@ -157,7 +157,7 @@ def postprocess(
     return ledger
 
 
-def _tidy(work: _Work, twice: frozenset[str]) -> Outcome:
+def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
     name = stem_of(work.path)
     try:
         if name in twice:
@@ -165,29 +165,29 @@ def _tidy(work: _Work, twice: frozenset[str]) -> Outcome:
                 f"Several masks are called {name}, and their results would be one file. Rename all but one.",
                 code="name-twice",
             )
-        return _tidy_one(work, name)
+        return _clean_one(work, name)
     except DiskFullError:
         raise  # it would end every other mask too
     except VolsegError as error:
         return Outcome.of_error(name, error)
 
 
-def _tidy_one(work: _Work, name: str) -> Outcome:
+def _clean_one(work: _Work, name: str) -> Outcome:
     volume = read_mask(work.path)
-    tidy, changes = work.rules.apply(volume.array, volume.grid)
+    mask, changes = work.rules.apply(volume.array, volume.grid)
     warnings = tuple(f"label {label} was removed whole." for label in changes.vanished)
     if changes.cavities_between_labels:
         count = changes.cavities_between_labels
         warnings += (f"{counted(count, 'hole')} between several labels stayed: whose they are is not known.",)
     output = work.out_dir / f"{name}.nii.gz"
     if output.exists() and not work.overwrite:
-        if not _holds(output, tidy, volume.grid):
+        if not _holds(output, mask, volume.grid):
             raise OutputExistsError(
                 f"{output} is there already and differs. Add --overwrite to replace it.", path=output
             )
-        return TidiedMask(name, Status.DONE, "already-done", str(changes), (output.name,), warnings, changes=changes)
-    write_mask(output, tidy, work.path)
-    return TidiedMask(name, Status.DONE, "done", str(changes), (output.name,), warnings, changes=changes)
+        return CleanedMask(name, Status.DONE, "already-done", str(changes), (output.name,), warnings, changes=changes)
+    write_mask(output, mask, work.path)
+    return CleanedMask(name, Status.DONE, "done", str(changes), (output.name,), warnings, changes=changes)
 
 
 def _holds(path: Path, mask: NDArray[np.generic], grid: Grid) -> bool:
@@ -235,9 +235,9 @@ def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
 
 def _tell_unmet(rules: PostprocessingRules, outcomes: Sequence[Outcome], progress: Progress) -> None:
     """Say which of the labels that were named are in no mask: most likely a typing error."""
-    tidied = [outcome for outcome in outcomes if isinstance(outcome, TidiedMask)]
-    met = {change.label for outcome in tidied for change in outcome.changes.labels}
-    for label in sorted(rules.labels - met) if tidied else ():
+    cleaned = [outcome for outcome in outcomes if isinstance(outcome, CleanedMask)]
+    met = {change.label for outcome in cleaned for change in outcome.changes.labels}
+    for label in sorted(rules.labels - met) if cleaned else ():
         progress.say(f"No mask has the label {label}.")
 
 
