@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**18
 SHARE_OF_TIME = 0.02
 """A ledger is written while work is under way as often as takes no more than this share of the time."""
 EDITED = "Somebody has changed its files since they were made; they were left as they are."
