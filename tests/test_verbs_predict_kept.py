@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,6 +209,28 @@ def test_colours_that_a_person_gave_the_labels_stay(trained_bundle: Path, images
     (out / "labels.txt").write_text(mine)
     predict(trained_bundle, images, out)
     assert '    2     1    2    3        1  1  1    "core"' in (out / "labels.txt").read_text()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from volseg.batch import Processes
+from volseg.verbs.predict import predict
+
+bundle, images, out = map(Path, sys.argv[1:])
+predict(bundle, images, out, executor=Processes(2))
+"""
+
+
+def test_a_script_and_its_workers_hear_nothing_of_monai_s_decoders(
+    trained_bundle: Path, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, tmp_path / "script.py", trained_bundle, images, tmp_path / "out"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 class Sizes:

@@ -11,6 +11,8 @@ All names are imported at first use, so that ``import volseg`` is fast.
 from __future__ import annotations
 
 import importlib
+import logging
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,6 +48,15 @@ if TYPE_CHECKING:
     from volseg.workflows.demo import DemoOptions
 
 __version__ = "0.1.0"
+
+
+def _silence_monai() -> None:
+    """Pass over what MONAI tells in every process, workers too, of a decoder for GPUs that nothing here asks for."""
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "NvImgCodecPydicomReader", UserWarning)
+
+
+_silence_monai()
 
 __all__ = [
     "BundleError",
