@@ -45,7 +45,7 @@ def test_every_kind_has_its_own_code() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind is not VolsegError])
 def test_callers_may_catch_the_errors_of_the_language(kind: type[VolsegError]) -> None:
-    assert issubclass(kind, ValueError) != issubclass(kind, OSError)
+    assert sum(issubclass(kind, parent) for parent in (ValueError, OSError, MemoryError)) == 1
 
 
 def test_the_families() -> None:
