@@ -98,9 +98,15 @@ def test_minutes_that_hold_a_few_steps_are_no_complete_run(
     bundle = copy_bundle(steps_per_epoch=2)
     assert main(["train", str(bundle), "--minutes", "0.0001"]) == 1
     shown = capsys.readouterr()
-    assert "The minutes held 1 step, which make no model. Give more --minutes." in shown.err
+    assert "Only 1 step fitted into the minutes, and that is no model. Give more --minutes." in shown.err
     assert shown.out.startswith("fold_0: stopped after 0.0 minutes and 1 step; 8 cases trained, 2 held out.")
     assert "complete" not in shown.out
+    before = files_of(bundle)
+    assert main(["train", str(bundle), "--minutes", "0.0001"]) == 1
+    assert capsys.readouterr().out.startswith(
+        "fold_0: 1 step in 0.0 minutes, and that is no model; give more --minutes."
+    )
+    assert files_of(bundle) == before
 
 
 def test_folds_are_summed_up(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:

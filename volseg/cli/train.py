@@ -58,13 +58,17 @@ def train(
 def _show(result: FoldResult) -> None:
     cases = f"{_counted(result.training, 'case')} trained, {result.validation} held out"
     minutes = result.history[-1].minutes if result.history else 0.0
-    if result.already:
+    steps = result.history[-1].step if result.history else 0
+    if result.already and result.complete:
         print(
             f"{result.name}: already complete after {minutes:.1f} minutes; give more --minutes or --epochs, or --fresh."
         )
+    elif result.already:
+        print(
+            f"{result.name}: {_counted(steps, 'step')} in {minutes:.1f} minutes, and that is no model; give more --minutes."
+        )
     else:
         state = "complete" if result.complete else "stopped"
-        steps = result.history[-1].step if result.history else 0
         print(f"{result.name}: {state} after {minutes:.1f} minutes and {_counted(steps, 'step')}; {cases}.")
     best = result.best
     if best is not None and best.validation is not None:

@@ -169,7 +169,7 @@ class Run:
 
     def _finish(self) -> bool:
         """The last validation and the last weights; gives whether the budget is spent, and made a model."""
-        complete = self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
+        ended = self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
         self._end_epoch()
         if self.evaluator is not None and self._validated_at_step != self.budget.steps:
             before = time.monotonic()
@@ -183,15 +183,15 @@ class Run:
             self._tell_epoch()
         if not math.isfinite(self._best) or not self.folder.best.is_file():
             self._improve(None)
-        if complete and not self.budget.is_enough:
-            complete = False
+        is_model = ended and self.budget.is_enough
+        if ended and not is_model:
             steps = "1 step" if self.budget.steps == 1 else f"{self.budget.steps} steps"
-            self.progress.say(f"The minutes held {steps}, which make no model. Give more --minutes.")
+            self.progress.say(f"Only {steps} fitted into the minutes, and that is no model. Give more --minutes.")
         for listener in self.listeners:
-            listener.ended(self._weights(), complete=complete)
-        self.save(complete=complete)
+            listener.ended(self._weights(), complete=is_model)
+        self.save(complete=ended)
         self._show()
-        return complete
+        return is_model
 
     def save(self, *, complete: bool) -> None:
         """Have the state written to go on from, each file atomically.

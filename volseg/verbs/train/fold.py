@@ -13,7 +13,7 @@ from volseg.errors import BundleError
 from volseg.outcomes import Provenance, sha256_of
 from volseg.training.autocast import AutocastInferer, use_bfloat16
 from volseg.training.average import WeightAverage
-from volseg.training.budget import Budget
+from volseg.training.budget import LEAST_STEPS, Budget
 from volseg.training.cases import FoldCases
 from volseg.training.checkpoint import RunFolder, RunState
 from volseg.training.preparing import watched_caches
@@ -172,7 +172,7 @@ class Fold:
             self.folder.folder,
             () if state is None else state.history,
             labels_of(self.bundle),
-            complete=True,
+            complete=state is None or state.minutes is None or state.step >= LEAST_STEPS,
             already=True,
             training=len(cases.training),
             validation=len(cases.validation),
