@@ -266,3 +266,32 @@ def test_the_command_line_s_exit_codes(masks: Path, tmp_path: Path, capsys: pyte
     said = capsys.readouterr()
     assert "a: refused [damaged-file]" in said.out
     assert "Traceback" not in said.err
+
+
+def test_a_mask_that_has_changed_is_cleaned_anew_and_an_edited_result_stays(
+    masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["postprocess", str(masks), str(out), "--keep-largest", "all", "--jobs", "1"]
+    assert main(command) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    other = crumbs()
+    other[1, 1, 1] = 0
+    save(masks / "a.nii.gz", other)
+    assert main(command) == 0
+    assert "a: warning: Its input has changed since an earlier run" in capsys.readouterr().out
+    assert (out / "a.nii.gz").read_bytes() != before["a.nii.gz"]
+    assert (out / "b.nii.gz").read_bytes() == before["b.nii.gz"]
+    edited = read(out / "b.nii.gz").copy()
+    edited[0, 0, 0] = 1
+    save(out / "b.nii.gz", edited)
+    assert main(command) == 0
+    assert "b: warning: Somebody has changed its files" in capsys.readouterr().out
+    save(masks / "b.nii.gz", other)
+    assert main(command) == 1
+    assert "b: refused [edited]" in capsys.readouterr().out
+    np.testing.assert_array_equal(read(out / "b.nii.gz"), edited)
+    # One mask alone leaves the others in the ledger.
+    assert main(["postprocess", str(masks / "c.nii.gz"), str(out), "--keep-largest", "all"]) == 0
+    ledger = json.loads((out / "postprocessing.json").read_text())
+    assert [one["case"] for one in ledger["outcomes"]] == ["a", "b", "c"]

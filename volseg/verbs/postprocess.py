@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,12 +12,13 @@ from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.dataset.beside import labels_beside
 from volseg.errors import DiskFullError, GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.files import read_bounded
+from volseg.kept import ANEW, EDITED, State, file_digest, merged, require_replaceable, state_of
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable, is_name
 from volseg.options import Many, each
-from volseg.outcomes import Ledger, Outcome, Provenance, Status
+from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Provenance, Status
 from volseg.postprocessing import ALL, Changes, FillHoles, KeepLargest, PostprocessingRules, RemoveSmall
 from volseg.progress import SILENT, Progress
-from volseg.volume import list_images, read_mask, stem_of, write_mask
+from volseg.volume import files_of, list_images, read_mask, stem_of, write_mask
 from volseg.words import counted
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class _Work:
     out_dir: Path
     rules: PostprocessingRules
     overwrite: bool
+    before: Made | None
 
 
 def postprocess(
@@ -110,7 +112,8 @@ def postprocess(
     """Clean one mask, or all masks of a folder.
 
     Each result has the name of its mask, as ``.nii.gz``, and its header geometry byte for byte. ``labels.txt`` comes
-    along. A result that is there already and is what would be written stays untouched.
+    along. A result that is there already and is what would be written stays untouched; where its mask has changed it is
+    made anew, unless somebody has edited it.
 
     Args:
         masks: a mask, or a folder of masks.
@@ -142,10 +145,13 @@ def postprocess(
             code="same-folder",
         )
     _copy_labels(folder, out_dir, overwrite=options.overwrite)
+    found = Ledger.read(out_dir / LEDGER_NAME)
+    earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
+    before = {case: outcome.made for case, outcome in earlier.items()}
     counts = Counter(stem_of(path) for path in paths)
     outcomes = run_cases(
         functools.partial(_clean, twice=frozenset(name for name, count in counts.items() if count > 1)),
-        [_Work(path, out_dir, rules, options.overwrite) for path in paths],
+        [_Work(path, out_dir, rules, options.overwrite, before.get(stem_of(path))) for path in paths],
         name_of=lambda work: stem_of(work.path),
         title="Cleaning masks",
         executor=choose_executor(options.jobs, (voxel_bytes([path]) for path in paths)),
@@ -153,7 +159,7 @@ def postprocess(
     )
     _tell_unmet(rules, outcomes, progress)
     ledger = Ledger(outcomes, Provenance.of("postprocess", options))
-    ledger.write(out_dir / LEDGER_NAME)
+    merged(ledger, earlier.values(), out_dir).write(out_dir / LEDGER_NAME)
     return ledger
 
 
@@ -180,14 +186,21 @@ def _clean_one(work: _Work, name: str) -> Outcome:
         count = changes.cavities_between_labels
         warnings += (f"{counted(count, 'hole')} between several labels stayed: whose they are is not known.",)
     output = work.out_dir / f"{name}.nii.gz"
-    if output.exists() and not work.overwrite:
-        if not _holds(output, mask, volume.grid):
-            raise OutputExistsError(
-                f"{output} is there already and differs. Add --overwrite to replace it.", path=output
-            )
-        return CleanedMask(name, Status.DONE, "already-done", str(changes), (output.name,), warnings, changes=changes)
-    write_mask(output, mask, work.path)
-    return CleanedMask(name, Status.DONE, "done", str(changes), (output.name,), warnings, changes=changes)
+    source = " ".join(str(file_digest(path)) for path in files_of(work.path))
+    made = Made(source, repr(work.rules), {output.name: FileDigest(0, "")})
+    state = State.ABSENT if work.overwrite else state_of(work.before, made, work.out_dir)
+    code = ALREADY_DONE
+    if state is State.EDITED:
+        warnings, made = (*warnings, EDITED), work.before or made
+    else:
+        # Whoever wrote what would be written, it is this result.
+        if state is State.ABSENT or not _holds(output, mask, volume.grid):
+            require_replaceable(state)
+            write_mask(output, mask, work.path)
+            code = "done"
+            warnings += (ANEW,) if state is State.STALE else ()
+        made = replace(made, files={output.name: file_digest(output)})
+    return CleanedMask(name, Status.DONE, code, str(changes), (output.name,), warnings, made=made, changes=changes)
 
 
 def _holds(path: Path, mask: NDArray[np.generic], grid: Grid) -> bool:
