@@ -64,6 +64,7 @@ def test_masks_in_memory_get_the_scores_of_their_files(tmp_path: Path) -> None:
         ("mm", {"spacing_mm": 1}, "The masks know their grids"),
         ("mp", {}, "volseg.evaluate takes two paths, two masks, or two arrays"),
         ("m", {}, "volseg.evaluate takes two paths, two masks, or two arrays"),
+        ("mmm", {}, "volseg.evaluate takes predicted, reference; help(volseg.evaluate) tells"),
     ],
 )
 def test_what_can_not_be_compared_is_told(arguments: str, keywords: dict[str, Any], sentence: str) -> None:

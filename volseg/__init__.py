@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from volseg.labels import Label, LabelTable
     from volseg.metrics import LabelScore
     from volseg.outcomes import Ledger, Outcome, Status
+    from volseg.planning.plan import Plan
     from volseg.progress import Progress
     from volseg.verbs.check import CheckOptions, CheckReport
     from volseg.verbs.convert import ConvertOptions
@@ -80,6 +81,7 @@ __all__ = [
     "Mask",
     "Outcome",
     "OutputExistsError",
+    "Plan",
     "PlanOptions",
     "PostprocessOptions",
     "PredictOptions",
@@ -117,6 +119,7 @@ _ROOMS = {
     "labels": "Label LabelTable",
     "metrics": "LabelScore",
     "outcomes": "Ledger Outcome Status",
+    "planning.plan": "Plan",
     "progress": "Progress",
     "verbs.check": "CheckOptions CheckReport",
     "verbs.convert": "ConvertOptions",

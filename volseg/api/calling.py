@@ -75,8 +75,13 @@ def function_of(
 
     def call(*given: object, options: object = None, progress: Progress | bool = True, **values: object) -> Any:
         if in_memory is not None and not all(isinstance(one, (str, os.PathLike)) for one in given):
+            form = inspect.getfullargspec(in_memory)
+            if len(given) >= len(form.args):  # the first is the options
+                raise UsageError(
+                    f"volseg.{name} takes {', '.join(paths)}; help(volseg.{name}) tells what else it takes."
+                )
             own = {"progress": progress, **values}
-            own = {key: own[key] for key in inspect.getfullargspec(in_memory).kwonlyargs if key in own}
+            own = {key: own[key] for key in form.kwonlyargs if key in own}
             values = {key: value for key, value in values.items() if key not in own}
             with python_words(keywords):
                 return in_memory(options_of(keywords, options, values, name), *given, **own)
