@@ -358,5 +358,5 @@ def _to_training(image: Path, folder: Path) -> None:
         if isinstance(error, FileError):
             raise
         raise FileError(
-            f"{image} can't be moved to {target}: {error.strerror}.", code="cannot-write", path=image
+            f"{image} can't be moved to {TRAINING_IMAGES}: {error.strerror}.", code="cannot-write", path=image
         ) from error
