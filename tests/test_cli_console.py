@@ -239,3 +239,18 @@ def test_table_aligns_and_never_cuts(capsys: pytest.CaptureFixture[str]) -> None
         "a" * 100 + "    0.9",
         "b b" + " " * 97 + "  0.987",
     ]
+
+
+def test_a_case_counts_when_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volseg.cli.console.SPARSE_SECONDS", 0.0)
+    stream = io.StringIO()
+    with ConsoleProgress(stream).task("Predicting", 2, "cases") as task:
+        for _ in range(10):
+            task.advance(0.1, "a")
+        task.advance(0.9, "b")
+    lines = stream.getvalue().splitlines()
+    assert lines[9].startswith("Predicting: 0/2 cases")
+    assert lines[9].endswith(" left, a")
+    assert lines[10].startswith("Predicting: 1/2 cases")
+    assert lines[11].startswith("Predicting: 1/2 cases")
+    assert lines[11].endswith(" left, b")

@@ -79,5 +79,9 @@ class _LoggedTask:
 
     def tell(self) -> None:
         self._told = time.monotonic()
-        share = f"{self._done:.0f}/{self._total:.0f} {self._unit}" if self._unit else f"{self._done / self._total:.0%}"
+        share = (
+            f"{int(self._done + 1e-6)}/{self._total:.0f} {self._unit}"
+            if self._unit
+            else f"{self._done / self._total:.0%}"
+        )
         log.info("%s: %s%s", self._title, share, f", {self._note}" if self._note else "")

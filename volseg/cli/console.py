@@ -110,7 +110,8 @@ def _count(done: float, total: float, unit: str) -> str:
     """``3/12 cases``; a share where there is no unit to count in."""
     if not unit:
         return f"{100 * done / total if total else 100:.0f} %"
-    return f"{done:.0f}/{total:.0f} {unit.removesuffix('s') if total == 1 and unit != 'series' else unit}"
+    # A case under way is not done yet; the sum of its shares may fall short of it by rounding.
+    return f"{int(done + 1e-6)}/{total:.0f} {unit.removesuffix('s') if total == 1 and unit != 'series' else unit}"
 
 
 class _Shown:
