@@ -1,4 +1,4 @@
-"""What training is made of. ``train.yaml`` names the objects below; each is public and stays where it is."""
+"""Training components. ``train.yaml`` names the objects below; each is public and stays where it is."""
 
 from volseg.training.autocast import AutocastInferer
 from volseg.training.average import WeightAverage

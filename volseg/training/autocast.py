@@ -1,4 +1,4 @@
-"""bfloat16 where the processor is made for it."""
+"""Mixed precision: bfloat16 autocast where the hardware computes it natively."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An average over the last steps' weights, which does better than the last step's alone."""
+"""Exponential moving average of a network's weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long training may take, and what is fitted to it: the learning rate and how often to validate."""
+"""Length of a training, and what is fitted to it: the learning rate and how often to validate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves on the disk, and what a later one goes on from."""
+"""Files of a run, and the state that a later call resumes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Dice by which training chooses a checkpoint."""
+"""Dice metric by which training chooses a checkpoint."""
 
 from __future__ import annotations
 

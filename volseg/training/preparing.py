@@ -1,4 +1,4 @@
-"""Progress while MONAI prepares the cases that it keeps in memory."""
+"""Progress while MONAI fills its cache of preprocessed cases."""
 
 from __future__ import annotations
 

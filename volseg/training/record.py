@@ -1,4 +1,4 @@
-"""The record of a run: on which cases it trained, and how."""
+"""Record of a run: the cases that it trained on, and its provenance."""
 
 from __future__ import annotations
 

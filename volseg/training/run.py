@@ -1,4 +1,4 @@
-"""One run: a trainer taken through its budget, with checkpoints that survive interruption."""
+"""Training run: the trainer, its budget, validation, checkpoints and resuming."""
 
 from __future__ import annotations
 

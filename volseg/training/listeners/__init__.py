@@ -1,4 +1,4 @@
-"""What hears the results of a training run. A new one is a file here and a line in ``LISTENERS``."""
+"""Listeners to the results of a training run. A new one is a file here and a line in ``LISTENERS``."""
 
 from volseg.training.listeners.checkpoint import Checkpoint
 from volseg.training.listeners.curve import Curve

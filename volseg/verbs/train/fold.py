@@ -1,25 +1,25 @@
-"""One fold: what is left to do of it, and doing it."""
+"""Training of one fold, from its start or from its checkpoint."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from volseg.atomic import remove_partials
 from volseg.device import memory_short
 from volseg.errors import BundleError
 from volseg.outcomes import Provenance, sha256_of
 from volseg.training.autocast import AutocastInferer, use_bfloat16
-from volseg.training.average import WeightAverage
-from volseg.training.budget import LEAST_STEPS, Budget
+from volseg.training.budget import LEAST_STEPS
 from volseg.training.cases import FoldCases
 from volseg.training.checkpoint import RunFolder, RunState
 from volseg.training.preparing import watched_caches
 from volseg.training.record import RunRecord
 from volseg.training.run import Run
 from volseg.verbs.train.options import FoldResult, TrainOptions
+from volseg.verbs.train.parts import average_of, budget_of, labels_of
 from volseg.verbs.train.publishing import Publisher, published_run
 from volseg.verbs.train.split import split_path
 
@@ -281,7 +281,7 @@ def _run(
     require_fit(fold.bundle, network, trainer.network.state_dict())
     if evaluator is not None and not len(evaluator.data_loader):
         evaluator = None  # no case is held out
-    budget = _budget(parser, trainer, fold.options)
+    budget = budget_of(parser, trainer, fold.options)
     if fold.options.minutes is not None:
         trainer.state.max_epochs = ENDLESS_EPOCHS
     run = Run(
@@ -292,7 +292,7 @@ def _run(
         labels=labels_of(fold.bundle),
         listeners=Publisher.of(fold.bundle, fold.name, network, fold.options, progress),
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
-        average=_average(parser),
+        average=average_of(parser),
         progress=progress,
     )
     if state is not None:
@@ -333,23 +333,6 @@ def _overrides(fold: Fold, data: Path | None) -> dict[str, object]:
     return {key: value for key, value in wanted.items() if key in fold.known}
 
 
-def _budget(parser: BundleParser, trainer: Any, options: TrainOptions) -> Budget:
-    """The budget that the bundle's handlers share; one of our own for bundles that know nothing of it."""
-    if parser.has("budget"):
-        found = parser.build("budget")
-        if isinstance(found, Budget):
-            found.steps_per_epoch = trainer.state.epoch_length  # an edited config may say two things
-            return found
-    epochs = options.epochs or trainer.state.max_epochs
-    trainer.state.max_epochs = epochs
-    return Budget(epochs, trainer.state.epoch_length, options.minutes)
-
-
-def _average(parser: BundleParser) -> WeightAverage | None:
-    found = parser.build("average") if parser.has("average") else None
-    return found if isinstance(found, WeightAverage) else None
-
-
 def _with_recorded_length(options: TrainOptions, state: RunState | None) -> TrainOptions:
     """A run that goes on keeps its length unless told otherwise."""
     if state is None or options.minutes is not None or options.epochs is not None:
@@ -366,16 +349,6 @@ def _is_complete(state: RunState, options: TrainOptions) -> bool:
         # What was kept back for the last validation counts as used.
         return options.minutes * 60 <= max(state.seconds, (state.minutes or 0.0) * 60)
     return options.epochs is not None and state.epoch >= options.epochs
-
-
-def labels_of(bundle: Bundle) -> tuple[str, ...]:
-    """Names of the outputs above background, from the metadata; empty when it has none."""
-    outputs: Any = bundle.metadata.get("network_data_format", {})
-    try:
-        names = outputs["outputs"]["pred"]["channel_def"]
-        return tuple(str(names[key]) for key in sorted(names, key=int) if int(key) > 0)
-    except (KeyError, TypeError, ValueError):
-        return ()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What training may be asked for, and what it comes to."""
+"""Options and results of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which run's model becomes the one that inference loads."""
+"""Publication: which run's model becomes the one that inference loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training came to, in the bundle's own README."""
+"""Validation scores in the bundle's README."""
 
 from __future__ import annotations
 

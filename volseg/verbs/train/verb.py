@@ -1,4 +1,4 @@
-"""The verb: one fold, or all of them in turn."""
+"""The train verb: one fold, cross-validation, or all cases."""
 
 from __future__ import annotations
 
