@@ -128,8 +128,7 @@ def merged(ledger: Ledger, earlier: Iterable[Outcome], folder: Path) -> Ledger:
         if (outcome.status is Status.DONE or outcome.made is not None)
         and all((folder / name).is_file() for name in outcome.outputs)
     }
-    current = {outcome.case for outcome in ledger.outcomes}
-    done_before = sum(one.status is Status.DONE for one in kept.values() if one.case not in current)
+    done_before = len(kept)
     for outcome in ledger.outcomes:
         before = kept.get(outcome.case)
         if outcome.code == ALREADY_DONE:

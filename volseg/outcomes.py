@@ -165,7 +165,7 @@ class Ledger:
     skipped_kinds: Mapping[str, int] = field(default_factory=dict)
     """Files that are nothing this work is for, counted by kind."""
     done_before: int = 0
-    """How many other cases, done by earlier runs, lie in the output folder; it is not written."""
+    """How many cases that earlier runs did lie in the output folder; it is not written."""
 
     def __repr__(self) -> str:
         return f"Ledger({tally(self.outcomes)})"
