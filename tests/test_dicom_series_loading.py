@@ -85,4 +85,4 @@ def test_a_file_cut_off_after_the_scan_is_named(write_series: WriteSeries, tmp_p
     with pytest.raises(SliceFault) as caught:
         load_values(series)
     assert caught.value.code == "truncated-pixels"
-    assert caught.value.name == "003.dcm"
+    assert caught.value.private == "003.dcm"

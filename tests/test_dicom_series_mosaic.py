@@ -235,7 +235,7 @@ def test_slices_beyond_the_count_are_seen_when_the_pixels_are_read(tmp_path: Pat
     with pytest.raises(SliceFault) as caught:
         load_values(series)
     assert caught.value.code == "siemens-mosaic"
-    assert caught.value.name == "mosaic"
+    assert caught.value.private == "mosaic"
 
 
 def test_a_mosaic_without_its_position_is_refused(tmp_path: Path) -> None:

@@ -492,7 +492,7 @@ def test_a_damaged_frame_names_its_file(tmp_path: Path) -> None:
     save(tmp_path / "frames", data, SYNTAXES["RLE"])
     with pytest.raises(SliceFault) as caught:
         load_values(only(scan(tmp_path)), jobs=1)
-    assert caught.value.name == "frames"
+    assert caught.value.private == "frames"
 
 
 def test_each_frame_is_the_header_of_a_classic_image(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ class VolsegError(Exception):
     """
 
     default_code = "error"
+    private = ""
+    """What only stderr may show, such as which file of a series is at fault."""
 
     def __init__(self, message: str, *, code: str | None = None, path: Path | None = None) -> None:
         super().__init__(message)

@@ -95,11 +95,11 @@ class Outcome:
     def of_error(cls, case: str, error: VolsegError, *, private: str = "") -> Outcome:
         """The outcome of a case that a ``VolsegError`` ended: failed for files, disks and memory, refused for all else.
 
-        The file is named without its folder.
+        The file is named without its folder; what the error itself keeps private goes before ``private``.
         """
         is_broken = isinstance(error, (OSError, MemoryError)) and not isinstance(error, OutputExistsError)
         status = Status.FAILED if is_broken else Status.REFUSED
-        return cls(case, status, error.code, error.within(), private=private)
+        return cls(case, status, error.code, error.within(), private=error.private or private)
 
 
 @dataclass(frozen=True)

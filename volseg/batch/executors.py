@@ -90,11 +90,7 @@ class Processes:
     """
 
     workers: int
-
-    @property
-    def is_here(self) -> bool:
-        """Whether items are worked on one after the other in the thread that asked."""
-        return False
+    is_here: bool = False
 
     def run(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | None], None, None]:
         """See ``Executor``."""

@@ -34,18 +34,21 @@ def run_cases(
     *,
     name_of: Callable[[T], str],
     title: str,
+    private_of: Callable[[T], str] = lambda _: "",
     executor: Executor = SERIAL,
     progress: Progress = SILENT,
     on_outcome: Callable[[Outcome], object] | None = None,
 ) -> tuple[Outcome, ...]:
     """Call ``work`` on each case and collect one outcome each, in the order of ``cases``.
 
-    A full disk ends the whole run, since it would fail every case.
+    A ``VolsegError`` that ``work`` raises is the outcome of its case, and so is what nobody foresaw. A full disk ends
+    the whole run, since it would fail every case.
 
     Args:
         work: for executors beyond this process it must be picklable, and so must the cases.
         cases: what to work on.
         name_of: the public name of a case.
+        private_of: what only stderr may show of a case that fails; see ``Outcome``.
         title: of the task, for a person.
         executor: where the work runs.
         progress: receives the progress.
@@ -56,15 +59,15 @@ def run_cases(
         KeyboardInterrupt: the person interrupted; cases under way leave nothing half-written.
     """
     outcomes: dict[int, Outcome] = {}
-    named = [(name_of(case), case) for case in cases]
+    named = [(name_of(case), private_of(case), case) for case in cases]
     with progress.task(title, len(cases), "cases") as task:
         # Only in this thread can a case tell how far it is.
         shown = task if executor.is_here else None
         # Closed by name, so that its workers end here, whatever keeps the generator alive.
         with closing(executor.run(functools.partial(_guarded, work, shown), named)) as results:
             for number, result in results:
-                name = named[number][0]
-                outcome = _killed(name) if result is None else result[0]
+                name, private, _ = named[number]
+                outcome = _killed(name, private) if result is None else result[0]
                 outcomes[number] = outcome
                 if on_outcome is not None:
                     on_outcome(outcome)
@@ -93,9 +96,9 @@ class _CaseProgress:
         self._task.advance(share, self._name)
 
 
-def _guarded(work: Callable[[T], Outcome], task: Task | None, named: tuple[str, T]) -> tuple[Outcome, float]:
+def _guarded(work: Callable[[T], Outcome], task: Task | None, named: tuple[str, str, T]) -> tuple[Outcome, float]:
     """The outcome of a case, whatever happens to it, and the share of it that was told while it ran."""
-    name, case = named
+    name, private, case = named
     under_way = None if task is None else _CaseProgress(task, name)
     token = _case_under_way.set(under_way)
     try:
@@ -103,19 +106,20 @@ def _guarded(work: Callable[[T], Outcome], task: Task | None, named: tuple[str, 
     except DiskFullError:
         raise
     except VolsegError as error:
-        outcome = Outcome.of_error(name, error)
+        outcome = Outcome.of_error(name, error, private=private)
     except Exception as error:
         # The floor of the cohort's promise: what nobody foresaw is this case's failure, never the cohort's end.
         # The text of a foreign error may quote a file, so only its kind is kept; --debug shows the rest.
         log.debug("case %s failed", name, exc_info=True)
         short = memory_short(error, SHORT_REMEDY)
         message = f"An unexpected {type(error).__name__} ended this case. Run it alone with --debug to see where."
-        outcome = Outcome.of_error(name, short) if short else Outcome(name, Status.FAILED, "unexpected", message)
+        outcome = Outcome(name, Status.FAILED, "unexpected", message, private=private)
+        outcome = Outcome.of_error(name, short, private=private) if short else outcome
     finally:
         _case_under_way.reset(token)
     return outcome, under_way.done if under_way else 0.0
 
 
-def _killed(name: str) -> Outcome:
+def _killed(name: str, private: str) -> Outcome:
     message = "The worker for this case was killed, most likely for lack of memory. Run it alone, with --jobs 1."
-    return Outcome(name, Status.FAILED, "killed", message)
+    return Outcome(name, Status.FAILED, "killed", message, private=private)

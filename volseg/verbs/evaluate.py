@@ -13,6 +13,7 @@ from volseg.errors import GeometryError, InputError, OutputExistsError, UsageErr
 from volseg.evaluation import CSV_NAME, JSON_NAME, MISSING_PREDICTION, MISSING_REFERENCE, Evaluation, ScoredCase
 from volseg.labels import MAX_INDEX, Label, LabelTable, is_name
 from volseg.metrics import LabelScore, compare
+from volseg.nomenclature import key_of
 from volseg.options import Many, PathOption, each
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
@@ -189,22 +190,19 @@ def _by_name(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
 
 
 def _score(pair: _Pair) -> Outcome:
-    try:
-        for which, paths in (("predicted", pair.predicted), ("reference", pair.reference)):
-            if len(paths) > 1:
-                raise InputError(
-                    f"Several {which} masks bear this name: {', '.join(path.name for path in paths)}. Keep one.",
-                    code="name-twice",
-                )
-        masks = []
-        for which, (path,) in (("predicted", pair.predicted), ("reference", pair.reference)):
-            try:
-                masks.append(read_mask(path))
-            except VolsegError as error:
-                raise error.reworded(f"The {which} mask: {error.message}") from error
-        scores = _compare(masks[0], masks[1], pair.labels or None)
-    except VolsegError as error:
-        return Outcome.of_error(pair.name, error)
+    for which, paths in (("predicted", pair.predicted), ("reference", pair.reference)):
+        if len(paths) > 1:
+            raise InputError(
+                f"Several {which} masks bear this name: {', '.join(path.name for path in paths)}. Keep one.",
+                code="name-twice",
+            )
+    masks = []
+    for which, (path,) in (("predicted", pair.predicted), ("reference", pair.reference)):
+        try:
+            masks.append(read_mask(path))
+        except VolsegError as error:
+            raise error.reworded(f"The {which} mask: {error.message}") from error
+    scores = _compare(masks[0], masks[1], pair.labels or None)
     return ScoredCase(pair.name, Status.DONE, "done", scores=scores)
 
 
@@ -252,7 +250,7 @@ def _labels(
         warnings += [
             f"Label {index} is {name!r} in the reference and {theirs[index]!r} in the prediction: is it the same thing?"
             for index, name in ((label.index, label.name) for label in reference.labels)
-            if index in theirs and _essence(theirs[index]) != _essence(name)
+            if index in theirs and key_of(theirs[index]) != key_of(name)
         ]
     taken = {label.name for label in names.values()}
     labels = [names[index] for index in wanted if index in names]
@@ -263,8 +261,3 @@ def _labels(
 def _free_name(index: int, taken: set[str]) -> str:
     name = f"label_{index}"
     return name if name not in taken else f"label_{index} (not in the table)"
-
-
-def _essence(name: str) -> str:
-    """A name without case, blanks and punctuation."""
-    return "".join(character for character in name.casefold() if character.isalnum())

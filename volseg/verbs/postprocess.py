@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.dataset.beside import labels_beside
-from volseg.errors import DiskFullError, GeometryError, InputError, OutputExistsError, UsageError, VolsegError
+from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError
 from volseg.files import read_bounded
 from volseg.kept import ANEW, EDITED, State, file_digest, merged, require_replaceable, state_of
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable, is_name
@@ -165,20 +165,11 @@ def postprocess(
 
 def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
     name = stem_of(work.path)
-    try:
-        if name in twice:
-            raise InputError(
-                f"Several masks are called {name}, and their results would be one file. Rename all but one.",
-                code="name-twice",
-            )
-        return _clean_one(work, name)
-    except DiskFullError:
-        raise  # it would end every other mask too
-    except VolsegError as error:
-        return Outcome.of_error(name, error)
-
-
-def _clean_one(work: _Work, name: str) -> Outcome:
+    if name in twice:
+        raise InputError(
+            f"Several masks are called {name}, and their results would be one file. Rename all but one.",
+            code="name-twice",
+        )
     volume = read_mask(work.path)
     mask, changes = work.rules.apply(volume.array, volume.grid)
     warnings = tuple(f"label {label} was removed whole." for label in changes.vanished)

@@ -28,15 +28,15 @@ INT16 = np.iinfo(np.int16)
 
 
 class SliceFault(InputError):
-    """One file of a series can't be read; ``name``, its path relative to the folder that was given, is private."""
+    """One file of a series can't be read; ``private`` is its path relative to the folder that was given."""
 
-    def __init__(self, error: InputError, name: str) -> None:
+    def __init__(self, error: InputError, private: str) -> None:
         super().__init__(error.message, code=error.code)
-        self.name = name
+        self.private = private
         self._error = error
 
     def __reduce__(self) -> tuple[object, ...]:
-        return SliceFault, (self._error, self.name)
+        return SliceFault, (self._error, self.private)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, choose_executor, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
-from volseg.dicom import Series, SliceFault, acquisition_facts, load_values
+from volseg.dicom import Series, acquisition_facts, load_values
 from volseg.dicom.series.digest import content_digest
 from volseg.dicom.series.uptake import SUV, suv_factor
 from volseg.errors import InputError, OutputExistsError, VolsegError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from volseg.dataset.sidecar import Sidecar
     from volseg.grid import Grid
-    from volseg.masks import Converted
 
 NO_FILE = FileDigest(0, "")
 """Of an image that is still to be written."""
@@ -117,6 +116,7 @@ def run_conversions(conversions: Sequence[Conversion], jobs: int, progress: Prog
         convert_one,
         conversions,
         name_of=lambda conversion: conversion.case,
+        private_of=lambda conversion: conversion.series.source,
         title="converting",
         executor=executor,
         progress=bar,
@@ -128,76 +128,70 @@ def _load_of(series: Series) -> Load:
     return Load(len(sizes), sum(sizes.values()))
 
 
-def converted_of(conversion: Conversion, made: Made) -> Converted:
-    """A series with its image, as masks are drawn on it."""
-    from volseg.masks import Converted
-
-    return Converted(conversion.series, conversion.case, conversion.image, made)
-
-
 def convert_one(conversion: Conversion) -> Outcome:
-    """Read, resample and write one series, unless an earlier run did."""
+    """Read, resample and write one series, unless an earlier run did.
+
+    Raises:
+        VolsegError: it can't be converted.
+    """
+    from volseg.dataset.sidecar import Sidecar, sidecar_path
+
     series = conversion.series
-    try:
-        made = Made(content_digest(series, conversion.naming), conversion.method, {conversion.image.name: NO_FILE})
-        before = _before(conversion)
-        state = State.ABSENT if conversion.overwrite else _state(conversion, before, made)
-        if before is not None and state in (State.CURRENT, State.EDITED):
-            return _kept(conversion, before, state)
-        target = conversion.onto or target_grid(series, conversion.spacing_mm, conversion.orientation)
-        loaded = load_values(series, jobs=conversion.decoders, suv=conversion.suv)
-        volume = loaded.volume
-        source = volume.grid
-        if conversion.onto is None and source.orientation != target.orientation:
-            from volseg.resampling import reorient
+    made, before, state = _look(conversion)
+    if before is not None and state in (State.CURRENT, State.EDITED):
+        return _kept(conversion, before, state)
+    target = conversion.onto or target_grid(series, conversion.spacing_mm, conversion.orientation)
+    loaded = load_values(series, jobs=conversion.decoders, suv=conversion.suv)
+    volume = loaded.volume
+    source = volume.grid
+    if conversion.onto is None and source.orientation != target.orientation:
+        from volseg.resampling import reorient
 
-            volume = reorient(volume, target.orientation)
-        resampled = target.difference(volume.grid) is not None
-        if resampled:
-            from volseg.resampling import resample
+        volume = reorient(volume, target.orientation)
+    resampled = target.difference(volume.grid) is not None
+    if resampled:
+        from volseg.resampling import resample
 
-            volume = resample(volume, target, interpolation=conversion.interpolation)
-        write_image(conversion.image, volume)
-        sidecar = _sidecar(
-            conversion,
-            source,
-            volume.grid,
-            (*series.changes, *conversion.changes, *loaded.changes),
-            replace(made, files={conversion.image.name: file_digest(conversion.image)}),
-            resampled=resampled,
-        )
-        sidecar.write(_sidecar_path(conversion.image))
-    except SliceFault as error:
-        return Outcome.of_error(conversion.case, error, private=error.name)
-    except (InputError, OutputExistsError) as error:
-        return Outcome.of_error(conversion.case, error, private=series.source)
+        volume = resample(volume, target, interpolation=conversion.interpolation)
+    write_image(conversion.image, volume)
+    sidecar = Sidecar(
+        case=conversion.case,
+        modality=series.modality,
+        patient=conversion.patient,
+        study=conversion.study,
+        series=conversion.pseudonym,
+        source_grid=source,
+        target_grid=volume.grid,
+        resampled=resampled or series.is_straightened,
+        changes=(*series.changes, *conversion.changes, *loaded.changes),
+        acquisition=acquisition_facts(series),
+        made=replace(made, files={conversion.image.name: file_digest(conversion.image)}),
+        notes=series.notes,
+    )
+    sidecar.write(sidecar_path(conversion.image))
     outcome = outcome_of(sidecar, conversion.image)
     anew = (ANEW,) if state is State.STALE else ()
     return replace(outcome, warnings=(*outcome.warnings, *anew), private=series.source)
 
 
-def _before(conversion: Conversion) -> Sidecar | None:
-    """The sidecar of an image that is there.
+def _look(conversion: Conversion) -> tuple[Made, Sidecar | None, State]:
+    """From what an image is to be made, the sidecar of the one that is there, and what that one is.
 
     Raises:
-        InputError, FileError: what lies there is none of volseg's.
-    """
-    sidecar_file = _sidecar_path(conversion.image)
-    if not conversion.image.is_file() or not sidecar_file.is_file():
-        return None
-    from volseg.dataset.sidecar import read_sidecar
-
-    return read_sidecar(sidecar_file)
-
-
-def _state(conversion: Conversion, before: Sidecar | None, made: Made) -> State:
-    """What there is of a series.
-
-    Raises:
+        InputError, FileError: a file can't be read, or what lies there is none of volseg's.
         OutputExistsError: it is not to be replaced.
     """
-    if before is None:
-        return State.ABSENT  # an image without its sidecar is one that a killed run left
+    from volseg.dataset.sidecar import read_sidecar, sidecar_path
+
+    made = Made(
+        content_digest(conversion.series, conversion.naming), conversion.method, {conversion.image.name: NO_FILE}
+    )
+    beside = sidecar_path(conversion.image)
+    if not conversion.image.is_file() or not beside.is_file():
+        return made, None, State.ABSENT  # an image without its sidecar is one that a killed run left
+    before = read_sidecar(beside)
+    if conversion.overwrite:
+        return made, before, State.ABSENT
     state = state_of(before.made, made, conversion.image.parent)
     require_replaceable(state)
     masks = conversion.image.parents[1] / TRAINING_LABELS
@@ -208,7 +202,7 @@ def _state(conversion: Conversion, before: Sidecar | None, made: Made) -> State:
             "to replace the image; a mask that volseg drew is drawn anew, any other is left.",
             code="exists",
         )
-    return state
+    return made, before, state
 
 
 def _kept(conversion: Conversion, before: Sidecar, state: State) -> Outcome:
@@ -228,33 +222,6 @@ def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None, o
 
         grid = reorient_grid(grid, orientation)
     return grid if spacing_mm is None else grid.with_spacing(spacing_mm)
-
-
-def _sidecar(
-    conversion: Conversion, source: Grid, target: Grid, changes: tuple[str, ...], made: Made, *, resampled: bool
-) -> Sidecar:
-    from volseg.dataset.sidecar import Sidecar
-
-    return Sidecar(
-        case=conversion.case,
-        modality=conversion.series.modality,
-        patient=conversion.patient,
-        study=conversion.study,
-        series=conversion.pseudonym,
-        source_grid=source,
-        target_grid=target,
-        resampled=resampled or conversion.series.is_straightened,
-        changes=changes,
-        acquisition=acquisition_facts(conversion.series),
-        made=made,
-        notes=conversion.series.notes,
-    )
-
-
-def _sidecar_path(image: Path) -> Path:
-    from volseg.dataset.sidecar import sidecar_path
-
-    return sidecar_path(image)
 
 
 def planned(series: Series, options: ConvertOptions) -> str:
@@ -287,11 +254,7 @@ def taken(conversion: Conversion) -> Outcome | None:
 def finished(conversion: Conversion) -> Outcome | None:
     """The outcome of a series that needs no work, or is refused for what is there; None where there is work to do."""
     try:
-        made = Made(
-            content_digest(conversion.series, conversion.naming), conversion.method, {conversion.image.name: NO_FILE}
-        )
-        before = _before(conversion)
-        state = _state(conversion, before, made)
+        _, before, state = _look(conversion)
     except VolsegError as error:
         return Outcome.of_error(conversion.case, error, private=conversion.series.source)
     return _kept(conversion, before, state) if before and state in (State.CURRENT, State.EDITED) else None

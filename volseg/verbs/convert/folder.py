@@ -18,7 +18,6 @@ from volseg.verbs.convert.channels import ChannelPlan, conversions_of, plan_chan
 from volseg.verbs.convert.conversion import (
     Conversion,
     conversion_of,
-    converted_of,
     images_there,
     run_conversions,
     taken,
@@ -99,7 +98,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         if options.channels:
             outcomes = _whole_cases(outcomes, everything)
         if found.label_files and not options.channels:
-            from volseg.masks import draw_masks, plan_labels
+            from volseg.masks import Converted, draw_masks, plan_labels
 
             plan = plan_labels(found, dataset.labels, choice, naming, progress)
             if plan.by_series:
@@ -107,7 +106,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
                 dataset = dataset.with_labels(plan.table)
             done = {outcome.case: outcome.made for outcome in outcomes if outcome.status is Status.DONE}
             converted = {
-                number: converted_of(conversion, made)
+                number: Converted(conversion.series, conversion.case, conversion.image, made)
                 for number, conversion in everything.items()
                 if (made := done.get(conversion.case)) is not None
             }

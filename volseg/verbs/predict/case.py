@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import TEMPORARY_MARK, write_error
 from volseg.batch import advance_case
-from volseg.errors import DiskFullError, InputError, VolsegError
+from volseg.errors import InputError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
 from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.verbs.predict.model import MODALITIES, Model, ModelFile, load_model
@@ -62,21 +62,11 @@ class Prediction:
     overwrite: bool = False
 
     def __call__(self, case: CaseToPredict) -> Outcome:
-        """Predict one case; what it comes to, whatever goes wrong with it.
+        """Predict one case.
 
         Raises:
-            DiskFullError: no space is left.
+            VolsegError: it can't be predicted.
         """
-        source = case.source
-        try:
-            return self._predict(case)
-        except DiskFullError:
-            raise
-        except VolsegError as error:
-            # Of a slice, the file at fault.
-            return Outcome.of_error(case.name, error, private=getattr(error, "name", "") or source.private)
-
-    def _predict(self, case: CaseToPredict) -> Outcome:
         source, writers = case.source, writers_of(self.formats)
         image = MaskedImage(source.name, self.out_dir, source.series)
         names = (*source.written(), *(name for writer in writers for name in writer.names(image)))

@@ -129,6 +129,7 @@ def _predict(
                 work,
                 cases,
                 name_of=lambda case: case.name,
+                private_of=lambda case: case.source.private,
                 title="Predicting",
                 executor=executor,
                 progress=progress,
