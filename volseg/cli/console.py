@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from volseg.outcomes import Ledger, Outcome, Status, tally
-from volseg.words import printable
+from volseg.words import listed, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -222,12 +222,10 @@ def _print_warnings(ledger: Ledger) -> None:
             about.setdefault(warning, []).append(outcome)
     told = {outcome.case for outcome in ledger.outcomes if outcome.status is not Status.DONE}
     for warning, outcomes in about.items():
-        named = outcomes[:NAMED_CASES]
-        names = ", ".join(outcome.case for outcome in named)
-        more = f" and {len(outcomes) - len(named)} more" if len(outcomes) > len(named) else ""
-        who = names if len(outcomes) == 1 else f"{len(outcomes)} cases ({names}{more})"
+        names = listed([outcome.case for outcome in outcomes], NAMED_CASES)
+        who = names if len(outcomes) == 1 else f"{len(outcomes)} cases ({names})"
         print(printable(f"{who}: warning: {warning}"))
-        for outcome in named:
+        for outcome in outcomes[:NAMED_CASES]:
             if outcome.case not in told:
                 told.add(outcome.case)
                 _print_private(outcome)

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from volseg.cli.console import ConsoleProgress
 from volseg.verbs.train import TrainOptions
 from volseg.verbs.train import train as verb
-from volseg.words import printable
+from volseg.words import counted, printable
 
 if TYPE_CHECKING:
     from volseg.verbs.train import FoldResult
@@ -56,7 +56,7 @@ def train(
 
 
 def _show(result: FoldResult) -> None:
-    cases = f"{_counted(result.training, 'case')} trained, {result.validation} held out"
+    cases = f"{counted(result.training, 'case')} trained, {result.validation} held out"
     minutes = result.history[-1].minutes if result.history else 0.0
     steps = result.history[-1].step if result.history else 0
     if result.already and result.complete:
@@ -65,18 +65,14 @@ def _show(result: FoldResult) -> None:
         )
     elif result.already:
         print(
-            f"{result.name}: {_counted(steps, 'step')} in {minutes:.1f} minutes, and that is no model; give more --minutes."
+            f"{result.name}: {counted(steps, 'step')} in {minutes:.1f} minutes, and that is no model; give more --minutes."
         )
     else:
         state = "complete" if result.complete else "stopped"
-        print(f"{result.name}: {state} after {minutes:.1f} minutes and {_counted(steps, 'step')}; {cases}.")
+        print(f"{result.name}: {state} after {minutes:.1f} minutes and {counted(steps, 'step')}; {cases}.")
     best = result.best
     if best is not None and best.validation is not None:
         print(f"  best validation, epoch {best.epoch}: mean Dice {best.validation.score:.4f}")
         for label, dice in zip(result.labels, best.validation.per_label, strict=False):
             print(printable(f"    {label}: {dice:.4f}" if math.isfinite(dice) else f"    {label}: in no case held out"))
     print(f"  {result.folder / 'curve.png'}")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from volseg.atomic import write_text
 from volseg.errors import DataSetError, InputError, UsageError
 from volseg.files import read_bounded
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,7 +28,6 @@ FOLDS = 5
 MAX_FOLDS_BYTES = 2**24
 """Ten folds of ten thousand cases take 3 MB."""
 MAX_FOLDS = 1000
-NAMED_CASES = 10
 
 
 class _Fold(BaseModel):
@@ -215,8 +215,7 @@ def _by_patient(cases: Sequence[Case]) -> dict[tuple[str, str], list[str]]:
 
 
 def _named(names: Collection[str]) -> str:
-    shown = ", ".join(repr(name) for name in sorted(names)[:NAMED_CASES])
-    return shown + (f" and {len(names) - NAMED_CASES} more" if len(names) > NAMED_CASES else "")
+    return listed([repr(name) for name in sorted(names)])
 
 
 def _bad(path: Path, what: str) -> InputError:

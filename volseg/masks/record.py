@@ -16,6 +16,7 @@ from volseg.files import read_bounded
 from volseg.kept import EDITED, file_digest
 from volseg.outcomes import Made
 from volseg.volume import NIFTI_SUFFIXES
+from volseg.words import counted, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,9 +91,9 @@ class MaskRecord:
     @property
     def message(self) -> str:
         """The sentence for the ledger."""
-        count = "1 structure" if len(self.labels) == 1 else f"{len(self.labels)} structures"
+        count = counted(len(self.labels), "structure")
         sources = " and ".join(f"{number} {kind}" for kind, number in sorted(self.objects.items()))
-        shown = named([f"{label.name} ({label.voxels} voxels)" for label in self.labels])
+        shown = listed([f"{label.name} ({label.voxels} voxels)" for label in self.labels], NAMED_STRUCTURES)
         overlaps = (
             f" {self.overlaps} times two structures claimed a voxel, and the smaller one got it."
             if self.overlaps
@@ -105,7 +106,7 @@ class MaskRecord:
         """The sentences that a person has to know."""
         changes = [_CHANGES[change] for change in self.changes if change in _CHANGES]
         notes = [
-            _NOTES[note.code].format(count=note.count, names=named(note.names))
+            _NOTES[note.code].format(count=note.count, names=listed(note.names, NAMED_STRUCTURES))
             for note in self.notes
             if note.code in _NOTES
         ]
@@ -124,12 +125,6 @@ class MaskRecord:
 @cache
 def _adapter() -> TypeAdapter[MaskRecord]:
     return TypeAdapter(MaskRecord)
-
-
-def named(names: list[str] | tuple[str, ...]) -> str:
-    """Some names, and how many more there are."""
-    shown = ", ".join(names[:NAMED_STRUCTURES])
-    return shown if len(names) <= NAMED_STRUCTURES else f"{shown} and {len(names) - NAMED_STRUCTURES} more"
 
 
 def mask_path(folder: Path, case: str) -> Path:

@@ -16,6 +16,7 @@ from volseg.progress import SILENT, Progress
 from volseg.training.checkpoint import RunFolder, RunState
 from volseg.training.history import Epoch, Validation, best_epoch
 from volseg.training.listeners import LISTENERS, Listener, RunView
+from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +135,9 @@ class Run:
                 self._end_validation()  # it may have come inside one
                 self._take_loss()
                 self.save(complete=False)
-                self.progress.say(f"Stopped after {self.budget.steps} steps; the same command goes on from there.")
+                self.progress.say(
+                    f"Stopped after {counted(self.budget.steps, 'step')}; the same command goes on from there."
+                )
                 raise
 
     def _estimate_validation(self) -> None:
@@ -185,7 +188,7 @@ class Run:
             self._improve(None)
         is_model = ended and self.budget.is_enough
         if ended and not is_model:
-            steps = "1 step" if self.budget.steps == 1 else f"{self.budget.steps} steps"
+            steps = counted(self.budget.steps, "step")
             self.progress.say(f"Only {steps} fitted into the minutes, and that is no model. Give more --minutes.")
         for listener in self.listeners:
             listener.ended(self._weights(), complete=is_model)

@@ -11,11 +11,12 @@ from volseg.dicom.file.archives import MAX_DEPTH, Limits, Unpacker, is_archive
 from volseg.dicom.file.files import INCOMPLETE_IMAGES, LABEL_OBJECTS, UNOPENED, FoundFile, find_files, skipped_kind
 from volseg.dicom.file.header import DamagedHeaderError, Header, NotDicomError, read_header
 from volseg.dicom.series.notes import with_notes
-from volseg.dicom.series.series import DEFAULT_REPAIRS, Rejected, Series, build_series, named_files
+from volseg.dicom.series.series import DEFAULT_REPAIRS, NAMED_FILES, Rejected, Series, build_series
 from volseg.dicom.series.stack import StackFault
 from volseg.errors import DiskFullError, FileError, InputError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -251,5 +252,5 @@ def _without_holes(one: Series | Rejected, damaged: Sequence[BadFile]) -> Series
         (fault, *others),
         "",
         count + len(damaged),
-        named_files([file.name for file in damaged]),
+        listed([file.name for file in damaged], NAMED_FILES),
     )

@@ -22,6 +22,7 @@ from volseg.dicom.series.stack import MIN_SLICES, StackFault, StackGeometry, axe
 from volseg.errors import InputError
 from volseg.outcomes import Status
 from volseg.pseudonyms import Identity
+from volseg.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -251,14 +252,13 @@ class _Builder:
             faults,
             _REMEDIES.get(faults[0].code, ""),
             len(part.slices) if count is None else count,
-            named_files(files) or self.source,
+            listed(files, NAMED_FILES) or self.source,
         )
 
     def _too_few(self, part: Part, places: int) -> Rejected:
         code = "one-position" if places == 1 else "too-few-slices"
-        images = "1 image" if len(part.slices) == 1 else f"{len(part.slices)} images"
         where = "one position" if places == 1 else f"{places} positions"
-        sentence = f"{images} at {where} make no volume; it takes {MIN_SLICES} positions."
+        sentence = f"{counted(len(part.slices), 'image')} at {where} make no volume; it takes {MIN_SLICES} positions."
         return replace(self._rejected(part, (StackFault(code, sentence),)), status=Status.SKIPPED)
 
 
@@ -275,12 +275,6 @@ def _source(group: Sequence[tuple[Header, str]]) -> str:
     """The folder of a group, or its file where it is but one."""
     names = [name for _, name in group]
     return names[0] if len(names) == 1 else (os.path.commonpath(names) or ".")
-
-
-def named_files(files: Sequence[str]) -> str:
-    """Some of the files by name, and how many more there are."""
-    shown = ", ".join(files[:NAMED_FILES])
-    return shown if len(files) <= NAMED_FILES else f"{shown} and {len(files) - NAMED_FILES} more"
 
 
 _FORM_WORDS = ("kind", "series", "frame", "size", "spacing")

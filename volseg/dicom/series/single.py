@@ -11,14 +11,12 @@ from volseg.dicom.series.series import DEFAULT_REPAIRS, Rejected, Series
 from volseg.errors import InputError, UsageError
 from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from volseg.dicom.series.repair import Repairs
-
-NAMED = 10
-"""A message names this many series and counts the others."""
 
 
 def read_series(
@@ -61,11 +59,8 @@ def _chosen(source: Path, found: Scan, series: str | None) -> Series | Rejected:
     if len(wanted) == 1:
         return wanted[0]
     shown = [f"{number} ({short_name(one)})" for number, one in known if not wanted or one in wanted]
-    names = ", ".join(shown[:NAMED])
-    more = f" and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
+    names = listed(shown)
     if not wanted and series is None:
-        raise InputError(
-            f"{source} holds no series that is a volume{': ' * bool(known)}{names}{more}.", code="no-series"
-        )
+        raise InputError(f"{source} holds no series that is a volume{': ' * bool(known)}{names}.", code="no-series")
     count = f"{len(wanted) or 'no'} series" + (f" called {series!r}" if series else "")
-    raise UsageError(f"{source} holds {count}. Name one by its number: {names}{more}.", code="which-series")
+    raise UsageError(f"{source} holds {count}. Name one by its number: {names}.", code="which-series")

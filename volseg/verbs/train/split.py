@@ -9,6 +9,7 @@ from volseg.dataset.folds import Split
 from volseg.errors import DataSetError
 from volseg.training.checkpoint import RunFolder
 from volseg.training.record import RunRecord
+from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,9 +69,8 @@ def settle_split(
         (known.cases - names, "out of the data set after it was split: the folds go on without {}"),
     ):
         if these:
-            count, them = ("1 case", "it") if len(these) == 1 else (f"{len(these)} cases", "them")
-            came = what.replace("{}", them)
-            progress.say(f"{count} came {came} ({min(these)} for one). --fresh --cv splits anew.")
+            came = what.replace("{}", "it" if len(these) == 1 else "them")
+            progress.say(f"{counted(len(these), 'case')} came {came} ({min(these)} for one). --fresh --cv splits anew.")
     parted = known.parted(dataset.training)
     if parted:
         progress.say(
