@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from volseg.bundle.folder import Bundle
-from volseg.bundle.lint import Finding, has_config, lint_config
+from volseg.bundle.lint import Finding, lint_config
 from volseg.bundle.trust import judge
 from volseg.bundle.vocabulary import TARGETS
 from volseg.planning.networks import NETWORKS, Topology
@@ -162,8 +162,6 @@ def test_a_finding_is_one_line_that_hides_nothing() -> None:
 
 def test_both_configs_are_linted(make_bundle: MakeBundle) -> None:
     bundle = Bundle(make_bundle())
-    assert has_config(bundle, "train")
-    assert not has_config(bundle, "evaluate")
     for name in ("train", "inference"):
         path = bundle.config_path(name)
         before = path.read_text()

@@ -93,7 +93,6 @@ def load(
 def load_for(bundle_dir: Path, options: PredictOptions) -> Predictor:
     """Load a bundle as the options of ``predict`` ask for."""
     from volseg.bundle.folder import open_bundle
-    from volseg.bundle.metadata import label_table
     from volseg.device import choose_device
     from volseg.verbs.predict.model import ModelFile, load_model
 
@@ -101,4 +100,4 @@ def load_for(bundle_dir: Path, options: PredictOptions) -> Predictor:
     file = ModelFile.of(bundle, options.fold, choose_device(options.device), raw=options.raw)
     # Not through the cache, which is the verb's and keeps one model alive.
     model = load_model.__wrapped__(file)
-    return Predictor(bundle.root.resolve().name, model, label_table(bundle.metadata) or LabelTable(()))
+    return Predictor(bundle.root.resolve().name, model, bundle.labels)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from volseg.bundle.folder import Bundle, refuse_links
 from volseg.bundle.lint import RUN_CONFIGS
-from volseg.bundle.metadata import label_faults, label_table, metadata_faults
+from volseg.bundle.metadata import NETWORK_FORMAT, at, label_faults, label_table, metadata_faults
 from volseg.bundle.trust import SHOWN_FINDINGS, Verdict, judge
 from volseg.dataset.case import Fault
 from volseg.errors import VolsegError
@@ -44,7 +44,7 @@ def find_faults(bundle: Bundle) -> tuple[Fault, ...]:
     try:
         refuse_links(bundle)
     except VolsegError as error:
-        faults.append(Fault(error.code, "", error.within(bundle.root)))
+        faults.append(Fault.of_error(error, bundle.root))
     configs = _configs(bundle, faults)
     is_readable = not any(fault.code in UNREADABLE for fault in faults)
     if "metadata" in configs:
@@ -81,7 +81,7 @@ def _configs(bundle: Bundle, faults: list[Fault]) -> Configs:
         try:
             found[name] = bundle.read_config(name)
         except VolsegError as error:
-            faults.append(Fault(error.code, _place(bundle, name), error.within(bundle.root)))
+            faults.append(Fault.of_error(error, bundle.root, _place(bundle, name)))
     if bundle.find_config("metadata") is None:
         faults.append(
             Fault("no-config", "", "configs/metadata.json is missing, which every bundle has. Get the bundle anew.")
@@ -99,11 +99,11 @@ def _configs(bundle: Bundle, faults: list[Fault]) -> Configs:
 def _part_faults(bundle: Bundle, name: str, config: dict[str, ConfigValue]) -> Iterator[Fault]:
     place = _place(bundle, name)
     for part in PARTS[name]:
-        if _at(config, part) is None:
+        if at(config, *part.split("#")) is None:
             yield Fault(
                 "missing-part", place, f"there is no {part}, which MONAI bundles have by convention. Name the part so."
             )
-    if name == "train" and _at(config, "validate#evaluator") is None:
+    if name == "train" and at(config, "validate", "evaluator") is None:
         yield Fault(
             "missing-part", place, "there is no validate#evaluator, so training doesn't validate.", is_error=False
         )
@@ -115,8 +115,8 @@ def _agreement_faults(
     """Where the inference config and the metadata contradict each other."""
     place = _place(bundle, "inference")
     for key, side, entry in (("in_channels", "inputs", "image"), ("out_channels", "outputs", "pred")):
-        built = _at(config, f"network_def#{key}")
-        told = _at(metadata, f"network_data_format#{side}#{entry}#num_channels")
+        built = at(config, "network_def", key)
+        told = at(metadata, NETWORK_FORMAT, side, entry, "num_channels")
         if isinstance(built, int) and isinstance(told, int) and built != told:
             yield Fault(
                 "channels", place, f"the network has {key} {built}, and the metadata says {told} for {entry}. Make "
@@ -124,7 +124,7 @@ def _agreement_faults(
             )  # fmt: skip
     table = label_table(metadata)
     indices = table.indices if table is not None else ()
-    steps = _at(config, "postprocessing#transforms")
+    steps = at(config, "postprocessing", "transforms")
     # Alone each, as a transform that stands before others is no less wrong.
     found = [
         PostprocessingRules.from_transforms([step], indices)[1]
@@ -147,7 +147,7 @@ def _verdict(bundle: Bundle, faults: list[Fault]) -> Verdict | None:
     except VolsegError as error:
         if error.code == "trust-store":
             raise
-        faults.append(Fault(error.code, "", error.within(bundle.root)))
+        faults.append(Fault.of_error(error, bundle.root))
         return None
     if not verdict.may_run:
         for finding in verdict.findings[:SHOWN_FINDINGS]:
@@ -176,7 +176,7 @@ def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bo
         try:
             state = read_state_dict(bundle.model_path)
         except VolsegError as error:
-            faults.append(Fault(error.code, place, error.within(bundle.root)))
+            faults.append(Fault.of_error(error, bundle.root, place))
         else:
             faults += _published_faults(bundle, place)
     if not may_run:
@@ -203,7 +203,7 @@ def _published_faults(bundle: Bundle, place: str) -> Iterator[Fault]:
     try:
         record = Published.read(bundle)
     except VolsegError as error:
-        yield Fault(error.code, place, error.within(bundle.root))
+        yield Fault.of_error(error, bundle.root, place)
         return
     if record is not None and not record.is_of(bundle.model_path):
         message = f"the file is not the one that {record.run} published: it was changed under its name."
@@ -222,7 +222,7 @@ def _network(bundle: Bundle, name: str, faults: list[Fault]) -> Module | None:
             return None
         network = parser.build("network_def")
     except VolsegError as error:
-        faults.append(Fault(error.code, _place(bundle, name), error.within(bundle.root)))
+        faults.append(Fault.of_error(error, bundle.root, _place(bundle, name)))
         return None
     if not isinstance(network, Module):
         message = f"network_def is no network but of type {type(network).__name__}."
@@ -234,10 +234,3 @@ def _network(bundle: Bundle, name: str, faults: list[Fault]) -> Module | None:
 def _place(bundle: Bundle, name: str) -> str:
     path = bundle.find_config(name)
     return f"configs/{name}" if path is None else path.relative_to(bundle.root).as_posix()
-
-
-def _at(tree: ConfigValue, place: str) -> ConfigValue:
-    """What stands at a place such as ``train#trainer``; None where nothing does."""
-    for key in place.split("#"):
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree

@@ -12,6 +12,7 @@ import yaml
 
 from volseg.errors import BundleError, InputError, UsageError
 from volseg.files import read_bounded
+from volseg.labels import LabelTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,6 +122,13 @@ class Bundle:
     def metadata(self) -> dict[str, ConfigValue]:
         """``configs/metadata.json``."""
         return self.read_config("metadata")
+
+    @cached_property
+    def labels(self) -> LabelTable:
+        """What the numbers in its masks stand for; empty where the metadata doesn't say."""
+        from volseg.bundle.metadata import label_table
+
+        return label_table(self.metadata) or LabelTable(())
 
 
 def is_bundle(folder: Path) -> bool:

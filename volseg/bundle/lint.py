@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from volseg.bundle.folder import Bundle, walk
+from volseg.bundle.folder import walk
 from volseg.bundle.vocabulary import (
     CHANNEL_FILES,
     COMPONENT_KEYS,
@@ -72,11 +72,6 @@ def rounds_masks(config: dict[str, ConfigValue]) -> bool:
         and node.get("keys") in ("label", ["label"])
         for _, node in walk(config)
     )
-
-
-def has_config(bundle: Bundle, name: str) -> bool:
-    """Whether the bundle has a config of that name."""
-    return bundle.find_config(name) is not None
 
 
 def _findings(name: str, config: ConfigValue) -> Iterator[Finding]:

@@ -56,8 +56,8 @@ def label_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
     """Each way in which the metadata doesn't tell what a mask made with the bundle would hold, as a clause."""
     if input_channels(metadata) is None:
         yield f"{NETWORK_FORMAT} doesn't say how many channels the input named image has (num_channels)"
-    outputs = _at(metadata, NETWORK_FORMAT, "outputs", "pred", "num_channels")
-    classes = _at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
+    outputs = at(metadata, NETWORK_FORMAT, "outputs", "pred", "num_channels")
+    classes = at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
     table = metadata.get("label_table")
     if classes is not None:
         yield from _table_faults("channel_def of the output named pred", classes)
@@ -75,13 +75,13 @@ def label_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
 
 def input_channels(metadata: dict[str, ConfigValue]) -> int | None:
     """How many channels the network takes; None where the metadata doesn't say."""
-    channels = _at(metadata, NETWORK_FORMAT, "inputs", "image", "num_channels")
+    channels = at(metadata, NETWORK_FORMAT, "inputs", "image", "num_channels")
     return int(channels) if _is_whole(channels) and channels >= 1 else None
 
 
 def first_channel(metadata: dict[str, ConfigValue]) -> str | None:
     """The name of the network's first channel, such as ``CT``; None where the metadata doesn't say."""
-    name = _at(metadata, NETWORK_FORMAT, "inputs", "image", "channel_def", "0")
+    name = at(metadata, NETWORK_FORMAT, "inputs", "image", "channel_def", "0")
     return name if isinstance(name, str) else None
 
 
@@ -89,7 +89,7 @@ def label_table(metadata: dict[str, ConfigValue]) -> LabelTable | None:
     """The labels of a mask: volseg's own table, else the output's channels; None where the metadata has no sound one."""
     table = metadata.get("label_table")
     if table is None:
-        table = _at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
+        table = at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
     try:
         return None if not isinstance(table, dict) else with_details(_read_table(table), _details(metadata) or {})
     except InputError:
@@ -189,7 +189,8 @@ def _is_range(value: ConfigValue) -> bool:
     return isinstance(value, list) and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in value)
 
 
-def _at(tree: ConfigValue, *keys: str) -> ConfigValue:
+def at(tree: ConfigValue, *keys: str) -> ConfigValue:
+    """What stands at a place in a config; None where nothing does."""
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.bundle.lint import has_config
 from volseg.bundle.parser import BundleParser, load_weights
 from volseg.errors import BundleError
 
@@ -64,7 +63,7 @@ def inference_network(bundle: Bundle) -> Module | None:
     """
     from torch.nn import Module
 
-    if not has_config(bundle, "inference"):
+    if bundle.find_config("inference") is None:
         return None
     parser = BundleParser(bundle, "inference", {})
     if not parser.has("network_def"):

@@ -41,6 +41,18 @@ FOLDERS = ("docs", "models", CONFIGS)
 """The configs come last: they make a folder a bundle."""
 
 
+def require_free(bundle_dir: Path) -> None:
+    """Refuse a place where something is already.
+
+    Raises:
+        OutputExistsError: it is no folder, or not empty.
+    """
+    if bundle_dir.exists() and (not bundle_dir.is_dir() or any(bundle_dir.iterdir())):
+        raise OutputExistsError(
+            f"{bundle_dir} is there already and may hold trained weights. Name a new folder for the bundle."
+        )
+
+
 def write_bundle(plan: Plan, dataset_dir: Path, bundle_dir: Path) -> None:
     """Write the bundle beside its place and rename it there; into a folder that is there and empty, move it.
 
@@ -48,12 +60,9 @@ def write_bundle(plan: Plan, dataset_dir: Path, bundle_dir: Path) -> None:
         OutputExistsError: something is there already.
         FileError: the folder can't be written.
     """
+    require_free(bundle_dir)
     target = bundle_dir.resolve()
     is_there = target.is_dir()  # a mounted volume or the folder that the person stands in can't be replaced
-    if target.exists() and (not is_there or any(target.iterdir())):
-        raise OutputExistsError(
-            f"{bundle_dir} is there already and may hold trained weights. Name a new folder for the bundle."
-        )
     relative = os.path.relpath(dataset_dir.resolve(), target)
     unfinished = f".{target.name}{TEMPORARY_MARK}{secrets.token_hex(4)}"
     partial = target / unfinished if is_there else target.with_name(unfinished)

@@ -10,6 +10,8 @@ from volseg.words import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from volseg.errors import VolsegError
+
 
 @dataclass(frozen=True)
 class Case:
@@ -48,6 +50,11 @@ class Fault:
         # File names and dataset.json are written by strangers: a line break would forge a line, an escape the screen.
         object.__setattr__(self, "case", printable(self.case, keep=""))
         object.__setattr__(self, "message", printable(self.message, keep=""))
+
+    @classmethod
+    def of_error(cls, error: VolsegError, folder: Path, case: str = "") -> Fault:
+        """What an error says, its file relative to a folder."""
+        return cls(error.code, case, error.within(folder))
 
     def __str__(self) -> str:
         return f"{self.case}: {self.message}" if self.case else self.message

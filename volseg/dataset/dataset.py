@@ -172,7 +172,7 @@ def _origins(folder: Path, cases: Iterable[Case], faults: list[Fault]) -> dict[s
                 try:
                     found[case.name] = read_origin(path)
                 except VolsegError as error:
-                    faults.append(Fault(error.code, case.name, error.within(folder)))
+                    faults.append(Fault.of_error(error, folder, case.name))
                 break
     return found
 

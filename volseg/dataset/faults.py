@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from volseg.labels import LabelTable
 
-__all__ = ["CaseContent", "Fault", "find_faults", "require_sound", "unreadable"]
+__all__ = ["CaseContent", "Fault", "find_faults", "require_sound"]
 
 MASKS_OFF_WHOLE = "mask-off-whole"
 NAMED_LABELS = 20
@@ -97,25 +97,23 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
         try:
             source = read_dataset(folder)
         except DataSetError as error:
-            return (unreadable(folder, error),)
+            return (Fault.of_error(error, folder),)
     return _judge(source, _examine_all(source, source.cases, jobs=jobs, progress=progress))
 
 
-def _judge(dataset: Dataset, examined: Mapping[Case, Outcome]) -> tuple[Fault, ...]:
+def _judge(dataset: Dataset, outcomes: Mapping[Case, Outcome]) -> tuple[Fault, ...]:
+    examined = {case: one for case, one in outcomes.items() if isinstance(one, _Examined)}
     found = [
         *dataset.faults,
-        *_of_cases(examined),
+        *(fault for one in examined.values() for fault in one.faults),
+        # The worker was killed, or something unforeseen ended the case.
+        *(Fault(one.code, case.name, one.message) for case, one in outcomes.items() if case not in examined),
         *_duplicates(examined),
         *_unused_labels(dataset, examined),
         *_masks_off_whole(examined),
         *_advice(dataset, examined),
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda fault: (fault.case, not fault.is_error, fault.code)))
-
-
-def unreadable(folder: Path, error: DataSetError) -> Fault:
-    """The one fault of a data set that can't be read at all."""
-    return Fault(error.code, "", error.within(folder))
 
 
 def require_sound(
@@ -321,20 +319,10 @@ def _examine_mask(
     return seen, off_whole, hashlib.blake2b(mask.tobytes(order="A"), digest_size=16).hexdigest()
 
 
-def _of_cases(examined: Mapping[Case, Outcome]) -> list[Fault]:
-    found: list[Fault] = []
-    for case, outcome in examined.items():
-        if isinstance(outcome, _Examined):
-            found.extend(outcome.faults)
-        else:  # the worker was killed, or something unforeseen ended the case
-            found.append(Fault(outcome.code, case.name, outcome.message))
-    return found
-
-
-def _duplicates(examined: Mapping[Case, Outcome]) -> list[Fault]:
+def _duplicates(examined: Mapping[Case, _Examined]) -> list[Fault]:
     by_digest: dict[str, list[str]] = defaultdict(list)
     for case, outcome in examined.items():
-        if isinstance(outcome, _Examined) and outcome.digest is not None:
+        if outcome.digest is not None:
             by_digest[outcome.digest].append(case.name)
     return [
         Fault("duplicate", name, f"its image has the same voxels as that of {names[0]}. Keep one of them.")
@@ -343,12 +331,8 @@ def _duplicates(examined: Mapping[Case, Outcome]) -> list[Fault]:
     ]
 
 
-def _masks_off_whole(examined: Mapping[Case, Outcome]) -> list[Fault]:
-    off = {
-        case.name: outcome.off_whole
-        for case, outcome in examined.items()
-        if isinstance(outcome, _Examined) and outcome.off_whole is not None
-    }
+def _masks_off_whole(examined: Mapping[Case, _Examined]) -> list[Fault]:
+    off = {case.name: one.off_whole for case, one in examined.items() if one.off_whole is not None}
     if not off:
         return []
     name, value = next(iter(off.items()))
@@ -360,17 +344,17 @@ def _masks_off_whole(examined: Mapping[Case, Outcome]) -> list[Fault]:
     return [Fault(MASKS_OFF_WHOLE, "", message, is_error=False)]
 
 
-def _advice(dataset: Dataset, examined: Mapping[Case, Outcome]) -> Iterator[Fault]:
-    told = {case.name: one for case, one in examined.items() if isinstance(one, _Examined) and one.seen}
+def _advice(dataset: Dataset, examined: Mapping[Case, _Examined]) -> Iterator[Fault]:
+    told = {case.name: one for case, one in examined.items() if one.seen}
     return advise(
         dataset, {name: one.seen for name, one in told.items()}, {name for name, one in told.items() if one.ct_like}
     )
 
 
-def _unused_labels(dataset: Dataset, examined: Mapping[Case, Outcome]) -> list[Fault]:
+def _unused_labels(dataset: Dataset, examined: Mapping[Case, _Examined]) -> list[Fault]:
     if not dataset.training:
         return []
-    seen = {index for outcome in examined.values() if isinstance(outcome, _Examined) for index in outcome.seen}
+    seen = {index for outcome in examined.values() for index in outcome.seen}
     return [
         Fault("label-unused", "", f"the label {label.index}, {label.name}, occurs in no mask.", is_error=False)
         for label in dataset.labels.labels

@@ -81,12 +81,12 @@ def _check_bundle(folder: Path) -> CheckReport:
 
 def _check_dataset(folder: Path, options: CheckOptions, progress: Progress) -> CheckReport:
     from volseg.dataset.dataset import read_dataset, require_cases
-    from volseg.dataset.faults import find_faults, unreadable
+    from volseg.dataset.faults import find_faults
 
     try:
         dataset = read_dataset(folder)
     except DataSetError as error:
-        return CheckReport(folder, "no case could be read", (unreadable(folder, error),))
+        return CheckReport(folder, "no case could be read", (Fault.of_error(error, folder),))
     require_cases(dataset)
     faults = find_faults(dataset, jobs=options.jobs, progress=progress)
     with_mask = counted(len(dataset.training), "case")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from volseg.errors import OutputExistsError
 from volseg.options import Many, each
 from volseg.planning.networks import NetworkName
 from volseg.planning.optimizers import OptimizerName
@@ -61,7 +60,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
         OutputExistsError: ``bundle_dir`` holds something.
         FileError: the bundle can't be written.
     """
-    from volseg.bundle.write import write_bundle
+    from volseg.bundle.write import require_free, write_bundle
     from volseg.dataset.dataset import read_dataset, require_cases
     from volseg.dataset.faults import require_sound
     from volseg.planning.fingerprint import measure
@@ -69,10 +68,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
 
     options = options or PlanOptions()
     spacing_mm = options.spacing_mm
-    if bundle_dir.exists() and (not bundle_dir.is_dir() or any(bundle_dir.iterdir())):
-        raise OutputExistsError(
-            f"{bundle_dir} is there already and may hold trained weights. Name a new folder for the bundle."
-        )
+    require_free(bundle_dir)
     dataset = read_dataset(dataset_dir)
     require_cases(dataset)
     require_sound(dataset, progress=progress)

@@ -8,7 +8,7 @@ from pathlib import Path
 from volseg.dicom import Rejected, Scan, Series, numbered, short_name
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
-from volseg.outcomes import Status
+from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import Naming
 from volseg.verbs.convert.channel_choice import parse_channels
@@ -77,17 +77,14 @@ def _preview(
         shown = naming.case(one.identity, one.modality) if naming else short_name(one)
         if isinstance(one, Rejected):
             action = f"{one.status} [{one.code}] {one.message}"
-            row = PreviewRow(number, shown, one.modality, one.count, "", action, one.source)
         elif isinstance(name := names.get(one, ""), NameFault):
             action = f"{Status.REFUSED} [{name.code}] {name.message}"
-            row = PreviewRow(number, shown, one.modality, len(one.slices), described(one.grid), action, one.source)
         else:
             conversion = conversion_of(one, naming, images, nifti_dir, options, spacing_mm, name) if naming else None
             shown = conversion.case if conversion else name or shown
             earlier = finished(conversion) if conversion and not options.overwrite else None
             action = f"{earlier.status} [{earlier.code}]" if earlier else planned(one, options)
-            row = PreviewRow(number, shown, one.modality, len(one.slices), described(one.grid), action, one.source)
-        rows.append(replace(row, description=_description(one)))
+        rows.append(_series_row(number, one, shown, action))
     if found.label_files:
         label_rows, found = _label_rows(found, nifti_dir, options, naming)
         rows.extend(label_rows)
@@ -107,24 +104,25 @@ def _channel_preview(
         for channel, one in zip(channels, case.series, strict=True)
     }
     why = {one.identity.series_uid: one for one in plan.found.rejected}
-    rows = [
-        PreviewRow(0, one.case, "", 0, "", f"{one.status} [{one.code}] {one.message}", one.private)
-        for one in plan.outcomes
-    ]
+    rows = [_outcome_row(one) for one in plan.outcomes]
     for number, one in numbered(found):
-        count = one.count if isinstance(one, Rejected) else len(one.slices)
         left = why.get(one.identity.series_uid, one)
         action = placed.get(one) or (
             f"{left.status} [{left.code}] {left.message}" if isinstance(left, Rejected) else ""
         )
-        grid = "" if isinstance(one, Rejected) else described(one.grid)
-        row = PreviewRow(number, short_name(one), one.modality, count, grid, action, one.source, _description(one))
-        rows.append(row)
+        rows.append(_series_row(number, one, short_name(one), action))
     return tuple(rows), plan.found
 
 
-def _description(one: Series | Rejected) -> str:
-    return header_text(one, tags.SERIES_DESCRIPTION) if isinstance(one, Series) else ""
+def _series_row(number: int, one: Series | Rejected, case: str, action: str) -> PreviewRow:
+    if isinstance(one, Rejected):
+        return PreviewRow(number, case, one.modality, one.count, "", action, one.source)
+    description = header_text(one, tags.SERIES_DESCRIPTION)
+    return PreviewRow(number, case, one.modality, len(one.slices), described(one.grid), action, one.source, description)
+
+
+def _outcome_row(one: Outcome) -> PreviewRow:
+    return PreviewRow(0, one.case, "", 0, "", f"{one.status} [{one.code}] {one.message}", one.private)
 
 
 def _label_rows(
@@ -135,10 +133,7 @@ def _label_rows(
     from volseg.masks import plan_labels
 
     plan = plan_labels(found, DatasetFile.read(nifti_dir).labels, options.choice, naming)
-    rows = [
-        PreviewRow(0, one.case, "", 0, "", f"{one.status} [{one.code}] {one.message}", one.private)
-        for one in plan.outcomes
-    ]
+    rows = [_outcome_row(one) for one in plan.outcomes]
     for number, assignments in plan.by_series.items():
         series = found.series[number]
         case = naming.case(series.identity, series.modality) if naming else short_name(series)

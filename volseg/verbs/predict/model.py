@@ -107,7 +107,6 @@ def load_model(file: ModelFile) -> Model:
     import torch
 
     from volseg.bundle.folder import open_bundle
-    from volseg.bundle.metadata import label_table
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.weights import load_into
     from volseg.inference.segmenter import Segmenter, without_saving
@@ -119,9 +118,8 @@ def load_model(file: ModelFile) -> Model:
     device = torch.device(file.device)
     parser = BundleParser(bundle, "inference", {"device": device})
     network = load_into(parser.build("network_def"), _weights(bundle, file.fold)).to(device).eval()
-    table = label_table(bundle.metadata) or LabelTable(())
     # What transforms say the same as rules is done as rules, before those that the config names.
-    postprocessing, rules = without_rules(without_saving(parser.build("postprocessing")), table.indices)
+    postprocessing, rules = without_rules(without_saving(parser.build("postprocessing")), bundle.labels.indices)
     named = parser.plain("volseg_postprocessing")
     if named is not None:
         rules += PostprocessingRules.from_config(named)
@@ -133,7 +131,7 @@ def load_model(file: ModelFile) -> Model:
         device=device,
     )
     rules = PostprocessingRules() if file.raw else rules
-    return Model(segmenter, rules, table, _channels(bundle), _modality(bundle), _device_words(segmenter))
+    return Model(segmenter, rules, bundle.labels, _channels(bundle), _modality(bundle), _device_words(segmenter))
 
 
 def _weights(bundle: Bundle, fold: int | None) -> Path:

@@ -22,6 +22,7 @@ from volseg.verbs.train.options import FoldResult, TrainOptions
 from volseg.verbs.train.parts import average_of, budget_of, labels_of
 from volseg.verbs.train.publishing import Publisher, published_run
 from volseg.verbs.train.split import split_path
+from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -171,7 +172,7 @@ class Fold:
             self.name,
             self.folder.folder,
             () if state is None else state.history,
-            labels_of(self.bundle),
+            self.bundle.labels.names,
             complete=state is None or state.minutes is None or state.step >= LEAST_STEPS,
             already=True,
             training=len(cases.training),
@@ -235,13 +236,13 @@ def _tell_changes(record: RunRecord, data: Data, progress: Progress) -> None:
     """Say what became of the data set since the run was begun."""
     changed = record.changed({name: content.digest for name, content in data.contents.items()})
     if changed:
-        cases = "1 case" if len(changed) == 1 else f"{len(changed)} cases"
+        cases = counted(len(changed), "case")
         progress.say(
             f"The voxels of {cases} changed after this run was begun ({changed[0]} for one); it goes on with them."
         )
     added = {case.name for case in data.dataset.training}.difference(record.digests) if data.split is None else ()
     if added:
-        cases = "1 case" if len(added) == 1 else f"{len(added)} cases"
+        cases = counted(len(added), "case")
         progress.say(f"{cases} came to the data set after this run was begun; it goes on without. --fresh starts over.")
 
 
@@ -289,7 +290,7 @@ def _run(
         trainer=trainer,
         evaluator=evaluator,
         budget=budget,
-        labels=labels_of(fold.bundle),
+        labels=fold.bundle.labels.names,
         listeners=Publisher.of(fold.bundle, fold.name, network, fold.options, progress),
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
         average=average_of(parser),

@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.errors import BundleError, UsageError
-from volseg.labels import LabelTable
 from volseg.progress import SILENT, Progress
 from volseg.verbs.train.options import DEFAULT_FOLD, FoldResult, TrainOptions
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from volseg.bundle.folder import Bundle
     from volseg.dataset.dataset import Dataset
-
-NAMED_LABELS = 10
-"""A message names this many labels."""
 
 
 def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progress = SILENT) -> tuple[FoldResult, ...]:
@@ -116,17 +113,15 @@ def _require_same_kind(bundle: Bundle, dataset: Dataset) -> None:
     Raises:
         BundleError: the data set has labels or channels that the bundle's network has no place for.
     """
-    from volseg.bundle.metadata import input_channels, label_table
+    from volseg.bundle.metadata import input_channels
 
     if "label_table" not in bundle.metadata:
         return  # third-party, which may map labels as it likes
-    table = label_table(bundle.metadata) or LabelTable(())
-    unknown = [label for label in dataset.labels.labels if label.index not in table.indices]
+    unknown = [label for label in dataset.labels.labels if label.index not in bundle.labels.indices]
     if unknown:
-        named = ", ".join(f"{label.index} ({label.name})" for label in unknown[:NAMED_LABELS])
+        named = listed([f"{label.index} ({label.name})" for label in unknown])
         raise BundleError(
-            f"{dataset.folder} has labels that {bundle.root} was not planned for: {named}"
-            f"{' and others' if len(unknown) > NAMED_LABELS else ''}. Plan a new bundle.",
+            f"{dataset.folder} has labels that {bundle.root} was not planned for: {named}. Plan a new bundle.",
             code="labels-differ",
         )
     channels = input_channels(bundle.metadata)
@@ -140,13 +135,10 @@ def _require_same_kind(bundle: Bundle, dataset: Dataset) -> None:
 
 def _data_folder(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> Path | None:
     """The folder of the data set; None where a third-party bundle brings its data in its own way."""
-    folder = None if options.data is None else Path(options.data)
-    if folder is None:
-        named = known.get("dataset_dir")
-        if not isinstance(named, str) or named.startswith(("$", "@", "%")):
-            return None
-        folder = bundle.root / named
-    return folder
+    if options.data is not None:
+        return Path(options.data)
+    named = known.get("dataset_dir")
+    return bundle.root / named if isinstance(named, str) and not named.startswith(("$", "@", "%")) else None
 
 
 def _dataset(folder: Path | None, options: TrainOptions) -> Dataset | None:
