@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from volseg.planning.component import Component, by_name, component
+from volseg.planning.component import Choice, Component, by_name, component
 
 ROTATION_RADIANS = 15 * math.pi / 180
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Choice):
     """Random transforms.
 
     Args:
@@ -21,12 +22,9 @@ class Augmentation:
 
     spacing_mm: tuple[float, float, float]
 
-    name: ClassVar[str]
-    words: ClassVar[str]
-
+    @abstractmethod
     def components(self) -> list[Component]:
         """Their targets and arguments, in order; the keys are ``image`` and ``label``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

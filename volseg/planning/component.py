@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
 
 from volseg.errors import UsageError
 
@@ -12,13 +14,22 @@ Component = dict[str, ConfigValue]
 """Such as ``{"_target_": "monai.losses.DiceCELoss", "softmax": True}``. Its arguments are literals and references."""
 
 
-class Choice(Protocol):
+@dataclass(frozen=True)
+class Choice(ABC):
     """One entry of a registry."""
 
     name: ClassVar[str]
     """As the command line and the bundle's README have it."""
     words: ClassVar[str]
     """What it is, for a person, in one line."""
+
+
+class Built(Choice):
+    """A choice that is one object of the config."""
+
+    @abstractmethod
+    def component(self) -> Component:
+        """Its target and arguments."""
 
 
 Kind = TypeVar("Kind", bound=Choice)

@@ -5,19 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from volseg.planning.component import Component, by_name, component
+from volseg.planning.component import Built, Component, by_name, component
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(Built):
     """A loss over logits and whole-number labels."""
-
-    name: ClassVar[str]
-    words: ClassVar[str]
-
-    def component(self) -> Component:
-        """Its target and arguments."""
-        raise NotImplementedError
 
     def over_heads(self, heads: int) -> Component:
         """The loss over the main output and so many deep-supervision outputs, whose weight halves from one to the next."""

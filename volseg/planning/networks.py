@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from volseg.planning.component import Component, ConfigValue, by_name, component
+from volseg.planning.component import Built, Component, ConfigValue, by_name, component
 
 NetworkName = Literal["dynunet", "dynunet-residual", "unet"]
 
@@ -26,7 +26,7 @@ class Topology:
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(Built):
     """A network as a config describes it.
 
     Args:
@@ -39,9 +39,6 @@ class Network:
     in_channels: int
     out_channels: int
 
-    name: ClassVar[str]
-    words: ClassVar[str]
-
     @property
     def heads(self) -> int:
         """Number of deep-supervision outputs beside the main one in training."""
@@ -51,10 +48,6 @@ class Network:
     def for_inference(self) -> Network:
         """Its plain form: the same weights without the heads that only training needs."""
         return self
-
-    def component(self) -> Component:
-        """Its target and arguments."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from volseg.planning.component import Component, by_name, component
+from volseg.planning.component import Built, Component, by_name, component
 
 OptimizerName = Literal["adamw", "sgd"]
 PARAMETERS = "$@network_def.parameters()"
@@ -13,18 +13,11 @@ RATE = "@learning_rate"
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Built):
     """An optimizer of the network's weights."""
 
     learning_rate: float = 1e-3
-    """What the schedule begins at."""
-
-    name: ClassVar[str]
-    words: ClassVar[str]
-
-    def component(self) -> Component:
-        """Its target and arguments; the learning rate stands in the config's key of that name."""
-        raise NotImplementedError
+    """What the schedule begins at; it stands in the config's key of that name."""
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from volseg.planning.component import Component, by_name, component
+from volseg.planning.component import Built, Component, by_name, component
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(Built):
     """A handler that sets the learning rate as the budget is used up."""
-
-    name: ClassVar[str]
-    words: ClassVar[str]
-
-    def component(self) -> Component:
-        """Its target and arguments."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
