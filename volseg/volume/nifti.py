@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from volseg.volume.bounds import MAX_DEFLATE_RATIO, damaged, require_bounded
 from volseg.volume.model import ImageHeader, Volume, storable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nibabel.nifti1 import Nifti1Header
@@ -44,17 +46,11 @@ def read_nifti_header(path: Path) -> ImageHeader:
     Raises:
         FileError, InputError, GeometryError: as ``volseg.volume.read_header``.
     """
-    try:
-        with _open(path) as file:
-            header = _nifti_header(path, file)
-            shape, channels = _layout(path, header)
-            grid = _nifti_grid(path, header, shape)
-            apart_mm = _forms_apart_mm(header, grid)
-            return ImageHeader(grid, channels, header.get_data_dtype(), apart_mm, _oddity(header))
-    except (FileError, InputError):
-        raise
-    except _READ_ERRORS as error:
-        raise _reading(path, error) from error
+    with _opened(path) as file:
+        header = _nifti_header(path, file)
+        shape, channels = _layout(path, header)
+        grid = _nifti_grid(path, header, shape)
+        return ImageHeader(grid, channels, header.get_data_dtype(), _forms_apart_mm(header, grid), _oddity(header))
 
 
 def read_nifti(path: Path) -> Volume:
@@ -63,29 +59,24 @@ def read_nifti(path: Path) -> Volume:
     Raises:
         FileError, InputError, GeometryError: as ``volseg.volume.read_volume``.
     """
-    try:
-        with _open(path) as file:
-            header = _nifti_header(path, file)
-            shape, channels = _layout(path, header)
-            grid = _nifti_grid(path, header, shape)
-            position = 540 if int(header["sizeof_hdr"]) == 540 else 348
-            offset = float(header["vox_offset"])
-            if not position <= offset <= path.stat().st_size * MAX_DEFLATE_RATIO:
-                raise damaged(path, "has a header that makes no sense")
-            file.seek(int(offset))
-            dtype = header.get_data_dtype()
-            if dtype.kind not in "biuf":
-                raise InputError(
-                    f"{path} stores colours or complex numbers. Convert it to one number in each voxel.",
-                    code="not-scalar",
-                    path=path,
-                )
-            count = int(np.prod(shape, dtype=np.int64)) * channels
-            raw = file.read(count * dtype.itemsize)
-    except (FileError, InputError):
-        raise
-    except _READ_ERRORS as error:
-        raise _reading(path, error) from error
+    with _opened(path) as file:
+        header = _nifti_header(path, file)
+        shape, channels = _layout(path, header)
+        grid = _nifti_grid(path, header, shape)
+        position = 540 if int(header["sizeof_hdr"]) == 540 else 348
+        offset = float(header["vox_offset"])
+        if not position <= offset <= path.stat().st_size * MAX_DEFLATE_RATIO:
+            raise damaged(path, "has a header that makes no sense")
+        file.seek(int(offset))
+        dtype = header.get_data_dtype()
+        if dtype.kind not in "biuf":
+            raise InputError(
+                f"{path} stores colours or complex numbers. Convert it to one number in each voxel.",
+                code="not-scalar",
+                path=path,
+            )
+        count = int(np.prod(shape, dtype=np.int64)) * channels
+        raw = file.read(count * dtype.itemsize)
     if len(raw) < count * dtype.itemsize:
         raise damaged(path, "ends before its last voxel")
     full = shape if channels == 1 else (*shape, channels)
@@ -115,7 +106,7 @@ def write_nifti_like(path: Path, array: NDArray[np.generic], source: Path) -> No
         FileError: a file can't be read or written.
     """
     header = _new_header(array)
-    with _open(source) as file:
+    with _opened(source) as file:
         geometry = _nifti_header(source, file)
     for name in _GEOMETRY_FIELDS:
         header[name] = geometry[name]
@@ -130,6 +121,27 @@ def _open(path: Path) -> BinaryIO:
 
         return cast("BinaryIO", igzip.open(path, "rb"))
     return path.open("rb")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read, unpacked; what goes wrong with it is told in its words.
+
+    Raises:
+        FileError: it is absent or can't be opened.
+        InputError: it is cut short.
+    """
+    try:
+        with _open(path) as file:
+            yield file
+    except (FileError, InputError):
+        raise
+    except FileNotFoundError as error:
+        raise FileError(f"{path} does not exist.", code="missing-file", path=path) from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read", path=path) from error
+    except _READ_ERRORS as error:
+        raise damaged(path, "is cut short or is not what its name says") from error
 
 
 def _nifti_header(path: Path, file: BinaryIO) -> Nifti1Header:
@@ -212,14 +224,6 @@ def _forms_apart_mm(header: Nifti1Header, grid: Grid) -> float:
     except (ValueError, HeaderDataError):
         return float("inf")
     return float(np.linalg.norm(grid.corners_mm - other.corners_mm, axis=1).max())
-
-
-def _reading(path: Path, error: Exception) -> FileError | InputError:
-    if isinstance(error, FileNotFoundError):
-        return FileError(f"{path} does not exist.", code="missing-file", path=path)
-    if isinstance(error, (PermissionError, IsADirectoryError)):
-        return FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read", path=path)
-    return damaged(path, "is cut short or is not what its name says")
 
 
 def _scaled(path: Path, header: Nifti1Header, array: NDArray[np.generic]) -> NDArray[np.generic]:
