@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from volseg.dicom.labels.matching import OTHER_FRAME, Matched, SeriesIndex, Unmatched, read_label_object, shares_frame
 from volseg.errors import FileError, InputError
+from volseg.kept import file_digest
 from volseg.labels import Label
 from volseg.nomenclature import LabelChoice, Nomenclature
 from volseg.outcomes import Outcome, Status
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from volseg.dicom import Scan, Series
-    from volseg.dicom.file.header import Header
     from volseg.dicom.labels.label_object import LabelObject
     from volseg.labels import LabelTable
     from volseg.pseudonyms import Naming
+
+
+NOT_CHOSEN = Unmatched(
+    Status.SKIPPED, "no-chosen-label", "None of its structures is among the labels that were chosen."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +94,14 @@ def plan_labels(
             try:
                 label_object = read_label_object(header, file)
             except (InputError, FileError) as error:
-                outcomes.append(Outcome.of_error(_file_name(naming, file, number), error, private=file))
+                shown = naming.file(file) if naming else f"file_{number}"
+                outcomes.append(Outcome.of_error(shown, error, private=file))
                 continue
-            name = (
-                naming.labels(label_object.kind, label_object.uid or file)
-                if naming
-                else f"{label_object.kind.lower()}_{number}"
-            )
+            kind = label_object.kind
+            name = naming.labels(kind, label_object.uid or file) if naming else f"{kind.lower()}_{number}"
             match = index.match(label_object)
             if isinstance(match, Unmatched):
-                outcomes.append(Outcome(name, match.status, match.code, match.message, private=file))
+                outcomes.append(_unmatched(name, match, file))
                 continue
             passed_over.update(label_object.passed_over)
             if not label_object.structures:
@@ -127,15 +129,9 @@ def plan_labels(
         for number, assignment in assigned:
             by_series[number].append(assignment)
         if not any(indices.values()):
-            message = "None of its structures is among the labels that were chosen."
-            outcomes.append(
-                Outcome(one.name, Status.SKIPPED, "no-chosen-label", message, private=one.label_object.name)
-            )
+            outcomes.append(_unmatched(one.name, NOT_CHOSEN, one.label_object.name))
         elif not assigned:
-            message = OTHER_FRAME.message
-            outcomes.append(
-                Outcome(one.name, OTHER_FRAME.status, OTHER_FRAME.code, message, private=one.label_object.name)
-            )
+            outcomes.append(_unmatched(one.name, OTHER_FRAME, one.label_object.name))
     return LabelPlan(
         words.table,
         {number: tuple(sorted(on, key=lambda one: one.name)) for number, on in by_series.items()},
@@ -160,8 +156,8 @@ def _chosen(
     return chosen
 
 
-def _file_name(naming: Naming | None, file: str, number: int) -> str:
-    return naming.file(file) if naming else f"file_{number}"
+def _unmatched(name: str, why: Unmatched, file: str) -> Outcome:
+    return Outcome(name, why.status, why.code, why.message, private=file)
 
 
 def _nothing(label_object: LabelObject) -> str:
@@ -176,19 +172,10 @@ def _without_copies(found: Sequence[_Found], outcomes: list[Outcome]) -> list[_F
         by_name[one.name].append(one)
     kept = []
     for name, copies in by_name.items():
-        if len({_digest(one.label_object.header) for one in copies} if len(copies) > 1 else {b""}) == 1:
+        if len(copies) == 1 or len({file_digest(one.label_object.header.path) for one in copies}) == 1:
             kept.append(copies[0])
             continue
         message = "Files with the same identifier hold different structures, so one of them is wrong. Keep one."
         files = ", ".join(one.label_object.name for one in copies)
         outcomes.append(Outcome(name, Status.REFUSED, "conflicting-copies", message, private=files))
     return kept
-
-
-def _digest(header: Header) -> bytes:
-    """Of the file's content."""
-    try:
-        with header.path.open("rb") as file:
-            return hashlib.file_digest(file, "blake2b").digest()
-    except OSError as error:
-        raise FileError(f"A file can't be read: {error.strerror}.", code="cannot-read") from error

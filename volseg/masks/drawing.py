@@ -48,6 +48,15 @@ if TYPE_CHECKING:
 RULES = "1"
 """Of drawing; a change of them makes other masks, so that a later version doesn't take these for its own."""
 RESAMPLED, BY_FRAME = "labels-resampled", "matched-by-frame"
+_REFUSALS = {
+    State.UNKNOWN: ("exists", "A mask of its image is there that somebody drew. Remove it to have it drawn anew."),
+    State.EDITED_STALE: (
+        "mask-changed", "Somebody has changed the mask of its image by hand. Remove it to have it drawn anew.",
+    ),
+    State.OTHER_METHOD: (
+        "exists", "A mask of its image is there, drawn with other options. Give --overwrite to replace it.",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,14 +207,7 @@ def _there(work: _Work) -> Outcome | None:
     if state is State.STALE or (state is State.OTHER_METHOD and work.overwrite):
         path.unlink()
         return None
-    if state is State.UNKNOWN:
-        code, message = "exists", "A mask of its image is there that somebody drew. Remove it to have it drawn anew."
-    elif state is State.EDITED_STALE:
-        code = "mask-changed"
-        message = "Somebody has changed the mask of its image by hand. Remove it to have it drawn anew."
-    else:
-        code = "exists"
-        message = "A mask of its image is there, drawn with other options. Give --overwrite to replace it."
+    code, message = _REFUSALS[state]
     return _Masked(case, Status.REFUSED, code, objects=tuple(_objects(work.assignments, Status.REFUSED, code, message)))
 
 
