@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from volseg.cli.console import ConsoleProgress
+from volseg.console import ConsoleProgress
 from volseg.verbs.convert import ConvertOptions, convert, throughput
 from volseg.verbs.convert.throughput import Load, Throughput
 

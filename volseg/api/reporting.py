@@ -7,6 +7,7 @@ import logging
 import sys
 from importlib.util import find_spec
 
+from volseg.console import ConsoleProgress
 from volseg.errors import UsageError
 from volseg.progress import SILENT, Progress
 
@@ -25,8 +26,6 @@ def listener(progress: Progress | bool) -> Progress:
         return progress
     if not progress:
         return SILENT
-    from volseg.cli.console import ConsoleProgress
-
     notebook = _in_notebook()
     if not notebook and not sys.stderr.isatty():
         return ConsoleProgress(_LogStream())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress
+from volseg.console import ConsoleProgress
 from volseg.verbs.check import DEFAULTS, CheckOptions, CheckReport
 from volseg.verbs.check import check as run_check
 from volseg.words import counted, printable

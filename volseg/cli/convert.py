@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress, print_ledger, print_table
+from volseg.cli.results import print_ledger, print_table
+from volseg.console import ConsoleProgress
 from volseg.outcomes import Status
 from volseg.verbs.convert import DEFAULTS, ConvertOptions, preview
 from volseg.verbs.convert import convert as run_convert

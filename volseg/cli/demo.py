@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress
+from volseg.console import ConsoleProgress
 from volseg.workflows.demo import DEFAULTS, DemoOptions
 from volseg.workflows.demo import demo as run_demo
 

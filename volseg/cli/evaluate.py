@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress, print_ledger, print_table
+from volseg.cli.results import print_ledger, print_table
+from volseg.console import ConsoleProgress
 from volseg.outcomes import Ledger, Status
 from volseg.verbs.evaluate import DEFAULTS, EvaluateOptions
 from volseg.verbs.evaluate import evaluate as run_evaluate

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress
+from volseg.console import ConsoleProgress
 from volseg.planning.presets import REGISTRIES
 from volseg.verbs.plan import PlanOptions
 from volseg.verbs.plan import plan as verb

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress, print_ledger, print_table
+from volseg.cli.results import print_ledger, print_table
+from volseg.console import ConsoleProgress
 from volseg.verbs.postprocess import DEFAULTS, CleanedMask, PostprocessOptions
 from volseg.verbs.postprocess import postprocess as run_postprocess
 

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress, print_ledger
+from volseg.cli.results import print_ledger
+from volseg.console import ConsoleProgress
 from volseg.labels import LABELS_NAME
 from volseg.outcomes import Status
 from volseg.verbs.predict import IMAGES, PredictOptions

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from volseg.cli.console import ConsoleProgress
+from volseg.console import ConsoleProgress
 from volseg.verbs.train import TrainOptions
 from volseg.verbs.train import train as verb
 from volseg.words import counted, printable

@@ -19,7 +19,7 @@ from volseg.training.preparing import watched_caches
 from volseg.training.record import RunRecord
 from volseg.training.run import Run
 from volseg.verbs.train.options import FoldResult, TrainOptions
-from volseg.verbs.train.parts import average_of, budget_of, labels_of
+from volseg.verbs.train.parts import average_of, budget_of
 from volseg.verbs.train.publishing import Publisher, published_run
 from volseg.verbs.train.split import split_path
 from volseg.words import counted
