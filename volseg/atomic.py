@@ -59,9 +59,14 @@ def remove_partials(folder: Path) -> None:
             raise write_error(path, error) from error
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that no space, or none of this person's, is left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def write_error(path: Path, error: OSError) -> FileError:
     """The error for a person that stands for an ``OSError`` met while writing ``path``."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return DiskFullError(
             f"No space is left on the disk to write {path}. Free some space and run the command again.", path=path
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 from copy import deepcopy
 from pydoc import ErrorDuringImport
 from typing import TYPE_CHECKING, Any
 
+from volseg.atomic import is_disk_full
 from volseg.bundle.trust import Verdict, require_trust
 from volseg.device import memory_short
 from volseg.errors import BundleError, VolsegError
@@ -98,7 +98,7 @@ class BundleParser:
         short = memory_short(cause)
         if short is not None:
             return short
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(cause):
             return cause
         package = cause.name if isinstance(cause, ModuleNotFoundError) else None
         if package:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from volseg.cli.results import print_ledger, print_table
 from volseg.console import ConsoleProgress
-from volseg.outcomes import Status
+from volseg.outcomes import ALREADY_DONE, Status
 from volseg.verbs.convert import DEFAULTS, ConvertOptions, preview
 from volseg.verbs.convert import convert as run_convert
 
@@ -50,7 +50,7 @@ def convert(
     ledger = run_convert(dicom_dir, nifti_dir, options, ConsoleProgress())
     for outcome in ledger.outcomes:
         if outcome.status is Status.DONE:
-            again = " (already done)" if outcome.code == "already-done" else ""
+            again = " (already done)" if outcome.code == ALREADY_DONE else ""
             print(f"{outcome.case}{again}: {outcome.message}")
     print_ledger(ledger)
     return ledger.exit_code

@@ -17,6 +17,8 @@ from volseg.verbs.evaluate import evaluate as run_evaluate
 from volseg.words import counted, listed, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from volseg.evaluation import Evaluation
     from volseg.metrics import LabelScore, Metric, Summary
 
@@ -59,30 +61,22 @@ def evaluate(
 
 def show(evaluation: Evaluation, *, is_written: bool = False) -> None:
     """Print the cases, the means, and what is in no mean."""
-    _print_warnings(evaluation)
-    names = evaluation.labels.names
+    for warning in evaluation.warnings:
+        print(printable(f"warning: {warning}"), file=sys.stderr, flush=True)
+    heads, names = [metric.title for metric in _shown().values()], evaluation.labels.names
     rows = [
         (case.case, name, *_cells(score))
         for case in evaluation.cases
         for name, score in zip(names, case.scores, strict=True)
     ]
     if 0 < len(rows) <= MAX_ROWS:
-        print_table(("case", "label", *_heads()), rows)
+        print_table(("case", "label", *heads), rows)
         print()
     elif rows and not is_written:
         print(f"{len(rows)} rows of cases and labels are not shown; --out DIR writes them to a file.\n")
     if evaluation.cases:
-        _print_means(evaluation)
+        _print_means(evaluation, heads)
     _print_rest(evaluation)
-
-
-def _print_warnings(evaluation: Evaluation) -> None:
-    for warning in evaluation.warnings:
-        print(printable(f"warning: {warning}"), file=sys.stderr, flush=True)
-
-
-def _heads() -> tuple[str, ...]:
-    return tuple(metric.title for metric in _shown().values())
 
 
 def _shown() -> dict[str, Metric]:
@@ -96,7 +90,7 @@ def _cells(score: LabelScore) -> tuple[str, ...]:
     return tuple(_number(getattr(score, name), metric.decimals) for name, metric in _shown().items())
 
 
-def _print_means(evaluation: Evaluation) -> None:
+def _print_means(evaluation: Evaluation, heads: Sequence[str]) -> None:
     cases = len(evaluation.cases)
     rows = [
         (
@@ -108,7 +102,7 @@ def _print_means(evaluation: Evaluation) -> None:
     if len(rows) > 1:
         means = (_number(evaluation.mean_over_labels(name), metric.decimals) for name, metric in _shown().items())
         rows.append(("mean of the labels", *means))
-    print_table((f"mean of {counted(cases, 'case')}", *_heads()), rows)
+    print_table((f"mean of {counted(cases, 'case')}", *heads), rows)
     if any("/" in cell for row in rows for cell in row[1:]):
         print("/n: the mean of n cases; in the others the figure is infinite or not defined.")
 

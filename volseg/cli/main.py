@@ -19,7 +19,6 @@ of the options dataclass has to be light: ``volseg convert --help`` loads it.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import inspect
 import logging
@@ -37,6 +36,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from volseg import __version__
+from volseg.atomic import is_disk_full
 from volseg.cli.arguments import set_paths_apart
 from volseg.device import memory_short
 from volseg.errors import TrustError, UsageError, VolsegError
@@ -183,7 +183,7 @@ def verdict(error: BaseException) -> tuple[int, str]:
     short = memory_short(error)
     if short is not None:
         return SOME_FAILED, f"volseg: {short.message}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return NOTHING_DONE, "volseg: no space is left on the disk. Free some space and run the command again."
     kind = type(error).__name__
     return SOME_FAILED, f"volseg: an unexpected {kind} ended the work. Run it again with --debug to see where."

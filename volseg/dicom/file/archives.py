@@ -8,7 +8,6 @@ which slices it lacks.
 from __future__ import annotations
 
 import bz2
-import errno
 import gzip
 import os
 import shutil
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
+from volseg.atomic import is_disk_full
 from volseg.dicom.file.files import LINK, SPECIAL, FoundFile
 from volseg.errors import DiskFullError, FileError, InputError
 
@@ -286,7 +286,7 @@ class Unpacker:
         except OSError as error:
             if isinstance(error, FileError):
                 raise
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_disk_full(error):
                 raise _full() from error
             raise FileError(f"A file can't be unpacked: {error.strerror}.", code="cannot-write") from error
         if size is not None and written != size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from volseg.training.checkpoint import write_tensors
-from volseg.training.listeners.listener import Listener, RunView
+from volseg.training.listeners.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,20 +18,16 @@ if TYPE_CHECKING:
 class Checkpoint(Listener):
     """Writes ``best.pt``, ``final.pt`` and ``last.pt``, each atomically."""
 
-    def began(self, run: RunView) -> None:
-        """Note where to."""
-        self._folder = run.folder
-
     def improved(self, weights: Mapping[str, Tensor], score: float | None) -> None:
         """Write the flat state dict of the best."""
         del score
-        write_tensors(self._folder.best, weights)
+        write_tensors(self.run.folder.best, weights)
 
     def saved(self, state: RunState) -> None:
         """Write the state to go on from."""
-        write_tensors(self._folder.last, state.to_plain())
+        write_tensors(self.run.folder.last, state.to_plain())
 
     def ended(self, weights: Mapping[str, Tensor], *, complete: bool) -> None:
         """Write the flat state dict of the end."""
         del complete
-        write_tensors(self._folder.final, weights)
+        write_tensors(self.run.folder.final, weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.training.listeners.listener import Listener, RunView
+from volseg.training.listeners.listener import Listener
 
 if TYPE_CHECKING:
     from volseg.training.checkpoint import RunState
@@ -12,10 +12,6 @@ if TYPE_CHECKING:
 
 class Curve(Listener):
     """Draws ``curve.png`` with every checkpoint."""
-
-    def began(self, run: RunView) -> None:
-        """Note where to."""
-        self._run = run
 
     def saved(self, state: RunState) -> None:
         """Draw loss and validation over time."""
@@ -25,11 +21,11 @@ class Curve(Listener):
             return
         found = [(row.minutes, row.validation) for row in state.history if row.validation is not None]
         draw_curve(
-            self._run.folder.curve,
+            self.run.folder.curve,
             [(row.minutes, row.loss) for row in state.history],
             [(minutes, validation.score) for minutes, validation in found],
             {
                 label: [(minutes, one.per_label[number]) for minutes, one in found if number < len(one.per_label)]
-                for number, label in enumerate(self._run.labels)
+                for number, label in enumerate(self.run.labels)
             },
         )

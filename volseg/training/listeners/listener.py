@@ -33,7 +33,8 @@ class Listener:
     """Hears what becomes of a training run. A child overrides what it listens to; an error in it ends the run."""
 
     def began(self, run: RunView) -> None:
-        """Training begins, or goes on; always the first."""
+        """Training begins, or goes on; always the first. ``run`` is kept for what follows."""
+        self.run = run
 
     def epoch(self, row: Epoch) -> None:
         """An epoch, or the part of it that the budget left, is over. ``row.validation`` is what came after it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from volseg.training.history import write_history
-from volseg.training.listeners.listener import Listener, RunView
+from volseg.training.listeners.listener import Listener
 
 if TYPE_CHECKING:
     from volseg.training.checkpoint import RunState
@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 class Table(Listener):
     """Writes ``history.csv`` with every checkpoint; ``read_history`` reads it back."""
 
-    def began(self, run: RunView) -> None:
-        """Note where to."""
-        self._run = run
-
     def saved(self, state: RunState) -> None:
         """Write all rows."""
         if state.history:
-            write_history(self._run.folder.history, state.history, self._run.labels)
+            write_history(self.run.folder.history, state.history, self.run.labels)

@@ -10,7 +10,7 @@ from volseg.dicom import Scan
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import InputError
-from volseg.outcomes import Ledger, Outcome, Provenance, Status
+from volseg.outcomes import ALREADY_DONE, Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import NAMES, Naming
 from volseg.verbs.convert.channel_choice import parse_channels
@@ -27,6 +27,7 @@ from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import LEDGER_FILE, kinds_of, record, with_mask_of
 from volseg.verbs.convert.selection import chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
+from volseg.volume import split_channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,14 +124,12 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     ledger = record(Ledger(tuple(outcomes), provenance, kinds), dataset, nifti_dir)
     if linkage is not None:
         there = {outcome.case for outcome in ledger.outcomes if outcome.status is Status.DONE}
-        of_cases = [conversion for conversion in everything.values() if conversion.case in there]
-        write_linkage(
-            linkage,
-            (
-                (conversion.case, conversion.patient, header_text(conversion.series, tags.PATIENT_ID))
-                for conversion in of_cases
-            ),
+        rows = (
+            (one.case, one.patient, header_text(one.series, tags.PATIENT_ID))
+            for one in everything.values()
+            if one.case in there
         )
+        write_linkage(linkage, rows)
     return ledger
 
 
@@ -180,15 +179,17 @@ def _channel_conversions(
 
 def _whole_cases(outcomes: Sequence[Outcome], conversions: Mapping[int, Conversion]) -> list[Outcome]:
     """The outcomes; of a case that lacks a channel the others, made in this run, are taken away again."""
+    from volseg.dataset.sidecar import sidecar_path
+
     by_case = {conversion.case: conversion for conversion in conversions.values()}
-    lacking = {one.case[:-5] for one in outcomes if one.case in by_case and one.status is not Status.DONE}
+    lacking = {split_channel(one.case)[0] for one in outcomes if one.case in by_case and one.status is not Status.DONE}
     kept = []
     for one in outcomes:
         conversion = by_case.get(one.case)
-        if conversion is not None and one.status is Status.DONE and one.case[:-5] in lacking:
-            if one.code != "already-done":
+        if conversion is not None and one.status is Status.DONE and split_channel(one.case)[0] in lacking:
+            if one.code != ALREADY_DONE:
                 conversion.image.unlink(missing_ok=True)
-                conversion.image.with_name(f"{conversion.case}.json").unlink(missing_ok=True)
+                sidecar_path(conversion.image).unlink(missing_ok=True)
             message = "Another channel of its case was refused or failed."
             kept.append(Outcome(one.case, Status.REFUSED, "channel-incomplete", message, private=one.private))
         else:
