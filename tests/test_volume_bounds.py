@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.voxel_files import rotated, voxels
 from volseg.errors import FileError, GeometryError, InputError
 from volseg.volume import (
     read_header,
@@ -20,27 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import WriteImage
-SHAPE = (5, 6, 7)
-
-
-def rotated(seed: int, spacing_mm: tuple[float, float, float] = (0.7123456789, 0.8, 2.5000001)) -> np.ndarray:
-    """A rotated affine whose numbers float32 can't hold exactly, so that bits can differ."""
-    q, r = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
-    affine = np.eye(4)
-    affine[:3, :3] = (q * np.sign(np.diag(r))) * spacing_mm
-    affine[:3, 3] = np.random.default_rng(seed + 1).uniform(-300, 300, 3)
-    return affine
-
-
-def voxels(dtype: str, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
-    kind = np.dtype(dtype)
-    random = np.random.default_rng(9)
-    if kind.kind == "f":
-        return random.normal(0, 1000, shape).astype(kind)
-    low, high = np.iinfo(kind).min, np.iinfo(kind).max
-    array = random.integers(low, high, shape, dtype=kind, endpoint=True)
-    array.flat[0], array.flat[1] = low, high
-    return array
 
 
 def geometry(image: Any) -> tuple[tuple[float, ...], ...]:
