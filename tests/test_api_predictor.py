@@ -65,5 +65,5 @@ def test_what_a_person_should_know_is_logged(
     volume = volseg.read(images[0])
     with caplog.at_level(logging.INFO, "volseg"):
         volseg.load(copy_bundle(trained=True)).predict(Volume(np.zeros_like(volume.array), volume.grid))
-    assert "Predicting: 0%" in caplog.text
+    assert "Predicting: 0 %" in caplog.text
     assert "Predicting: 100%" in caplog.text
