@@ -15,6 +15,7 @@ from volseg.labels import LABELS_NAME
 from volseg.outcomes import Status
 from volseg.verbs.predict import IMAGES, PredictOptions
 from volseg.verbs.predict import predict as verb
+from volseg.volume import nifti_name
 
 DEFAULTS = PredictOptions()
 
@@ -46,7 +47,8 @@ def predict(
         ledger = verb(bundle_dir, source, out_dir, options, ConsoleProgress())
     print_ledger(ledger)
     if ledger.count(Status.DONE):
-        image = out_dir / IMAGES / "<case>.nii.gz" if (out_dir / IMAGES).is_dir() else "each image"
+        mask = nifti_name("<case>")
+        image = out_dir / IMAGES / mask if (out_dir / IMAGES).is_dir() else "each image"
         labels = out_dir / LABELS_NAME
-        print(f"Open {image} with {out_dir / '<case>.nii.gz'} as its segmentation and {labels} as its labels.")
+        print(f"Open {image} with {out_dir / mask} as its segmentation and {labels} as its labels.")
     return ledger.exit_code

@@ -15,7 +15,7 @@ from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.files import read_bounded
 from volseg.kept import EDITED, file_digest
 from volseg.outcomes import Made
-from volseg.volume import NIFTI_SUFFIXES
+from volseg.volume import nifti_name
 from volseg.words import counted, listed
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _adapter() -> TypeAdapter[MaskRecord]:
 
 def mask_path(folder: Path, case: str) -> Path:
     """Where the mask of a case lies in a data set."""
-    return folder / TRAINING_LABELS / f"{case}{NIFTI_SUFFIXES[0]}"
+    return folder / TRAINING_LABELS / nifti_name(case)
 
 
 def record_path(folder: Path, case: str) -> Path:

@@ -18,7 +18,7 @@ from volseg.options import Many, each
 from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Provenance, Status
 from volseg.postprocessing import ALL, Changes, FillHoles, KeepLargest, PostprocessingRules, RemoveSmall
 from volseg.progress import SILENT, Progress
-from volseg.volume import files_of, list_images, read_mask, stem_of, write_mask
+from volseg.volume import files_of, list_images, nifti_name, read_mask, stem_of, write_mask
 from volseg.words import counted
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
     if changes.cavities_between_labels:
         count = changes.cavities_between_labels
         warnings += (f"{counted(count, 'hole')} between several labels stayed: whose they are is not known.",)
-    output = work.out_dir / f"{name}.nii.gz"
+    output = work.out_dir / nifti_name(name)
     source = " ".join(str(file_digest(path)) for path in files_of(work.path))
     made = Made(source, repr(work.rules), {output.name: FileDigest(0, "")})
     state = State.ABSENT if work.overwrite else state_of(work.before, made, work.out_dir)

@@ -11,6 +11,7 @@ from volseg.volume.naming import (
     is_image,
     is_nifti,
     list_images,
+    nifti_name,
     split_channel,
     stem_of,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "is_image",
     "is_nifti",
     "list_images",
+    "nifti_name",
     "read_header",
     "read_mask",
     "read_volume",

@@ -37,6 +37,11 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
+def nifti_name(stem: str) -> str:
+    """The name under which volseg writes an image or mask: ``case_1.nii.gz``."""
+    return f"{stem}{NIFTI_SUFFIXES[0]}"
+
+
 def channel_stem(case: str, channel: int) -> str:
     """The name of one channel's file without suffix, as nnU-Net has it: ``case_1_0000``."""
     return f"{case}_{channel:04d}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.volume import NIFTI_SUFFIXES, write_mask
+from volseg.volume import nifti_name, write_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ class NiftiWriter:
 
     def names(self, image: MaskedImage) -> tuple[str, ...]:
         """One file, named as the case."""
-        return (f"{image.case}{NIFTI_SUFFIXES[0]}",)
+        return (nifti_name(image.case),)
 
     def write(
         self, folder: Path, mask: NDArray[np.unsignedinteger], grid: Grid, table: LabelTable, image: MaskedImage

@@ -98,7 +98,7 @@ def read_header(path: Path) -> Header:
         DamagedHeaderError: the file is one, but damaged before its pixel data, or built to exhaust its reader.
         FileError: the file can't be read.
     """
-    with _opened(path) as descriptor:
+    with opened(path) as descriptor:
         return _read(path, descriptor)
 
 
@@ -120,7 +120,7 @@ def read_items(header: Header, wanted: Wanted) -> Item:
             "alone.",
             code="declares-too-much",
         )
-    with _opened(header.path) as descriptor:
+    with opened(header.path) as descriptor:
         window, start, _, _, implicit = _data_set(descriptor, b"", has_preamble=header.has_preamble)
         window.at(start, end - start)  # all of it at once
         window.size = end
@@ -128,7 +128,13 @@ def read_items(header: Header, wanted: Wanted) -> Item:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def opened(path: Path) -> Iterator[int]:
+    """The descriptor of a DICOM file to read.
+
+    Raises:
+        FileError: it can't be opened, or reading it inside the block fails; its name, which may be a patient's, is not
+            told.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.dicom.file.header import DEFLATED
+from volseg.dicom.file.header import DEFLATED, opened
 from volseg.dicom.pixels.layout import PixelLayout, truncated
 from volseg.dicom.pixels.words import values_in_place
-from volseg.errors import FileError, InputError
+from volseg.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,21 +30,13 @@ def read_native(layout: PixelLayout, out: NDArray[Any]) -> None:
         FileError: the file can't be read.
     """
     target = out.reshape(-1).view(np.uint8).data
-    try:
-        descriptor = os.open(layout.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if layout.syntax == DEFLATED:
-                _inflate_into(descriptor, layout, target)
-            else:
-                _read_into(descriptor, layout.offset, target)
-                if layout.big_endian:
-                    _swap(descriptor, layout, out)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"A file can't be read: {error.strerror}.", code="cannot-read") from error
+    with opened(layout.path) as descriptor:
+        if layout.syntax == DEFLATED:
+            _inflate_into(descriptor, layout, target)
+        else:
+            _read_into(descriptor, layout.offset, target)
+            if layout.big_endian:
+                _swap(descriptor, layout, out)
     values_in_place(out, layout)
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.batch import available_cores
+from volseg.dicom.file.header import opened
 from volseg.dicom.pixels.codecs import READ_SYNTAXES, missing_decoder
 from volseg.dicom.pixels.encapsulation import frame_spans
 from volseg.dicom.pixels.layout import PixelLayout, stored_dtype
 from volseg.dicom.pixels.native import read_native
 from volseg.dicom.pixels.pool import FileFault, decode_files
-from volseg.errors import FileError, GeometryError, InputError
+from volseg.errors import GeometryError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,21 +183,13 @@ def frame_digest(layout: PixelLayout, frame: int) -> bytes:
         InputError: as ``read_frames``.
         FileError: the file can't be read.
     """
-    try:
-        descriptor = os.open(layout.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if layout.is_addressable:
-                part = layout.part(frame, 1)
-                stored = os.pread(descriptor, part.frame_bytes, part.offset)
-            elif layout.is_native:
-                stored = read_frames(layout)[frame].tobytes()
-            else:
-                spans = frame_spans(descriptor, layout)[frame]
-                stored = b"".join(os.pread(descriptor, length, offset) for offset, length in spans)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"A file can't be read: {error.strerror}.", code="cannot-read") from error
+    with opened(layout.path) as descriptor:
+        if layout.is_addressable:
+            part = layout.part(frame, 1)
+            stored = os.pread(descriptor, part.frame_bytes, part.offset)
+        elif layout.is_native:
+            stored = read_frames(layout)[frame].tobytes()
+        else:
+            spans = frame_spans(descriptor, layout)[frame]
+            stored = b"".join(os.pread(descriptor, length, offset) for offset, length in spans)
     return hashlib.blake2b(stored).digest()

@@ -19,7 +19,7 @@ from volseg.pseudonyms import Naming, without_order
 from volseg.verbs.convert.options import ConvertOptions
 from volseg.verbs.convert.sentences import outcome_of, resampling
 from volseg.verbs.convert.throughput import Load, Throughput
-from volseg.volume import NIFTI_SUFFIXES, list_images, split_channel, stem_of, write_image
+from volseg.volume import list_images, nifti_name, split_channel, stem_of, write_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,9 +76,9 @@ def conversion_of(
     """What to do with a series, and the place of its image: where an earlier run put it, or a new one."""
     identity = series.identity
     case = name or naming.case(identity, series.modality)
-    earlier = [nifti_dir / folder / f"{case}{NIFTI_SUFFIXES[0]}" for folder in (TRAINING_IMAGES, TEST_IMAGES)]
+    earlier = [nifti_dir / folder / nifti_name(case) for folder in (TRAINING_IMAGES, TEST_IMAGES)]
     there = next(filter(Path.is_file, earlier), None) if name else images.get(case)
-    image = there or nifti_dir / TEST_IMAGES / f"{case}{NIFTI_SUFFIXES[0]}"
+    image = there or nifti_dir / TEST_IMAGES / nifti_name(case)
     suv = options.suv and series.modality == "PT"
     how = (
         repr(spacing_mm),
@@ -196,7 +196,7 @@ def _look(conversion: Conversion) -> tuple[Made, Sidecar | None, State]:
     require_replaceable(state)
     masks = conversion.image.parents[1] / TRAINING_LABELS
     names = {conversion.case, split_channel(conversion.case)[0]}
-    if state is State.STALE and any((masks / f"{name}{NIFTI_SUFFIXES[0]}").is_file() for name in names):
+    if state is State.STALE and any((masks / nifti_name(name)).is_file() for name in names):
         raise OutputExistsError(
             "Its files have changed, and a mask lies on the image that an earlier run made of them. Give --overwrite "
             "to replace the image; a mask that volseg drew is drawn anew, any other is left.",

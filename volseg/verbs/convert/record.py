@@ -11,7 +11,7 @@ from volseg.errors import InputError
 from volseg.kept import merged
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.convert.sentences import outcome_of
-from volseg.volume import NIFTI_SUFFIXES
+from volseg.volume import nifti_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> Ledger:
     unlabelled, labelled = [], []
     for folder in (TEST_IMAGES, TRAINING_IMAGES):
         for sidecar_file in sorted((nifti_dir / folder).glob("*.json")):
-            image = sidecar_file.with_name(f"{sidecar_file.stem}{NIFTI_SUFFIXES[0]}")
+            image = sidecar_file.with_name(nifti_name(sidecar_file.stem))
             sidecar = _sidecar_of(image, sidecar_file)
             if sidecar is None:
                 continue

@@ -11,7 +11,7 @@ from volseg.dataset.case import Case
 from volseg.dataset.sidecar import read_origin, sidecar_path
 from volseg.errors import InputError
 from volseg.kept import file_digest
-from volseg.volume import files_of, is_nifti, read_header, read_volume, stem_of, write_image
+from volseg.volume import files_of, is_nifti, nifti_name, read_header, read_volume, stem_of, write_image
 
 if TYPE_CHECKING:
     from volseg.dicom import Series
@@ -82,7 +82,7 @@ class FileSource:
         Raises:
             InputError, FileError: an image can't be read.
         """
-        return tuple(f"{IMAGES}/{stem_of(image)}.nii.gz" for image in self.case.images if not _is_plain(image))
+        return tuple(f"{IMAGES}/{nifti_name(stem_of(image))}" for image in self.case.images if not _is_plain(image))
 
     def prepare(self, folder: Path) -> Prepared:
         """The case, all of its images NIfTI; those that are not plain are written under a folder.
@@ -96,7 +96,7 @@ class FileSource:
             if _is_plain(image):
                 images.append(image)
             else:
-                images.append(folder / IMAGES / f"{stem_of(image)}.nii.gz")
+                images.append(folder / IMAGES / nifti_name(stem_of(image)))
                 write_image(images[-1], read_volume(image))
         return Prepared(replace(self.case, images=tuple(images)))
 
@@ -131,7 +131,7 @@ class SeriesSource:
 
     def written(self) -> tuple[str, ...]:
         """The image that ``prepare`` writes, relative to its folder."""
-        return (f"{IMAGES}/{self.name}.nii.gz",)
+        return (f"{IMAGES}/{nifti_name(self.name)}",)
 
     def prepare(self, folder: Path) -> Prepared:
         """The case, its image read from DICOM and written under a folder.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.errors import GeometryError
-from volseg.volume import list_images, read_header, stem_of, write_mask
+from volseg.volume import list_images, nifti_name, read_header, stem_of, write_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def draw_masks(images: Path, masks: Path, phantoms: Sequence[Phantom]) -> None:
         GeometryError: an image lies where no phantom was scanned.
     """
     for image in list_images(images):
-        place = masks / f"{stem_of(image)}.nii.gz"
+        place = masks / nifti_name(stem_of(image))
         if not place.exists():
             grid = read_header(image).grid
             write_mask(place, _phantom_at(grid, phantoms).mask(grid), image)
