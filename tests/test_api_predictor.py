@@ -66,4 +66,4 @@ def test_what_a_person_should_know_is_logged(
     with caplog.at_level(logging.INFO, "volseg"):
         volseg.load(copy_bundle(trained=True)).predict(Volume(np.zeros_like(volume.array), volume.grid))
     assert "Predicting: 0 %" in caplog.text
-    assert "Predicting: 100%" in caplog.text
+    assert "Predicting: done, 100 %" in caplog.text
