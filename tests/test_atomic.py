@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from volseg.atomic import TEMPORARY_MARK, atomic_path, write_bytes, write_error, write_text
+from volseg.atomic import TEMPORARY_MARK, atomic_path, exclusive, write_bytes, write_error, write_text
 from volseg.errors import DiskFullError, FileError, InputError
 from volseg.volume import is_image
 
@@ -131,3 +131,15 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
         second.write_text("2")
     assert path.read_text() == "1"  # the outer block ends last
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "new"):
+        with pytest.raises(FileError) as caught, exclusive(tmp_path / "new"):
+            pass
+        assert caught.value.code == "in-use"
+        (tmp_path / "new" / "file").touch()
+    with exclusive(tmp_path / "new"), exclusive(tmp_path / "other"):
+        pass
+    assert (tmp_path / "new" / "file").exists()
+    assert not (tmp_path / "other").exists()  # nothing came into it

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from volseg.cli.main import main
+from volseg.dataset.sidecar import Sidecar
 from volseg.outcomes import Ledger, Status
 from volseg.verbs.convert import ConvertOptions, convert
 
@@ -66,6 +67,25 @@ def test_the_whole_of_a_series_replaces_what_was_made_of_half_of_it(
     code, shown = run(whole)
     assert code == 0
     assert "1 done (1 was there already)" in shown
+
+
+def test_a_kill_between_an_image_and_its_sidecar_is_made_good(
+    whole: Path,
+    half: Path,
+    tmp_path: Path,
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert run(half)[0] == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(Sidecar, "write", interrupt)
+        assert run(whole)[0] == 130
+    assert run(whole)[0] == 0
+    assert depth(tmp_path / "out") == 8
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_one_pixel_of_one_file_is_another_series(

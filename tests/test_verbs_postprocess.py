@@ -189,7 +189,7 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
     monkeypatch.setattr(Path, "replace", replace)
     assert main(["postprocess", str(masks), str(tmp_path / "out"), "--keep-largest", "all", "--jobs", "1"]) == 2
     assert "No space is left" in capsys.readouterr().err
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list((tmp_path / "out").rglob("*")) == []
 
 
 def test_what_makes_no_sense_is_refused(masks: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,16 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.zoo import write_zoo_bundle
+from volseg.atomic import exclusive
 from volseg.batch import Processes
 from volseg.cli.main import main
+from volseg.errors import FileError, InputError, OutputExistsError
+from volseg.kept import file_digest
 from volseg.outcomes import Status
 from volseg.verbs.predict import PredictOptions, predict
+from volseg.verbs.train import train
+from volseg.verbs.trust import trust
 from volseg.writers import WRITERS
 
 if TYPE_CHECKING:
@@ -65,6 +72,40 @@ def test_an_image_that_was_replaced_gets_a_mask_of_its_own(
     assert "case_10: warning: Its input has changed since an earlier run" in capsys.readouterr().out
     assert main(command) == 0
     assert bytes_of(out) == after
+
+
+@pytest.mark.parametrize("name", ["scripts/window.py", "configs/metadata.json"])
+def test_masks_of_a_bundle_whose_code_has_changed_are_not_kept(
+    cohort: Path, images: Path, tmp_path: Path, name: str
+) -> None:
+    bundle, out = write_zoo_bundle(tmp_path / "bundle", cohort), tmp_path / "out"
+    trust(bundle)
+    train(bundle)
+    assert predict(bundle, images, out).exit_code == 0
+    assert {one.code for one in predict(bundle, images, out).outcomes} == {"already-done"}
+    (bundle / name).write_text((bundle / name).read_text() + "\n")
+    trust(bundle)
+    with pytest.raises(OutputExistsError, match="holds masks of another model"):
+        predict(bundle, images, out)
+
+
+def test_two_runs_never_write_into_one_folder_at_once(trained_bundle: Path, images: Path, tmp_path: Path) -> None:
+    with exclusive(tmp_path / "out"), pytest.raises(FileError) as caught:
+        predict(trained_bundle, images, tmp_path / "out")
+    assert caught.value.code == "in-use"
+
+
+def test_a_ledger_removes_nothing_outside_of_its_folder(trained_bundle: Path, images: Path, tmp_path: Path) -> None:
+    out, precious = tmp_path / "out", tmp_path / "precious.txt"
+    precious.write_text("a thesis")
+    predict(trained_bundle, images, out)
+    ledger = json.loads((out / "prediction.json").read_text())
+    ledger["outcomes"][0]["made"]["files"]["../precious.txt"] = asdict(file_digest(precious))
+    (out / "prediction.json").write_text(json.dumps(ledger))
+    shutil.copy(images / "case_11.nii.gz", images / "case_10.nii.gz")  # so that the case is made anew
+    with pytest.raises(InputError, match="is no ledger"):
+        predict(trained_bundle, images, out)
+    assert precious.is_file()
 
 
 def test_a_rewritten_file_of_the_same_bytes_changes_nothing(trained_bundle: Path, images: Path, tmp_path: Path) -> None:

@@ -10,13 +10,17 @@ import pytest
 import torch
 
 from tests.heard import Heard
-from volseg.errors import BundleError
+from volseg.atomic import exclusive
+from volseg.bundle.folder import Bundle
+from volseg.errors import BundleError, FileError
 from volseg.verbs.train import TrainOptions, train
+from volseg.verbs.train.publishing import Publisher, published_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import CopyBundle
+    from volseg.training.listeners import RunView
 
 
 @pytest.fixture
@@ -112,6 +116,42 @@ def test_a_kill_between_the_record_and_the_model_changes_nothing(bundle: Path, m
         patched.setattr(module, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             train(bundle, TrainOptions(fold=1, publish=True))
+    assert is_of(bundle, "fold_0")
+    assert published_run(Bundle(bundle)) == "fold_0"  # whatever the record says that was to come
     heard = Heard()
     train(bundle, TrainOptions(fold=1, epochs=5), heard)
     assert not any("changed under its name" in line for line in heard.lines)
+    assert is_of(bundle, "fold_1")
+
+
+def test_a_run_that_goes_on_without_improving_is_published_where_that_is_asked_for(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(bundle, TrainOptions(epochs=1))
+    train(bundle, TrainOptions(fold=1, epochs=1))
+    monkeypatch.setattr(Publisher, "improved", lambda *_: None)  # as where no validation is better than before
+    assert train(bundle, TrainOptions(fold=1, epochs=2, publish=True))[0].published == "fold_1"
+
+
+def test_a_model_that_another_run_publishes_meanwhile_stays(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Publisher.began
+
+    def overtaken(self: Publisher, run: RunView) -> None:
+        whole(self, run)
+        if run.folder.folder.name == "fold_1":
+            train(bundle, TrainOptions(epochs=1))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Publisher, "began", overtaken)
+        heard = Heard()
+        assert train(bundle, TrainOptions(fold=1, epochs=1), heard)[0].published == "fold_0"
+    assert is_of(bundle, "fold_0")
+    assert sum("is the model of fold_0. It stays" in line for line in heard.lines) == 1
+
+
+def test_a_fold_is_trained_by_one_run_at_a_time(bundle: Path) -> None:
+    folder = bundle / "runs" / "fold_0"
+    with exclusive(folder), pytest.raises(FileError, match="Another run of volseg is writing into"):
+        train(bundle, TrainOptions(epochs=1))
+    assert not folder.exists()  # nothing was written into it
+    assert train(bundle, TrainOptions(epochs=1))[0].complete

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 
 from volseg.errors import DiskFullError, FileError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -43,6 +48,39 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # What is in the folder's place may be a file; that error is under way already and must not be hidden.
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a folder alone among runs on this machine: two would mix their results, and remove each other's files.
+
+    The lock ends with its process, however that ends. A folder that was made for it and stayed empty is removed.
+
+    Raises:
+        FileError: another run holds it, with the code ``in-use``, or it can't be made.
+    """
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
+    except OSError as error:
+        raise write_error(folder, error) from error
+    try:
+        if fcntl and descriptor is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"Another run of volseg is writing into {folder}. Wait until it has ended."
+                raise FileError(message, code="in-use", path=folder) from error
+            except OSError:  # a file system without locks
+                pass
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def remove_partials(folder: Path) -> None:

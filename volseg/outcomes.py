@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
@@ -65,6 +65,11 @@ class Made:
     input: str
     method: str
     files: Mapping[str, FileDigest] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.files:  # a later run may remove them, and a record may be a stranger's
+            if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+                raise ValueError(f"{name} lies outside the folder of the outputs")
 
 
 @dataclass(frozen=True)

@@ -224,9 +224,14 @@ def _random(plan: Plan) -> list[ConfigValue]:
                 warn=False,
             ),
         ]
+    cut: list[ConfigValue] = []
+    if plan.whole_volumes:
+        # Cases that come later may be larger, and MONAI's resampling rounds sizes in a way of its own.
+        cut = [component("monai.transforms.RandSpatialCropd", keys=both, roi_size=patch, random_size=False)]
     return [
         *crop,
         *plan.augmentation.components(),
+        *cut,
         component("monai.transforms.EnsureTyped", keys=both, track_meta=False),
     ]
 

@@ -37,12 +37,14 @@ class Published:
         sha256: of ``model.pt``.
         replaces: the same of the file that was there before, which a killed run may have left in its place.
         score: its validation Dice; None where no case was held out.
+        replaces_run: the run of the file that was there before; None where that is not known.
     """
 
     run: str
     sha256: str
     replaces: str | None = None
     score: float | None = None
+    replaces_run: str | None = None
 
     @classmethod
     def read(cls, bundle: Bundle) -> Published | None:
@@ -72,6 +74,14 @@ class Published:
             OSError: it can't be read.
         """
         return sha256_of(model) in (self.sha256, self.replaces)
+
+    def run_of(self, model: Path) -> str | None:
+        """The run that a file is from; None where it is from none that the record knows.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        return {self.replaces: self.replaces_run, self.sha256: self.run}.get(sha256_of(model))
 
 
 def record_path(bundle: Bundle) -> Path:
@@ -107,7 +117,10 @@ def publish(
     buffer = io.BytesIO()
     torch.save({name: weights[name] for name in names}, buffer)
     content = buffer.getvalue()
-    before = sha256_of(bundle.model_path) if bundle.model_path.is_file() else None
-    record = Published(run, hashlib.sha256(content).hexdigest(), before, score)
+    before, known = None, None
+    if bundle.model_path.is_file():
+        before, known = sha256_of(bundle.model_path), Published.read(bundle)
+    replaced = known.run_of(bundle.model_path) if known else None
+    record = Published(run, hashlib.sha256(content).hexdigest(), before, score, replaced)
     write_bytes(record_path(bundle), TypeAdapter(Published).dump_json(record, indent=1) + b"\n")
     write_bytes(bundle.model_path, content)

@@ -134,6 +134,11 @@ def trust_kept(bundle: Bundle, verdict: Verdict) -> Iterator[None]:
                 log.warning("%s is no longer trusted: %s", bundle.root, error)
 
 
+def code_sha256(verdict: Verdict) -> str | None:
+    """Of all files of a bundle that runs code of its own, but for what training writes; None for any other bundle."""
+    return _sha256_of_all(_not_written_by_training(verdict.files)) if verdict.findings else None
+
+
 def _not_written_by_training(files: Mapping[str, str]) -> dict[str, str]:
     return {
         name: checksum

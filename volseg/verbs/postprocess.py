@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from volseg.atomic import exclusive
 from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.dataset.beside import labels_beside
 from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError
@@ -144,23 +145,24 @@ def postprocess(
             f"{out_dir} is the folder of the masks themselves, which stay as they are. Name another folder.",
             code="same-folder",
         )
-    _copy_labels(folder, out_dir, overwrite=options.overwrite)
-    found = Ledger.read(out_dir / LEDGER_NAME)
-    earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
-    before = {case: outcome.made for case, outcome in earlier.items()}
-    counts = Counter(stem_of(path) for path in paths)
-    outcomes = run_cases(
-        functools.partial(_clean, twice=frozenset(name for name, count in counts.items() if count > 1)),
-        [_Work(path, out_dir, rules, options.overwrite, before.get(stem_of(path))) for path in paths],
-        name_of=lambda work: stem_of(work.path),
-        title="Cleaning masks",
-        executor=choose_executor(options.jobs, (voxel_bytes([path]) for path in paths)),
-        progress=progress,
-    )
-    _tell_unmet(rules, outcomes, progress)
-    ledger = Ledger(outcomes, Provenance.of("postprocess", options))
-    merged(ledger, earlier.values(), out_dir).write(out_dir / LEDGER_NAME)
-    return ledger
+    with exclusive(out_dir):
+        _copy_labels(folder, out_dir, overwrite=options.overwrite)
+        found = Ledger.read(out_dir / LEDGER_NAME)
+        earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
+        before = {case: outcome.made for case, outcome in earlier.items()}
+        counts = Counter(stem_of(path) for path in paths)
+        outcomes = run_cases(
+            functools.partial(_clean, twice=frozenset(name for name, count in counts.items() if count > 1)),
+            [_Work(path, out_dir, rules, options.overwrite, before.get(stem_of(path))) for path in paths],
+            name_of=lambda work: stem_of(work.path),
+            title="Cleaning masks",
+            executor=choose_executor(options.jobs, (voxel_bytes([path]) for path in paths)),
+            progress=progress,
+        )
+        _tell_unmet(rules, outcomes, progress)
+        ledger = Ledger(outcomes, Provenance.of("postprocess", options))
+        merged(ledger, earlier.values(), out_dir).write(out_dir / LEDGER_NAME)
+        return ledger
 
 
 def _clean(work: _Work, twice: frozenset[str]) -> Outcome:

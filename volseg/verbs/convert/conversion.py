@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -153,6 +154,9 @@ def convert_one(conversion: Conversion) -> Outcome:
         from volseg.resampling import resample
 
         volume = resample(volume, target, interpolation=conversion.interpolation)
+    # A kill between the two leaves an image without a sidecar, which the next run makes anew.
+    with suppress(OSError):  # where it can't be removed the image can't be written either, and that is told
+        sidecar_path(conversion.image).unlink(missing_ok=True)
     write_image(conversion.image, volume)
     sidecar = Sidecar(
         case=conversion.case,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from volseg.atomic import exclusive
 from volseg.dicom import Scan
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
@@ -65,7 +66,8 @@ def convert(
         FileError: a file can't be read or written.
     """
     options.require_sense()
-    with private_folder() as scratch:
+    require_output(nifti_dir, dicom_dir)
+    with private_folder() as scratch, exclusive(nifti_dir):
         return _convert(dicom_dir, nifti_dir, options, progress, scratch)
 
 
@@ -73,7 +75,6 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     from volseg.dataset.editing import DatasetFile
 
     choice = options.choice
-    require_output(nifti_dir, dicom_dir)
     linkage = None if options.linkage is None else Path(options.linkage)
     if linkage is not None:
         require_linkage(linkage, nifti_dir, overwrite=options.overwrite)

@@ -35,6 +35,8 @@ class ModelFile:
         raw: whether the bundle's rules for labels are left out.
         config_sha256: of ``inference.yaml``.
         weights_sha256: of the weights.
+        others_sha256: of whatever else of the bundle decides on masks: its metadata, and where it runs code beyond the
+            vocabulary all of its files.
     """
 
     bundle_dir: Path
@@ -43,6 +45,7 @@ class ModelFile:
     raw: bool
     config_sha256: str
     weights_sha256: str
+    others_sha256: str
 
     @classmethod
     def of(cls, bundle: Bundle, fold: int | None, device: str, *, raw: bool) -> ModelFile:
@@ -54,22 +57,24 @@ class ModelFile:
             FileError: a file can't be read.
         """
         from volseg.bundle.parser import require_weights
-        from volseg.bundle.trust import require_trust
+        from volseg.bundle.trust import code_sha256, require_trust
 
-        require_trust(bundle)
+        verdict = require_trust(bundle)
         weights = _weights(bundle, fold)
         require_weights(weights)
-        return cls(bundle.root, fold, device, raw, sha256_of(bundle.config_path("inference")), sha256_of(weights))
+        config, metadata = (sha256_of(bundle.config_path(name)) for name in ("inference", "metadata"))
+        others = code_sha256(verdict) or metadata
+        return cls(bundle.root, fold, device, raw, config, sha256_of(weights), others)
 
     @property
     def checksums(self) -> dict[str, str]:
         """For the provenance."""
-        return {"configs/inference": self.config_sha256, "weights": self.weights_sha256}
+        return {"configs/inference": self.config_sha256, "weights": self.weights_sha256, "others": self.others_sha256}
 
     @property
     def method(self) -> str:
         """A digest of all that masks depend on beside the image."""
-        words = f"{self.config_sha256}\n{self.weights_sha256}\n{'raw' if self.raw else ''}"
+        words = "\n".join((*self.checksums.values(), "raw" if self.raw else ""))
         return hashlib.sha256(words.encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from volseg.atomic import exclusive
 from volseg.batch import SERIAL, Executor, run_cases
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import OutputExistsError, UsageError
@@ -104,38 +105,39 @@ def _predict(
         raise UsageError(f"{out_dir} is a file. Name a folder for the masks.")
     file = ModelFile.of(bundle, options.fold, choose_device(options.device), raw=options.raw)
     try:
-        model = load_model(file)
-        found = Ledger.read(out_dir / LEDGER)
-        earlier = _earlier(found, file, out_dir, options)
-        inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch)
-        work = Prediction(file, out_dir, each(options.formats), options.overwrite)
-        if inputs.naming:
-            inputs.naming.require_names_of(found, out_dir)
-        named = inputs.naming.mark if inputs.naming else found.provenance.checksums.get(NAMES) if found else None
-        checksums = file.checksums | ({NAMES: named} if named else {})
-        provenance = Provenance.of("predict", options, checksums=checksums, device=model.device)
-        known = {without_order(case): case for case in earlier}
-        named_before = [
-            replace(one, name=known.get(one.name, one.name)) if isinstance(one, SeriesSource) else one
-            for one in inputs.sources
-        ]
-        cases = [CaseToPredict(one, earlier.get(one.name)) for one in named_before]
-        # Both before the work: masks of a run that is interrupted are not to lie there without a word on them.
-        with RunningLedger(
-            out_dir / LEDGER, Ledger(inputs.outcomes, provenance, inputs.skipped_kinds), earlier
-        ) as running:
-            model.table.describe(out_dir / LABELS_NAME)
-            outcomes = run_cases(
-                work,
-                cases,
-                name_of=lambda case: case.name,
-                private_of=lambda case: case.source.private,
-                title="Predicting",
-                executor=executor,
-                progress=progress,
-                on_outcome=running.add,
-            )
-        return replace(running.ledger, outcomes=inputs.outcomes + outcomes)
+        with exclusive(out_dir):
+            model = load_model(file)
+            found = Ledger.read(out_dir / LEDGER)
+            earlier = _earlier(found, file, out_dir, options)
+            inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch)
+            work = Prediction(file, out_dir, each(options.formats), options.overwrite)
+            if inputs.naming:
+                inputs.naming.require_names_of(found, out_dir)
+            named = inputs.naming.mark if inputs.naming else found.provenance.checksums.get(NAMES) if found else None
+            checksums = file.checksums | ({NAMES: named} if named else {})
+            provenance = Provenance.of("predict", options, checksums=checksums, device=model.device)
+            known = {without_order(case): case for case in earlier}
+            named_before = [
+                replace(one, name=known.get(one.name, one.name)) if isinstance(one, SeriesSource) else one
+                for one in inputs.sources
+            ]
+            cases = [CaseToPredict(one, earlier.get(one.name)) for one in named_before]
+            # Both before the work: masks of a run that is interrupted are not to lie there without a word on them.
+            with RunningLedger(
+                out_dir / LEDGER, Ledger(inputs.outcomes, provenance, inputs.skipped_kinds), earlier
+            ) as running:
+                model.table.describe(out_dir / LABELS_NAME)
+                outcomes = run_cases(
+                    work,
+                    cases,
+                    name_of=lambda case: case.name,
+                    private_of=lambda case: case.source.private,
+                    title="Predicting",
+                    executor=executor,
+                    progress=progress,
+                    on_outcome=running.add,
+                )
+            return replace(running.ledger, outcomes=inputs.outcomes + outcomes)
     finally:
         load_model.cache_clear()
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from volseg.atomic import remove_partials
+from volseg.atomic import exclusive, remove_partials
 from volseg.device import memory_short
 from volseg.errors import BundleError
 from volseg.outcomes import Provenance, sha256_of
@@ -207,29 +207,30 @@ def train_fold(
     Raises:
         BundleError: the bundle is incomplete, or its checkpoint doesn't fit.
         DataSetError: the data set lost cases of the run.
-        FileError: a checkpoint can't be written.
+        FileError: a checkpoint can't be written, or another run trains this fold.
         MemoryShortError: memory ran out.
     """
-    state = fold.state()
-    record = fold.record(data)
-    if fold.options.fresh:
-        fold.folder.remove()
-    remove_partials(fold.folder.folder)
-    if state is not None:
-        progress.say(f"Going on after {state.seconds / 60:.1f} minutes")
-    if data is not None and fold.records_cases:
-        _tell_changes(record, data, progress)
-        record = record.with_digests({name: content.digest for name, content in data.contents.items()})
-        record = record.with_session(_session(fold, record, parser))
-        record.write(fold.folder.record)
-    try:
-        with _seeded(fold.options.seed, state), _threads_ended():
-            return _run(fold, parser, state, network, started, progress)
-    except Exception as error:
-        short = memory_short(error, SHORT_REMEDY)
-        if short is None:
-            raise
-        raise short from error
+    with exclusive(fold.folder.folder):
+        state = fold.state()
+        record = fold.record(data)
+        if fold.options.fresh:
+            fold.folder.remove()
+        remove_partials(fold.folder.folder)
+        if state is not None:
+            progress.say(f"Going on after {state.seconds / 60:.1f} minutes")
+        if data is not None and fold.records_cases:
+            _tell_changes(record, data, progress)
+            record = record.with_digests({name: content.digest for name, content in data.contents.items()})
+            record = record.with_session(_session(fold, record, parser))
+            record.write(fold.folder.record)
+        try:
+            with _seeded(fold.options.seed, state), _threads_ended():
+                return _run(fold, parser, state, network, started, progress)
+        except Exception as error:
+            short = memory_short(error, SHORT_REMEDY)
+            if short is None:
+                raise
+            raise short from error
 
 
 def _tell_changes(record: RunRecord, data: Data, progress: Progress) -> None:
@@ -291,7 +292,7 @@ def _run(
         evaluator=evaluator,
         budget=budget,
         labels=fold.bundle.labels.names,
-        listeners=Publisher.of(fold.bundle, fold.name, network, fold.options, progress),
+        listeners=(Publisher(fold.bundle, fold.name, network, fold.options, progress),),
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
         average=average_of(parser),
         progress=progress,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from volseg.bundle.published import Published, publish
+from volseg.bundle.weights import read_state_dict
+from volseg.training.history import best_epoch
 from volseg.training.listeners import Listener
 
 if TYPE_CHECKING:
@@ -15,37 +17,51 @@ if TYPE_CHECKING:
 
     from volseg.bundle.folder import Bundle
     from volseg.progress import Progress
+    from volseg.training.listeners import RunView
     from volseg.verbs.train.options import TrainOptions
 
 
 class Publisher(Listener):
-    """Writes each better model to ``models/model.pt``."""
+    """Writes each better model to ``models/model.pt``.
 
-    def __init__(self, bundle: Bundle, run: str, network: Module | None) -> None:
-        self._bundle, self._name, self._network = bundle, run, network
+    A model of another origin stays unless its replacement was asked for, also one that comes while this run goes on.
+    """
 
-    @classmethod
-    def of(
-        cls, bundle: Bundle, run: str, network: Module | None, options: TrainOptions, progress: Progress
-    ) -> tuple[Publisher, ...]:
-        """The listener of a run that is to be published, else none; a model of another origin stays, and that is said."""
-        stays = None if options.publish else _what_stays(bundle, run)
-        if stays is None:
-            return (cls(bundle, run, network),)
-        if stays:
-            progress.say(f"{stays} It stays; with --publish this run's model takes its place.")
-        return ()
+    def __init__(
+        self, bundle: Bundle, run: str, network: Module | None, options: TrainOptions, progress: Progress
+    ) -> None:
+        self._bundle, self._name, self._network, self._progress = bundle, run, network, progress
+        self._insists, self._told = options.publish, False
+
+    def began(self, run: RunView) -> None:
+        """Publish the best so far of a run that goes on, where another model is in its place."""
+        there = published_run(self._bundle)  # a damaged record is told before training
+        if self._may_publish() and there != self._name and run.folder.best.is_file():
+            best = best_epoch(run.history)
+            score = None if best is None or best.validation is None else best.validation.score
+            self._publish(read_state_dict(run.folder.best), score)
 
     def improved(self, weights: Mapping[str, Tensor], score: float | None) -> None:
         """Publish the best so far."""
+        if self._may_publish():
+            self._publish(weights, score)
+
+    def _publish(self, weights: Mapping[str, Tensor], score: float | None) -> None:
         publish(self._bundle, self._network, weights, self._name, score)
+
+    def _may_publish(self) -> bool:
+        stays = None if self._insists else _what_stays(self._bundle, self._name)
+        if stays and not self._told:
+            self._progress.say(f"{stays} It stays; with --publish this run's model takes its place.")
+            self._told = True
+        return stays is None
 
 
 def published_run(bundle: Bundle) -> str | None:
     """The run whose model is in ``models/``; None where there is none, or of no run that volseg knows."""
     model = bundle.model_path
     record = Published.read(bundle) if model.is_file() else None
-    return record.run if record is not None and record.is_of(model) else None
+    return None if record is None else record.run_of(model)
 
 
 def _what_stays(bundle: Bundle, run: str) -> str | None:
@@ -58,4 +74,8 @@ def _what_stays(bundle: Bundle, run: str) -> str | None:
         return f"{model} is of no run of this bundle."
     if not record.is_of(model):
         return f"{model} is not the file that {record.run} published: it was changed under its name."
-    return None if record.run == run else f"{model} is the model of {record.run}."
+    # A kill in the midst of publishing leaves the model of before.
+    there = record.run_of(model)
+    if run in (record.run, there):
+        return None
+    return f"{model} is the model of {there}." if there else f"{model} is of no run of this bundle."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from volseg.atomic import exclusive
 from volseg.dataset.folds import Split
 from volseg.errors import DataSetError
 from volseg.training.checkpoint import RunFolder
@@ -89,7 +90,8 @@ def write_split(bundle: Bundle, split: Split, options: TrainOptions) -> None:
     path = split_path(bundle)
     if options.splits_anew:
         for folder in bundle.runs.glob(f"{RUN_PREFIX}*"):
-            RunFolder(folder).remove()
+            with exclusive(folder):
+                RunFolder(folder).remove()
     if options.splits_anew or not path.is_file() or Split.read(path) != split:
         split.write(path)
 
