@@ -35,8 +35,9 @@ class Publisher(Listener):
 
     def began(self, run: RunView) -> None:
         """Publish the best so far of a run that goes on, where another model is in its place."""
+        super().began(run)
         there = published_run(self._bundle)  # a damaged record is told before training
-        if self._may_publish() and there != self._name and run.folder.best.is_file():
+        if self._may_publish() and there != self._name and run.history and run.folder.best.is_file():
             best = best_epoch(run.history)
             score = None if best is None or best.validation is None else best.validation.score
             self._publish(read_state_dict(run.folder.best), score)
