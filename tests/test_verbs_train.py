@@ -126,8 +126,10 @@ def test_minutes_are_a_total_over_resumed_runs(copy_bundle: CopyBundle, monkeypa
     assert second.history[: len(first.history)] == first.history
     # Stopped in time, up to a step and a validation on a busy machine.
     assert second.history[-1].minutes < 0.1 + 0.25
-    for result in (first, second):
-        assert result.history[-1].learning_rate < 1e-3 * max(row.learning_rate for row in result.history) + 2e-4
+    for result, before in ((first, 0), (second, first.history[-1].step)):
+        # The last step begins with its share of the time left: on a busy machine one of few, so not near to 0.
+        made = result.history[-1].step - before
+        assert result.history[-1].learning_rate < 2 * 2e-3 / made + 2e-4
         assert result.history[-1].validation is not None
 
 
