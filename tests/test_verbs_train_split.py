@@ -166,6 +166,8 @@ def test_a_mask_that_changed_under_its_name_is_told_and_recorded(bundle: Path, d
     voxels[0, 0, 0] = 1
     nibabel.save(nibabel.Nifti1Image(voxels, image.affine, image.header), path)
     heard = Heard()
+    train(bundle, TrainOptions(fold=1, epochs=1), heard)  # another fold, whose scores would stand beside the first's
+    assert sum("1 case changed after fold_0 was trained (case_03" in line for line in heard.lines) == 1
     train(bundle, TrainOptions(epochs=2), heard)
     assert any(
         line.startswith("The voxels of 1 case changed after this run was begun (case_03") for line in heard.lines

@@ -13,7 +13,7 @@ from volseg.training.record import RunRecord
 from volseg.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from volseg.bundle.folder import Bundle
     from volseg.dataset.dataset import Dataset
@@ -79,6 +79,27 @@ def settle_split(
             "good. --fresh --cv splits anew."
         )
     return known
+
+
+def tell_older_data(
+    bundle: Bundle, contents: Mapping[str, CaseContent], pending: Collection[str], progress: Progress
+) -> None:
+    """Say which folds that are done were trained on other voxels than the cases have now: scores of both don't add up.
+
+    Raises:
+        DataSetError: a fold's record can't be read.
+    """
+    digests = {name: content.digest for name, content in contents.items()}
+    for folder in sorted(bundle.runs.glob(f"{RUN_PREFIX}*")):
+        record = RunFolder(folder).record
+        if folder.name in pending or not record.is_file():
+            continue
+        changed = RunRecord.read(record).changed(digests)
+        if changed:
+            progress.say(
+                f"{counted(len(changed), 'case')} changed after {folder.name} was trained ({changed[0]} for one), so its "
+                "scores are of other data. --fresh --cv trains all folds on the same."
+            )
 
 
 def write_split(bundle: Bundle, split: Split, options: TrainOptions) -> None:

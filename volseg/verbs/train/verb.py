@@ -52,7 +52,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     from volseg.device import choose_device
     from volseg.verbs.train.fold import RECORD_KEY, Data, Fold, train_fold
     from volseg.verbs.train.scores import write_scores
-    from volseg.verbs.train.split import known_split, settle_split, write_split
+    from volseg.verbs.train.split import known_split, settle_split, tell_older_data, write_split
 
     options = options or TrainOptions()
     options.require_sense()
@@ -77,6 +77,8 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
                 _require_same_kind(bundle, dataset)
                 if is_split:
                     split = settle_split(bundle, split, dataset, contents, options, progress)
+                    if not options.splits_anew:
+                        tell_older_data(bundle, contents, {fold.name for fold in pending}, progress)
                 data = Data(dataset, contents, split)
                 for fold in pending:
                     fold.record(data)  # refuses a fold that is empty before another one is trained
