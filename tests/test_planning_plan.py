@@ -77,6 +77,12 @@ def test_a_spacing_that_makes_no_sense_is_refused(spacing: Spacing) -> None:
         choose(fingerprint([(40, 40, 40)], [(1.0, 1.0, 1.0)]), LABELS, "b", spacing_mm=spacing)
 
 
+def test_a_spacing_that_leaves_too_few_voxels_is_refused() -> None:
+    measured = fingerprint([(40, 40, 30)], [(1.0, 1.0, 1.0)])
+    with pytest.raises(UsageError, match=r"1 x 1 x 1 voxels.*smaller --spacing"):
+        choose(measured, LABELS, "b", spacing_mm=(100.0, 100.0, 100.0))
+
+
 def test_small_patches_are_worked_on_at_full_resolution() -> None:
     assert planned((35, 51, 35), (1.0, 1.0, 1.0)).network.name == "dynunet-residual"
     assert planned((512, 512, 600), (0.8, 0.8, 0.8)).network.name == "unet"

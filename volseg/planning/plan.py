@@ -113,7 +113,7 @@ def choose(
         optimizer: a name in ``OPTIMIZERS``.
 
     Raises:
-        UsageError: a spacing that was asked for is not positive, or there is no network or optimizer of that name.
+        UsageError: a spacing that was asked for is not positive or leaves too few voxels, or there is no network or optimizer of that name.
     """
     limits = PRESETS[preset]
     reasons: list[tuple[str, str]] = []
@@ -126,6 +126,12 @@ def choose(
     reasons.append((f"spacing {_by(spacing_mm)} mm (R, A, S)", why))
 
     shapes = fingerprint.shapes_at(spacing_mm)
+    median = np.median(shapes, axis=0)
+    if why == "asked for" and median.max() < MIN_BOTTLENECK:
+        raise UsageError(
+            f"At {_by(spacing_mm)} mm the median volume has {_by(_triple(median))} voxels, too few to learn from. "
+            "Choose a smaller --spacing."
+        )
     patch, topology, why = choose_topology(shapes, spacing_mm, limits)
     reasons.append((f"patch {_by(patch)} voxels", why))
     levels = f"{len(topology.features)} levels of {', '.join(map(str, topology.features))} features"
