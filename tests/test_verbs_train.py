@@ -231,6 +231,8 @@ def test_all_cases_hold_out_none(copy_bundle: CopyBundle) -> None:
     ("options", "words"),
     [
         (TrainOptions(cv=True, all_cases=True), "Choose one of them"),
+        (TrainOptions(cv=True, fold=2), "--cv trains every fold"),
+        (TrainOptions(all_cases=True, fold=2), "--all-cases holds out none"),
         (TrainOptions(minutes=1, epochs=1), "Choose one of them"),
         (TrainOptions(minutes=0), "above 0"),
         (TrainOptions(minutes=math.nan), "above 0"),

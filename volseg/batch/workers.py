@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from volseg.batch.executors import SERIAL, Executor, Processes
+from volseg.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +28,12 @@ def choose_executor(jobs: int, sizes: Iterable[int]) -> Executor:
         jobs: how many cases a person wants to be worked on at once; 0 leaves it to this rule: one for each core, or
             only one where all cases together are small.
         sizes: of each case's voxels in bytes; read as far as they are needed.
+
+    Raises:
+        UsageError: ``jobs`` is negative.
     """
+    if jobs < 0:
+        raise UsageError(f"--jobs {jobs} makes no sense; 0 takes as many as pay.")
     if jobs:
         return Processes(jobs) if jobs > 1 else SERIAL
     work, cases, cores = 0, 0, available_cores()

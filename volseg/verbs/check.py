@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Fault
-from volseg.errors import DataSetError, UsageError
+from volseg.errors import DataSetError
 from volseg.progress import SILENT, Progress
 from volseg.words import counted
 
@@ -64,8 +64,6 @@ def check(path: Path, options: CheckOptions = DEFAULTS, progress: Progress = SIL
         UsageError: the path is absent or a file, the folder holds neither, or an option makes no sense.
         DataSetError: the data set's folders are empty, with the code ``no-cases``.
     """
-    if options.jobs < 0:
-        raise UsageError(f"--jobs {options.jobs} makes no sense; 0 takes as many as pay.")
     from volseg.bundle.folder import is_bundle
 
     return _check_bundle(path) if is_bundle(path) else _check_dataset(path, options, progress)

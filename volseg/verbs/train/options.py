@@ -81,6 +81,9 @@ class TrainOptions:
         """
         if self.cv and self.all_cases:
             raise UsageError("--cv holds out every case once and --all-cases none. Choose one of them.")
+        if self.fold != DEFAULT_FOLD and (self.cv or self.all_cases):
+            other = "--cv trains every fold" if self.cv else "--all-cases holds out none"
+            raise UsageError(f"--fold names one fold and {other}. Choose one of them.")
         if self.minutes is not None and self.epochs is not None:
             raise UsageError("--minutes and --epochs both say how long to train. Choose one of them.")
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
