@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -441,6 +441,18 @@ def test_a_missing_decoder_names_the_package(tmp_path, monkeypatch):
 # Processes
 
 
+def children() -> list[str]:
+    """The command lines of this process's children that have not ended; of all Linux tells."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # After the name in parentheses, which may hold anything: state, parent.
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == os.getpid() and state != "Z":
+                found.append((folder / "cmdline").read_text())
+    return found
+
+
 def decoder_that(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     """Have new decoding processes do ``body`` for each frame."""
     start = (
@@ -479,12 +491,12 @@ def test_a_decoder_that_dies_costs_the_series_alone(tmp_path, monkeypatch, body)
     if "sleep" in body:
         monkeypatch.setattr(pool, "STALL_SECONDS", 1.0)
     decoder_that(monkeypatch, body)
-    began = time.monotonic()
     with pytest.raises(FileFault) as caught:
         frames_of(path)
     assert caught.value.code == "decoder-crashed"
     assert caught.value.number == 0
-    assert time.monotonic() - began < 59  # much less, but for a machine that is busy with other things
+    if body in ("time.sleep(600)", "while True: pass"):
+        assert body not in " ".join(children())  # what hangs doesn't outlive its series
     if body == "os.abort()":
         monkeypatch.undo()
         assert frames_of(path).shape == (2, 36, 40)
@@ -548,11 +560,10 @@ def test_interrupting_stops_the_decoders(tmp_path, monkeypatch):
     decoder_that(monkeypatch, "time.sleep(600)")
     alarm = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     alarm.start()
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         frames_of(path)
     alarm.join()
-    assert time.monotonic() - began < 100
+    assert not any("worker.main()" in child for child in children())
 
 
 # Damage
