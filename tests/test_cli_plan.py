@@ -24,6 +24,11 @@ def test_it_says_what_it_chose_and_why(cohort: Path, tmp_path: Path, capsys: pyt
     assert f"Next: volseg train {bundle}" in shown
 
 
+def test_folders_in_the_wrong_order_are_told(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(tmp_path / "bundle"), str(cohort)]) == 2
+    assert "Name the data set first" in capsys.readouterr().err
+
+
 def test_a_spacing_may_be_asked_for(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(cohort), str(tmp_path / "bundle"), "--spacing", "2", "2", "2.5"]) == 0
     assert "spacing 2 x 2 x 2.5 mm (R, A, S): asked for" in capsys.readouterr().out

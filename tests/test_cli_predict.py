@@ -79,6 +79,7 @@ def test_a_fold_s_own_cases(
         ("missing", "does not exist"),
         ("file in the masks' place", "is a file. Name a folder for the masks."),
         ("folder of the images", "holds the images themselves"),
+        ("the bundle", "is the bundle itself"),
     ],
 )
 def test_what_can_t_work_is_2_and_one_sentence(
@@ -101,6 +102,8 @@ def test_what_can_t_work_is_2_and_one_sentence(
         bundle = tmp_path / "empty"
     elif kind == "file in the masks' place":
         out = tmp_path / "text.txt"
+    elif kind == "the bundle":
+        out = bundle
     elif kind == "folder of the images":
         source = out = cohort / "imagesTs"
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from volseg.errors import UsageError
 from volseg.options import Many, each
 from volseg.planning.networks import NetworkName
 from volseg.planning.optimizers import OptimizerName
@@ -61,13 +62,15 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
         FileError: the bundle can't be written.
     """
     from volseg.bundle.write import require_free, write_bundle
-    from volseg.dataset.dataset import read_dataset, require_cases
+    from volseg.dataset.dataset import is_dataset, read_dataset, require_cases
     from volseg.dataset.faults import require_sound
     from volseg.planning.fingerprint import measure
     from volseg.planning.plan import choose
 
     options = options or PlanOptions()
     spacing_mm = options.spacing_mm
+    if is_dataset(bundle_dir):
+        raise UsageError(f"{bundle_dir} is a data set. Name the data set first, then a new folder for the bundle.")
     require_free(bundle_dir)
     dataset = read_dataset(dataset_dir)
     require_cases(dataset)

@@ -258,7 +258,8 @@ class _Builder:
     def _too_few(self, part: Part, places: int) -> Rejected:
         code = "one-position" if places == 1 else "too-few-slices"
         where = "one position" if places == 1 else f"{places} positions"
-        sentence = f"{counted(len(part.slices), 'image')} at {where} make no volume; it takes {MIN_SLICES} positions."
+        images = f"{counted(len(part.slices), 'image')} at {where} {'makes' if len(part.slices) == 1 else 'make'}"
+        sentence = f"{images} no volume; it takes {MIN_SLICES} positions."
         return replace(self._rejected(part, (StackFault(code, sentence),)), status=Status.SKIPPED)
 
 

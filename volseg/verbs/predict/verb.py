@@ -103,6 +103,8 @@ def _predict(
         )
     if out_dir.exists() and not out_dir.is_dir():
         raise UsageError(f"{out_dir} is a file. Name a folder for the masks.")
+    if out_dir.resolve() == bundle.root.resolve():
+        raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
     file = ModelFile.of(bundle, options.fold, choose_device(options.device), raw=options.raw)
     try:
         with exclusive(out_dir):
