@@ -37,7 +37,7 @@ NAMED_LABELS = 20
 
 
 @dataclass(frozen=True)
-class _Job:
+class _CaseToExamine:
     """One case to examine; picklable, since it may go to a worker."""
 
     case: Case
@@ -161,11 +161,11 @@ def require_sound(
 
 def _examine_all(dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress: Progress) -> dict[Case, Outcome]:
     sizes = (voxel_bytes((*case.images, *([case.label] if case.label else []))) for case in cases)
-    work = [_Job(case, dataset.folder, dataset.labels, len(dataset.channels)) for case in cases]
+    work = [_CaseToExamine(case, dataset.folder, dataset.labels, len(dataset.channels)) for case in cases]
     outcomes = run_cases(
         _examine,
         work,
-        name_of=lambda job: job.case.name,
+        name_of=lambda one: one.case.name,
         title="Checking",
         executor=choose_executor(jobs, sizes),
         progress=progress,
@@ -173,19 +173,19 @@ def _examine_all(dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress
     return dict(zip(cases, outcomes, strict=True))
 
 
-def _examine(job: _Job) -> _Examined:
+def _examine(one: _CaseToExamine) -> _Examined:
     faults: list[Fault] = []
 
     def report(code: str, message: str, *, is_error: bool = True) -> None:
         # The messages of lower floors name the whole path; here the data set's folder goes without saying.
-        faults.append(Fault(code, job.case.name, message, is_error))
+        faults.append(Fault(code, one.case.name, message, is_error))
 
     headers: list[ImageHeader] = []
     digest = hashlib.blake2b(digest_size=16)
     is_whole, ct_like = True, False
-    for path in job.case.images:
+    for path in one.case.images:
         try:
-            name = path.relative_to(job.folder).as_posix()
+            name = path.relative_to(one.folder).as_posix()
             headers.append(read_header(path))
             _examine_forms(headers[-1], name, report)
             array = read_volume(path).array
@@ -193,18 +193,18 @@ def _examine(job: _Job) -> _Examined:
             _examine_image(array, name, digest, report)
         except VolsegError as error:
             is_whole = False
-            report(error.code, error.within(job.folder))
+            report(error.code, error.within(one.folder))
     if headers:
-        _examine_channels(job, headers, report)
+        _examine_channels(one, headers, report)
     seen: tuple[int, ...] = ()
     off_whole = mask_digest = None
-    if job.case.label is not None:
+    if one.case.label is not None:
         try:
-            seen, off_whole, mask_digest = _examine_mask(job, job.case.label, headers[0] if headers else None, report)
+            seen, off_whole, mask_digest = _examine_mask(one, one.case.label, headers[0] if headers else None, report)
         except VolsegError as error:
-            report(error.code, error.within(job.folder))
+            report(error.code, error.within(one.folder))
     return _Examined(
-        case=job.case.name,
+        case=one.case.name,
         status=Status.DONE,
         code="done",
         faults=tuple(faults),
@@ -265,29 +265,29 @@ def _examine_image(array: NDArray[np.generic], name: str, digest: hashlib.blake2
         )
 
 
-def _examine_channels(job: _Job, headers: Sequence[ImageHeader], report: _Report) -> None:
+def _examine_channels(one: _CaseToExamine, headers: Sequence[ImageHeader], report: _Report) -> None:
     count = sum(header.channels for header in headers)
-    if len(headers) == len(job.case.images) and count != job.channels:
+    if len(headers) == len(one.case.images) and count != one.channels:
         report(
             "channel-count",
             f"the image has {count} {'channel' if count == 1 else 'channels'}, and the data set declares "
-            f"{job.channels}. Add what is missing, or declare the channels in dataset.json.",
+            f"{one.channels}. Add what is missing, or declare the channels in dataset.json.",
         )
-    for path, header in zip(job.case.images[1:], headers[1:], strict=False):
+    for path, header in zip(one.case.images[1:], headers[1:], strict=False):
         apart = headers[0].grid.difference(header.grid)
         if apart is not None:
             report(
                 "channel-grids-differ",
-                f"{job.case.images[0].name} and {path.name} lie on different grids: {apart}. "
+                f"{one.case.images[0].name} and {path.name} lie on different grids: {apart}. "
                 "Resample them onto one grid.",
             )
 
 
 def _examine_mask(
-    job: _Job, path: Path, image: ImageHeader | None, report: _Report
+    one: _CaseToExamine, path: Path, image: ImageHeader | None, report: _Report
 ) -> tuple[tuple[int, ...], float | None, str]:
     """Look at a mask's grid and labels; the labels above the background that occur, a number off the whole one, digest."""
-    name = path.relative_to(job.folder).as_posix()
+    name = path.relative_to(one.folder).as_posix()
     header = read_header(path)
     _examine_forms(header, name, report)
     if image is not None:
@@ -308,10 +308,10 @@ def _examine_mask(
     seen = tuple(index for index in counts if index != BACKGROUND)
     if not seen:
         report("empty-mask", f"{name} has background only. Draw the structures, or remove the mask.")
-    unknown = [index for index in seen if index not in job.labels.indices]
-    if unknown and len(job.labels):
+    unknown = [index for index in seen if index not in one.labels.indices]
+    if unknown and len(one.labels):
         shown = listed([f"{index} ({counted(counts[index], 'voxel')})" for index in unknown], NAMED_LABELS)
-        known = listed([str(index) for index in job.labels.indices], NAMED_LABELS)
+        known = listed([str(index) for index in one.labels.indices], NAMED_LABELS)
         report(
             "label-outside-table",
             f"{name} has the labels {shown}, and dataset.json names {known}. Name them there, or correct the mask.",
