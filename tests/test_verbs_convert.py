@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import struct
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.conversions import codes, only_image, the_image
 from volseg.errors import DataSetError, DiskFullError, InputError, UsageError
-from volseg.outcomes import Outcome, Status
+from volseg.outcomes import Status
 from volseg.verbs.convert import LEDGER_FILE, ConvertOptions, convert, preview
 from volseg.volume import Volume, read_volume, write_image
 
@@ -25,20 +25,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 NATIVE = ConvertOptions(spacing=("native",), jobs=1)
-
-
-def codes(outcomes: tuple[Outcome, ...]) -> Counter[str]:
-    return Counter("done" if outcome.status is Status.DONE else outcome.code for outcome in outcomes)
-
-
-def the_image(folder: Path, outcome: Outcome) -> Path:
-    assert outcome.status is Status.DONE, outcome
-    return folder / outcome.outputs[0]
-
-
-def only_image(folder: Path) -> Path:
-    (path,) = (folder / "imagesTs").glob("*.nii.gz")
-    return path
 
 
 def test_a_series_lands_where_its_headers_say(write_series: WriteSeries, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.conversions import codes, only_image, the_image
 from volseg.dataset.sidecar import read_sidecar
 from volseg.errors import UsageError
-from volseg.outcomes import Outcome, Status
+from volseg.outcomes import Status
 from volseg.verbs.convert import ConvertOptions, convert
 from volseg.volume import read_volume
 
@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from conftest import WriteSeries
 
 NATIVE = ConvertOptions(spacing=("native",), jobs=1)
-
-
-def codes(outcomes: tuple[Outcome, ...]) -> Counter[str]:
-    return Counter("done" if outcome.status is Status.DONE else outcome.code for outcome in outcomes)
-
-
-def the_image(folder: Path, outcome: Outcome) -> Path:
-    assert outcome.status is Status.DONE, outcome
-    return folder / outcome.outputs[0]
-
-
-def only_image(folder: Path) -> Path:
-    (path,) = (folder / "imagesTs").glob("*.nii.gz")
-    return path
 
 
 def test_other_options_are_refused_until_overwrite(write_series: WriteSeries, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from tests.conversions import codes, only_image, the_image
 from volseg.dataset.sidecar import read_sidecar
-from volseg.outcomes import Outcome, Status
+from volseg.outcomes import Status
 from volseg.verbs.convert import ConvertOptions, convert
 from volseg.volume import read_volume
 
@@ -62,20 +63,6 @@ REAL = {
 ROUNDED_POSITIONS_MM = {"12-T1post": 0.1}
 """Series that lean by the rounding of their positions: half the drift from end to end, where the two ways to lay an
 affine through them part."""
-
-
-def codes(outcomes: tuple[Outcome, ...]) -> Counter[str]:
-    return Counter("done" if outcome.status is Status.DONE else outcome.code for outcome in outcomes)
-
-
-def the_image(folder: Path, outcome: Outcome) -> Path:
-    assert outcome.status is Status.DONE, outcome
-    return folder / outcome.outputs[0]
-
-
-def only_image(folder: Path) -> Path:
-    (path,) = (folder / "imagesTs").glob("*.nii.gz")
-    return path
 
 
 def assert_same_in_world(
