@@ -9,25 +9,11 @@ import pytest
 import SimpleITK as sitk
 
 import volseg
-from volseg import GeometryError, Grid, Label, LabelTable, Mask, OutputExistsError, UsageError, Volume
+from tests.volumes import make_volume
+from volseg import GeometryError, Grid, Label, LabelTable, Mask, OutputExistsError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-OBLIQUE = np.array([[1.2, -0.5, 0.1, -30], [0.4, 1.4, -0.2, 12], [-0.2, 0.3, 2.5, 7], [0, 0, 0, 1]])
-
-
-def make_volume(shape: tuple[int, ...] = (5, 6, 7), dtype: str = "int16") -> Volume:
-    values = np.random.default_rng(3).integers(0, 100, shape).astype(dtype)
-    return Volume(values, Grid(shape[:3], _orthogonal()))  # type: ignore[arg-type]
-
-
-def _orthogonal() -> Any:
-    left, _, right = np.linalg.svd(OBLIQUE[:3, :3])
-    affine = OBLIQUE.copy()
-    affine[:3, :3] = left @ right * (0.9, 1.3, 2.5)
-    return affine
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
