@@ -5,6 +5,7 @@ Siemens doesn't document it; both forms are described by NiBabel (doc/source/dic
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ MAX_BYTES = 2**20
 """Real ones have some 10 kB."""
 MAX_ENTRIES = 1000
 """Of names, and of values under one name. Real ones have about 100."""
+MAX_NUMBER = 1e6
 CHECK_WORDS = frozenset({77, 205})
 """One of them stands after each count."""
 _MAGIC = b"SV10"
@@ -41,6 +43,15 @@ def read_csa(raw: bytes) -> Mapping[str, tuple[str, ...]]:
         return _entries(raw, 8 if is_second_form else 0, is_second_form=is_second_form)
     except struct.error as error:
         raise _damaged() from error
+
+
+def csa_number(text: str) -> float:
+    """A value as a number; NaN where it is none, or none of a scanner's."""
+    try:
+        number = float(text)
+    except ValueError:
+        return math.nan
+    return number if abs(number) < MAX_NUMBER else math.nan
 
 
 def _entries(raw: bytes, position: int, *, is_second_form: bool) -> dict[str, tuple[str, ...]]:

@@ -89,9 +89,16 @@ class ElementValues:
 
     def doubles(self, tag: int) -> tuple[float, ...]:
         """The values of an FD element; empty where absent or where one is not finite."""
+        return self._binary(tag, "d", 8)
+
+    def floats(self, tag: int) -> tuple[float, ...]:
+        """The values of an FL element; empty where absent or where one is not finite."""
+        return self._binary(tag, "f", 4)
+
+    def _binary(self, tag: int, form: str, size: int) -> tuple[float, ...]:
         raw = self.values.get(tag, b"")
-        count = len(raw) // 8
-        found: tuple[float, ...] = struct.unpack(f"{'>' if self.big_endian else '<'}{count}d", raw[: count * 8])
+        count = len(raw) // size
+        found: tuple[float, ...] = struct.unpack(f"{'>' if self.big_endian else '<'}{count}{form}", raw[: count * size])
         return found if all(map(math.isfinite, found)) else ()
 
 
@@ -135,12 +142,14 @@ class Wanted:
         sequences: sequences by tag, likewise.
         presence: top-level elements of which only that they are there and not empty is kept.
         max_bytes: longer values are passed over.
+        max_private_bytes: the same for private elements, which may have many places.
     """
 
     values: frozenset[int]
     sequences: frozenset[int] = frozenset()
     presence: frozenset[int] = frozenset()
     max_bytes: int = UNDEFINED_LENGTH
+    max_private_bytes: int = UNDEFINED_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +209,8 @@ def walk(
     Raises:
         InputError: ``declares-too-much``, ``nested-too-deep``, ``damaged-file`` or ``truncated-file``.
     """
-    wanted_values, wanted_sequences, max_bytes = wanted.values, wanted.sequences, wanted.max_bytes
+    wanted_values, wanted_sequences = wanted.values, wanted.sequences
+    max_bytes, max_private_bytes = wanted.max_bytes, wanted.max_private_bytes
     presence, pixel_data, at = wanted.presence, tags.PIXEL_DATA, window.at
     order = ">" if big else "<"
     two_shorts, long, short = (struct.Struct(order + form).unpack_from for form in ("HH", "I", "H"))
@@ -279,7 +289,11 @@ def walk(
                     if stop > limit:
                         raise truncated()
                     if not keeps:
-                        if kept is not None and tag in wanted_values and length <= max_bytes:
+                        if (
+                            kept is not None
+                            and tag in wanted_values
+                            and length <= (max_private_bytes if group & 1 else max_bytes)
+                        ):
                             place = at(position, length)
                             kept.values[tag] = window.data[place : place + length]
                         position = stop

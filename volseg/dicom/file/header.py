@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.dicom.file import tags
+from volseg.dicom.file import private_tags, tags
 from volseg.dicom.file.elements import (
     FIRST_READ_BYTES,
     LONG_VRS,
@@ -32,6 +32,8 @@ MAX_BYTES = 2**28
 """Of a file before its pixel data. The contours of a hundred structures on 500 slices take some 100 MB."""
 MAX_VALUE_BYTES = 64 * 1024
 """Of one element that is kept. The longest kept are lists of numbers and code strings."""
+MAX_PRIVATE_BYTES = 256
+"""Of a private element that is kept, of which a file may have thousands. Those wanted are a few numbers or a name."""
 MAX_INFLATED_BYTES = 2**30
 """Of a file in the deflated transfer syntax (PS3.5, A.5)."""
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -40,7 +42,13 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 UNCOMPRESSED = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
 
-WANTED = Wanted(tags.WANTED - tags.PRESENCE, presence=tags.PRESENCE, max_bytes=MAX_VALUE_BYTES)
+_PRIVATE = private_tags.all_places(private_tags.OF_DIFFUSION) | private_tags.creators(private_tags.CSA_IMAGE_HEADER)
+WANTED = Wanted(
+    (tags.WANTED - tags.PRESENCE) | _PRIVATE,
+    presence=tags.PRESENCE,
+    max_bytes=MAX_VALUE_BYTES,
+    max_private_bytes=MAX_PRIVATE_BYTES,
+)
 
 
 class NotDicomError(InputError):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from volseg.dicom.file import private_tags as private
 from volseg.dicom.file import tags
-from volseg.dicom.file.csa import read_csa
+from volseg.dicom.file.csa import csa_number, read_csa
 from volseg.dicom.file.elements import Wanted
 from volseg.dicom.file.header import read_items
 from volseg.dicom.series.stack import COSINE_TOLERANCE, ORIENTATION_TOLERANCE_DEGREES, axes_of
@@ -30,19 +31,7 @@ MOSAIC = "mosaic"
 MAX_TILES = 1024
 """Of one mosaic; scanners make some 100 slices."""
 
-_CSA_CREATOR, _CSA_IMAGE_HEADER = "SIEMENS CSA HEADER", 0x00290010
-_MR_CREATOR, _IMAGES_IN_MOSAIC = "SIEMENS MR HEADER", 0x0019000A
-_BLOCKS = range(0x10, 0x100)
-"""Where a private creator may reserve a block of elements (PS3.5, 7.8.1)."""
-_WANTED = Wanted(
-    frozenset(
-        tag
-        for group, element in ((0x00290000, 0x10), (0x00190000, 0x0A))
-        for block in _BLOCKS
-        for tag in (group | block, group | block << 8 | element)
-    ),
-    frozenset(),
-)
+_WANTED = Wanted(private.all_places([private.CSA_IMAGE_HEADER, private.IMAGES_IN_MOSAIC]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +124,7 @@ def _refused(why: str) -> InputError:
 
 
 def _csa_texts(whole: Item) -> dict[str, tuple[str, ...]]:
-    raws = _private(whole, 0x00290000, _CSA_CREATOR, 0x10)
+    raws = _private(whole, private.CSA_IMAGE_HEADER)
     if len(raws) != 1:
         raise _refused("This file has none." if not raws else "This file has several.")
     try:
@@ -144,18 +133,16 @@ def _csa_texts(whole: Item) -> dict[str, tuple[str, ...]]:
         raise _refused("That of this file is damaged.") from error
 
 
-def _private(whole: Item, group: int, creator: str, element: int) -> set[bytes]:
+def _private(whole: Item, element: private.PrivateElement) -> set[bytes]:
     """The values of a private element, in whichever blocks its creator has reserved."""
-    blocks = [block for block in _BLOCKS if whole.text(group | block) == creator]
-    tags_of_it = [group | block << 8 | element for block in blocks]
-    return {whole.values[tag] for tag in tags_of_it if whole.values.get(tag)}
+    return {whole.values[tag] for tag in private.places(whole, element, private.reserved_blocks(whole))}
 
 
 def _count(csa: dict[str, tuple[str, ...]], whole: Item) -> int:
     """How many slices there are, by all that tell it."""
     told = {_whole(text) for text in csa.get("NumberOfImagesInMosaic", ())[:1]}
     order: Literal["big", "little"] = "big" if whole.big_endian else "little"
-    told |= {int.from_bytes(raw[:2], order) for raw in _private(whole, 0x00190000, _MR_CREATOR, 0x0A)}
+    told |= {int.from_bytes(raw[:2], order) for raw in _private(whole, private.IMAGES_IN_MOSAIC)}
     if len(told) != 1:
         raise _refused("That of this file doesn't tell how many slices there are." if not told else _CONTRADICTS)
     count = told.pop()
@@ -171,17 +158,9 @@ def _whole(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        return math.nan
-    return number if abs(number) < 1e6 else math.nan
-
-
 def _step(csa: dict[str, tuple[str, ...]], normal: NDArray[np.float64]) -> int:
     """1 where the slices follow each other along the normal of the image, -1 where against it."""
-    told = np.array([_number(text) for text in csa.get("SliceNormalVector", ())])
+    told = np.array([csa_number(text) for text in csa.get("SliceNormalVector", ())])
     if told.shape != (3,):
         raise _refused("That of this file doesn't tell which way the slices follow each other.")
     for sign in (1, -1):
@@ -194,7 +173,7 @@ def _spacing_mm(header: Header, csa: dict[str, tuple[str, ...]]) -> float:
     """The step from slice to slice; never the thickness, beside which there may be gaps."""
     told = header.number(tags.SPACING_BETWEEN_SLICES)
     if told is None:
-        told = next((_number(text) for text in csa.get("SpacingBetweenSlices", ())[:1]), math.nan)
+        told = next((csa_number(text) for text in csa.get("SpacingBetweenSlices", ())[:1]), math.nan)
     if not 0 < told < 1e6:
         raise _refused("This file doesn't tell how far apart the slices are.")
     return told
