@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,10 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import JPEG2000, DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from tests.dicom_traps.stack import OBLIQUE, Stack, write_stack
 from tests.drawn import Segment, item, read_images, segmentation
@@ -208,6 +211,109 @@ def test_compressed_segmentations(tmp_path: Path, kind: str, syntax: str, plugin
         data.save_as(axial.path)
     drawing = axial.read().draw(axial.series, {1: 1})
     np.testing.assert_array_equal(drawing.labels, pixels)
+
+
+DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.8.1", "1.2.840.10008.1.2.1.98"
+
+
+def packed(frame: np.ndarray) -> bytes:
+    return np.packbits(frame.ravel(), bitorder="little").tobytes()
+
+
+def deflated(content: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-15)
+    return deflater.compress(content) + deflater.flush()
+
+
+def run_length(content: bytes) -> bytes:
+    """One segment: runs of equal bytes, and literals of one byte, by the letter of PS3.5, G.3."""
+    encoded, start = b"", 0
+    while start < len(content):
+        length = 1
+        while length < 128 and content[start : start + 1] * (length + 1) == content[start : start + length + 1]:
+            length += 1
+        encoded += bytes((257 - length if length > 1 else 0, content[start]))
+        start += length
+    return struct.pack("<16I", 1, 64, *[0] * 14) + encoded
+
+
+def rewritten(path: Path, syntax: str, encode: Callable[[np.ndarray], bytes]) -> None:
+    """Compress the frames of single bits that highdicom wrote."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = pydicom.dcmread(path)
+        frames = data.pixel_array.reshape(-1, data.Rows, data.Columns)
+        data.PixelData = encapsulate([encode(frame) for frame in frames])
+        data["PixelData"].is_undefined_length = True
+        data.file_meta.TransferSyntaxUID = ENCAPSULATED_UNCOMPRESSED if syntax == DEFLATED_FRAMES else syntax
+        data.save_as(path)
+    if syntax == DEFLATED_FRAMES:  # younger than pydicom
+        path.write_bytes(path.read_bytes().replace(ENCAPSULATED_UNCOMPRESSED.encode(), f"{syntax}\0".encode(), 1))
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (DEFLATED_FRAMES, lambda frame: deflated(packed(frame))),
+        (DEFLATED_FRAMES, lambda frame: deflated(packed(frame) + b"\0" * (len(packed(frame)) % 2))),
+        (ENCAPSULATED_UNCOMPRESSED, packed),
+        (RLELossless, lambda frame: run_length(frame.tobytes())),
+        (RLELossless, lambda frame: run_length(packed(frame))),
+    ],
+)
+@pytest.mark.parametrize("size", [(13, 11), (16, 16), (9, 8)])
+def test_single_bits_in_compressed_frames(
+    tmp_path: Path, syntax: str, encode: Callable[[np.ndarray], bytes], size: tuple[int, int]
+) -> None:
+    axial = Drawer(tmp_path, replace(STACK, size=size))
+    pixels = np.stack([blobs((7, *size[::-1]), seed) for seed in (1, 2)], axis=-1)
+    found = axial.write(pixels, ("A", "B"))
+    twin = found.draw(axial.series, {1: 1, 2: 2})
+    rewritten(axial.path, syntax, encode)
+    drawing = axial.read().draw(axial.series, {1: 1, 2: 2})
+    np.testing.assert_array_equal(drawing.labels, twin.labels)
+    assert set(np.unique(drawing.labels)) == {0, 1, 2}
+    np.testing.assert_array_equal(axial.read().draw(axial.series, {2: 1}).labels, pixels[..., 1])
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEG2000])
+def test_single_bits_in_jpeg_2000_as_highdicom_writes_them(tmp_path: Path, syntax: str) -> None:
+    axial = Drawer(tmp_path, replace(STACK, size=(64, 48)))
+    pixels = np.stack([blobs((7, 48, 64), seed) for seed in (1, 2)], axis=-1)
+    axial.write(pixels, ("A", "B"), transfer_syntax_uid=JPEG2000Lossless)
+    data = pydicom.dcmread(axial.path)
+    assert data.BitsAllocated == 1
+    data.file_meta.TransferSyntaxUID = syntax
+    data.save_as(axial.path)
+    for segment in (0, 1):
+        drawing = axial.read().draw(axial.series, {segment + 1: 1})
+        np.testing.assert_array_equal(drawing.labels, pixels[..., segment])
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode", "code"),
+    [
+        (JPEGLSLossless, packed, "unsupported-syntax"),
+        ("1.2.840.10008.1.2.4.70", packed, "unsupported-syntax"),
+        (DEFLATED_FRAMES, lambda frame: deflated(packed(frame))[:-3], "undecodable"),
+        (DEFLATED_FRAMES, lambda frame: deflated(packed(frame)[:-1]), "undecodable"),
+        (DEFLATED_FRAMES, lambda _: deflated(bytes(10**7)), "undecodable"),
+        (DEFLATED_FRAMES, lambda frame: zlib.compress(packed(frame)), "undecodable"),
+        (ENCAPSULATED_UNCOMPRESSED, lambda frame: frame.tobytes(), "undecodable"),
+        (RLELossless, lambda frame: run_length(frame.tobytes()[:-40]), "undecodable"),
+        (RLELossless, lambda frame: run_length(frame.tobytes() + bytes(9)), "undecodable"),
+        (RLELossless, lambda frame: run_length((2 * frame).tobytes()), "undecodable"),
+        (RLELossless, lambda _: run_length(bytes(10**7)), "undecodable"),
+    ],
+)
+def test_compressed_single_bits_that_make_no_frame_are_refused(
+    axial: Drawer, syntax: str, encode: Callable[[np.ndarray], bytes], code: str
+) -> None:
+    axial.write(blobs())
+    rewritten(axial.path, syntax, encode)
+    with pytest.raises(InputError) as caught:
+        axial.read().draw(axial.series, {1: 1})
+    assert caught.value.code == code
 
 
 def world(drawing: Drawing, series: Series) -> tuple[np.ndarray, np.ndarray]:

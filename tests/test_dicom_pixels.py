@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import zlib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -422,6 +423,19 @@ def test_encapsulated_but_not_compressed(tmp_path):
     data.PixelData = encapsulate([data.PixelData])
     data["PixelData"].is_undefined_length = True
     path = save(tmp_path / "one", data, "1.2.840.10008.1.2.1.98")
+    assert np.array_equal(frames_of(path)[0], np.rint(stack.phantom(0)))
+
+
+def test_frames_deflated_one_by_one_are_read(tmp_path):
+    from pydicom.encaps import encapsulate
+
+    stack = Stack()
+    data = Slice(stack, 0).dataset()
+    deflater = zlib.compressobj(wbits=-15)
+    data.PixelData = encapsulate([deflater.compress(data.PixelData) + deflater.flush()])
+    data["PixelData"].is_undefined_length = True
+    path = save(tmp_path / "one", data, "1.2.840.10008.1.2.1.98")
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1.98", b"1.2.840.10008.1.2.8.1\0", 1))
     assert np.array_equal(frames_of(path)[0], np.rint(stack.phantom(0)))
 
 

@@ -12,7 +12,7 @@ from volseg.dicom.file import frame_tags, label_tags, tags
 from volseg.dicom.file.elements import Wanted
 from volseg.dicom.file.header import DEFLATED, UNCOMPRESSED, read_items
 from volseg.dicom.labels.label_object import ON_SLICE
-from volseg.dicom.pixels import PixelLayout, layout_of, read_frames
+from volseg.dicom.pixels import BIT_SYNTAXES, PixelLayout, layout_of, read_frames, read_series
 from volseg.dicom.series.stack import SPACING_TOLERANCE, SPACING_TOLERANCE_MM, axes_of, same_orientation
 from volseg.errors import InputError
 from volseg.grid import Grid
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from volseg.dicom.file.header import Header
     from volseg.dicom.series.stack import StackGeometry
 
-MAX_DECODED_BYTES = 2**30
-"""Of compressed frames, which are decoded at once; uncompressed ones are read one by one."""
+MAX_FRAME_BYTES = 2**28
+"""Of one frame that is decoded: 16384 x 16384 pixels, as no label object has."""
 MAX_OWN_VOXELS = 2**29
 """Of a segmentation on a grid of its own, as labels of one byte or two."""
 COARSE = 1.5
@@ -81,7 +81,7 @@ class Frames:
     size: tuple[int, int]
     spacing_mm: float | None
     thickness_mm: float | None
-    _decoded: list[NDArray[Any]] = field(default_factory=list)
+    _whole: list[NDArray[Any]] = field(default_factory=list)
 
     def of_segments(self, wanted: Collection[int]) -> Frames:
         """The frames that show one of some segments."""
@@ -100,7 +100,7 @@ class Frames:
         columns, rows = self.size
         number = int(self.numbers[frame])
         layout = self._layout
-        if self._is_bits:
+        if self._is_bits and layout.is_native:
             # Frames follow each other bit by bit, the lowest bit first, without padding (PS3.5, 8.1.1 and D.2).
             first, last = number * rows * columns, (number + 1) * rows * columns
             bits = np.unpackbits(self._bytes(first // 8, -(-last // 8)), bitorder="little")
@@ -109,25 +109,27 @@ class Frames:
             offset = layout.offset + number * layout.frame_bytes
             one: NDArray[Any] = read_frames(replace(layout, frames=1, offset=offset, length=layout.frame_bytes))[0]
             return one
-        if layout.frames * layout.frame_bytes > MAX_DECODED_BYTES:
-            raise InputError(
-                "A compressed segmentation is larger than volseg decodes. Export it uncompressed.",
-                code="declares-too-much",
-            )
-        decoded: NDArray[Any] = self._decoded_whole()[number]
+        if layout.syntax == DEFLATED:
+            whole: NDArray[Any] = self._inflated()[number]
+            return whole
+        if layout.frame_bytes > MAX_FRAME_BYTES:
+            raise _declares_too_much()
+        decoded: NDArray[Any] = np.empty((rows, columns), layout.dtype)
+        read_series([layout], decoded[None], planes=[(0, number)], jobs=1)
         return decoded
 
     def _bytes(self, first: int, last: int) -> NDArray[np.uint8]:
         if self._layout.syntax == DEFLATED:
-            return self._decoded_whole()[0, 0, first:last]
+            return self._inflated()[0, 0, first:last]
         part = replace(self._layout, columns=last - first, offset=self._layout.offset + first, length=last - first)
         read: NDArray[np.uint8] = read_frames(part)[0, 0]
         return read
 
-    def _decoded_whole(self) -> NDArray[Any]:
-        if not self._decoded:
-            self._decoded.append(read_frames(self._layout))
-        return self._decoded[0]
+    def _inflated(self) -> NDArray[Any]:
+        """All frames of a file that was deflated as a whole, whose size the header's reader has bounded."""
+        if not self._whole:
+            self._whole.append(read_frames(self._layout))
+        return self._whole[0]
 
     @property
     def _is_bits(self) -> bool:
@@ -135,29 +137,24 @@ class Frames:
 
     @cached_property
     def _layout(self) -> PixelLayout:
-        """Of the pixel data; of its bytes where the pixels are single bits."""
+        """Of the pixel data; of its bytes where the pixels are single bits that are not compressed."""
         header = self.header
         if not self._is_bits:
             return replace(layout_of(header), signed=False)
         columns, rows = self.size
-        count = -(-(header.integer(tags.NUMBER_OF_FRAMES) or 1) * rows * columns // 8)
-        if header.syntax not in UNCOMPRESSED:
+        frames = max(1, header.integer(tags.NUMBER_OF_FRAMES) or 1)
+        if header.syntax not in UNCOMPRESSED and header.syntax not in BIT_SYNTAXES:
             raise InputError(
-                "A segmentation of single bits is compressed, which volseg doesn't read. Export it uncompressed.",
+                "A segmentation of single bits is in a transfer syntax that has no single bits, or that volseg doesn't "
+                "read. Export it uncompressed.",
                 code="unsupported-syntax",
             )
-        if not 0 < count <= MAX_VOXELS // 8 or header.pixel_length is None or header.pixel_length < count:
-            raise InputError(
-                "A segmentation declares more pixels than its file can hold. The file is damaged or made to do harm; "
-                "export it again.",
-                code="declares-too-much",
-            )
-        return PixelLayout(
+        bits = PixelLayout(
             path=header.path,
             syntax=header.syntax,
-            frames=1,
-            rows=1,
-            columns=count,
+            frames=frames,
+            rows=rows,
+            columns=columns,
             bits_allocated=8,
             bits_stored=8,
             high_bit=7,
@@ -165,9 +162,26 @@ class Frames:
             floating=False,
             big_endian=False,
             offset=header.pixel_offset,
-            length=count,
+            length=header.pixel_length,
             file_size=header.file_size,
+            single_bits=True,
         )
+        if not 0 < frames * rows * columns <= MAX_VOXELS:
+            raise _declares_too_much()
+        if not bits.is_native:
+            return bits
+        count = -(-frames * rows * columns // 8)
+        if header.pixel_length is None or header.pixel_length < count:
+            raise _declares_too_much()
+        return replace(bits, frames=1, rows=1, columns=count, length=count, single_bits=False)
+
+
+def _declares_too_much() -> InputError:
+    return InputError(
+        "A segmentation declares more pixels than its file can hold. The file is damaged or made to do harm; "
+        "export it again.",
+        code="declares-too-much",
+    )
 
 
 def read_places(header: Header) -> Frames:

@@ -7,12 +7,14 @@ may crash or run out of memory without harm.
 from __future__ import annotations
 
 import logging
+import struct
 import warnings
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from volseg.dicom.pixels.layout import ENCAPSULATED_UNCOMPRESSED, RLE_LOSSLESS, PixelLayout
+from volseg.dicom.pixels.layout import DEFLATED_FRAMES, ENCAPSULATED_UNCOMPRESSED, RLE_LOSSLESS, PixelLayout
 from volseg.dicom.pixels.words import values_in_place
 from volseg.errors import InputError
 
@@ -38,7 +40,11 @@ HTJ2K = {
     "1.2.840.10008.1.2.4.202": "High-throughput JPEG 2000 Lossless RPCL",
     "1.2.840.10008.1.2.4.203": "High-throughput JPEG 2000",
 }
-READ_SYNTAXES = frozenset({RLE_LOSSLESS, ENCAPSULATED_UNCOMPRESSED, *JPEG, *JPEG_LS, *JPEG_2000, *HTJ2K})
+READ_SYNTAXES = frozenset(
+    {RLE_LOSSLESS, ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES, *JPEG, *JPEG_LS, *JPEG_2000, *HTJ2K}
+)
+BIT_SYNTAXES = READ_SYNTAXES - {*JPEG, *JPEG_LS}
+"""What pixels of a single bit may come in: JPEG has 8 bits at least (ISO 10918-1, B.2.2), JPEG-LS 2 (ISO 14495-1, C.2.2)."""
 
 
 def _plugin(name: str) -> Decoder:
@@ -99,8 +105,52 @@ def _gdcm(data: bytes, layout: PixelLayout) -> NDArray[Any]:
 
 def _as_is(data: bytes, layout: PixelLayout) -> NDArray[Any]:
     """Encapsulated, but not compressed (PS3.5, A.4.11); always little endian."""
+    if layout.single_bits:
+        return _of_bits(data, layout)
     words = np.frombuffer(data[: layout.frame_bytes], layout.dtype.newbyteorder("<"))
     return words.reshape(layout.rows, layout.columns)
+
+
+def _inflated(data: bytes, layout: PixelLayout) -> NDArray[Any]:
+    """A frame as it would be stored uncompressed, deflated without a header (PS3.5, 8.2.16 and A.4.13)."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = inflater.decompress(data, layout.frame_bytes + 2)  # and the padding to an even length
+    if not inflater.eof:
+        raise ValueError("cut off, or longer than a frame")
+    return _as_is(content, layout)
+
+
+def _of_bits(packed: bytes, layout: PixelLayout) -> NDArray[np.uint8]:
+    """Pixels that were packed eight to a byte, the lowest bit first, frame by frame (PS3.5, 8.1.1 and D.2)."""
+    pixels = layout.rows * layout.columns
+    length = -(-pixels // 8)
+    if len(packed) not in (length, length + length % 2):
+        raise ValueError("another length than that of the frame")
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=pixels, bitorder="little")
+    return bits.reshape(layout.rows, layout.columns)
+
+
+def _rle_bits(data: bytes, layout: PixelLayout) -> NDArray[np.uint8]:
+    """Pixels of a single bit in one RLE segment (PS3.5, 8.2.2 and G), written as a byte each or packed eight to a byte.
+
+    Writers differ in that, and the length of what was encoded tells which.
+    """
+    count, position = struct.unpack("<2I", data[:8])
+    if count != 1 or position < 64:
+        raise ValueError("another number of segments than one")
+    pixels = layout.rows * layout.columns
+    content = bytearray()
+    while position < len(data) and len(content) <= pixels:
+        head = data[position]
+        if head < 128:
+            content += data[position + 1 : position + head + 2]
+            position += head + 2
+        else:
+            content += data[position + 1 : position + 2] * (257 - head if head > 128 else 0)
+            position += 2 if head > 128 else 1
+    if len(content) == pixels:
+        return np.frombuffer(content, np.uint8).reshape(layout.rows, layout.columns)
+    return _of_bits(bytes(content), layout)
 
 
 _GDCM: tuple[tuple[str, Decoder], ...] = (("python-gdcm", _plugin("gdcm")), ("python-gdcm", _gdcm))
@@ -108,8 +158,14 @@ _OPENJPEG: tuple[str, Decoder] = ("pylibjpeg-openjpeg", _plugin("pylibjpeg"))
 _JPEGLS: tuple[str, Decoder] = ("pyjpegls", _plugin("pyjpegls"))
 
 
-def decoders_of(syntax: str) -> tuple[tuple[str, Decoder], ...]:
+def decoders_of(syntax: str, *, single_bits: bool = False) -> tuple[tuple[str, Decoder], ...]:
     """The decoders for a transfer syntax in the order of trial, each with the package that brings it."""
+    if single_bits and syntax == RLE_LOSSLESS:
+        return (("numpy", _rle_bits),)
+    if single_bits and syntax in JPEG_2000:
+        return (_OPENJPEG,)
+    if syntax == DEFLATED_FRAMES:
+        return (("numpy", _inflated),)
     if syntax == RLE_LOSSLESS:
         return ("pydicom", _plugin("pydicom")), *_GDCM[1:]
     if syntax == ENCAPSULATED_UNCOMPRESSED:
@@ -138,7 +194,7 @@ def decode_frame(data: bytes, layout: PixelLayout) -> NDArray[Any]:
             the data.
     """
     missing: list[str] = []
-    decoders = decoders_of(layout.syntax)
+    decoders = decoders_of(layout.syntax, single_bits=layout.single_bits)
     for package, decoder in decoders:
         try:
             with warnings.catch_warnings():
@@ -153,6 +209,8 @@ def decode_frame(data: bytes, layout: PixelLayout) -> NDArray[Any]:
             log.debug("%s doesn't decode this frame: %s", package, type(error).__name__)
             continue
         if array.shape != (layout.rows, layout.columns) or array.dtype.itemsize > layout.dtype.itemsize:
+            continue
+        if layout.single_bits and int(array.max()) > 1:
             continue
         values = array.astype(layout.dtype)
         values_in_place(values, layout)

@@ -6,7 +6,7 @@ import os
 import struct
 from itertools import pairwise
 
-from volseg.dicom.pixels.layout import RLE_LOSSLESS, WHOLE_WORD_SYNTAXES, PixelLayout, truncated
+from volseg.dicom.pixels.layout import WHOLE_WORD_SYNTAXES, PixelLayout, truncated
 from volseg.errors import InputError
 
 MAX_FRAGMENTS = 1_000_000
@@ -94,8 +94,8 @@ def _starts_by_table(table: tuple[int, ...], fragments: list[Span], layout: Pixe
 
 def _starts_by_marker(descriptor: int, fragments: list[Span], layout: PixelLayout) -> list[int]:
     """The first fragment of each frame: the one after a codestream's end."""
-    if layout.syntax == RLE_LOSSLESS:
-        return []  # one fragment for each frame (PS3.5, A.4.2)
+    if layout.syntax in WHOLE_WORD_SYNTAXES:
+        return []  # no such marker; RLE and deflated frames have one fragment each (PS3.5, A.4.2 and A.4.13)
     starts = [0]
     for number, (offset, length) in enumerate(fragments[:-1]):
         tail = os.pread(descriptor, min(length, PADDING_BYTES), offset + max(0, length - PADDING_BYTES))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 RLE_LOSSLESS = "1.2.840.10008.1.2.5"
-WHOLE_WORD_SYNTAXES = frozenset({*dicom_header.UNCOMPRESSED, ENCAPSULATED_UNCOMPRESSED, RLE_LOSSLESS})
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+WHOLE_WORD_SYNTAXES = frozenset({*dicom_header.UNCOMPRESSED, ENCAPSULATED_UNCOMPRESSED, RLE_LOSSLESS, DEFLATED_FRAMES})
 """Syntaxes that keep each pixel's whole word, so that the unused bits of PS3.5, 8.1.1 are still there."""
 
 
@@ -43,6 +44,8 @@ class PixelLayout:
         offset: where the pixel data's value begins in the file, or in the inflated stream of a deflated one.
         length: the value's length in bytes; None when undefined, as in every compressed syntax.
         file_size: the size of the file or inflated stream.
+        single_bits: whether the file allocates one bit for each pixel, which is decoded to a byte of 0 or 1; such bytes
+            are the words then.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class PixelLayout:
     offset: int
     length: int | None
     file_size: int
+    single_bits: bool = False
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
