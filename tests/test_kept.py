@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from xxhash import xxh3_128_hexdigest
 
-from volseg.errors import DiskFullError, FileError, OutputExistsError
+from volseg.errors import DiskFullError, FileError, InputError, OutputExistsError
 from volseg.kept import RunningLedger, State, file_digest, kept_outcome, merged, require_replaceable, state_of
 from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Provenance, Status
 
@@ -113,36 +113,91 @@ def test_an_edited_case_is_told_as_long_as_it_is_edited() -> None:
     assert len(edited.warnings) == 2
     assert kept_outcome(edited, State.EDITED) == edited
     assert kept_outcome(edited, State.CURRENT).warnings == ("one",)
-    refused = Outcome("a", Status.REFUSED, "edited", "told why", made=Made("i", "m"))
-    assert kept_outcome(refused, State.CURRENT) == Outcome("a", Status.DONE, ALREADY_DONE, made=Made("i", "m"))
 
 
-def ledger_of(*outcomes: Outcome) -> Ledger:
-    return Ledger(outcomes, Provenance("predict", {}, {}))
+def ledger_of(*outcomes: Outcome, **options: object) -> Ledger:
+    return Ledger(outcomes, Provenance("predict", options, {"volseg": "1"}))
 
 
 def done(case: str, *outputs: str, **more: object) -> Outcome:
     return replace(Outcome(case, Status.DONE, "done", outputs=outputs), **more)  # type: ignore[arg-type]
 
 
-def test_ledgers_are_merged_in_one_way(folder: Path) -> None:
+def summed_up(ledger: Ledger) -> list[tuple[str, str, object, str]]:
+    """Of each case its name, its code, an option that it was made by, and what the last run said of it."""
+    return [(one.case, one.code, ledger.provenance_of(one).options["spacing"], one.since) for one in ledger.outcomes]
+
+
+def test_what_lies_there_stays_recorded_as_it_was_made(folder: Path) -> None:
     record = made_of(folder, "a.nii.gz")
-    earlier = [
-        done("a", "a.nii.gz", made=record),
+    before = ledger_of(
+        done("a", "a.nii.gz", made=record, warnings=("w",)),
         done("gone", "gone.nii.gz"),
         done("other", "images/a.nii.gz"),
         Outcome("refused", Status.REFUSED, "x"),
+        spacing=1,
+    )
+    refusal = Outcome("a", Status.REFUSED, "exists", "why", private="Doe")
+    found = merged(ledger_of(refusal, done("b"), done("gone", code="done"), spacing=2), before, folder)
+    assert summed_up(found) == [
+        ("a", "done", 1, "refused [exists] why"),
+        ("b", "done", 2, ""),
+        ("gone", "done", 2, ""),
+        ("other", "done", 1, ""),
     ]
-    now = ledger_of(Outcome("a", Status.REFUSED, "edited", "why"), done("b", code=ALREADY_DONE))
-    found = merged(now, earlier, folder)
-    assert [(one.case, one.status, one.code) for one in found.outcomes] == [
-        ("a", Status.REFUSED, "edited"),
-        ("b", Status.DONE, "done"),
-        ("other", Status.DONE, "done"),
+    assert replace(found.outcomes[0], run=0, since="") == before.outcomes[0]
+    assert (found.done_before, found.exit_code) == (2, 0)
+    # A run that has nothing to do with the case leaves what was said; one that finds it as it is takes it back.
+    again = merged(ledger_of(spacing=3), found, folder)
+    assert [line for line in summed_up(again) if line[0] == "a"] == [("a", "done", 1, "refused [exists] why")]
+    kept = kept_outcome(again.outcomes[0], State.CURRENT)
+    (restored,) = [line for line in summed_up(merged(ledger_of(kept, spacing=1), again, folder)) if line[0] == "a"]
+    assert restored == ("a", "done", 1, "")
+
+
+def test_the_bytes_are_those_of_the_run_that_made_the_files(folder: Path) -> None:
+    first = merged(ledger_of(done("a", "a.nii.gz"), spacing=(1.0, 2.0)), None, folder)
+    first.write(folder / "ledger.json")
+    written = (folder / "ledger.json").read_bytes()
+    for code, spacing in (("exists", "native"), ("exists", (3.0,)), (ALREADY_DONE, (1.0, 2.0))):
+        status = Status.DONE if code == ALREADY_DONE else Status.REFUSED
+        run = ledger_of(Outcome("a", status, code, outputs=("a.nii.gz",)), spacing=spacing)
+        merged(run, Ledger.read(folder / "ledger.json"), folder).write(folder / "ledger.json")
+    assert (folder / "ledger.json").read_bytes() == written
+
+
+def test_what_nobody_recorded_is_of_no_known_run(folder: Path) -> None:
+    there = [done("a", "a.nii.gz"), done("b", "images/a.nii.gz")]
+    run = ledger_of(replace(there[0], code=ALREADY_DONE), spacing=1)
+    found = merged(run, None, folder, there)
+    assert [found.provenance_of(one).options for one in found.outcomes] == [{"spacing": 1}, {}]
+    # Once a run finds it to be what it would make, it is that run's.
+    found = merged(ledger_of(replace(there[1], code=ALREADY_DONE), spacing=1), found, folder, there)
+    assert (found.earlier, {one.run for one in found.outcomes}) == ((), {0})
+
+
+def test_refusals_of_another_input_stay_and_of_this_one_the_last_run_tells(folder: Path) -> None:
+    ours, theirs = (Outcome(case, Status.REFUSED, "missing-slice") for case in ("ours", "theirs"))
+    first = merged(ledger_of(theirs, spacing=1), None, folder, origin="theirs")
+    second = merged(ledger_of(ours, spacing=1), first, folder, origin="ours")
+    assert [one.case for one in second.outcomes] == ["ours", "theirs"]
+    assert [one.case for one in merged(ledger_of(), second, folder, origin="ours").outcomes] == ["theirs"]
+    assert merged(ledger_of(spacing=1), second, folder, origin="ours", aside={"ours"}) == second
+    healed = merged(ledger_of(done("ours"), spacing=1), second, folder, origin="ours")
+    assert [(one.case, one.status, one.origin) for one in healed.outcomes] == [
+        ("ours", Status.DONE, ""),
+        ("theirs", Status.REFUSED, "theirs"),
     ]
-    # What the refused case was made from stays known: once it is restored, it counts as done again.
-    assert found.outcomes[0].made == record
-    assert found.done_before == 2
+
+
+@pytest.mark.parametrize("run", [1, -1])
+def test_a_ledger_knows_the_runs_of_its_outcomes(folder: Path, run: int) -> None:
+    with pytest.raises(ValueError, match="of a run"):
+        ledger_of(done("a", run=run))
+    text = ledger_of(done("a")).to_json().replace('"code": "done"', f'"code": "done", "run": {run}')
+    (folder / "ledger.json").write_text(text)
+    with pytest.raises(InputError, match="is no ledger"):
+        Ledger.read(folder / "ledger.json")
 
 
 def test_a_ledger_is_read_back_as_it_was(folder: Path) -> None:
@@ -157,7 +212,7 @@ def test_a_running_ledger_lies_on_the_disk_whatever_ends_the_run(folder: Path) -
     path = folder / "ledger.json"
 
     def run() -> None:
-        with RunningLedger(path, ledger_of(), {}) as running:
+        with RunningLedger(path, ledger_of(), None) as running:
             assert Ledger.read(path) == ledger_of()
             running.add(done("a", "a.nii.gz"))
             running.add(done("b"))
@@ -168,7 +223,7 @@ def test_a_running_ledger_lies_on_the_disk_whatever_ends_the_run(folder: Path) -
     found = Ledger.read(path)
     assert found is not None
     assert [one.case for one in found.outcomes] == ["a", "b"]
-    with RunningLedger(path, ledger_of(), {one.case: one for one in found.outcomes}) as again:
+    with RunningLedger(path, ledger_of(), found) as again:
         again.add(replace(found.outcomes[0], code=ALREADY_DONE))
     assert Ledger.read(path) == found
     assert (again.ledger.exit_code, again.ledger.done_before) == (0, 2)
@@ -181,7 +236,7 @@ def test_the_error_that_ends_a_run_is_not_hidden_by_a_ledger_that_can_t_be_writt
         raise DiskFullError("the second")
 
     def run() -> None:
-        with RunningLedger(folder / "l.json", ledger_of(), {}):
+        with RunningLedger(folder / "l.json", ledger_of(), None):
             monkeypatch.setattr(Ledger, "write", full)
             raise DiskFullError("the first")
 

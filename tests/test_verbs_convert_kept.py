@@ -190,3 +190,87 @@ def test_convert_and_predict_call_a_series_the_same_and_evaluate_pairs_them(
     pair = (str(tmp_path / "masks"), str(tmp_path / "dataset" / "labelsTr"))
     assert main(["evaluate", *pair]) == 0
     assert "1 done" in capsys.readouterr().out
+
+
+def entries(out: Path) -> list[tuple[str, str, str, object]]:
+    """Of each case in the ledger its end, what the last run said of it, and the spacing it was made with."""
+    ledger = Ledger.read(out / "conversion.json")
+    assert ledger is not None
+    spacing = [ledger.provenance_of(one).options["spacing"] for one in ledger.outcomes]
+    return [(one.status, one.code, one.since[:16], at) for one, at in zip(ledger.outcomes, spacing, strict=True)]
+
+
+def files_of(out: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_run_with_other_options_is_told_no_and_erases_nothing(
+    whole: Path, tmp_path: Path, run: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(whole)[0] == 0
+    before = files_of(out)
+    for _ in range(2):
+        assert main(["convert", str(whole), str(out), "--spacing", "1"]) == 1
+        shown = capsys.readouterr()
+        assert "refused [exists] Its files are there, made with other options." in shown.out
+        assert entries(out) == [("done", "done", "refused [exists]", ["native"])]
+        assert {path for path, content in files_of(out).items() if content != before[path]} == {out / "conversion.json"}
+    assert main(["check", str(out)]) == 0
+    capsys.readouterr()
+    code, said = run(whole)
+    assert (code, "1 was there already" in said) == (0, True)
+    assert files_of(out) == before
+    # Replaced on purpose, it is of the run that replaced it.
+    assert main(["convert", str(whole), str(out), "--spacing", "1", "--overwrite"]) == 0
+    assert entries(out) == [("done", "done", "", [1.0])]
+
+
+def test_other_options_make_what_is_not_there_yet(
+    whole: Path, tmp_path: Path, write_series: WriteSeries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["convert", str(whole), str(out), "--spacing", "native"]) == 0
+    write_series(whole / "more", seed=9, positions=POSITIONS)
+    assert main(["convert", str(whole), str(out), "--spacing", "2"]) == 1
+    assert sorted(entries(out)) == [("done", "done", "", [2.0]), ("done", "done", "refused [exists]", ["native"])]
+    assert "1 done, 1 refused" in capsys.readouterr().out
+
+
+def test_two_inputs_and_a_part_of_one_keep_each_other_s_refusals(
+    whole: Path, tmp_path: Path, write_series: WriteSeries, run: Callable[..., tuple[int, str]]
+) -> None:
+    write_series(tmp_path / "a" / "gap", seed=3, positions=[POSITIONS[number] for number in (0, 1, 2, 5, 6)])
+    write_series(tmp_path / "a" / "good", seed=4, positions=POSITIONS)
+    out = tmp_path / "out"
+    assert run(tmp_path / "a")[0] == 1
+    gap_entry = ("refused", "missing-slice", "", ["native"])
+    assert gap_entry in entries(out)
+    assert run(whole)[0] == 0  # another input: one patient after the other into one folder
+    assert gap_entry in entries(out)
+    assert len(entries(out)) == 3
+    for series in ("1", "2"):  # one of them is the refused one, the other is not
+        run(tmp_path / "a", "--series", series)
+        assert gap_entry in entries(out)
+    for number in (3, 4):  # once it is healed it is refused no longer
+        (tmp_path / "a" / "gap" / f"{number:03d}.dcm").unlink()
+    assert run(tmp_path / "a")[0] == 0
+    assert sorted(entries(out)) == [("done", "done", "", ["native"])] * 3
+    assert str(tmp_path) not in (out / "conversion.json").read_text()
+
+
+def test_an_interrupted_run_is_recorded_as_its_own(
+    whole: Path,
+    tmp_path: Path,
+    write_series: WriteSeries,
+    run: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_series(whole / "more", seed=9, positions=POSITIONS)
+    written = Sidecar.write
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Sidecar, "write", lambda self, path: (written(self, path), patched.setattr(Sidecar, "write", interrupt))
+        )
+        assert run(whole, "--jobs", "1")[0] == 130
+    assert entries(tmp_path / "out") == [("done", "done", "", ["native"])]

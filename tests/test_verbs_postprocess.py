@@ -133,8 +133,18 @@ def test_a_second_run_changes_nothing_and_another_rule_overwrites_only_when_aske
     assert {outcome.code for outcome in again.outcomes} == {"already-done"}
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.nii.gz")} == before
 
+    ledger = (out / "postprocessing.json").read_bytes()
     other = postprocess(masks, out, PostprocessOptions(keep_largest=(1,)))
-    assert (other.exit_code, {outcome.code for outcome in other.outcomes}) == (2, {"exists"})
+    assert (other.exit_code, {outcome.code for outcome in other.outcomes}) == (1, {"exists"})
+    # The refusal erases nothing of the record: neither what was changed in the masks nor by which rules.
+    kept, made = (json.loads(text) for text in ((out / "postprocessing.json").read_text(), ledger))
+    assert [{**entry, "run": 0, "since": ""} for entry in kept["outcomes"]] == [
+        {**entry, "run": 0, "since": ""} for entry in made["outcomes"]
+    ]
+    assert {(entry["run"], entry["since"][:16]) for entry in kept["outcomes"]} == {(1, "refused [exists]")}
+    assert kept["earlier"] == [made["provenance"]]
+    postprocess(masks, out, ALL_LARGEST)
+    assert (out / "postprocessing.json").read_bytes() == ledger
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.nii.gz")} == before
     assert postprocess(masks, out, PostprocessOptions(keep_largest=(1,), overwrite=True)).exit_code == 0
     assert (read(out / "a.nii.gz") == 2).sum() == 28

@@ -12,10 +12,10 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Self
 
 from volseg.errors import FileError, OutputExistsError
-from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Status
+from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Provenance, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -46,7 +46,7 @@ class State(Enum):
 
 
 _REFUSALS = {
-    State.OTHER_METHOD: ("exists", "Its files are there, made by another model or with other options."),
+    State.OTHER_METHOD: ("exists", "Its files are there, made {otherwise}."),
     State.EDITED_STALE: ("edited", "Somebody has changed its files, and they are not of this input and these options."),
     State.UNKNOWN: ("exists", "Files of its name are there, and nobody recorded what they were made from."),
 }
@@ -96,14 +96,19 @@ def state_of(before: Made | None, now: Made, folder: Path) -> State:
     return State.CURRENT if is_same and is_whole else State.STALE
 
 
-def require_replaceable(state: State) -> None:
+def require_replaceable(state: State, otherwise: str = "with other options") -> None:
     """Refuse to replace files that are not known to be volseg's own, or that a person may want.
+
+    Args:
+        state: of the case.
+        otherwise: what another method is, for the message.
 
     Raises:
         OutputExistsError: with the code ``exists`` or ``edited``.
     """
     if state in _REFUSALS:
         code, message = _REFUSALS[state]
+        message = message.format(otherwise=otherwise)
         raise OutputExistsError(f"{message} Replace them with --overwrite, or move them elsewhere.", code=code)
 
 
@@ -112,31 +117,82 @@ def kept_outcome(earlier: Outcome, state: State) -> Outcome:
     warnings = [warning for warning in earlier.warnings if warning != EDITED]
     if state is State.EDITED:
         warnings.append(EDITED)
-    message = earlier.message if earlier.status is Status.DONE else ""  # it was refused meanwhile
-    return replace(earlier, status=Status.DONE, code=ALREADY_DONE, message=message, warnings=tuple(warnings))
+    return replace(earlier, status=Status.DONE, code=ALREADY_DONE, warnings=tuple(warnings), run=0, since="")
 
 
-def merged(ledger: Ledger, earlier: Iterable[Outcome], folder: Path) -> Ledger:
-    """The ledger to write: cases of earlier runs that this one had nothing to do with stay in it as they were.
+def merged(
+    ledger: Ledger,
+    before: Ledger | None,
+    folder: Path,
+    there: Iterable[Outcome] | None = None,
+    *,
+    origin: str = "",
+    aside: Container[str] = (),
+) -> Ledger:
+    """The ledger to write: the record of all that lies in the folder, and what this run says of the rest.
 
-    What was done before reads as done, so that a second run changes no byte. A case that is refused now keeps the
-    record of what it was made from as long as its files are there.
+    What earlier runs made stays recorded as they made it, with how they did, as long as its files are there, whatever
+    this run says of the case: where it refuses or fails, that is told in ``since``. What was done before reads as done,
+    so that a second run changes no byte. What earlier runs refused or skipped stays too, where it comes from another
+    input or this run put it aside; of the same input, this run alone tells what is wrong.
+
+    Args:
+        ledger: of this run.
+        before: what earlier runs wrote.
+        folder: where the outputs lie.
+        there: what lies there, where it is known from elsewhere than ``before``.
+        origin: the keyed mark of this run's input folder; of an input without one, earlier refusals are dropped.
+        aside: cases of this input that this run was told to leave out.
     """
-    kept = {
-        outcome.case: outcome
-        for outcome in earlier
-        if (outcome.status is Status.DONE or outcome.made is not None)
-        and all((folder / name).is_file() for name in outcome.outputs)
+    told = {outcome.case: outcome for outcome in before.outcomes} if before else {}
+    how = {case: before.provenance_of(outcome) for case, outcome in told.items()} if before else {}
+    unknown = Provenance(ledger.provenance.command, {}, {})
+    whole = {
+        outcome.case: (replace(outcome, since=_since(told, outcome.case)), how.get(outcome.case, unknown))
+        for outcome in (told.values() if there is None else there)
+        if outcome.status is Status.DONE and all((folder / name).is_file() for name in outcome.outputs)
     }
-    done_before = len(kept)
+    done_before = len(whole)
+    for case, outcome in told.items():
+        if outcome.status is not Status.DONE and (outcome.origin not in ("", origin) or case in aside):
+            whole.setdefault(case, (outcome, how[case]))
     for outcome in ledger.outcomes:
-        before = kept.get(outcome.case)
+        was, by = whole.get(outcome.case, (None, unknown))
+        is_there = was is not None and was.status is Status.DONE
         if outcome.code == ALREADY_DONE:
-            outcome = replace(outcome, code="done")
-        elif before is not None and outcome.status is not Status.DONE and outcome.made is None:
-            outcome = replace(outcome, made=before.made, outputs=before.outputs)
-        kept[outcome.case] = outcome
-    return replace(ledger, outcomes=tuple(kept[case] for case in sorted(kept)), done_before=done_before)
+            by = by if is_there and by.versions else ledger.provenance
+            whole[outcome.case] = replace(outcome, code="done", since=""), by
+        elif was is not None and is_there and outcome.status is not Status.DONE:
+            since = f"{outcome.status} [{outcome.code}] {outcome.message}".rstrip()
+            whole[outcome.case] = replace(was, since=since), by
+        else:
+            came_from = "" if outcome.status is Status.DONE else origin
+            whole[outcome.case] = replace(outcome, origin=came_from), ledger.provenance
+    runs = _Runs(ledger.provenance)
+    outcomes = tuple(replace(outcome, run=runs.number(by)) for _, (outcome, by) in sorted(whole.items()))
+    return replace(ledger, outcomes=outcomes, done_before=done_before, earlier=tuple(runs.all[1:]))
+
+
+def _since(told: Mapping[str, Outcome], case: str) -> str:
+    return told[case].since if case in told else ""
+
+
+class _Runs:
+    """The provenances of a ledger, each once, by their numbers."""
+
+    def __init__(self, first: Provenance) -> None:
+        self.all: list[Provenance] = []
+        self._numbers: dict[str, int] = {}
+        self._known: dict[int, int] = {}
+        self.number(first)
+
+    def number(self, one: Provenance) -> int:
+        """The number of a provenance, which is added where it is new."""
+        if id(one) not in self._known:  # a hundred thousand cases name a few
+            number = self._known[id(one)] = self._numbers.setdefault(one.to_json(), len(self.all))
+            if number == len(self.all):
+                self.all.append(one)
+        return self._known[id(one)]
 
 
 class RunningLedger:
@@ -145,11 +201,12 @@ class RunningLedger:
     Args:
         path: of the ledger.
         ledger: what is known before the work.
-        earlier: outcomes of earlier runs by case.
+        before: what earlier runs wrote.
+        origin: the keyed mark of the input folder; see ``merged``.
     """
 
-    def __init__(self, path: Path, ledger: Ledger, earlier: Mapping[str, Outcome]) -> None:
-        self._path, self._ledger, self._earlier = path, ledger, earlier
+    def __init__(self, path: Path, ledger: Ledger, before: Ledger | None, origin: str = "") -> None:
+        self._path, self._ledger, self._before, self._origin = path, ledger, before, origin
         self._outcomes = list(ledger.outcomes)
         self._write_at = 0.0
 
@@ -176,11 +233,14 @@ class RunningLedger:
     def ledger(self) -> Ledger:
         """This run's outcomes."""
         ledger = replace(self._ledger, outcomes=tuple(self._outcomes))
-        return replace(ledger, done_before=merged(ledger, self._earlier.values(), self._path.parent).done_before)
+        return replace(ledger, done_before=self._merged(ledger).done_before)
+
+    def _merged(self, ledger: Ledger) -> Ledger:
+        return merged(ledger, self._before, self._path.parent, origin=self._origin)
 
     def _write(self) -> None:
         began = time.monotonic()
         ledger = replace(self._ledger, outcomes=tuple(self._outcomes))
-        merged(ledger, self._earlier.values(), self._path.parent).write(self._path)
+        self._merged(ledger).write(self._path)
         now = time.monotonic()
         self._write_at = now + (now - began) / SHARE_OF_TIME

@@ -85,6 +85,9 @@ class Outcome:
         outputs: what was written, relative to the output folder.
         private: what only stderr may show, such as the file's name relative to the folder that the user gave.
         made: from what the outputs were made, by which a later run knows finished work.
+        run: how they were made: 0 by the ledger's ``provenance``, n by the n-th of its ``earlier``.
+        since: what the last run said that would not or could not make it anew, such as ``refused [exists] ...``.
+        origin: of a case that is not done, the keyed mark of the input folder that it was found in.
     """
 
     case: str
@@ -95,6 +98,9 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     private: str = ""
     made: Made | None = None
+    run: int = 0
+    since: str = ""
+    origin: str = ""
 
     @classmethod
     def of_error(cls, case: str, error: VolsegError, *, private: str = "") -> Outcome:
@@ -130,6 +136,10 @@ class Provenance:
     ) -> Provenance:
         """Record a verb's frozen options dataclass and the versions of what it stands on."""
         return cls(command, _plain_options(options), installed_versions(), checksums or {}, device, seed)
+
+    def to_json(self) -> str:
+        """As JSON: one that was read back gives the same as the one that was written."""
+        return json.dumps(asdict(self), sort_keys=True, default=_plain)
 
 
 def _plain_options(options: object) -> dict[str, object]:
@@ -171,9 +181,19 @@ class Ledger:
     """Files that are nothing this work is for, counted by kind."""
     done_before: int = 0
     """How many cases that earlier runs did lie in the output folder; it is not written."""
+    earlier: tuple[Provenance, ...] = ()
+    """How earlier runs made what is kept of them."""
+
+    def __post_init__(self) -> None:
+        if any(not 0 <= outcome.run <= len(self.earlier) for outcome in self.outcomes):
+            raise ValueError("an outcome is of a run that the ledger doesn't know")
 
     def __repr__(self) -> str:
         return f"Ledger({tally(self.outcomes)})"
+
+    def provenance_of(self, outcome: Outcome) -> Provenance:
+        """How the files of one of its outcomes were made."""
+        return (self.provenance, *self.earlier)[outcome.run]
 
     def count(self, status: Status) -> int:
         """How many cases ended so."""
@@ -188,24 +208,30 @@ class Ledger:
 
     def to_json(self) -> str:
         """The ledger as JSON, without what is private and without the time, so that reruns give the same bytes."""
-        content = {
+        content: dict[str, object] = {
             "format": LEDGER_FORMAT,
             "outcomes": [
                 {
                     key: value
                     for key, value in asdict(outcome).items()
-                    if key != "private" and value not in ("", (), None)
+                    if key != "private" and value not in ("", (), None, 0)
                 }
                 for outcome in self.outcomes
             ],
             "skipped_kinds": dict(sorted(self.skipped_kinds.items())),
             "provenance": asdict(self.provenance),
         }
+        if self.earlier:
+            content["earlier"] = [asdict(one) for one in self.earlier]
         return json.dumps(content, indent=1, sort_keys=False, default=_plain) + "\n"
 
     @classmethod
-    def read(cls, path: Path) -> Ledger | None:
+    def read(cls, path: Path, kind: type[Outcome] = Outcome) -> Ledger | None:
         """What an earlier run wrote; None where there is nothing.
+
+        Args:
+            path: of the ledger.
+            kind: what outcomes with more fields than others are.
 
         Raises:
             InputError: the file is damaged, or of another version of volseg.
@@ -218,6 +244,8 @@ class Ledger:
             content = json.loads(read_bounded(path, MAX_LEDGER_BYTES, "ledger"))
             if content.pop("format") != LEDGER_FORMAT:
                 raise ValueError("another format")
+            # The one whose fields an outcome has is taken.
+            content["outcomes"] = TypeAdapter(list[Outcome | kind]).validate_python(content["outcomes"])  # type: ignore[valid-type]
             return TypeAdapter(cls).validate_python(content)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(

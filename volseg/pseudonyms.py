@@ -179,6 +179,10 @@ class Naming:
         """The case's name for a file that belongs to no series, from its name relative to the input folder."""
         return f"file_{self._pseudonym('file', name)}"
 
+    def origin(self, folder: Path) -> str:
+        """What tells an input folder from others in a ledger, and nothing of it."""
+        return self.digest("origin", str(folder.resolve()))[:16]
+
     def digest(self, *parts: str) -> str:
         """A keyed digest by which a later run knows the same content again."""
         return self._mac("digest", parts).hex()[:32]

@@ -147,9 +147,8 @@ def postprocess(
         )
     with exclusive(out_dir):
         _copy_labels(folder, out_dir, overwrite=options.overwrite)
-        found = Ledger.read(out_dir / LEDGER_NAME)
-        earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
-        before = {case: outcome.made for case, outcome in earlier.items()}
+        found = Ledger.read(out_dir / LEDGER_NAME, CleanedMask)
+        before = {outcome.case: outcome.made for outcome in found.outcomes} if found else {}
         counts = Counter(stem_of(path) for path in paths)
         outcomes = run_cases(
             functools.partial(_clean, twice=frozenset(name for name, count in counts.items() if count > 1)),
@@ -161,8 +160,9 @@ def postprocess(
         )
         _tell_unmet(rules, outcomes, progress)
         ledger = Ledger(outcomes, Provenance.of("postprocess", options))
-        merged(ledger, earlier.values(), out_dir).write(out_dir / LEDGER_NAME)
-        return ledger
+        whole = merged(ledger, found, out_dir)
+        whole.write(out_dir / LEDGER_NAME)
+        return replace(ledger, done_before=whole.done_before)
 
 
 def _clean(work: _Work, twice: frozenset[str]) -> Outcome:

@@ -23,7 +23,7 @@ from volseg.verbs.convert.throughput import Load, Throughput
 from volseg.volume import list_images, nifti_name, split_channel, stem_of, write_image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from volseg.dataset.sidecar import Sidecar
     from volseg.grid import Grid
@@ -104,16 +104,18 @@ def conversion_of(
     )
 
 
-def run_conversions(conversions: Sequence[Conversion], jobs: int, progress: Progress) -> tuple[Outcome, ...]:
-    """Convert series, several at once where that pays: one outcome each."""
+def run_conversions(
+    conversions: Sequence[Conversion], jobs: int, progress: Progress, on_outcome: Callable[[Outcome], object]
+) -> None:
+    """Convert series, several at once where that pays; ``on_outcome`` gets the outcome of each as it comes."""
     if not conversions:
-        return ()
+        return
     executor = choose_executor(jobs, (conversion.series.voxel_bytes for conversion in conversions))
     at_once = min(executor.workers, len(conversions))
     if at_once > 1:
         conversions = [replace(one, decoders=max(1, available_cores() // at_once)) for one in conversions]
     bar = Throughput(progress, {conversion.case: _load_of(conversion.series) for conversion in conversions})
-    return run_cases(
+    run_cases(
         convert_one,
         conversions,
         name_of=lambda conversion: conversion.case,
@@ -121,6 +123,7 @@ def run_conversions(conversions: Sequence[Conversion], jobs: int, progress: Prog
         title="converting",
         executor=executor,
         progress=bar,
+        on_outcome=on_outcome,
     )
 
 

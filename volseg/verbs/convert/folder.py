@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from volseg.verbs.convert.conversion import (
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import LEDGER_FILE, kinds_of, record, with_mask_of
-from volseg.verbs.convert.selection import chosen, select
+from volseg.verbs.convert.selection import NOT_CHOSEN, chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
 from volseg.volume import split_channel
 
@@ -84,7 +85,8 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     found = scan_source(dicom_dir, options, progress, scratch)
     found = select(found, options, Naming.existing(nifti_dir))
     naming = Naming.of_folder(nifti_dir)
-    naming.require_names_of(Ledger.read(nifti_dir / LEDGER_FILE), nifti_dir)
+    before = Ledger.read(nifti_dir / LEDGER_FILE)
+    naming.require_names_of(before, nifti_dir)
     if options.channels:
         plan_of_channels = plan_channels(found, options, naming)
         found = plan_of_channels.found
@@ -93,10 +95,12 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     else:
         everything, nameless = _conversions(found, naming, nifti_dir, options)
     outcomes = [*chosen(found).outcomes(naming), *nameless]
+    aside = {naming.case(one.identity, one.modality) for one in found.rejected if one.code == NOT_CHOSEN}
+    keep = partial(record, nifti_dir=nifti_dir, before=before, origin=naming.origin(dicom_dir), aside=aside)
     kinds = chosen(found).skipped_kinds
     provenance = Provenance.of("convert", replace(options, labels=str(choice)), checksums={NAMES: naming.mark})
     try:
-        outcomes.extend(run_conversions(tuple(everything.values()), options.jobs, progress))
+        run_conversions(tuple(everything.values()), options.jobs, progress, outcomes.append)
         if options.channels:
             outcomes = _whole_cases(outcomes, everything)
         if found.label_files and not options.channels:
@@ -119,10 +123,10 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
             kinds = kinds_of(chosen(found), plan)
     except KeyboardInterrupt:
         if not options.channels:  # a case may lack one of them yet
-            record(Ledger(tuple(outcomes), provenance, kinds), dataset, nifti_dir)
+            keep(Ledger(tuple(outcomes), provenance, kinds), dataset)
         raise
     outcomes = sorted((with_mask_of(outcome, nifti_dir) for outcome in outcomes), key=lambda outcome: outcome.case)
-    ledger = record(Ledger(tuple(outcomes), provenance, kinds), dataset, nifti_dir)
+    ledger = keep(Ledger(tuple(outcomes), provenance, kinds), dataset)
     if linkage is not None:
         there = {outcome.case for outcome in ledger.outcomes if outcome.status is Status.DONE}
         rows = (

@@ -14,6 +14,7 @@ from volseg.verbs.convert.sentences import outcome_of
 from volseg.volume import nifti_name
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
     from volseg.dataset.editing import DatasetFile
@@ -39,13 +40,21 @@ def with_mask_of(outcome: Outcome, nifti_dir: Path) -> Outcome:
     return with_mask(outcome, nifti_dir)
 
 
-def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> Ledger:
-    """Write ``dataset.json`` and the ledger; done work of earlier runs stays in both.
+def record(
+    ledger: Ledger,
+    dataset: DatasetFile,
+    nifti_dir: Path,
+    before: Ledger | None,
+    *,
+    origin: str,
+    aside: Container[str] = (),
+) -> Ledger:
+    """Write ``dataset.json`` and the ledger; what earlier runs made or refused stays in both, see ``kept.merged``.
 
     Returns:
         The same ledger, with the count of what was there before.
     """
-    earlier = []
+    there = []
     modalities = set()
     unlabelled, labelled = [], []
     for folder in (TEST_IMAGES, TRAINING_IMAGES):
@@ -60,8 +69,8 @@ def record(ledger: Ledger, dataset: DatasetFile, nifti_dir: Path) -> Ledger:
             elif _has_mask(nifti_dir, sidecar.case):
                 labelled.append(image.name)
             # Not the ledger of that run: the sidecar is there still where a person has moved the image.
-            earlier.append(with_mask_of(outcome_of(sidecar, image), nifti_dir))
-    whole = merged(ledger, earlier, nifti_dir)
+            there.append(with_mask_of(outcome_of(sidecar, image), nifti_dir))
+    whole = merged(ledger, before, nifti_dir, there, origin=origin, aside=aside)
     whole.write(nifti_dir / LEDGER_FILE)
     if unlabelled or labelled:
         dataset.with_images(unlabelled, labelled, modalities)

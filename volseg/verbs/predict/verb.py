@@ -13,7 +13,7 @@ from volseg.errors import OutputExistsError, UsageError
 from volseg.kept import RunningLedger
 from volseg.labels import LABELS_NAME
 from volseg.options import Many, each
-from volseg.outcomes import Ledger, Outcome, Provenance
+from volseg.outcomes import Ledger, Provenance
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import NAMES, without_order
 from volseg.writers import NIFTI, writers_of
@@ -110,7 +110,8 @@ def _predict(
         with exclusive(out_dir):
             model = load_model(file)
             found = Ledger.read(out_dir / LEDGER)
-            earlier = _earlier(found, file, out_dir, options)
+            _require_same_model(found, file, out_dir, options)
+            earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
             inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch)
             work = Prediction(file, out_dir, each(options.formats), options.overwrite)
             if inputs.naming:
@@ -125,9 +126,9 @@ def _predict(
             ]
             cases = [CaseToPredict(one, earlier.get(one.name)) for one in named_before]
             # Both before the work: masks of a run that is interrupted are not to lie there without a word on them.
-            with RunningLedger(
-                out_dir / LEDGER, Ledger(inputs.outcomes, provenance, inputs.skipped_kinds), earlier
-            ) as running:
+            ledger = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
+            origin = inputs.naming.origin(source) if inputs.naming else ""
+            with RunningLedger(out_dir / LEDGER, ledger, found, origin) as running:
                 model.table.describe(out_dir / LABELS_NAME)
                 outcomes = run_cases(
                     work,
@@ -144,20 +145,19 @@ def _predict(
         load_model.cache_clear()
 
 
-def _earlier(found: Ledger | None, file: ModelFile, out_dir: Path, options: PredictOptions) -> dict[str, Outcome]:
-    """What this very model made in the folder before, by case.
+def _require_same_model(found: Ledger | None, file: ModelFile, out_dir: Path, options: PredictOptions) -> None:
+    """Refuse a folder with masks of another model, which would pass for this one's.
 
     Raises:
-        OutputExistsError: masks of another model are there, and would pass for this one's.
+        OutputExistsError: it has some.
     """
-    if found is None:
-        return {}
+    if found is None or options.overwrite:
+        return
     theirs = found.provenance
     same = file.checksums.items() <= theirs.checksums.items() and theirs.options.get("raw") == options.raw
     there = any((out_dir / name).is_file() for outcome in found.outcomes for name in outcome.outputs)
-    if not same and there and not options.overwrite:
+    if not same and there:
         raise OutputExistsError(
             f"{out_dir} holds masks of another model, of other weights, or made with other rules. "
             "Name another folder, or replace them with --overwrite."
         )
-    return {outcome.case: outcome for outcome in found.outcomes} if same else {}
