@@ -193,6 +193,11 @@ def test_other_formats_than_nifti_are_read(tmp_path: Path) -> None:
         ("T2", "MR"),
         ("ADC", "MR"),
         ("PET", "PT"),
+        ("CT or MR", "CT or MR"),
+        ("CT and MR", "CT and MR"),
+        ("CT/PET", "CT/PET"),
+        ("T1 and T2", "MR"),
+        ("CT+C", "CT"),
         ("ultrasound", "ultrasound"),
         ("contrast", "contrast"),
         ("noNorm", "noNorm"),
@@ -328,3 +333,32 @@ def test_no_voxel_is_read_where_labels_are_named(make_dataset: MakeDataset) -> N
 def test_the_oracle_of_these_tests_writes_what_it_says(make_dataset: MakeDataset) -> None:
     image = nibabel.load(make_dataset(1) / "imagesTr" / "case_0.nii.gz")
     np.testing.assert_allclose(nibabel.affines.voxel_sizes(image.affine), (0.8, 0.8, 2.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("declared", "told", "channel"),
+    [
+        ("CT or MR", ("CT", "CT"), "CT"),
+        ("CT or MR", ("CT", "MR"), "CT or MR"),
+        ("CT or MR", ("CT", None), "CT or MR"),
+        ("CT", ("MR", "MR"), "CT or MR"),
+        ("CT", ("CT", "MR"), "CT or MR"),
+        ("CT", ("CT", None), "CT"),
+        ("CBCT", ("CT", "CT"), "CBCT"),
+        ("T1", ("MR", "MR"), "T1"),
+        ("liver window", ("CT", "MR"), "liver window"),
+        (None, ("CT", "MR"), "CT or MR"),
+    ],
+)
+def test_a_channel_is_called_ct_only_where_no_case_is_anything_else(
+    declared: str | None, told: tuple[str | None, ...], channel: str, make_dataset: MakeDataset
+) -> None:
+    folder = make_dataset(2)
+    if declared is not None:
+        write_json(folder, modality={"0": declared}, labels={"1": "a", "2": "b"})
+    for number, modality in enumerate(told):
+        if modality is not None:
+            (folder / "imagesTr" / f"case_{number}.json").write_text(f'{{"modality": "{modality}"}}')
+    dataset = read_dataset(folder)
+    assert dataset.channels == (channel,)
+    assert dataset.knows_modality == (channel != "liver window")

@@ -83,7 +83,37 @@ def test_pairs_that_a_person_listed_keep_their_mask_and_follow_their_image(tmp_p
     ]
     assert content["test"] == ["./imagesTs/b.nii.gz", "./imagesTs/f.nii.gz"]
     assert content["name"] == "ours"
-    assert "modality" not in content
+    assert content["modality"] == {"0": "CT or MR"}
+
+
+@pytest.mark.parametrize(
+    ("there", "found", "expected"),
+    [
+        (None, {"CT"}, {"0": "CT"}),
+        (None, {"MR", "CT"}, {"0": "CT or MR"}),
+        ({"0": "CT"}, {"CT", "MR"}, {"0": "CT or MR"}),
+        ({"0": "CT"}, {"MR"}, {"0": "CT or MR"}),  # somebody wrote it, perhaps of other images
+        ({"0": "CT or MR"}, {"CT", "MR", "PT"}, {"0": "CT or MR or PT"}),
+        ({"0": "CT or MR"}, {"CT"}, {"0": "CT"}),
+        ({"0": "CBCT"}, {"CT"}, {"0": "CBCT"}),
+        ({"0": "T1"}, {"MR"}, {"0": "T1"}),
+        ({"0": "liver window"}, {"CT", "MR"}, {"0": "liver window"}),
+        ({"0": "T1", "1": "T2"}, {"CT", "MR"}, {"0": "T1", "1": "T2"}),
+        (["CT"], {"MR"}, ["CT"]),
+    ],
+)
+def test_the_modality_tells_of_all_images(there: object, found: set[str], expected: object, tmp_path: Path) -> None:
+    if there is not None:
+        (tmp_path / "dataset.json").write_text(json.dumps({"modality": there, "test": ["./imagesTs/a.nii.gz"]}))
+    DatasetFile.read(tmp_path).with_images(["a.nii.gz", "b.nii.gz"], [], found)
+    assert content_of(tmp_path)["modality"] == expected
+
+
+def test_a_modality_of_images_that_are_listed_alone_stays(tmp_path: Path) -> None:
+    content = {"modality": {"0": "CT or MR"}, "test": ["./imagesTs/theirs.nii.gz"]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    DatasetFile.read(tmp_path).with_images(["a.nii.gz"], [], {"CT"})
+    assert content_of(tmp_path)["modality"] == {"0": "CT or MR"}
 
 
 def test_a_file_that_makes_no_sense_is_refused(tmp_path: Path) -> None:

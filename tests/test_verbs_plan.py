@@ -24,12 +24,15 @@ from volseg.errors import DataSetError, FileError, OutputExistsError, UsageError
 from volseg.planning.fingerprint import measure
 from volseg.postprocessing import KeepLargest, PostprocessingRules
 from volseg.verbs.check import check
+from volseg.verbs.convert import ConvertOptions, convert
 from volseg.verbs.evaluate import evaluate
 from volseg.verbs.plan import PlanOptions, plan
 from volseg.verbs.train import TrainOptions, train
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pydicom import Dataset
 
     from tests.conftest import MakeDataset, RealData, WriteImage, WriteSeries
 
@@ -389,3 +392,38 @@ def test_a_plain_script_without_a_main_guard_plans(make_dataset: MakeDataset, tm
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
+
+
+@pytest.mark.parametrize(
+    ("drawn_on_mr", "channel", "kind"), [(True, "CT or MR", "z-score"), (False, "CT", "percentiles")]
+)
+def test_mr_beside_ct_is_never_normalised_as_ct(
+    drawn_on_mr: bool, channel: str, kind: str, tmp_path: Path, write_series: WriteSeries
+) -> None:
+    def as_mr(data: Dataset, _: int) -> None:
+        data.SOPClassUID, data.Modality, data.PatientID = "1.2.840.10008.5.1.4.1.1.4", "MR", f"MR {data.PatientID}"
+
+    data, native = tmp_path / "data", ConvertOptions(spacing=("native",))
+    arrays = np.random.default_rng(1).integers(0, 4096, (5, 12, 16, 16)).astype(np.uint16)
+    positions = [(-30.0, -40.0, 2.5 * number) for number in range(12)]
+    for seed in (1, 2):
+        write_series(tmp_path / f"ct {seed}", seed=seed, array=arrays[seed], positions=positions)
+        convert(tmp_path / f"ct {seed}", data, native)
+    assert json.loads((data / "dataset.json").read_text())["modality"] == {"0": "CT"}
+    for seed in (3, 4):
+        write_series(tmp_path / f"mr {seed}", seed=seed, array=arrays[seed], positions=positions, edit=as_mr)
+        convert(tmp_path / f"mr {seed}", data, native)
+    assert json.loads((data / "dataset.json").read_text())["modality"] == {"0": "CT or MR"}
+    (data / "labelsTr").mkdir()
+    for path in (data / "imagesTs").glob("*.nii.gz"):
+        if drawn_on_mr or path.name.startswith("ct"):
+            image = nibabel.load(path)
+            mask = np.zeros(image.shape, np.uint8)
+            mask[3:13, 3:13, 2:9] = 1
+            nibabel.save(nibabel.Nifti1Image(mask, image.affine), data / "labelsTr" / path.name)
+    chosen = plan(data, tmp_path / "bundle")
+    assert chosen.channels == (channel,)
+    assert [one.kind for one in chosen.normalisations] == [kind]
+    codes = [fault.code for fault in read_dataset(data).faults]
+    assert codes.count("mixed-modalities") == drawn_on_mr
+    assert any("several modalities" in warning for warning in chosen.warnings) == drawn_on_mr

@@ -126,8 +126,9 @@ def resample(
         volume: what to resample.
         spacing_mm: of the new voxels along i, j and k, inside the same outer box; one number for all axes.
         onto: in its place, the grid itself, or a volume that lies on it.
-        interpolation: linear, bspline (3rd order) or nearest; by default linear for images. Masks are always
-            resampled so that each new voxel takes the label that fills most of it.
+        interpolation: linear, bspline (3rd order, kept within the volume's lowest and highest value) or nearest; by
+            default linear for images. Masks are always resampled so that each new voxel takes the label that fills
+            most of it.
 
     Raises:
         UsageError: neither a spacing nor a grid is given, or both, or they make no sense.

@@ -29,6 +29,7 @@ _MODALITIES = {
     "PT": re.compile(r"PET|PT|FDG|.*FDG-?PET|SUV", re.IGNORECASE),
 }
 """What data sets call their channels, and DICOM's term for it (PS3.3 C.7.3.1.1.1)."""
+_OR = re.compile(r"\s+(?:or|and)\s+|[/+&|]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,36 @@ class Dataset:
 
 
 def modality_of(channel: str) -> str:
-    """DICOM's term for a channel's name: ``MR`` for ``T1c`` or ``MRI``; the name itself where it is not known."""
-    return next((term for term, names in _MODALITIES.items() if names.fullmatch(channel.strip())), channel)
+    """DICOM's term for a channel's name: ``MR`` for ``T1c`` or ``MRI``; the name itself where it is not known.
+
+    A name of several modalities, such as ``CT or MR``, is none of them.
+    """
+    several = modalities_of(channel)
+    if len(several) > 1:
+        return channel
+    return several[0] if several else channel
+
+
+def modalities_of(channel: str) -> tuple[str, ...]:
+    """DICOM's terms for the modalities that a channel's name tells of: one, none, or all of ``CT or MR``, sorted."""
+    parts = {term for part in _OR.split(channel) for term in [_term(part)] if term}
+    if len(parts) < 2:
+        parts = {_term(channel)} - {""} or parts
+    return tuple(sorted(parts))
+
+
+def mixed_channel(modalities: Iterable[str]) -> str:
+    """The name of a channel whose images are of these modalities: ``CT or MR``. None of them normalises it."""
+    return " or ".join(sorted(modalities))
+
+
+def _term(name: str) -> str:
+    return next((term for term, names in _MODALITIES.items() if names.fullmatch(name.strip())), "")
 
 
 def knows_modality(channel: str) -> bool:
-    """Whether a channel's name tells its modality."""
-    return modality_of(channel) in _MODALITIES
+    """Whether a channel's name tells its modality, or that there are several."""
+    return bool(modalities_of(channel))
 
 
 def is_dataset(folder: Path) -> bool:
@@ -119,7 +143,7 @@ def read_dataset(folder: Path, *, discover_labels: bool = True) -> Dataset:
     return Dataset(
         folder=folder,
         labels=_discovered_labels(training) if discover_labels and not len(listing.labels) else listing.labels,
-        channels=listing.channels or _discovered_channels(training + test, origins),
+        channels=_told_channels(listing.channels or _discovered_channels(training + test, origins), training, origins),
         training=training,
         test=test,
         faults=tuple(faults),
@@ -161,6 +185,23 @@ def _discovered_channels(cases: Sequence[Case], origins: Mapping[str, Origin]) -
         origin = origins.get(case.name)
         return (origin.modality or "image",) if origin else ("image",)
     return ("image",)
+
+
+def _told_channels(
+    channels: tuple[str, ...], training: Sequence[Case], origins: Mapping[str, Origin]
+) -> tuple[str, ...]:
+    """The only channel by what the sidecars of the training cases say of it, where its name tells of other modalities.
+
+    CT is normalised by fixed numbers, so a channel is called CT only where no case is known to be anything else.
+    """
+    declared = set(modalities_of(channels[0])) if len(channels) == 1 else set()
+    told = [modalities_of(origins[case.name].modality or "") if case.name in origins else () for case in training]
+    modalities = {term for terms in told for term in terms}
+    if not declared or not modalities:
+        return channels
+    if len(declared) == 1 or () in told:
+        modalities |= declared
+    return channels if modalities == declared else (mixed_channel(modalities),)
 
 
 def _origins(folder: Path, cases: Iterable[Case], faults: list[Fault]) -> dict[str, Origin]:
@@ -212,7 +253,7 @@ def _mixed_modalities(listing: Listing, training: Iterable[Case], origins: Mappi
     found = {modality_of(modality): name for name, modality in told.items() if modality is not None}
     for channel in listing.channels:
         if modality_of(channel) in _MODALITIES:
-            found.setdefault(modality_of(channel), "dataset.json")
+            found.setdefault(modality_of(channel), DATASET_JSON)
     if len(found) < 2:
         return []
     shown = ", ".join(f"{modality} ({name})" for modality, name in sorted(found.items()))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
+from volseg.dataset.dataset import mixed_channel, modalities_of
 from volseg.dataset.listing import DATASET_JSON, MAX_LISTING_BYTES, Listing, read_listing
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.errors import DataSetError
@@ -93,7 +94,8 @@ class DatasetFile:
         Args:
             unlabelled: names of the files in ``imagesTs``.
             labelled: names of the files in ``imagesTr`` whose masks bear the same names.
-            modalities: of all images.
+            modalities: of all these images. One is written as ``{"0": "CT"}``, several as ``{"0": "CT or MR"}``, which
+                no program takes for CT. What is there of one channel is completed, and stays where it names no modality.
 
         Raises:
             FileError: the file can't be written.
@@ -107,8 +109,6 @@ class DatasetFile:
             )
             if not unlabelled and not labelled:
                 return self
-        if len(modalities) == 1 and "modality" not in content and "channel_names" not in content:
-            content["modality"] = {"0": next(iter(modalities))}
         moved = {f"{TEST_IMAGES}/{name}": f"./{TRAINING_IMAGES}/{name}" for name in labelled}
         # What an earlier run listed without a mask has one now; a pair that a person listed keeps its mask.
         test = [entry for entry in _entries(content, "test") if _image(entry) not in moved]
@@ -123,6 +123,9 @@ class DatasetFile:
             if f"{TRAINING_IMAGES}/{name}" not in listed
         ]
         test += [f"./{TEST_IMAGES}/{name}" for name in unlabelled if f"{TEST_IMAGES}/{name}" not in listed]
+        given = {f"{TEST_IMAGES}/{name}" for name in unlabelled} | {f"{TRAINING_IMAGES}/{name}" for name in labelled}
+        if "channel_names" not in content:
+            _tell_modality(content, modalities, all_given={_image(entry) for entry in (*training, *test)} <= given)
         content |= {"numTraining": len(training), "numTest": len(test), "training": training, "test": test}
         return self._written(content)
 
@@ -138,6 +141,20 @@ class DatasetFile:
         if content != self.content:
             write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         return replace(self, content=content)
+
+
+def _tell_modality(content: dict[str, object], modalities: set[str], *, all_given: bool) -> None:
+    """Complete what there is of one channel by the modalities of images; all of them, or some of those listed."""
+    there = content.get("modality", {"0": ""})
+    name = there.get("0") if isinstance(there, dict) and len(there) == 1 else None
+    if not isinstance(name, str):
+        return
+    known = set(modalities_of(name))
+    if name and not known:
+        return
+    told = modalities if all_given and len(known) != 1 else known | modalities
+    if told and told != known:
+        content["modality"] = {"0": mixed_channel(told)}
 
 
 def _entries(content: Mapping[str, object], key: str) -> list[object]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.dataset.advice import UNKNOWN_CT
-from volseg.dataset.dataset import knows_modality
+from volseg.dataset.dataset import knows_modality, modalities_of
 from volseg.errors import UsageError
 from volseg.planning.augmentations import Augmentation, SmallChanges
 from volseg.planning.component import pick
@@ -184,6 +184,11 @@ def choose(
         warnings.append(
             f"{resampled} of {len(fingerprint.cases)} training images were resampled when they were converted. "
             "Convert with --spacing native: resampling once, here, keeps more detail."
+        )
+    if any(len(modalities_of(channel)) > 1 for channel in fingerprint.channels):
+        warnings.append(
+            f"The images are of several modalities ({', '.join(fingerprint.channels)}), so none is normalised as CT. A "
+            "network learns one kind of image: make a data set for each."
         )
     known = any(knows_modality(channel) for channel in fingerprint.channels)
     if not known and sum(case.ct_like for case in fingerprint.cases) * 2 > len(fingerprint.cases):

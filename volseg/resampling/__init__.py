@@ -1,6 +1,21 @@
 """Resampling of volumes and masks onto another grid; flips and permutations without interpolation."""
 
 from volseg.resampling.orientation import reorient, reorient_grid, require_orientation
-from volseg.resampling.volumes import Interpolation, downsampling_factors, resample
+from volseg.resampling.volumes import (
+    BSPLINE_CLAMPED,
+    Interpolation,
+    downsampling_factors,
+    resample,
+    resample_telling,
+)
 
-__all__ = ["Interpolation", "downsampling_factors", "reorient", "reorient_grid", "require_orientation", "resample"]
+__all__ = [
+    "BSPLINE_CLAMPED",
+    "Interpolation",
+    "downsampling_factors",
+    "reorient",
+    "reorient_grid",
+    "require_orientation",
+    "resample",
+    "resample_telling",
+]

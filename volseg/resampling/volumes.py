@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,6 +23,18 @@ Interpolation = Literal["linear", "bspline", "nearest"]
 DOWNSAMPLING_TOLERANCE = 1.01
 """Below one per cent of downsampling the Gaussian would be narrower than 0.06 voxels and change nothing."""
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
+BEYOND_BY_ROUNDING = 1e-5
+"""Of the largest float of the source: a spline goes this far beyond it by the rounding of its weights alone."""
+BSPLINE_CLAMPED = "bspline-clamped"
+"""The code of a volume in which a spline swung beyond the source's values, and was brought back to them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A volume on another grid, and whether a spline that swung beyond the source's values was brought back to them."""
+
+    volume: Volume
+    clamped: bool
 
 
 def resample(
@@ -37,7 +50,8 @@ def resample(
     voxels are wider: sigma = sqrt(w^2 - s^2) / (2 sqrt(2 ln 2)), for source spacing s and target width w along that
     axis, so that the point spread functions, taken as Gaussians whose full width at half maximum is the spacing,
     match (Cardoso et al., "Scale factor point spread function matching", MICCAI 2015). Integers are rounded, halves
-    to even, and clipped to their type, never wrapped.
+    to even, never wrapped. A spline swings beyond its voxels' values beside an edge; what lies beyond the lowest and
+    the highest value of the source is brought back to them.
 
     ``nearest`` is for masks. Where the target's voxels are not wider it takes the label at the new voxel's centre.
     Where they are wider, the label that fills most of the new voxel wins, and a tie goes to the label at the centre;
@@ -53,27 +67,36 @@ def resample(
     Returns:
         Voxels of the same type on ``grid``, as a view of one C-ordered [k, j, i] array.
     """
+    return resample_telling(volume, grid, interpolation=interpolation, fill=fill).volume
+
+
+def resample_telling(
+    volume: Volume, grid: Grid, *, interpolation: Interpolation = "linear", fill: float | None = None
+) -> Resampled:
+    """The same as ``resample``, with whether values were brought back to the source's range."""
     index_map = IndexMap.between(volume.grid, grid)
     if index_map.is_identity:
-        return Volume(volume.array, grid)
+        return Resampled(Volume(volume.array, grid), clamped=False)
     if volume.array.ndim == 4:
         channels = [
-            resample(Volume(volume.array[..., c], volume.grid), grid, interpolation=interpolation, fill=fill).array
+            resample_telling(Volume(volume.array[..., c], volume.grid), grid, interpolation=interpolation, fill=fill)
             for c in range(volume.array.shape[3])
         ]
-        return Volume(np.stack(channels, axis=-1), grid)
+        array = np.stack([one.volume.array for one in channels], axis=-1)
+        return Resampled(Volume(array, grid), any(one.clamped for one in channels))
     source = _computable(volume.array)
     factors = downsampling_factors(volume.grid, grid)
     wider = factors > DOWNSAMPLING_TOLERANCE
+    bounds = _Bounds.of(source) if interpolation == "bspline" else None
     if interpolation == "nearest":
         values = vote(source, index_map, wider)
     else:
         sigmas = np.sqrt(np.where(wider, factors**2 - 1, 0)) / FWHM_PER_SIGMA
-        values = _interpolated(source, index_map, sigmas, spline=interpolation == "bspline")
+        values = _interpolated(source, index_map, sigmas, bounds)
     if fill is None:
         fill = 0 if interpolation == "nearest" else _lowest(source)
     index_map.fill_outside(values, fill)
-    return Volume(_like(values, volume.array.dtype), grid)
+    return Resampled(Volume(_like(values, volume.array.dtype), grid), bounds is not None and bounds.exceeded)
 
 
 def downsampling_factors(source: Grid, target: Grid) -> NDArray[np.float64]:
@@ -98,10 +121,32 @@ def _computable(array: NDArray[np.generic]) -> NDArray[np.generic]:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+@dataclass
+class _Bounds:
+    """The lowest and the highest value of a source, and whether any value was beyond them."""
+
+    low: float
+    high: float
+    margin: float
+    """How far beyond them a value may be without a change, but for rounding."""
+    exceeded: bool = False
+
+    @classmethod
+    def of(cls, source: NDArray[np.generic]) -> _Bounds:
+        low, high = float(np.fmin.reduce(source, axis=None)), float(np.fmax.reduce(source, axis=None))
+        return cls(low, high, 0.5 if source.dtype.kind in "iu" else BEYOND_BY_ROUNDING * max(-low, high))
+
+    def within(self, values: NDArray[Any]) -> NDArray[Any]:
+        if not self.exceeded:
+            self.exceeded = bool(((values < self.low - self.margin) | (values > self.high + self.margin)).any())
+        clipped: NDArray[Any] = np.clip(values, self.low, self.high)
+        return clipped
+
+
 def _interpolated(
-    source: NDArray[np.generic], index_map: IndexMap, sigmas: NDArray[np.float64], *, spline: bool
+    source: NDArray[np.generic], index_map: IndexMap, sigmas: NDArray[np.float64], bounds: _Bounds | None
 ) -> NDArray[np.generic]:
-    """Smoothed and interpolated, in the source's type; (i, j, k) of the target."""
+    """Smoothed and interpolated, in the source's type; (i, j, k) of the target; by splines where there are bounds."""
     # Floats that hold the source's values exactly, but for 64-bit integers.
     kind: type[np.floating[Any]]
     kind = np.float64 if source.dtype.itemsize > (4 if source.dtype.kind == "f" else 2) else np.float32
@@ -109,17 +154,18 @@ def _interpolated(
     if index_map.axes is not None:
 
         def put(k: int, plane: NDArray[np.floating[Any]]) -> None:
-            result[:, :, k] = _like(plane, source.dtype)
+            result[:, :, k] = _like(bounds.within(plane) if bounds else plane, source.dtype)
 
-        interpolate(source, index_map.axes, sigmas.tolist(), kind, index_map.target, put, spline=spline)
+        interpolate(source, index_map.axes, sigmas.tolist(), kind, index_map.target, put, spline=bounds is not None)
         return result
     from volseg.resampling.oblique import interpolate_oblique
 
     floats = smooth(source, sigmas.tolist(), kind) if sigmas.any() else source.astype(kind, copy=False)
-    values = interpolate_oblique(floats, index_map, spline=spline)
+    values = interpolate_oblique(floats, index_map, spline=bounds is not None)
     ni, nj, nk = index_map.target
     for slab in plane_ranges(nk, ni * nj):
-        result[:, :, slab] = _like(values[:, :, slab], source.dtype)
+        part = values[:, :, slab]
+        result[:, :, slab] = _like(bounds.within(part) if bounds else part, source.dtype)
     return result
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 NO_FILE = FileDigest(0, "")
 """Of an image that is still to be written."""
+_SPLINE = "bspline within the values of the source"
+"""Stands for the interpolation in digests: images of before are not the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def conversion_of(
     suv = options.suv and series.modality == "PT"
     how = (
         repr(spacing_mm),
-        options.interpolation if spacing_mm else "",
+        _SPLINE if spacing_mm and options.interpolation == "bspline" else options.interpolation if spacing_mm else "",
         *([options.axes] if options.axes else []),
         *([SUV] if suv else []),
     )
@@ -153,10 +155,12 @@ def convert_one(conversion: Conversion) -> Outcome:
 
         volume = reorient(volume, target.orientation)
     resampled = target.difference(volume.grid) is not None
+    clamped: tuple[str, ...] = ()
     if resampled:
-        from volseg.resampling import resample
+        from volseg.resampling import BSPLINE_CLAMPED, resample_telling
 
-        volume = resample(volume, target, interpolation=conversion.interpolation)
+        told = resample_telling(volume, target, interpolation=conversion.interpolation)
+        volume, clamped = told.volume, (BSPLINE_CLAMPED,) if told.clamped else ()
     # A kill between the two leaves an image without a sidecar, which the next run makes anew.
     with suppress(OSError):  # where it can't be removed the image can't be written either, and that is told
         sidecar_path(conversion.image).unlink(missing_ok=True)
@@ -170,7 +174,7 @@ def convert_one(conversion: Conversion) -> Outcome:
         source_grid=source,
         target_grid=volume.grid,
         resampled=resampled or series.is_straightened,
-        changes=(*series.changes, *conversion.changes, *loaded.changes),
+        changes=(*series.changes, *conversion.changes, *loaded.changes, *clamped),
         acquisition=acquisition_facts(series),
         made=replace(made, files={conversion.image.name: file_digest(conversion.image)}),
         notes=series.notes,

@@ -31,6 +31,7 @@ _CHANGES = {
     PADDING_LEFT: "The header names values of tissue as padding; they were left as they are.",
     SUV: "The activity was converted to uptake by body weight, in g/ml.",
     "channel-partly-covered": "It doesn't reach over the whole grid of the first channel; beyond it has its lowest value.",
+    "bspline-clamped": "The spline swung beyond the lowest or highest value there is; such voxels were set to that value.",
     GAPS_FILLED: "Slices are missing and were made up from those beside them, as --fill-gaps asks.",
 }
 """What was put right, and what a person has to know of it."""
