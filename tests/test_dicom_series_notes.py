@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,16 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.dicom_traps.stack import Stack, save, write_slices
+from volseg.cli.main import main
 from volseg.dicom import scan
-from volseg.dicom.series.notes import NO_PREAMBLE, SHARED_ACQUISITION, UIDS_OF_META_HEADER, sentences
+from volseg.dicom.series.notes import (
+    EVENLY_THINNED,
+    NO_PREAMBLE,
+    SHARED_ACQUISITION,
+    SLICES_FAR_APART,
+    UIDS_OF_META_HEADER,
+    sentences,
+)
 
 NORMAL_MM = (-3.9, -4.1)
 """Where the first pixel of every stack lies beside the normal."""
@@ -121,3 +130,113 @@ def test_sentences_count_and_pass_over_codes_that_they_do_not_know() -> None:
     assert one.startswith("1 file lacks ")
     assert many.startswith("12 files lack ")
     assert sentences({"of-a-later-version": 3}) == ()
+
+
+def thick(text: str) -> Callable[[Dataset, int], None]:
+    def tamper(data: Dataset, _: int) -> None:
+        data.SliceThickness = text
+
+    return tamper
+
+
+@pytest.mark.parametrize("step", [2, 3, 10])
+@pytest.mark.parametrize("falls", [False, True])
+def test_every_second_or_third_slice_is_noted(step: int, falls: bool, tmp_path: Path) -> None:
+    whole = Stack(gaps_mm=(1.0,) * 40, tamper=thick("2"), modality="MR")
+    kept = [
+        image.changed(instance=100 - image.number if falls else 1 + image.number) for image in whole.slices()[::step]
+    ]
+    write_slices(tmp_path, kept)
+    (series,) = scan(tmp_path).series
+    assert series.notes == {EVENLY_THINNED: step}
+    assert f"one of every {step} slices" in sentences(series.notes)[0]
+
+
+def test_numbers_that_other_images_of_the_series_have_are_no_sign(tmp_path: Path) -> None:
+    volumes = [Stack(modality="MR", offset=offset) for offset in (0.0, 300.0)]
+    images = [
+        image.changed(instance=2 * image.number + volume, tamper=echo(volume + 1))
+        for volume, one in enumerate(volumes)
+        for image in one.slices()
+    ]
+    write_slices(tmp_path, images)
+    assert [dict(series.notes) for series in scan(tmp_path).series] == [{}, {}]
+
+
+def test_numbers_of_refused_images_of_the_series_are_no_sign(tmp_path: Path) -> None:
+    volumes = [Stack(modality="MR"), Stack(modality="MR", size=(8, 8), gaps_mm=(5.0, 5.0, 10.0, 5.0, 5.0))]
+    write_slices(
+        tmp_path, [i.changed(instance=2 * i.number + n) for n, one in enumerate(volumes) for i in one.slices()]
+    )
+    found = scan(tmp_path)
+    assert [len(found.series), len(found.rejected)] == [1, 1]
+    assert found.series[0].notes == {}
+
+
+def test_thinning_of_each_volume_of_several_is_noted(tmp_path: Path) -> None:
+    volumes = [Stack(modality="MR", number=1), Stack(modality="MR", offset=300.0)]
+    images = [
+        image.changed(instance=100 * volume + 3 * image.number, tamper=echo(volume + 1))
+        for volume, one in enumerate(volumes)
+        for image in one.slices()
+    ]
+    write_slices(tmp_path, images)
+    assert [dict(series.notes) for series in scan(tmp_path).series] == [{EVENLY_THINNED: 3}] * 2
+
+
+def echo(number: int) -> Callable[[Dataset], None]:
+    def tamper(data: Dataset) -> None:
+        data.EchoNumbers, data.EchoTime = number, f"{number}.5"
+
+    return tamper
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3, 4], [7, 5, 3, 2], [1, 3, 5, None], [3, 3, 3, 3], [5, 1, 9, 3]])
+def test_numbers_that_step_otherwise_are_not_noted(numbers: list[int | None], tmp_path: Path) -> None:
+    def number(data: Dataset, place: int) -> None:
+        data.InstanceNumber = numbers[place]
+
+    write_slices(tmp_path, Stack(gaps_mm=(5.0,) * 3, tamper=number).slices())
+    (series,) = scan(tmp_path).series
+    assert series.notes == {}
+
+
+@pytest.mark.parametrize(
+    ("thickness", "gap_mm", "share"),
+    [
+        ("1", 10.0, 90),  # high-resolution CT
+        ("1.25", 2.5, 50),
+        ("2", 3.0, 33),
+        ("5", 7.0, None),
+        ("5", 5.0, None),
+        ("5", 2.5, None),
+        ("0", 5.0, None),
+        ("", 5.0, None),
+    ],
+)
+def test_ct_whose_slices_lie_far_apart_is_noted(
+    thickness: str, gap_mm: float, share: int | None, tmp_path: Path
+) -> None:
+    write_slices(tmp_path, Stack(gaps_mm=(gap_mm,) * 6, tamper=thick(thickness)).slices())
+    (series,) = scan(tmp_path).series
+    assert series.notes == ({} if share is None else {SLICES_FAR_APART: share})
+
+
+def test_mr_may_have_gaps(tmp_path: Path) -> None:
+    write_slices(tmp_path, Stack(gaps_mm=(10.0,) * 6, tamper=thick("3"), modality="MR").slices())
+    assert scan(tmp_path).series[0].notes == {}
+
+
+def test_these_warnings_reach_ledger_sidecar_and_preview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Stack(gaps_mm=(1.0,) * 12, tamper=thick("1"))
+    write_slices(tmp_path / "dicom", whole.slices(range(0, 13, 3)))
+    words = ["convert", str(tmp_path / "dicom"), str(tmp_path / "out"), "--spacing", "native"]
+    assert main([*words, "--dry-run"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert main(words) == 0
+    (outcome,) = json.loads((tmp_path / "out/conversion.json").read_text())["outcomes"]
+    (sidecar,) = (tmp_path / "out/imagesTs").glob("*.json")
+    assert json.loads(sidecar.read_text())["notes"] == {EVENLY_THINNED: 3, SLICES_FAR_APART: 67}
+    for warning in ("one of every 3 slices", "67 % of the way"):
+        assert any(warning in told for told in outcome["warnings"])
+        assert warning in shown

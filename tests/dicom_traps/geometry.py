@@ -135,6 +135,7 @@ GEOMETRY = (
         "thickness-and-spacing-tags-lie",
         Action.PLAIN,
         Stack(tamper=tampered(SliceThickness="1.25", SpacingBetweenSlices="9")),
+        warnings=("slices-far-apart",),
     ),
     one("slice-location-lies", Action.PLAIN, Stack(tamper=tampered(SliceLocation=lambda n: f"{-3 * n}"))),
     one("tilt-tag-without-tilt", Action.PLAIN, Stack(tamper=tampered(GantryDetectorTilt="18.5"))),

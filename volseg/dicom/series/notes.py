@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,9 @@ from volseg.dicom.file import tags
 from volseg.dicom.series.stack import StackGeometry, places_of, same_orientation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from volseg.dicom.file.header import Header
     from volseg.dicom.series.series import Rejected, Series
 
 NO_PREAMBLE = "no-preamble"
@@ -22,6 +24,17 @@ UIDS_OF_META_HEADER = "uids-of-meta-header"
 """Files whose data set has no SOPClassUID or SOPInstanceUID, so that those of the meta header stand in."""
 SHARED_ACQUISITION = "acquisition-in-several-series"
 """Series that hold other slices of one acquisition, each under a SeriesInstanceUID of its own."""
+EVENLY_THINNED = "evenly-thinned"
+"""Series whose InstanceNumbers step by 2 or more from slice to slice, with the step: perhaps of every second or third
+slice alone."""
+SLICES_FAR_APART = "slices-far-apart"
+"""CT whose slices lie far further apart than they are thick, with the percentage of the way that is in no slice."""
+
+FAR_APART = 1.5
+"""From this many thicknesses on. Contiguous slices lie 1 apart, overlapping ones less; some scanners round either by a
+third. Protocols with 1 mm every 10 mm exist, and a person should know."""
+ROUNDED = 0.99
+"""Of a spacing that is told by rounded positions."""
 
 _SENTENCES = {
     NO_PREAMBLE: (
@@ -36,6 +49,14 @@ _SENTENCES = {
         "1 other series holds more slices of the same acquisition; each stays an image of its own.",
         "{} other series hold more slices of the same acquisition; each stays an image of its own.",
     ),
+    EVENLY_THINNED: (
+        "",
+        "Its images are numbered in steps of {0}: perhaps only one of every {0} slices is here. Export it again if so.",
+    ),
+    SLICES_FAR_APART: (
+        "",
+        "Its slices lie far apart for their thickness: {} % of the way lies in none. Export it again if it has more.",
+    ),
 }
 
 
@@ -48,17 +69,25 @@ def sentences(notes: Mapping[str, int]) -> tuple[str, ...]:
     )
 
 
-def with_notes(built: Sequence[Series | Rejected]) -> list[Series | Rejected]:
-    """The same, each ``Series`` with its notes."""
+def with_notes(built: Sequence[Series | Rejected], images: Iterable[tuple[Header, str]]) -> list[Series | Rejected]:
+    """The same, each ``Series`` with its notes.
+
+    Args:
+        built: all series of a scan.
+        images: header and name of every image that they were built from.
+    """
     from volseg.dicom.series.series import Series
 
     volumes = [one for one in built if isinstance(one, Series)]
     shared = _shared_acquisitions(volumes)
+    numbers: dict[str, set[int | None]] = defaultdict(set)
+    for header, _ in images:
+        numbers[header.uid(tags.SERIES_INSTANCE_UID)].add(header.integer(tags.INSTANCE_NUMBER))
     noted: list[Series | Rejected] = []
     for one in built:
         notes = {}
         if isinstance(one, Series):
-            notes = _of_files(one)
+            notes = dict(one.notes) | _of_files(one) | _of_spacing(one, numbers[one.identity.series_uid])
             others = len(shared[id(one)])
             if others:
                 notes[SHARED_ACQUISITION] = others
@@ -73,6 +102,32 @@ def _of_files(series: Series) -> dict[str, int]:
         UIDS_OF_META_HEADER: sum(one.uids_of_meta_header for one in headers),
     }
     return {code: count for code, count in counts.items() if count}
+
+
+def _of_spacing(series: Series, numbers: set[int | None]) -> dict[str, int]:
+    """What tells that slices were perhaps left out all along.
+
+    Args:
+        series: a volume.
+        numbers: the InstanceNumbers of all images of its SeriesInstanceUID.
+    """
+    found = {}
+    own = [image.header.integer(tags.INSTANCE_NUMBER) for image in series.slices]
+    known = [number for number in own if number is not None]
+    steps = {after - before for before, after in pairwise(known)}
+    if len(known) == len(own) and len(steps) == 1:
+        step = abs(steps.pop())
+        others = {number for number in numbers - set(known) if number is not None}
+        if step >= 2 and not any(min(known) < number < max(known) for number in others):
+            found[EVENLY_THINNED] = step
+    thicknesses = [image.header.number(tags.SLICE_THICKNESS) or 0.0 for image in series.slices]
+    if series.modality == "CT" and min(thicknesses) > 0:
+        thick_mm = (np.array(thicknesses[1:]) + np.array(thicknesses[:-1])) / 2
+        gaps_mm = series.geometry.gaps_mm
+        if float(np.median(gaps_mm / thick_mm)) >= FAR_APART * ROUNDED:
+            inside_mm = float(np.minimum(thick_mm, gaps_mm).sum())
+            found[SLICES_FAR_APART] = round(100 * (1 - inside_mm / float(gaps_mm.sum())))
+    return found
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def scan(
         raise InputError(
             f"{folder} holds no DICOM file among {len(found)}. Give the folder that holds them.", code="no-dicom"
         )
-    built = with_notes(build_series(finds.images, repairs))
+    built = with_notes(build_series(finds.images, repairs), finds.images)
     finds.settle({one.identity.series_uid for one in built})
     built = [_without_holes(one, finds.damaged.get(one.identity.series_uid, ())) for one in built]
     return Scan(

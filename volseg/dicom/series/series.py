@@ -52,7 +52,8 @@ class Series:
         geometry: where they lie.
         source: where its files are, relative to the folder that the user gave; private.
         changes: stable codes of what was put right, such as ``duplicates-dropped`` or ``tilt-straightened``.
-        notes: codes of what a person has to know beside that, each with its number of files or series; see ``notes``.
+        notes: codes of what a person has to know beside that, each with its number of files or series, or
+            what else its sentence counts; see ``notes``.
     """
 
     identity: Identity

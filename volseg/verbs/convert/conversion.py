@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from volseg.batch import available_cores, choose_executor, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom import Series, acquisition_facts, load_values
+from volseg.dicom.series import notes
 from volseg.dicom.series.digest import content_digest
 from volseg.dicom.series.uptake import SUV, suv_factor
 from volseg.errors import InputError, OutputExistsError, VolsegError
@@ -241,7 +242,7 @@ def planned(series: Series, options: ConvertOptions) -> str:
         if options.suv and series.modality == "PT":
             suv_factor(series)
         target = target_grid(series, options.spacing_mm, options.axes)
-        return resampling(series.grid, target, series.changes)
+        return " ".join([resampling(series.grid, target, series.changes), *notes.sentences(series.notes)])
     except InputError as error:
         return f"{Status.REFUSED} [{error.code}] {error.message}"
 
