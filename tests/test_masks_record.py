@@ -46,7 +46,7 @@ def test_its_sentences_say_what_a_person_has_to_know() -> None:
         "3 times two structures claimed a voxel, and the smaller one got it."
     )
     assert RECORD.warnings == (
-        "A segmentation lies on another grid than its image; each voxel took the label there.",
+        "Structures were drawn on another grid than their image's; each voxel took the label there.",
         "2 pairs of contours of Spleen cross; what lies inside both was left out.",
     )
     many = MaskRecord("x", Made("", ""), tuple(DrawnLabel(n, f"s{n}", 1) for n in range(1, 20)), {"SEG": 1})

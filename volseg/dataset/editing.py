@@ -55,6 +55,12 @@ class DatasetFile:
         """
         return (Listing() if self.content is None else read_listing(self.path)).labels
 
+    @property
+    def channels(self) -> int:
+        """How many channels it names, as nnU-Net does; 0 where it names none so."""
+        names = (self.content or {}).get("channel_names")
+        return len(names) if isinstance(names, (dict, list)) else 0
+
     def with_labels(self, table: LabelTable) -> DatasetFile:
         """Write the labels, with colours and codes, in the form that is there: MSD's, or nnU-Net's.
 
@@ -86,7 +92,8 @@ class DatasetFile:
                 code="other-channels",
                 path=self.path,
             )
-        return self._written({**self._begun(), "channel_names": channels, "file_ending": ".nii.gz"})
+        begun = {**self._begun(), **({} if self.content else {"labels": {"background": 0}})}
+        return self._written({**begun, "channel_names": channels, "file_ending": ".nii.gz"})
 
     def with_images(self, unlabelled: Iterable[str], labelled: Iterable[str], modalities: set[str]) -> DatasetFile:
         """Add images that it doesn't list.
@@ -101,14 +108,20 @@ class DatasetFile:
             FileError: the file can't be written.
         """
         content = self._begun()
-        if len(content.get("channel_names") or ()) > 1:  # type: ignore[arg-type]
+        if self.channels > 1:
             # nnU-Net lists no files: they are found by their names.
+            labelled = list(labelled)
+            parts = [split_channel(stem_of(Path(name))) for name in labelled]
+            drawn = len({case for case, channel in parts if channel is not None})
+            counted = content.get("numTraining", 0)
+            if drawn > (counted if isinstance(counted, int) else 0):  # a person may have counted more, drawn by hand
+                content["numTraining"] = drawn
             unlabelled, labelled = (
                 [name for name in names if split_channel(stem_of(Path(name)))[1] is None]
                 for names in (unlabelled, labelled)
             )
             if not unlabelled and not labelled:
-                return self
+                return self._written(content)
         moved = {f"{TEST_IMAGES}/{name}": f"./{TRAINING_IMAGES}/{name}" for name in labelled}
         # What an earlier run listed without a mask has one now; a pair that a person listed keeps its mask.
         test = [entry for entry in _entries(content, "test") if _image(entry) not in moved]

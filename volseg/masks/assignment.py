@@ -70,7 +70,13 @@ class _Found:
 
 
 def plan_labels(
-    found: Scan, known: LabelTable, choice: LabelChoice, naming: Naming | None, progress: Progress = SILENT
+    found: Scan,
+    known: LabelTable,
+    choice: LabelChoice,
+    naming: Naming | None,
+    progress: Progress = SILENT,
+    *,
+    cases: Sequence[Sequence[Series]] = (),
 ) -> LabelPlan:
     """Read every label object's structures, find its series, and give all structures one table.
 
@@ -80,13 +86,16 @@ def plan_labels(
         choice: which structures become labels.
         naming: for the objects' names; None where there is no key yet, and then they are only numbered.
         progress: told of each label object.
+        cases: the series that are the channels of a case, in order; an object on several of them is drawn once.
 
     Raises:
         InputError: there are more names than numbers, with the code ``too-many-labels``.
     """
     outcomes: list[Outcome] = []
     passed_over: Counter[str] = Counter()
-    index = SeriesIndex(found.series, found.rejected)
+    number_of = {series: number for number, series in enumerate(found.series)}
+    case_of = {number_of[series]: number_of[members[0]] for members in cases for series in members}
+    index = SeriesIndex(found.series, found.rejected, case_of)
     matched: list[_Found] = []
     with progress.task("reading labels", len(found.label_files), "files") as task:
         for number, (header, file) in enumerate(found.label_files, start=1):

@@ -61,29 +61,42 @@ _REFUSALS = {
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """A converted series.
+    """A converted case.
 
     Args:
-        series: what it was converted from.
-        case: its public name.
-        image: where it lies; its sidecar lies beside it.
-        made: from what it was made.
+        case: its public name, without the number of a channel.
+        series: what it was converted from, by their numbers in the plan: one, or its channels in order. On the grid of
+            the first's image the mask is drawn.
+        images: of each series; the sidecar lies beside each.
+        made: from what each was made.
     """
 
-    series: Series
     case: str
-    image: Path
-    made: Made
+    series: Mapping[int, Series]
+    images: tuple[Path, ...]
+    made: tuple[Made, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A label object, and the series of its case, by number, that it may have been drawn on: several channels."""
+
+    assignment: Assignment
+    on: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Work:
     folder: Path
     converted: Converted
-    assignments: tuple[Assignment, ...]
+    objects: tuple[_Drawn, ...]
     table: LabelTable
     made: Made
     overwrite: bool
+
+    @property
+    def assignments(self) -> tuple[Assignment, ...]:
+        return tuple(one.assignment for one in self.objects)
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class _Masked(Outcome):
 
 def draw_masks(
     plan: LabelPlan,
-    converted: Mapping[int, Converted],
+    converted: Sequence[Converted],
     folder: Path,
     naming: Naming,
     *,
@@ -103,15 +116,15 @@ def draw_masks(
     jobs: int = 0,
     progress: Progress = SILENT,
 ) -> tuple[Outcome, ...]:
-    """Draw the mask of every converted series that has label objects: ``labelsTr/<case>.nii.gz``, and a record beside.
+    """Draw the mask of every converted case that has label objects: ``labelsTr/<case>.nii.gz``, and a record beside.
 
-    The image goes to ``imagesTr`` with its sidecar, once its mask is there. All label objects of a series are drawn
-    into one mask: where structures overlap the smaller one wins. Where one object is refused, so is the mask, since
+    Its images go to ``imagesTr`` with their sidecars, once the mask is there. All label objects of a case are drawn
+    into one mask, each on the slices of the series that it was drawn on: where structures overlap the smaller one wins. Where one object is refused, so is the mask, since
     structures would be missing from it. A mask that a person drew or changed is never replaced.
 
     Args:
         plan: what to draw.
-        converted: the images by the numbers of their series in the plan.
+        converted: the cases.
         folder: the data set.
         naming: of the data set.
         overwrite: replace masks of earlier runs that were drawn otherwise.
@@ -125,17 +138,20 @@ def draw_masks(
         DiskFullError: no space is left on the disk.
     """
     work_items, outcomes = [], []
+    for one in converted:
+        objects = _objects_of(one, plan)
+        if objects:
+            work_items.append(_Work(folder, one, objects, plan.table, _made(naming, one, objects), overwrite))
+    there = {number for one in converted for number in one.series}
     for number, assignments in sorted(plan.by_series.items()):
-        if number in converted:
-            one = converted[number]
-            work_items.append(_Work(folder, one, assignments, plan.table, _made(naming, one, assignments), overwrite))
-        else:
+        if number not in there:
             message = "The series that it was drawn on was refused."
-            outcomes.extend(_objects(assignments, Status.SKIPPED, "labels-of-refused-series", message))
+            outcomes.extend(_told(assignments, Status.SKIPPED, "labels-of-refused-series", message))
     masked: tuple[Outcome, ...] = ()
     if work_items:
         plan.table.describe(folder / TRAINING_LABELS / LABELS_NAME)
-        executor = choose_executor(jobs, (work.converted.series.voxel_bytes for work in work_items))
+        sizes = (sum(one.voxel_bytes for one in work.converted.series.values()) for work in work_items)
+        executor = choose_executor(jobs, sizes)
         masked = run_cases(
             _draw_one, work_items, name_of=_case_of, title="drawing masks", executor=executor, progress=progress
         )
@@ -143,7 +159,7 @@ def draw_masks(
         if isinstance(outcome, _Masked):
             outcomes.extend(outcome.objects)
         elif outcome.status is not Status.DONE:  # the worker was killed, or something unforeseen ended the case
-            outcomes.extend(_objects(work.assignments, outcome.status, outcome.code, outcome.message))
+            outcomes.extend(_told(work.assignments, outcome.status, outcome.code, outcome.message))
     return tuple(outcomes)
 
 
@@ -151,18 +167,35 @@ def _case_of(work: _Work) -> str:
     return work.converted.case
 
 
-def _made(naming: Naming, converted: Converted, assignments: Sequence[Assignment]) -> Made:
-    """From what a mask is to be drawn: the files of the labels and the image, by these choices."""
-    files = (f"{one.name} {file_digest(one.label_object.header.path)}" for one in assignments)
-    choices = (f"{one.name} {sorted(one.chosen.items())} {one.by_frame}" for one in assignments)
+def _objects_of(converted: Converted, plan: LabelPlan) -> tuple[_Drawn, ...]:
+    """The label objects of a case, each once, in the order of their names."""
+    found: dict[str, _Drawn] = {}
+    for number in converted.series:
+        for one in plan.by_series.get(number, ()):
+            known = found.get(one.name)
+            found[one.name] = _Drawn(one, (*known.on, number)) if known else _Drawn(one, (number,))
+    return tuple(found[name] for name in sorted(found))
+
+
+def _made(naming: Naming, converted: Converted, objects: Sequence[_Drawn]) -> Made:
+    """From what a mask is to be drawn: the files of the labels and the images, by these choices."""
+    channels = (
+        {number: f" {channel}" for channel, number in enumerate(converted.series)} if len(converted.made) > 1 else {}
+    )
+    files, choices = [], []
+    for one in objects:
+        assignment = one.assignment
+        files.append(f"{assignment.name} {file_digest(assignment.label_object.header.path)}")
+        on = "".join(channels.get(number, "") for number in one.on)
+        choices.append(f"{assignment.name} {sorted(assignment.chosen.items())} {assignment.by_frame}{on}")
     return Made(
-        naming.digest("mask", converted.made.input, *files),
-        naming.digest("mask", RULES, converted.made.method, *choices),
+        naming.digest("mask", *(made.input for made in converted.made), *files),
+        naming.digest("mask", RULES, *(made.method for made in converted.made), *choices),
         {mask_path(Path(), converted.case).name: FileDigest(0, "")},
     )
 
 
-def _objects(assignments: Iterable[Assignment], status: Status, code: str, message: str) -> list[Outcome]:
+def _told(assignments: Iterable[Assignment], status: Status, code: str, message: str) -> list[Outcome]:
     return [Outcome(one.name, status, code, message, private=one.label_object.name) for one in assignments]
 
 
@@ -173,11 +206,11 @@ def _draw_one(work: _Work) -> Outcome:
         return there
     faults: dict[str, VolsegError] = {}
     composition = _Composition(work)
-    for one in work.assignments:
+    for drawn in work.objects:
         try:
-            composition.add(one)
+            composition.add(drawn)
         except (InputError, FileError) as error:
-            faults[one.name] = error
+            faults[drawn.assignment.name] = error
     if not faults:
         try:
             return _write(work, composition)
@@ -188,8 +221,8 @@ def _draw_one(work: _Work) -> Outcome:
         if one.name in faults:
             objects.append(Outcome.of_error(one.name, faults[one.name], private=one.label_object.name))
         else:
-            message = "Not drawn, since another label object of its series was refused and structures would be missing."
-            objects += _objects([one], Status.SKIPPED, "labels-incomplete", message)
+            message = "Not drawn, since another label object of its case was refused and structures would be missing."
+            objects += _told([one], Status.SKIPPED, "labels-incomplete", message)
     return _Masked(case, Status.REFUSED, "labels-refused", objects=tuple(objects))
 
 
@@ -202,62 +235,65 @@ def _there(work: _Work) -> Outcome | None:
     record = mask_record(folder, case)
     state = state_of(record.made if record else None, work.made, path.parent)
     if state in (State.CURRENT, State.EDITED):
-        _to_training(work.converted.image, folder)
+        _to_training(work.converted, folder)
         return _Masked(case, Status.DONE, ALREADY_DONE)
     if state is State.STALE or (state is State.OTHER_METHOD and work.overwrite):
         path.unlink()
         return None
     code, message = _REFUSALS[state]
-    return _Masked(case, Status.REFUSED, code, objects=tuple(_objects(work.assignments, Status.REFUSED, code, message)))
+    return _Masked(case, Status.REFUSED, code, objects=tuple(_told(work.assignments, Status.REFUSED, code, message)))
 
 
 class _Composition:
-    """The label objects of a series, one after the other, in one array on the grid of its image."""
+    """The label objects of a case, one after the other, in one array on the grid of its first image."""
 
     def __init__(self, work: _Work) -> None:
         self.series = work.converted.series
-        self.target = read_sidecar(sidecar_path(work.converted.image)).target_grid
+        self.target = read_sidecar(sidecar_path(work.converted.images[0])).target_grid
         self.table = work.table
         counts = Counter(index for one in work.assignments for index in set(one.chosen.values()))
         self.contested = {index for index, count in counts.items() if count > 1}
-        self.claims: dict[int, tuple[Grid | None, bytes]] = {}
-        self.on_slices: NDArray[Any] | None = None
+        self.claims: dict[int, tuple[int, Grid | None, bytes]] = {}
+        self.on_slices: dict[int, NDArray[Any]] = {}
         self.on_target: NDArray[Any] | None = None
         self.sizes_mm3: dict[int, float] = {}
         self.overlaps = 0
         self.changes: set[str] = set()
         self.notes: Counter[tuple[str, int]] = Counter()
 
-    def add(self, one: Assignment) -> None:
-        """Draw one object.
+    def add(self, drawn: _Drawn) -> None:
+        """Draw one object, on the series that its planes lie on most closely.
 
         Raises:
             InputError: it can't be drawn; ``conflicting-labels``, another object draws one of its structures otherwise.
             FileError: it can't be read.
         """
-        drawing = one.label_object.draw(self.series, one.chosen)
-        self._require_agreement(drawing)
+        one, number = drawn.assignment, drawn.on[0]
+        if len(drawn.on) > 1:
+            number = min(drawn.on, key=lambda at: one.label_object.off_slices_mm(self.series[at]))
+        drawing = one.label_object.draw(self.series[number], one.chosen)
+        self._require_agreement(drawing, number)
         self.sizes_mm3 |= drawing.sizes_mm3
         self.overlaps += drawing.overlaps
         self.changes |= {*drawing.changes, *([BY_FRAME] if one.by_frame else [])}
         self.notes.update({(note.code, note.index): note.count for note in drawing.notes})
         if drawing.grid is None:
-            self.on_slices = self._merged(self.on_slices, drawing.labels)
+            self.on_slices[number] = self._merged(self.on_slices.get(number), drawing.labels)
             return
         own = Volume(drawing.labels.T, drawing.grid)
-        if not _same_lattice(drawing.grid, self.series.grid):
+        if not _same_lattice(drawing.grid, self.series[number].grid):
             self.changes.add(RESAMPLED)
-        self._note_outside(own)
-        self.on_target = self._merged(self.on_target, resample(own, self.target, interpolation="nearest").array.T)
+        self._lay(own)
 
-    def _require_agreement(self, drawing: Drawing) -> None:
+    def _require_agreement(self, drawing: Drawing, number: int) -> None:
         for index in sorted(self.contested.intersection(drawing.sizes_mm3)):
-            claim = (drawing.grid, hashlib.blake2b(np.packbits(drawing.labels == index).data).digest())
+            place = number if drawing.grid is None else -1
+            claim = (place, drawing.grid, hashlib.blake2b(np.packbits(drawing.labels == index).data).digest())
             known = self.claims.setdefault(index, claim)
-            apart = known[1] != claim[1] or (known[0] is None) != (claim[0] is None)
-            if apart or (known[0] is not None and claim[0] is not None and known[0].difference(claim[0])):
+            apart = (known[0], known[2]) != (claim[0], claim[2])
+            if apart or (known[1] is not None and claim[1] is not None and known[1].difference(claim[1])):
                 raise InputError(
-                    f"Several label objects of one series draw {self.table.name_of(index)}, and not alike. Keep one of "
+                    f"Several label objects of one case draw {self.table.name_of(index)}, and not alike. Keep one of "
                     "them in the folder, or choose other structures by --labels.",
                     code="conflicting-labels",
                 )
@@ -268,6 +304,12 @@ class _Composition:
         merged, overlaps = smaller_wins(known, labels, self.sizes_mm3)
         self.overlaps += overlaps
         return merged
+
+    def _lay(self, own: Volume, *, may_reach_out: bool = True) -> None:
+        """Bring a drawing onto the grid of the image."""
+        if may_reach_out:
+            self._note_outside(own)
+        self.on_target = self._merged(self.on_target, resample(own, self.target, interpolation="nearest").array.T)
 
     def _note_outside(self, own: Volume) -> None:
         """Count voxels of a drawing on its own grid that lie outside the image."""
@@ -285,17 +327,19 @@ class _Composition:
 
     def labels(self) -> NDArray[Any]:
         """(i, j, k) on the grid of the image."""
-        final = self.on_target
-        if self.on_slices is not None:
-            series = self.series
+        first = next(iter(self.series))
+        for number, drawn in sorted(self.on_slices.items()):
+            series = self.series[number]
             volume = (
-                straighten(self.on_slices, series.geometry, labels=True)
+                straighten(drawn, series.geometry, labels=True)
                 if series.is_straightened
-                else Volume(self.on_slices.T, series.grid)
+                else Volume(drawn.T, series.grid)
             )
-            final = self._merged(final, resample(volume, self.target, interpolation="nearest").array.T)
-        assert final is not None, "there are label objects, and each has structures"
-        return final.T
+            if not _same_lattice(series.grid, self.series[first].grid):
+                self.changes.add(RESAMPLED)
+            self._lay(volume, may_reach_out=number != first)
+        assert self.on_target is not None, "there are label objects, and each has structures"
+        return self.on_target.T
 
 
 def _write(work: _Work, composition: _Composition) -> Outcome:
@@ -310,7 +354,7 @@ def _write(work: _Work, composition: _Composition) -> Outcome:
     notes = composition.notes + Counter({("structures-gone", index): 1 for index in gone})
     path = mask_path(folder, case)
     with atomic_path(path) as partial:
-        write_mask(partial, mask, work.converted.image)
+        write_mask(partial, mask, work.converted.images[0])
         record = MaskRecord(
             case,
             replace(work.made, files={path.name: file_digest(partial)}),
@@ -322,7 +366,7 @@ def _write(work: _Work, composition: _Composition) -> Outcome:
         )
         # The record first: a mask without one counts as drawn by hand.
         record.write(record_path(folder, case))
-    _to_training(work.converted.image, folder)
+    _to_training(work.converted, folder)
     return _Masked(case, Status.DONE, "done")
 
 
@@ -342,12 +386,16 @@ def _same_lattice(grid: Grid, image: Grid) -> bool:
     return bool((np.abs(step - turn)[:3] @ extent <= ON_SLICE).all())
 
 
-def _to_training(image: Path, folder: Path) -> None:
+def _to_training(converted: Converted, folder: Path) -> None:
+    for image in converted.images:
+        _move(image, folder / TRAINING_IMAGES / image.name)
+
+
+def _move(image: Path, target: Path) -> None:
     """Move an image and its sidecar to those that have masks.
 
     The sidecar arrives first and leaves last, so that an image never lies without one, whenever a run is killed.
     """
-    target = folder / TRAINING_IMAGES / image.name
     if image == target:
         return
     source, beside = sidecar_path(image), sidecar_path(target)

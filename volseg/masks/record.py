@@ -15,7 +15,7 @@ from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.files import read_bounded
 from volseg.kept import EDITED, file_digest
 from volseg.outcomes import Made
-from volseg.volume import nifti_name
+from volseg.volume import nifti_name, split_channel
 from volseg.words import counted, listed
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ NAMED_STRUCTURES = 12
 
 _CHANGES = {
     "fractional-thresholded": "Fractional segments were cut at one half of their maximum.",
-    "labels-resampled": "A segmentation lies on another grid than its image; each voxel took the label there.",
+    "labels-resampled": "Structures were drawn on another grid than their image's; each voxel took the label there.",
     "matched-by-frame": "Nothing but the frame of reference tells which series the structures were drawn on.",
 }
 _NOTES = {
@@ -154,7 +154,8 @@ def with_mask(outcome: Outcome, folder: Path) -> Outcome:
 
     The image moves when its mask is drawn, so the paths of the outcome are set right.
     """
-    record = mask_record(folder, outcome.case)
+    case, channel = split_channel(outcome.case)
+    record = mask_record(folder, outcome.case) or (mask_record(folder, case) if channel is not None else None)
     if record is None:
         return outcome
     mask, beside = mask_path(folder, record.case), record_path(folder, record.case)
@@ -164,14 +165,18 @@ def with_mask(outcome: Outcome, folder: Path) -> Outcome:
 
     made = outcome.made
     if made is not None:
-        files = {moved(name): digest for name, digest in made.files.items()}
-        files |= {f"{TRAINING_LABELS}/{name}": digest for name, digest in record.made.files.items()}
-        made = replace(made, files=files)
+        made = replace(made, files={moved(name): digest for name, digest in made.files.items()})
+    outcome = replace(outcome, outputs=tuple(map(moved, outcome.outputs)), made=made)
+    if channel and record.case != outcome.case:
+        return outcome  # of the channels, the first tells of the mask
+    if made is not None:
+        files = {f"{TRAINING_LABELS}/{name}": digest for name, digest in record.made.files.items()}
+        made = replace(made, files={**made.files, **files})
     edited = (EDITED,) if record.made.files.get(mask.name) != file_digest(mask) else ()
     return replace(
         outcome,
         message=f"{outcome.message} {record.message}".strip(),
-        outputs=(*map(moved, outcome.outputs), *(path.relative_to(folder).as_posix() for path in (mask, beside))),
+        outputs=(*outcome.outputs, *(path.relative_to(folder).as_posix() for path in (mask, beside))),
         warnings=tuple(dict.fromkeys((*outcome.warnings, *record.warnings, *edited))),
         made=made,
     )

@@ -134,6 +134,14 @@ class LabelObject(ABC):
         return self.header.uid(tags.SOP_INSTANCE_UID)
 
     @abstractmethod
+    def off_slices_mm(self, series: Series) -> float:
+        """How far the object's planes lie off the slices of a series at most; infinite where they are no planes of it.
+
+        Raises:
+            InputError, FileError: as ``draw``.
+        """
+
+    @abstractmethod
     def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
         """Draw structures on a series.
 

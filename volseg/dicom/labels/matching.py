@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -80,10 +80,12 @@ class SeriesIndex:
     Args:
         series: those that can be converted.
         rejected: those that can't.
+        case_of: the first series of the case that a series is a channel of, by number; every other is its own case.
     """
 
     series: Sequence[Series]
     rejected: Sequence[Rejected]
+    case_of: Mapping[int, int] = field(default_factory=dict)
 
     @cached_property
     def _by_uid(self) -> Mapping[str, list[int]]:
@@ -136,7 +138,7 @@ class SeriesIndex:
                 Status.SKIPPED, "labels-of-refused-series", "The series that it was drawn on was refused or skipped."
             )
         found = sorted({number for uid in references.frames for number in self._by_frame.get(uid, ())})
-        if len(found) > 1:
+        if len({self.case_of.get(number, number) for number in found}) > 1:
             return _ambiguous(len(found), "share its frame of reference, and those that it refers to are not there")
         if not found:
             return Unmatched(

@@ -89,6 +89,10 @@ class Segmentation(LabelObject):
     background: int = 0
     maximum: int = 255
 
+    def off_slices_mm(self, series: Series) -> float:
+        """0 where all frames lie on slices, pixel on pixel, and infinite otherwise: their grid is their own then."""
+        return np.inf if places_on_slices(read_places(self.header), series.geometry) is None else 0.0
+
     def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
         """Draw segments: on the slices where all frames lie on them, else on a regular grid of the frames' own.
 

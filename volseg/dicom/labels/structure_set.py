@@ -86,6 +86,18 @@ class StructureSet(LabelObject):
 
     kind: ClassVar[str] = "RTSTRUCT"
 
+    def off_slices_mm(self, series: Series) -> float:
+        """How far the contour that is furthest from any slice lies off it."""
+        geometry = series.geometry
+        apart = [0.0]
+        for roi in read_items(self.header, _CONTOURS).items(label_tags.ROI_CONTOUR_SEQUENCE):
+            for contour in _contours(roi):
+                distances = contour @ geometry.axes[2]
+                apart.append(
+                    float(np.abs(distances - geometry.distances_mm[nearest_slices(distances, geometry)]).max())
+                )
+        return max(apart)
+
     def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
         """Fill contours on the slices that they lie on: voxels whose centre is inside, by the even-odd rule.
 

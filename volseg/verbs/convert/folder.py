@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,9 @@ from volseg.verbs.convert.source import require_output, scan_source
 from volseg.volume import split_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from volseg.masks import Converted
 
 
 def convert(
@@ -103,27 +106,25 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         run_conversions(tuple(everything.values()), options.jobs, progress, outcomes.append)
         if options.channels:
             outcomes = _whole_cases(outcomes, everything)
-        if found.label_files and not options.channels:
-            from volseg.masks import Converted, draw_masks, plan_labels
+        if found.label_files:
+            from volseg.masks import draw_masks, plan_labels
 
-            plan = plan_labels(found, dataset.labels, choice, naming, progress)
+            cases = _cases(everything.values(), channels=bool(options.channels))
+            channels = [[one.series for one in members] for members in cases.values()]
+            plan = plan_labels(found, dataset.labels, choice, naming, progress, cases=channels)
             if plan.by_series:
                 # Before any mask is drawn: a number in a mask must never stand for something else later.
                 dataset = dataset.with_labels(plan.table)
-            done = {outcome.case: outcome.made for outcome in outcomes if outcome.status is Status.DONE}
-            converted = {
-                number: Converted(conversion.series, conversion.case, conversion.image, made)
-                for number, conversion in everything.items()
-                if (made := done.get(conversion.case)) is not None
-            }
+            converted = _converted(found, cases, outcomes)
             refused = draw_masks(
                 plan, converted, nifti_dir, naming, overwrite=options.overwrite, jobs=options.jobs, progress=progress
             )
             outcomes += [*plan.outcomes, *refused]
             kinds = kinds_of(chosen(found), plan)
     except KeyboardInterrupt:
-        if not options.channels:  # a case may lack one of them yet
-            keep(Ledger(tuple(outcomes), provenance, kinds), dataset)
+        if options.channels:
+            outcomes = _without_parts(outcomes, everything)
+        keep(Ledger(tuple(outcomes), provenance, kinds), dataset)
         raise
     outcomes = sorted((with_mask_of(outcome, nifti_dir) for outcome in outcomes), key=lambda outcome: outcome.case)
     ledger = keep(Ledger(tuple(outcomes), provenance, kinds), dataset)
@@ -180,6 +181,42 @@ def _channel_conversions(
         else:
             outcomes.append(replace(clash, case=f"study_{naming.study(case.series[0].identity)}", private=private))
     return dict(enumerate(conversions)), outcomes
+
+
+def _cases(conversions: Iterable[Conversion], *, channels: bool) -> dict[str, list[Conversion]]:
+    """The conversions of each case: one, or its channels in order."""
+    cases: dict[str, list[Conversion]] = defaultdict(list)
+    for conversion in conversions:
+        cases[split_channel(conversion.case)[0] if channels else conversion.case].append(conversion)
+    return cases
+
+
+def _converted(
+    found: Scan, cases: Mapping[str, Sequence[Conversion]], outcomes: Sequence[Outcome]
+) -> tuple[Converted, ...]:
+    """The cases that are done, for their masks."""
+    from volseg.masks import Converted
+
+    number_of = {series: number for number, series in enumerate(found.series)}
+    done = {one.case: one.made for one in outcomes if one.status is Status.DONE and one.made is not None}
+    return tuple(
+        Converted(
+            case,
+            {number_of[one.series]: one.series for one in members},
+            tuple(one.image for one in members),
+            tuple(done[one.case] for one in members),
+        )
+        for case, members in cases.items()
+        if all(one.case in done for one in members)
+    )
+
+
+def _without_parts(outcomes: Sequence[Outcome], conversions: Mapping[int, Conversion]) -> list[Outcome]:
+    """The outcomes without those of cases that lack a channel yet; the next run goes on with these."""
+    done = {one.case for one in outcomes if one.status is Status.DONE}
+    everything = {conversion.case for conversion in conversions.values()}
+    lacking = {split_channel(case)[0] for case in everything - done}
+    return [one for one in outcomes if one.case not in everything or split_channel(one.case)[0] not in lacking]
 
 
 def _whole_cases(outcomes: Sequence[Outcome], conversions: Mapping[int, Conversion]) -> list[Outcome]:

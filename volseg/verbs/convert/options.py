@@ -55,7 +55,7 @@ class ConvertOptions:
     """Make several series of each study the channels of one case, on the grid of the first, such as
     `T1=*t1*post*; FLAIR=*flair*,mr_05`: a name, and what its series is called: its description, or its number or name
     as --dry-run shows it. With --dry-run, stderr tells each description, as no other run does: it may name the patient.
-    Other series are left out, and so are segmentations and structure sets."""
+    Segmentations and structure sets on any of the channels become the case's mask. Other series are left out."""
 
     name: str = ""
     """Make case names of header elements, such as {PatientID}_{SeriesNumber}, in place of the keyed hash. Whoever sees

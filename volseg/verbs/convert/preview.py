@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from volseg.dicom import Rejected, Scan, Series, numbered, short_name
 from volseg.dicom.file import tags
@@ -19,6 +21,9 @@ from volseg.verbs.convert.record import kinds_of
 from volseg.verbs.convert.selection import select
 from volseg.verbs.convert.sentences import described
 from volseg.verbs.convert.source import require_output, scan_source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def _preview(
     images = images_there(nifti_dir)
     rows = []
     if options.channels:
-        return _channel_preview(found, options, naming)
+        return _channel_preview(found, nifti_dir, options, naming)
     names = dict(zip(found.series, case_names(found.series, options.name), strict=True)) if options.name else {}
     for number, one in numbered(found):
         shown = naming.case(one.identity, one.modality) if naming else short_name(one)
@@ -92,7 +97,7 @@ def _preview(
 
 
 def _channel_preview(
-    found: Scan, options: ConvertOptions, naming: Naming | None
+    found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None
 ) -> tuple[tuple[PreviewRow, ...], Scan]:
     from volseg.verbs.convert.channels import plan_channels
 
@@ -111,7 +116,12 @@ def _channel_preview(
             f"{left.status} [{left.code}] {left.message}" if isinstance(left, Rejected) else ""
         )
         rows.append(_series_row(number, one, short_name(one), action))
-    return tuple(rows), plan.found
+    if not plan.found.label_files:
+        return tuple(rows), plan.found
+    names = {one: case.case for case in plan.cases for one in case.series}
+    cases = [case.series for case in plan.cases]
+    label_rows, chosen = _label_rows(plan.found, nifti_dir, options, naming, names, cases)
+    return (*rows, *label_rows), chosen
 
 
 def _series_row(number: int, one: Series | Rejected, case: str, action: str) -> PreviewRow:
@@ -126,21 +136,25 @@ def _outcome_row(one: Outcome) -> PreviewRow:
 
 
 def _label_rows(
-    found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None
+    found: Scan,
+    nifti_dir: Path,
+    options: ConvertOptions,
+    naming: Naming | None,
+    names: Mapping[Series, str] = MappingProxyType({}),
+    cases: Sequence[Sequence[Series]] = (),
 ) -> tuple[list[PreviewRow], Scan]:
     """What would become of the label objects, and the scan without them among what is skipped."""
     from volseg.dataset.editing import DatasetFile
     from volseg.masks import plan_labels
 
-    plan = plan_labels(found, DatasetFile.read(nifti_dir).labels, options.choice, naming)
-    rows = [_outcome_row(one) for one in plan.outcomes]
+    plan = plan_labels(found, DatasetFile.read(nifti_dir).labels, options.choice, naming, cases=cases)
+    rows: dict[PreviewRow, None] = dict.fromkeys(map(_outcome_row, plan.outcomes))
     for number, assignments in plan.by_series.items():
         series = found.series[number]
-        case = naming.case(series.identity, series.modality) if naming else short_name(series)
+        case = names.get(series) or (naming.case(series.identity, series.modality) if naming else short_name(series))
         for one in assignments:
-            names = ", ".join(sorted({plan.table.name_of(index) for index in one.chosen.values()}))
-            action = f"drawn on {case}: {names}"
-            rows.append(
-                PreviewRow(0, one.name, one.label_object.kind, len(one.chosen), "", action, one.label_object.name)
-            )
-    return rows, replace(found, skipped_kinds=kinds_of(found, plan))
+            drawn = ", ".join(sorted({plan.table.name_of(index) for index in one.chosen.values()}))
+            action = f"drawn on {case}: {drawn}"
+            kind, file = one.label_object.kind, one.label_object.name
+            rows[PreviewRow(0, one.name, kind, len(one.chosen), "", action, file)] = None  # once for all channels
+    return list(rows), replace(found, skipped_kinds=kinds_of(found, plan))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,10 @@ from volseg.errors import InputError
 from volseg.kept import merged
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.convert.sentences import outcome_of
-from volseg.volume import nifti_name
+from volseg.volume import nifti_name, split_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Sequence
     from pathlib import Path
 
     from volseg.dataset.editing import DatasetFile
@@ -70,6 +71,7 @@ def record(
                 labelled.append(image.name)
             # Not the ledger of that run: the sidecar is there still where a person has moved the image.
             there.append(with_mask_of(outcome_of(sidecar, image), nifti_dir))
+    there = _whole(there, dataset.channels)
     whole = merged(ledger, before, nifti_dir, there, origin=origin, aside=aside)
     whole.write(nifti_dir / LEDGER_FILE)
     if unlabelled or labelled:
@@ -77,12 +79,20 @@ def record(
     return replace(ledger, done_before=whole.done_before)
 
 
+def _whole(there: Sequence[Outcome], channels: int) -> list[Outcome]:
+    """What is there, without cases that lack one of several channels, as an interrupted run leaves them."""
+    counts = Counter(split_channel(one.case)[0] for one in there)
+    return [
+        one for one in there if split_channel(one.case)[1] is None or counts[split_channel(one.case)[0]] >= channels
+    ]
+
+
 def _has_mask(nifti_dir: Path, case: str) -> bool:
     if not (nifti_dir / TRAINING_LABELS).is_dir():
         return False
     from volseg.masks import mask_record
 
-    return mask_record(nifti_dir, case) is not None
+    return any(mask_record(nifti_dir, name) is not None for name in {case, split_channel(case)[0]})
 
 
 def _sidecar_of(image: Path, sidecar_file: Path) -> Sidecar | None:
