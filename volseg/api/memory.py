@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, get_args
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from volseg.resampling import Interpolation
 
 AnyVolume = TypeVar("AnyVolume", Volume, Mask)
+MASK_TURNED = (
+    "NIfTI holds this oblique grid with two voxel axes reversed alone, so the mask is turned against its image. Viewers "
+    "that go by voxels, such as ITK-SNAP, want the image written as NIfTI too."
+)
+log = logging.getLogger("volseg")
 
 
 def read(
@@ -74,6 +80,9 @@ def read_mask(path: StrPath) -> Mask:
 def write(volume: Volume, path: StrPath, *, image: StrPath | None = None, overwrite: bool = False) -> None:
     """Write a volume or mask as NIfTI, and the names of a mask's labels to ``labels.txt`` beside it, for ITK-SNAP.
 
+    Where NIfTI doesn't hold an oblique grid in its voxel order, two axes are reversed in the file; every voxel keeps its
+    value and its place in the patient, and so does a mask that is written for that file.
+
     Args:
         volume: what to write.
         path: ``.nii.gz`` or ``.nii``.
@@ -88,7 +97,7 @@ def write(volume: Volume, path: StrPath, *, image: StrPath | None = None, overwr
         FileError: the file can't be written.
     """
     from volseg.labels import LABELS_NAME, LabelTable
-    from volseg.volume import read_header, write_image, write_mask
+    from volseg.volume import axes_to_reverse, for_nifti, read_header, write_image, write_mask
 
     if not isinstance(volume, Volume):
         raise UsageError(f"volume takes a Volume or a Mask, not {type(volume).__name__}.")
@@ -105,10 +114,15 @@ def write(volume: Volume, path: StrPath, *, image: StrPath | None = None, overwr
     if image is None:
         write_image(place, volume)
     else:
-        apart = volume.grid.difference(read_header(path_of(image, "image")).grid)
-        if apart is not None:
+        source = path_of(image, "image")
+        grid = read_header(source).grid
+        apart = volume.grid.difference(grid)
+        turned = for_nifti(volume)  # as an image of that grid lies in its file
+        if apart is not None and turned.grid.difference(grid) is not None:
             raise GeometryError(f"The mask lies elsewhere than {image}: {apart}. Resample it onto the image's grid.")
-        write_mask(place, volume.array, path_of(image, "image"))
+        write_mask(place, turned.array if apart else volume.array, source)
+        if not is_nifti(source) and axes_to_reverse(grid):
+            log.warning("%s", MASK_TURNED)
     if labels:
         labels.describe(table)
 

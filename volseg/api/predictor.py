@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from volseg.api.calling import path_of
 from volseg.api.reporting import listener
 from volseg.dataset.case import Case
@@ -13,7 +15,7 @@ from volseg.dicom.file.archives import private_folder
 from volseg.errors import UsageError
 from volseg.labels import LabelTable
 from volseg.verbs.predict import PredictOptions
-from volseg.volume import Mask, Volume, write_image
+from volseg.volume import Mask, Volume, axes_to_reverse, write_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +70,7 @@ class Predictor:
             mask, _, warnings = segment(Prepared(Case("volume", (image,), None)), None, self.model, task.advance)
         for warning in warnings:
             log.warning("%s", warning)
-        return Mask(mask, volume.grid, self.labels)
+        return Mask(np.flip(mask, axes_to_reverse(volume.grid)), volume.grid, self.labels)
 
 
 def load(

@@ -1,6 +1,6 @@
 """Resampling of volumes and masks onto another grid; flips and permutations without interpolation."""
 
-from volseg.resampling.orientation import reorient, reorient_grid, require_orientation
+from volseg.resampling.orientation import is_turned, reorient, reorient_grid, require_orientation
 from volseg.resampling.volumes import (
     BSPLINE_CLAMPED,
     Interpolation,
@@ -13,6 +13,7 @@ __all__ = [
     "BSPLINE_CLAMPED",
     "Interpolation",
     "downsampling_factors",
+    "is_turned",
     "reorient",
     "reorient_grid",
     "require_orientation",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from volseg.errors import UsageError
 from volseg.grid import Grid
 from volseg.volume import Volume
@@ -39,6 +41,22 @@ def reorient_grid(grid: Grid, axes: str) -> Grid:
         UsageError: ``axes`` is no such word.
     """
     return _changed(grid, _change(grid, axes))
+
+
+def is_turned(grid: Grid, other: Grid) -> bool:
+    """Whether two grids have the same voxels, be it in another order of axes or from another end.
+
+    Axes are not told by their nearest anatomical ones, which at 45 degrees is a matter of rounding.
+    """
+    step = np.rint(np.linalg.inv(other.affine) @ grid.affine)
+    turn = np.abs(step[:3, :3])
+    if not ((turn.sum(axis=0) == 1).all() and (turn.sum(axis=1) == 1).all()):
+        return False
+    return bool((turn @ grid.shape == other.shape).all()) and (
+        grid.difference(Grid(grid.shape, other.affine @ step)) is None
+        and {tuple(corner) for corner in np.rint(other.to_voxel(grid.corners_mm))}
+        == {tuple(corner) for corner in np.rint(other.to_voxel(other.corners_mm))}
+    )
 
 
 def require_orientation(axes: str) -> str:

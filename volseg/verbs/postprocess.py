@@ -19,19 +19,31 @@ from volseg.options import Many, each
 from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Provenance, Status
 from volseg.postprocessing import ALL, Changes, FillHoles, KeepLargest, PostprocessingRules, RemoveSmall
 from volseg.progress import SILENT, Progress
-from volseg.volume import files_of, list_images, nifti_name, read_mask, stem_of, write_mask
+from volseg.volume import (
+    AXES_TURNED,
+    Volume,
+    axes_to_reverse,
+    files_of,
+    for_nifti,
+    is_nifti,
+    list_images,
+    nifti_name,
+    read_mask,
+    stem_of,
+    write_mask,
+)
 from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from volseg.grid import Grid
     from volseg.postprocessing import Labels, Rule
 
 LEDGER_NAME = "postprocessing.json"
+TURNED = (
+    f"{AXES_TURNED}: NIfTI holds the oblique grid of this mask with two voxel axes reversed alone. Viewers that go by "
+    "voxels want its image turned alike: write that as NIfTI with volseg too."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +190,8 @@ def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
     if changes.cavities_between_labels:
         count = changes.cavities_between_labels
         warnings += (f"{counted(count, 'hole')} between several labels stayed: whose they are is not known.",)
+    if not is_nifti(work.path) and axes_to_reverse(volume.grid):
+        warnings += (TURNED,)
     output = work.out_dir / nifti_name(name)
     source = " ".join(str(file_digest(path)) for path in files_of(work.path))
     made = Made(source, repr(work.rules), {output.name: FileDigest(0, "")})
@@ -187,7 +201,7 @@ def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
         warnings, made = (*warnings, EDITED), work.before or made
     else:
         # Whoever wrote what would be written, it is this result.
-        if state is State.ABSENT or not _holds(output, mask, volume.grid):
+        if state is State.ABSENT or not _holds(output, Volume(mask, volume.grid)):
             require_replaceable(state)
             write_mask(output, mask, work.path)
             code = "done"
@@ -196,14 +210,18 @@ def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
     return CleanedMask(name, Status.DONE, code, str(changes), (output.name,), warnings, made=made, changes=changes)
 
 
-def _holds(path: Path, mask: NDArray[np.generic], grid: Grid) -> bool:
+def _holds(path: Path, mask: Volume) -> bool:
+    """Whether a file is that mask, in its voxel order or as it is written on the grid of another format."""
     import numpy as np
 
     try:
         there = read_mask(path)
     except (InputError, GeometryError):
         return False
-    return there.grid.difference(grid) is None and np.array_equal(there.array, mask)
+    return any(
+        there.grid.difference(one.grid) is None and np.array_equal(there.array, one.array)
+        for one in (mask, for_nifti(mask))
+    )
 
 
 def _find(masks: Path) -> tuple[Path, list[Path]]:

@@ -15,8 +15,11 @@ from volseg.volume.naming import (
     split_channel,
     stem_of,
 )
+from volseg.volume.nifti import for_nifti
+from volseg.volume.qform import AXES_TURNED, axes_to_reverse, grid_for_nifti
 
 __all__ = [
+    "AXES_TURNED",
     "IMAGE_SUFFIXES",
     "MAX_VOXELS",
     "NIFTI_SUFFIXES",
@@ -24,8 +27,11 @@ __all__ = [
     "Mask",
     "Volume",
     "as_mask",
+    "axes_to_reverse",
     "channel_stem",
     "files_of",
+    "for_nifti",
+    "grid_for_nifti",
     "is_image",
     "is_nifti",
     "list_images",

@@ -110,6 +110,9 @@ def as_mask(volume: Volume, path: Path) -> Volume:
 def write_image(path: Path, volume: Volume) -> None:
     """Write an image as NIfTI: sform and qform both set, equal, code 1, no free text, no time stamp.
 
+    Two voxel axes of an oblique grid are reversed where NIfTI holds it in no other way, as ``for_nifti`` does; no voxel
+    changes its value or place.
+
     Raises:
         GeometryError: the grid is sheared, which a qform can't hold.
         FileError: the file can't be written.
@@ -121,7 +124,7 @@ def write_mask(path: Path, mask: NDArray[np.generic], image_path: Path) -> None:
     """Write a mask (i, j, k) with the header geometry of its image byte for byte.
 
     ITK-SNAP compares spacing and origin exactly and ignores a mask's header when they differ, so nothing is computed
-    anew where the image is NIfTI.
+    anew where the image is NIfTI. On the grid of another format it is written as ``write_image`` would write the image.
 
     Args:
         path: where to; ``.nii.gz``.

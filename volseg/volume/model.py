@@ -92,14 +92,22 @@ class Volume:
         return image
 
     def to_nibabel(self) -> Any:
-        """The volume as a ``Nifti1Image``, in RAS mm."""
+        """The volume as a ``Nifti1Image``, in RAS mm; its voxel order stays.
+
+        Where a qform can't hold the grid in that order, or not at all, the sform alone has a code.
+        """
         from nibabel.nifti1 import Nifti1Image
+
+        from volseg.volume.qform import axes_to_reverse
 
         voxels = storable(self.array)
         image = Nifti1Image(voxels, self.grid.affine, dtype=voxels.dtype)
         image.header.set_xyzt_units("mm")
         image.set_sform(self.grid.affine, code=1)
         image.set_qform(self.grid.affine, code=1)
+        held = self.grid.difference(Grid(self.grid.shape, image.get_qform())) is None
+        if not held or axes_to_reverse(self.grid):
+            image.set_qform(None, code=0)
         return image
 
     def to_metatensor(self) -> Any:

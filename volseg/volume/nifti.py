@@ -16,6 +16,7 @@ from volseg.errors import FileError, GeometryError, InputError
 from volseg.grid import Grid
 from volseg.volume.bounds import MAX_DEFLATE_RATIO, damaged, require_bounded
 from volseg.volume.model import ImageHeader, Volume, storable
+from volseg.volume.qform import axes_to_reverse, reversed_along
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,9 @@ GZIP_LEVEL = 2
 """Of isal's 0 to 3."""
 GZIP_THREADS = 2
 """Fixed, since the bytes of a file must not depend on the machine."""
+
+SQUARE_TOLERANCE = 1e-6
+"""Of the cosine between two axes of a grid that are square to each other; rounding leaves 1e-16."""
 
 _READ_ERRORS = (OSError, EOFError, zlib.error, cast("type[Exception]", IsalError))
 
@@ -86,17 +90,23 @@ def read_nifti(path: Path) -> Volume:
     return Volume(_scaled(path, header, array), grid)
 
 
+def for_nifti(volume: Volume) -> Volume:
+    """The volume as NIfTI holds it: itself, or a view with two voxel axes reversed; see ``axes_to_reverse``."""
+    axes = axes_to_reverse(volume.grid)
+    return Volume(np.flip(volume.array, axes), reversed_along(volume.grid, axes)) if axes else volume
+
+
 def write_nifti(path: Path, array: NDArray[np.generic], grid: Grid) -> None:
-    """Write voxels on a grid: sform and qform both set, equal, code 1.
+    """Write voxels on a grid, as ``for_nifti`` gives them: sform and qform both set, equal, code 1.
 
     Raises:
         GeometryError: the grid is sheared, which a qform can't hold.
         FileError: the file can't be written.
     """
-    array = storable(array)
-    header = _new_header(array)
-    _set_grid(header, grid)
-    _write(path, header, array)
+    held = for_nifti(Volume(storable(array), grid))
+    header = _new_header(held.array)
+    _set_grid(header, held.grid)
+    _write(path, header, held.array)
 
 
 def write_nifti_like(path: Path, array: NDArray[np.generic], source: Path) -> None:
@@ -260,7 +270,12 @@ def _set_grid(header: Nifti1Header, grid: Grid) -> None:
     stored = Grid(grid.shape, header.get_qform())
     apart = stored.difference(grid)
     if apart is not None:
-        raise GeometryError(f"The grid is sheared and NIfTI's qform can't hold it ({apart}); resample it first.")
+        if np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > SQUARE_TOLERANCE:
+            raise GeometryError(
+                f"The axes of the grid are not square to each other, which NIfTI's qform can't hold ({apart}). "
+                "Resample it first."
+            )
+        raise GeometryError(f"The grid is too large or too far away for the 32-bit numbers of NIfTI ({apart}).")
     header.set_sform(stored.affine, code=1)
 
 

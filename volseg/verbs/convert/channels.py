@@ -14,10 +14,10 @@ from volseg.errors import InputError, UsageError
 from volseg.outcomes import Outcome, Status
 from volseg.pseudonyms import Naming
 from volseg.verbs.convert.channel_choice import Channel, parse_channels
-from volseg.verbs.convert.conversion import Conversion, conversion_of, target_grid
+from volseg.verbs.convert.conversion import Conversion, conversion_of, wanted_grid
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.selection import left_out
-from volseg.volume import channel_stem
+from volseg.volume import channel_stem, grid_for_nifti
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,7 +114,7 @@ def conversions_of(
     Raises:
         InputError: that grid has too many voxels, or a channel lies outside it.
     """
-    grid = target_grid(case.series[0], options.spacing_mm, options.axes)
+    grid = grid_for_nifti(wanted_grid(case.series[0], options.spacing_mm, options.axes))
     conversions = []
     for number, series in enumerate(case.series):
         name = channel_stem(case.case, number)

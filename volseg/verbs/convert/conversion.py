@@ -19,9 +19,18 @@ from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.progress import Progress
 from volseg.pseudonyms import Naming, without_order
 from volseg.verbs.convert.options import ConvertOptions
-from volseg.verbs.convert.sentences import outcome_of, resampling
+from volseg.verbs.convert.sentences import ORIENTATION_NOT_HELD, outcome_of, resampling
 from volseg.verbs.convert.throughput import Load, Throughput
-from volseg.volume import list_images, nifti_name, split_channel, stem_of, write_image
+from volseg.volume import (
+    AXES_TURNED,
+    for_nifti,
+    grid_for_nifti,
+    list_images,
+    nifti_name,
+    split_channel,
+    stem_of,
+    write_image,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,21 +156,22 @@ def convert_one(conversion: Conversion) -> Outcome:
     made, before, state = _look(conversion)
     if before is not None and state in (State.CURRENT, State.EDITED):
         return _kept(conversion, before, state)
-    target = conversion.onto or target_grid(series, conversion.spacing_mm, conversion.orientation)
+    wanted = conversion.onto or wanted_grid(series, conversion.spacing_mm, conversion.orientation)
     loaded = load_values(series, jobs=conversion.decoders, suv=conversion.suv)
     volume = loaded.volume
     source = volume.grid
-    if conversion.onto is None and source.orientation != target.orientation:
+    if conversion.onto is None and conversion.orientation:
         from volseg.resampling import reorient
 
-        volume = reorient(volume, target.orientation)
-    resampled = target.difference(volume.grid) is not None
+        volume = reorient(volume, conversion.orientation)
+    resampled = wanted.difference(volume.grid) is not None
     clamped: tuple[str, ...] = ()
     if resampled:
         from volseg.resampling import BSPLINE_CLAMPED, resample_telling
 
-        told = resample_telling(volume, target, interpolation=conversion.interpolation)
+        told = resample_telling(volume, wanted, interpolation=conversion.interpolation)
         volume, clamped = told.volume, (BSPLINE_CLAMPED,) if told.clamped else ()
+    volume = for_nifti(volume)
     # A kill between the two leaves an image without a sidecar, which the next run makes anew.
     with suppress(OSError):  # where it can't be removed the image can't be written either, and that is told
         sidecar_path(conversion.image).unlink(missing_ok=True)
@@ -175,7 +185,13 @@ def convert_one(conversion: Conversion) -> Outcome:
         source_grid=source,
         target_grid=volume.grid,
         resampled=resampled or series.is_straightened,
-        changes=(*series.changes, *conversion.changes, *loaded.changes, *clamped),
+        changes=(
+            *series.changes,
+            *conversion.changes,
+            *loaded.changes,
+            *clamped,
+            *_turns(wanted, volume.grid, conversion.orientation),
+        ),
         acquisition=acquisition_facts(series),
         made=replace(made, files={conversion.image.name: file_digest(conversion.image)}),
         notes=series.notes,
@@ -222,18 +238,25 @@ def _kept(conversion: Conversion, before: Sidecar, state: State) -> Outcome:
     return replace(outcome, private=conversion.series.source)
 
 
-def target_grid(series: Series, spacing_mm: tuple[float, float, float] | None, orientation: str = "") -> Grid:
-    """The grid of the image to write.
+def wanted_grid(series: Series, spacing_mm: tuple[float, float, float] | None, orientation: str = "") -> Grid:
+    """The grid that the options ask for; ``grid_for_nifti`` of it is that of the image.
 
     Raises:
         GeometryError: it would have more voxels than any scanner's.
     """
     grid = series.grid
-    if orientation and orientation != grid.orientation:
+    if orientation:
         from volseg.resampling import reorient_grid
 
         grid = reorient_grid(grid, orientation)
     return grid if spacing_mm is None else grid.with_spacing(spacing_mm)
+
+
+def _turns(wanted: Grid, held: Grid, orientation: str) -> tuple[str, ...]:
+    """The codes of what NIfTI asks for where it doesn't hold the grid that is wanted in its voxel order."""
+    if wanted.difference(held) is None:
+        return ()
+    return (AXES_TURNED, *([ORIENTATION_NOT_HELD] if orientation else []))
 
 
 def planned(series: Series, options: ConvertOptions) -> str:
@@ -241,8 +264,10 @@ def planned(series: Series, options: ConvertOptions) -> str:
     try:
         if options.suv and series.modality == "PT":
             suv_factor(series)
-        target = target_grid(series, options.spacing_mm, options.axes)
-        return " ".join([resampling(series.grid, target, series.changes), *notes.sentences(series.notes)])
+        wanted = wanted_grid(series, options.spacing_mm, options.axes)
+        held = grid_for_nifti(wanted)
+        changes = (*series.changes, *_turns(wanted, held, options.axes))
+        return " ".join([resampling(series.grid, held, changes), *notes.sentences(series.notes)])
     except InputError as error:
         return f"{Status.REFUSED} [{error.code}] {error.message}"
 

@@ -12,6 +12,7 @@ from volseg.dicom.series.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENIN
 from volseg.dicom.series.series import MONOCHROME1
 from volseg.dicom.series.uptake import SUV
 from volseg.outcomes import Outcome, Status
+from volseg.volume import AXES_TURNED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from volseg.dataset.sidecar import Sidecar
     from volseg.grid import Grid
 
+ORIENTATION_NOT_HELD = "orientation-not-held"
+"""The code of an image whose voxel axes point elsewhere than a person asked for."""
 _CHANGES = {
     "copies-dropped": "Some files are copies of others; each image was taken once.",
     "duplicates-dropped": "Some images stand twice at one position with the same pixels; each was taken once.",
@@ -32,6 +35,7 @@ _CHANGES = {
     SUV: "The activity was converted to uptake by body weight, in g/ml.",
     "channel-partly-covered": "It doesn't reach over the whole grid of the first channel; beyond it has its lowest value.",
     "bspline-clamped": "The spline swung beyond the lowest or highest value there is; such voxels were set to that value.",
+    ORIENTATION_NOT_HELD: "NIfTI doesn't hold this oblique grid in the orientation that was asked for; it has another.",
     GAPS_FILLED: "Slices are missing and were made up from those beside them, as --fill-gaps asks.",
 }
 """What was put right, and what a person has to know of it."""
@@ -66,13 +70,15 @@ def outcome_of(sidecar: Sidecar, image: Path) -> Outcome:
 
 def resampling(source: Grid, target: Grid, changes: Sequence[str]) -> str:
     """From which grid to which, and how."""
+    from volseg.resampling import is_turned, reorient_grid
+
     turned = ""
     if source.orientation != target.orientation:
-        from volseg.resampling import reorient_grid
-
         turned = f", turned from {source.orientation} to {target.orientation}"
-        source = reorient_grid(source, target.orientation)
+    if AXES_TURNED in changes:
+        turned += ", which is how NIfTI holds this oblique grid"
     straightened = bool(STRAIGHTENINGS & set(changes))
-    if target.difference(source) is None:
-        return f"{described(source)}, {_STRAIGHTENED if straightened else _AS_SCANNED}{turned}."
+    if is_turned(source, target):
+        return f"{described(target)}, {_STRAIGHTENED if straightened else _AS_SCANNED}{turned}."
+    source = reorient_grid(source, target.orientation)
     return f"Resampled from {described(source)}{f', {_STRAIGHTENED},' * straightened} to {described(target)}{turned}."

@@ -93,7 +93,7 @@ class Prediction:
             self._put_in_place(folder, names, before)
         warnings = (ANEW, *warnings) if state is State.STALE and before and before.input != now.input else warnings
         made = replace(now, files=files)
-        return Outcome(source.name, Status.DONE, "done", outputs=names, warnings=warnings, made=made)
+        return Outcome(source.name, Status.DONE, "done", prepared.message, names, warnings, made=made)
 
     def _put_in_place(self, folder: Path, names: tuple[str, ...], before: Made | None) -> None:
         """Move a case's files to their places all at once, so that a mask never lies beside another's image."""

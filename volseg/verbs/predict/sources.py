@@ -11,7 +11,19 @@ from volseg.dataset.case import Case
 from volseg.dataset.sidecar import read_origin, sidecar_path
 from volseg.errors import InputError
 from volseg.kept import file_digest
-from volseg.volume import files_of, is_nifti, nifti_name, read_header, read_volume, stem_of, write_image
+from volseg.volume import (
+    AXES_TURNED,
+    Volume,
+    axes_to_reverse,
+    files_of,
+    for_nifti,
+    is_nifti,
+    nifti_name,
+    read_header,
+    read_volume,
+    stem_of,
+    write_image,
+)
 
 if TYPE_CHECKING:
     from volseg.dicom import Series
@@ -19,6 +31,12 @@ if TYPE_CHECKING:
 
 IMAGES = "images"
 """Where images made from DICOM and from other formats go, for the masks to be opened on."""
+
+TURNED = f"{AXES_TURNED}: image and mask are turned from {{}} to {{}}, which is how NIfTI holds this oblique grid."
+TURNED_BESIDE = (
+    f"{AXES_TURNED}: NIfTI holds the oblique grid of the image with two voxel axes reversed alone. Open the mask on the "
+    f"image in {IMAGES}, which is turned as it is."
+)
 
 
 @dataclass(frozen=True)
@@ -29,11 +47,13 @@ class Prepared:
         case: its images are all NIfTI.
         series: the DICOM series that its image was made from; None where there is none.
         warnings: what a person has to know of how the images came there.
+        message: what else was done to them; empty where nothing was.
     """
 
     case: Case
     series: Series | None = None
     warnings: tuple[str, ...] = ()
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,13 +112,20 @@ class FileSource:
             FileError: an image can't be read or written.
         """
         images = []
+        grid = read_header(self.case.images[0]).grid
+        warnings: tuple[str, ...] = ()
         for image in self.case.images:
             if _is_plain(image):
                 images.append(image)
             else:
                 images.append(folder / IMAGES / nifti_name(stem_of(image)))
-                write_image(images[-1], read_volume(image))
-        return Prepared(replace(self.case, images=tuple(images)))
+                volume = read_volume(image)
+                if volume.grid.difference(grid) is None:  # all channels are to be turned alike, or none
+                    volume = Volume(volume.array, grid)
+                write_image(images[-1], volume)
+                if axes_to_reverse(volume.grid):
+                    warnings = (TURNED_BESIDE,)
+        return Prepared(replace(self.case, images=tuple(images)), warnings=warnings)
 
 
 @dataclass(frozen=True)
@@ -145,10 +172,17 @@ class SeriesSource:
 
         path = folder / self.written()[0]
         loaded = load_values(self.series)
-        write_image(path, loaded.volume)
+        volume = for_nifti(loaded.volume)
+        write_image(path, volume)
+        message = TURNED.format(loaded.volume.grid.orientation, volume.grid.orientation)
         changes = ", ".join((*self.series.changes, *loaded.changes))
         warnings = (f"On the way from DICOM this was changed: {changes}.",) if changes else ()
-        return Prepared(Case(self.name, (path,), None), self.series, (*warnings, *sentences(self.series.notes)))
+        return Prepared(
+            Case(self.name, (path,), None),
+            self.series,
+            (*warnings, *sentences(self.series.notes)),
+            "" if volume is loaded.volume else message,
+        )
 
 
 def _is_plain(image: Path) -> bool:
