@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 import volseg
+from tests.obliques import apart_mm, cornered, readings, slanted
 from tests.volumes import make_volume
 from volseg import GeometryError, Grid, Label, LabelTable, Mask, OutputExistsError, UsageError
 
@@ -45,6 +46,26 @@ def test_a_mask_brings_its_names_and_the_header_of_its_image(tmp_path: Path) -> 
     with pytest.raises(OutputExistsError, match=r"labels\.txt is there already"):
         volseg.write(other, tmp_path / "masks" / "c.nii.gz")
     assert not (tmp_path / "masks" / "c.nii.gz").exists()
+
+
+def test_an_oblique_volume_and_its_mask_are_written_as_nifti_holds_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    volume = cornered(slanted((6, 5, 4)))
+    mask = Mask(volume.array % 3, volume.grid)
+    volseg.write(volume, tmp_path / "image.nii.gz")
+    volseg.write(mask, tmp_path / "mask.nii.gz", image=tmp_path / "image.nii.gz")
+    again, drawn = volseg.read(tmp_path / "image.nii.gz"), volseg.read_mask(tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(again.array, volume.array[::-1, ::-1])
+    np.testing.assert_array_equal(drawn.array, mask.array[::-1, ::-1])
+    for array, affine in readings(tmp_path / "image.nii.gz").values():
+        assert apart_mm(volume, array, affine) < 1e-3
+    volseg.write(drawn, tmp_path / "again.nii.gz", image=tmp_path / "image.nii.gz")
+    assert volseg.read(tmp_path / "again.nii.gz").grid.difference(again.grid, 0) is None
+    assert not caplog.records
+    sitk.WriteImage(volume.to_sitk(), str(tmp_path / "image.nrrd"))
+    volseg.write(mask, tmp_path / "other.nii.gz", image=tmp_path / "image.nrrd")
+    assert "turned against its image" in caplog.text
 
 
 def test_resampling_by_spacing_or_grid() -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 import volseg
+from tests.obliques import apart_mm, readings, slanted
 from volseg.cli.main import main
 from volseg.errors import OutputExistsError, UsageError
 from volseg.outcomes import Status
 from volseg.verbs.postprocess import CleanedMask, PostprocessOptions, postprocess
+from volseg.volume import Volume
 
 AFFINE = np.array([[0.0, 0.8, 0.1, -20], [-0.79, 0, 0.12, 31], [0.05, -0.1, 2.4, 5], [0, 0, 0, 1]])
 ALL_LARGEST = PostprocessOptions(keep_largest=("all",), jobs=1)
@@ -72,6 +75,24 @@ def test_every_mask_is_tidied_and_the_ledger_says_how(masks: Path, tmp_path: Pat
     }
     assert written["provenance"]["options"]["keep_largest"] == ["all"]
     assert (tmp_path / "out" / "labels.txt").read_bytes() == (masks / "labels.txt").read_bytes()
+
+
+def test_an_oblique_mask_of_another_format_is_turned_and_told(tmp_path: Path) -> None:
+    volume = Volume(crumbs(), slanted(crumbs().shape))
+    (tmp_path / "masks").mkdir()
+    sitk.WriteImage(volume.to_sitk(), str(tmp_path / "masks" / "a.nrrd"))
+    (outcome,) = postprocess(tmp_path / "masks", tmp_path / "out", ALL_LARGEST).outcomes
+    assert outcome.status is Status.DONE
+    assert [warning.partition(":")[0] for warning in outcome.warnings if "turned" in warning] == ["axes-turned"]
+    save(tmp_path / "plain" / "a.nii.gz", crumbs())
+    postprocess(tmp_path / "plain", tmp_path / "expected", ALL_LARGEST)
+    expected = Volume(read(tmp_path / "expected" / "a.nii.gz"), volume.grid)
+    for array, affine in readings(tmp_path / "out" / "a.nii.gz").values():
+        assert apart_mm(expected, array, affine) < 1e-3
+        np.testing.assert_array_equal(array[::-1, ::-1], expected.array)
+    (tmp_path / "out" / "postprocessing.json").unlink()  # what lies there is known for the same result all the same
+    (again,) = postprocess(tmp_path / "masks", tmp_path / "out", ALL_LARGEST).outcomes
+    assert (again.code, again.warnings) == ("already-done", outcome.warnings)
 
 
 def test_the_header_geometry_is_kept_byte_for_byte(masks: Path, tmp_path: Path) -> None:

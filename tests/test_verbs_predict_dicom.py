@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+import volseg
+from tests.obliques import SLANTED, apart_mm, readings
 from volseg.errors import (
     InputError,
     UsageError,
@@ -60,6 +62,36 @@ class TestDicom:
         assert [outcome.code for outcome in predict(trained_bundle, tmp_path / "dicom", out).outcomes] == [
             "already-done"
         ]
+
+    def test_an_oblique_series_is_turned_with_its_mask(
+        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
+    ) -> None:
+        normal = np.cross(SLANTED[:3], SLANTED[3:])
+        write_series(tmp_path / "dicom", positions=[tuple(2.0 * k * normal) for k in range(12)], orientation=SLANTED,
+                     array=np.random.default_rng(0).integers(0, 2000, (12, 20, 24)).astype(np.uint16))  # fmt: skip
+        out = tmp_path / "out"
+        (outcome,) = predict(trained_bundle, tmp_path / "dicom", out).outcomes
+        assert outcome.status is Status.DONE
+        assert outcome.message == (
+            "axes-turned: image and mask are turned from LPS to RAS, which is how NIfTI holds this oblique grid."
+        )
+        assert not any("axes" in warning for warning in outcome.warnings)
+        image, mask = out / "images" / f"{outcome.case}.nii.gz", out / f"{outcome.case}.nii.gz"
+        for first, second in zip(readings(image).values(), readings(mask).values(), strict=True):
+            np.testing.assert_array_equal(first[1], second[1])
+        headers = [gzip.decompress(path.read_bytes())[:348] for path in (image, mask)]
+        for part in (slice(76, 92), slice(252, 328)):  # pixdim, both forms
+            assert headers[0][part] == headers[1][part]
+        source = volseg.read(tmp_path / "dicom", progress=False)
+        assert max(apart_mm(source, *found) for found in readings(image).values()) < 1e-3
+        # In memory the mask keeps the voxel order of its volume, and can be written for the image all the same.
+        in_memory = volseg.load(trained_bundle).predict(source, progress=False)
+        assert in_memory.grid is source.grid
+        np.testing.assert_array_equal(in_memory.array, voxels(mask)[::-1, ::-1])
+        volseg.write(in_memory, tmp_path / "again.nii.gz", image=image)
+        assert gzip.decompress((tmp_path / "again.nii.gz").read_bytes()) == gzip.decompress(mask.read_bytes())
+        (again,) = predict(trained_bundle, tmp_path / "dicom", out).outcomes
+        assert (again.code, again.message) == ("already-done", outcome.message)
 
     def test_what_is_put_right_on_the_way_is_told(
         self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path

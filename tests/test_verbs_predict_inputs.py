@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from tests.obliques import apart_mm, axes_of, readings, slanted
 from volseg.errors import (
     DataSetError,
     UsageError,
 )
+from volseg.grid import Grid
 from volseg.outcomes import Status
 from volseg.verbs.plan import plan
 from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.train import TrainOptions, train
+from volseg.volume import Volume, axes_to_reverse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,6 +74,38 @@ def test_other_formats_give_the_same_mask(trained_bundle: Path, cohort: Path, tm
     found = sitk.ReadImage(str(tmp_path / "b" / "case_11.nii.gz"))
     assert found.GetSpacing() == pytest.approx(image.GetSpacing(), rel=1e-6)
     assert found.GetOrigin() == pytest.approx(image.GetOrigin(), abs=1e-4)
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_an_oblique_image_of_another_format_gets_a_turned_one_for_its_mask(
+    trained_bundle: Path, tmp_path: Path, suffix: str
+) -> None:
+    values = np.random.default_rng(0).integers(0, 2000, (24, 20, 12)).astype(np.int16)
+    volume = Volume(values, slanted(values.shape))
+    (tmp_path / "images").mkdir()
+    sitk.WriteImage(volume.to_sitk(), str(tmp_path / "images" / f"a.{suffix}"))
+    (outcome,) = predict(trained_bundle, tmp_path / "images", tmp_path / "out").outcomes
+    (told,) = [warning for warning in outcome.warnings if "axes-turned" in warning]
+    assert "Open the mask on the image in images" in told
+    assert outcome.outputs == ("images/a.nii.gz", "a.nii.gz")
+    image, mask = tmp_path / "out" / "images" / "a.nii.gz", tmp_path / "out" / "a.nii.gz"
+    np.testing.assert_array_equal(voxels(image), values[::-1, ::-1])
+    for first, second in zip(readings(image).values(), readings(mask).values(), strict=True):
+        assert apart_mm(volume, *first) < 1e-3
+        np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_channels_whose_files_round_otherwise_turn_alike(two_channels: Path, tmp_path: Path) -> None:
+    """Whether a grid is held may hang on its last digit; the channels of a case go by the first."""
+    values = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
+    (tmp_path / "images").mkdir()
+    for channel, degrees in enumerate((0.003, 0.0)):
+        axes = axes_of("axial", "HFS", np.array((0.0, 0.0, degrees)))
+        volume = Volume(values, Grid.from_lps((16, 16, 16), (0.0, 0.0, 0.0), axes, (1.0, 1.0, 1.0)))
+        assert bool(axes_to_reverse(volume.grid)) == (channel == 0)
+        sitk.WriteImage(volume.to_sitk(), str(tmp_path / "images" / f"a_{channel:04d}.nrrd"))
+    (outcome,) = predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out").outcomes
+    assert outcome.status is Status.DONE, outcome
 
 
 def test_channels_on_the_fifth_axis_and_other_units_are_made_plain(two_channels: Path, tmp_path: Path) -> None:
