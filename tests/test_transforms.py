@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from monai.transforms import Compose, EnsureTyped, LoadImaged, Orientationd, Spa
 from scipy import ndimage
 
 import volseg
+from tests.obliques import SLANTED
 from volseg import InputError, UsageError
 from volseg.transforms import LoadDicom, LoadDicomd, PostprocessLabels, PostprocessLabelsd
 
@@ -31,11 +33,16 @@ def pieces() -> np.ndarray[Any, np.dtype[np.uint8]]:
     return mask
 
 
-def test_a_series_comes_as_monai_reads_the_converted_image(write_series: WriteSeries, tmp_path: Path) -> None:
-    write_series(tmp_path / "dicom")
+@pytest.mark.parametrize("orientation", [(1, 0, 0, 0, 1, 0), SLANTED])
+def test_a_series_comes_as_monai_reads_the_converted_image(
+    orientation: tuple[float, ...], write_series: WriteSeries, tmp_path: Path
+) -> None:
+    normal = np.cross(orientation[:3], orientation[3:])
+    places = [tuple((-30, -40, 7) + 2.5 * number * normal) for number in range(5)]
+    write_series(tmp_path / "dicom", positions=places, orientation=orientation)
     volseg.convert(tmp_path / "dicom", tmp_path / "out", spacing="native", progress=False)
     (image,) = (tmp_path / "out" / "imagesTs").glob("*.nii.gz")
-    after = [Orientationd("image", "RAS", labels=None), Spacingd("image", (1.0, 1.0, 1.0)), EnsureTyped("image")]
+    after = [Orientationd("image", "RAS", labels=None), Spacingd("image", (1.1, 1.1, 1.1)), EnsureTyped("image")]
     ours = Compose([LoadDicomd("image"), *after])({"image": str(tmp_path / "dicom"), "name": "x"})
     theirs = Compose([LoadImaged("image", ensure_channel_first=True), *after])({"image": image})
     assert ours["name"] == "x"
@@ -43,6 +50,8 @@ def test_a_series_comes_as_monai_reads_the_converted_image(write_series: WriteSe
     assert ours["image"].dtype == theirs["image"].dtype == torch.float32
     np.testing.assert_allclose(ours["image"].affine, theirs["image"].affine, atol=1e-4)
     np.testing.assert_allclose(ours["image"], theirs["image"], atol=1e-2)
+    as_read = LoadDicom()(tmp_path / "dicom")
+    np.testing.assert_array_equal(as_read[0], np.asarray(nibabel.load(image).dataobj))
 
 
 def test_it_travels_to_the_workers_of_a_loader(write_series: WriteSeries, tmp_path: Path) -> None:

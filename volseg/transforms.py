@@ -22,7 +22,7 @@ from volseg.errors import UsageError
 from volseg.grid import Grid
 from volseg.options import Many, StrPath, each
 from volseg.verbs.postprocess import PostprocessOptions
-from volseg.volume import Mask, Volume
+from volseg.volume import Mask, Volume, for_nifti
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 class LoadDicom(Transform):  # type: ignore[misc]
     """Read a DICOM series as a ``MetaTensor`` (1, i, j, k) with the affine to RAS mm, as ``LoadImage`` gives it.
+
+    The voxel order is that of the converted file, so that masks which lie on it fit: the scanner's, but for oblique
+    series that NIfTI doesn't hold in it.
 
     Slices are placed by the positions in their headers alone, and what is no certain volume is refused with the
     reason: a missing slice, uneven spacing, several volumes in one series. See ``volseg.read``.
@@ -56,7 +59,7 @@ class LoadDicom(Transform):  # type: ignore[misc]
             FileError: a file can't be read.
         """
         path = path_of(source, "source")
-        volume = read_series(path, self.series, suv=self.suv).volume
+        volume = for_nifti(read_series(path, self.series, suv=self.suv).volume)
         voxels = volume.array if self.dtype is None else volume.array.astype(self.dtype)
         image = Volume(voxels, volume.grid).to_metatensor()
         image.meta[ImageMetaKey.FILENAME_OR_OBJ] = str(path)  # by which SaveImage names its files

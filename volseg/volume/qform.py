@@ -29,7 +29,7 @@ AXES_TURNED = "axes-turned"
 HELD_MM = 5e-4
 """A grid is held where the stored rotation moves no corner further than this."""
 ZERO_SQUARED = (1e-7, 3 * float(np.finfo(np.float32).eps))
-"""Below which a^2 is 0: in nifti1_io.c, which ITK, FSL and AFNI read by and SPM and FreeSurfer follow; in nibabel."""
+"""Below which readers take a^2 for 0: nifti1_io.c, whose formula ITK, FSL and AFNI share, and nibabel."""
 
 
 def axes_to_reverse(grid: Grid) -> tuple[int, ...]:

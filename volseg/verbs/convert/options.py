@@ -22,7 +22,8 @@ class ConvertOptions:
 
     orientation: str = ""
     """Where the voxel axes of the images point to, such as RAS; voxels are flipped and permuted for it, never
-    interpolated. By default they keep the scanner's order. Three spacings are those of the turned axes."""
+    interpolated. By default they keep the scanner's order, but for some oblique series that NIfTI can't hold in it: two
+    axes are reversed then. Three spacings are those of the turned axes."""
 
     interpolation: Literal["linear", "bspline", "nearest"] = "linear"
     """How voxels are made where the spacing changes: linear, 3rd-order B-spline, or the nearest voxel."""
