@@ -114,8 +114,8 @@ def test_a_keyhole_and_exclusive_or_contours_leave_the_same_hole(axial: Drawer) 
 
 
 def test_several_contours_on_a_slice_are_all_filled(drawer: Drawer) -> None:
-    drawing = drawer.draw([Roi("Kidneys", [circle(drawer.stack, 4, (x, 15), 6) for x in (8, 28)])])
-    both = drawer.inside(4, disc(8, 15, 6)) | drawer.inside(4, disc(28, 15, 6))
+    drawing = drawer.draw([Roi("Kidneys", [circle(drawer.stack, 4, (x, 15.1), 6) for x in (8, 28)])])
+    both = drawer.inside(4, disc(8, 15.1, 6)) | drawer.inside(4, disc(28, 15.1, 6))
     np.testing.assert_array_equal(drawing.labels[4] == 1, both)
 
 
@@ -134,9 +134,9 @@ def test_the_smaller_of_two_structures_wins_and_the_loss_is_counted(drawer: Draw
 
 def test_structures_of_one_label_are_joined_without_holes(axial: Drawer) -> None:
     """Exclusive or holds inside a structure, not between two that a person maps to one label."""
-    rois = [Roi("Lung left", [circle(STACK, 3, (15, 17), 8)]), Roi("Lung right", [circle(STACK, 3, (20, 17), 8)])]
+    rois = [Roi("Lung left", [circle(STACK, 3, (15, 17), 8)]), Roi("Lung right", [circle(STACK, 3, (20.1, 17), 8)])]
     drawing = axial.draw(rois, {1: 5, 2: 5})
-    both = axial.inside(3, disc(15, 17, 8)) | axial.inside(3, disc(20, 17, 8))
+    both = axial.inside(3, disc(15, 17, 8)) | axial.inside(3, disc(20.1, 17, 8))
     np.testing.assert_array_equal(drawing.labels[3] == 5, both)
     assert drawing.overlaps == 0
 
@@ -155,9 +155,57 @@ def test_a_contour_that_stands_twice_does_not_cancel_out(axial: Drawer) -> None:
     assert [(note.code, note.index, note.count) for note in drawing.notes] == [("contours-twice", 1, 1)]
 
 
+@pytest.mark.parametrize(
+    "again", [lambda one: np.roll(one, 5, axis=0), lambda one: np.vstack((one, one[:1])), np.flipud]
+)
+def test_a_contour_that_stands_twice_may_begin_elsewhere_or_turn_the_other_way(
+    axial: Drawer, again: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    one = circle(STACK, 2, (15, 17), 8)
+    drawing = axial.draw([Roi("A", [one, again(one)])])
+    np.testing.assert_array_equal(drawing.labels[2] == 1, axial.inside(2, disc(15, 17, 8)))
+    assert [(note.code, note.count) for note in drawing.notes] == [("contours-twice", 1)]
+
+
+def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """(4, 3) LPS of a contour through the centres of these columns and rows, on the third slice."""
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    return on_slice(STACK, 2, corners * STACK.pixel_mm)
+
+
+def test_a_wall_of_one_voxel_round_a_hole_is_drawn_by_two_equal_contours(axial: Drawer) -> None:
+    """As OpenCV traces it: the hole's contour goes the other way."""
+    wall = box(10, 10, 20, 20)
+    for hole in (wall[::-1], np.roll(wall[::-1], 2, axis=0)):
+        drawing = axial.draw([Roi("A", [wall, hole])])
+        expected = np.zeros_like(drawing.labels[2])
+        expected[10:21, 10:21] = 1
+        expected[11:20, 11:20] = 0
+        np.testing.assert_array_equal(drawing.labels[2], expected)
+        assert not drawing.notes
+
+
+def test_parts_that_share_an_edge_through_centres_are_one_structure(axial: Drawer) -> None:
+    drawing = axial.draw([Roi("A", [box(10, 10, 20, 20), box(20, 12, 30, 18)])])
+    expected = np.zeros_like(drawing.labels[2])
+    expected[10:21, 10:21] = expected[12:19, 20:31] = 1
+    np.testing.assert_array_equal(drawing.labels[2], expected)
+    assert not drawing.notes
+
+
+def test_of_structures_that_share_an_edge_through_centres_the_smaller_one_gets_it(axial: Drawer) -> None:
+    drawing = axial.draw([Roi("A", [box(10, 10, 20, 20)]), Roi("B", [box(20, 12, 30, 18)])])
+    expected = np.zeros_like(drawing.labels[2])
+    expected[10:21, 10:21] = 1
+    expected[12:19, 20:31] = 2
+    np.testing.assert_array_equal(drawing.labels[2], expected)
+    assert drawing.overlaps == 7
+    assert not drawing.notes
+
+
 def test_contours_that_cross_are_told(axial: Drawer) -> None:
-    drawing = axial.draw([Roi("A", [circle(STACK, 2, (x, 17), 8) for x in (15, 20)])])
-    first, second = axial.inside(2, disc(15, 17, 8)), axial.inside(2, disc(20, 17, 8))
+    drawing = axial.draw([Roi("A", [circle(STACK, 2, (x, 17), 8) for x in (15, 20.1)])])
+    first, second = axial.inside(2, disc(15, 17, 8)), axial.inside(2, disc(20.1, 17, 8))
     np.testing.assert_array_equal(drawing.labels[2] == 1, first ^ second)
     assert [(note.code, note.count) for note in drawing.notes] == [("contours-cross", 1)]
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from volseg.masks.assignment import Assignment, LabelPlan
     from volseg.pseudonyms import Naming
 
-RULES = "1"
+RULES = "2"
 """Of drawing; a change of them makes other masks, so that a later version doesn't take these for its own."""
 RESAMPLED, BY_FRAME = "labels-resampled", "matched-by-frame"
 _REFUSALS = {

@@ -12,7 +12,7 @@ import numpy as np
 from volseg.dicom.file import label_tags, tags
 from volseg.dicom.file.elements import Wanted
 from volseg.dicom.file.header import read_items
-from volseg.dicom.labels.contours import cross, fill
+from volseg.dicom.labels.contours import cross, fill, through_centres
 from volseg.dicom.labels.label_object import (
     ON_SLICE,
     Drawing,
@@ -99,7 +99,7 @@ class StructureSet(LabelObject):
         return max(apart)
 
     def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
-        """Fill contours on the slices that they lie on: voxels whose centre is inside, by the even-odd rule.
+        """Fill contours on the slices that they lie on: voxels whose centre is inside or on one, by the even-odd rule.
 
         Contours of one structure on one slice are combined by exclusive or, so that one inside another is a hole.
 
@@ -113,23 +113,23 @@ class StructureSet(LabelObject):
         notes: Counter[tuple[str, int]] = Counter()
         on_slice: dict[int, list[tuple[int, list[NDArray[np.float64]]]]] = defaultdict(list)
         columns, rows = geometry.size
+        right_mm, down_mm = pixel_mm = geometry.pixel_mm
         for roi in whole.items(label_tags.ROI_CONTOUR_SEQUENCE):
             index = chosen.get(_number(roi, label_tags.REFERENCED_ROI_NUMBER))
             contours = _contours(roi) if index is not None else []
             if index is None or not contours:
                 continue
             for k, polygons in _on_slices(contours, index, geometry, notes).items():
-                notes["contours-cross", index] += _crossings(polygons, (rows, columns))
+                notes["contours-cross", index] += _crossings(polygons, (rows, columns), pixel_mm)
                 on_slice[k].append((index, polygons))
 
         def patches(k: int) -> Iterator[tuple[int, Patch]]:
             for index, polygons in on_slice.get(k, ()):
-                patch = fill(polygons, (rows, columns))
+                patch = fill(polygons, (rows, columns), pixel_mm)
                 if patch is not None:
                     yield index, patch
 
         painted = paint((len(series.slices), rows, columns), chosen.values(), patches)
-        right_mm, down_mm = geometry.pixel_mm
         voxel_mm3 = right_mm * down_mm * geometry.spacing_mm
         return Drawing(
             painted.labels,
@@ -301,11 +301,14 @@ def _on_slices(
         polygons = []
         for number in kept:
             polygon = local[starts[number] : starts[number] + lengths[number]]
-            raw = polygon.tobytes()
-            if raw in seen[int(k)]:
-                notes["contours-twice", index] += 1  # two of the same would cancel out
+            cycle = _cycle(polygon)
+            # Two of the same would cancel out, as they shall where a wall of one pixel runs between a structure's
+            # outer contour and the hole's, which goes the other way.
+            turned = cycle if through_centres(polygon, geometry.pixel_mm) else _cycle(polygon[::-1])
+            if {cycle, turned} & seen[int(k)]:
+                notes["contours-twice", index] += 1
                 continue
-            seen[int(k)].add(raw)
+            seen[int(k)].add(cycle)
             polygons.append(polygon)
         found[int(k)] = polygons
     spanned = max(found) - min(found) + 1
@@ -313,7 +316,13 @@ def _on_slices(
     return found
 
 
-def _crossings(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> int:
+def _cycle(polygon: NDArray[np.float64]) -> bytes:
+    """A contour's points in their order, the same wherever it begins and whether it repeats its first point."""
+    points = polygon[:-1] if len(polygon) > 1 and (polygon[0] == polygon[-1]).all() else polygon
+    return np.roll(points, -int(np.lexsort(points.T)[0]), axis=0).tobytes()
+
+
+def _crossings(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int], pixel_mm: Sequence[float]) -> int:
     """How many pairs of contours overlap without one lying inside the other."""
     if len(polygons) < 2:
         return 0
@@ -326,7 +335,7 @@ def _crossings(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -
     low, high = boxes[:, 0], boxes[:, 1]
     near = ((low[:, None] < high) & (low < high[:, None])).all(axis=2)
     pairs = np.argwhere(np.triu(near, 1))
-    filled = {int(number): fill([polygons[number]], size) for number in np.unique(pairs)}
+    filled = {int(number): fill([polygons[number]], size, pixel_mm) for number in np.unique(pairs)}
     count = 0
     for one, other in pairs:
         first, second = filled[int(one)], filled[int(other)]
