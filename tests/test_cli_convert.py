@@ -69,9 +69,45 @@ def test_dry_run_prints_a_table_and_writes_nothing(
 ) -> None:
     write_series(tmp_path / "dicom")
     assert main(["convert", str(tmp_path / "dicom"), str(tmp_path / "out"), "--dry-run"]) == 0
-    out, _ = capsys.readouterr()
-    assert "Resampled from 10 x 12 x 5 at 0.75 x 0.5 x 2.5 mm to 8 x 6 x 13 at 1 x 1 x 1 mm." in out
+    out, err = capsys.readouterr()
+    head, row = out.splitlines()
+    assert head.split("  ")[0] == "no"
+    assert row.endswith("CT         5  10x12x5 at 0.75x0.5x2.5 mm, resampled to 8x6x13 at 1x1x1 mm")
+    assert head.index("what") == row.index("10x12")  # text is aligned to the left
+    assert err.splitlines()[-1].endswith(" is .")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 1000])
+def test_a_dry_run_takes_one_line_of_the_terminal_a_series(
+    columns: int,
+    write_series: WriteSeries,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_series(tmp_path / "dicom/a", seed=1)
+    write_series(tmp_path / "dicom/b", seed=2, positions=[(0, 0, z) for z in (0, 1, 2, 4, 5, 6)])
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["convert", str(tmp_path / "dicom"), str(tmp_path / "out"), "--dry-run"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) == min(columns, 197)
+    assert any("refused [missing-slice]"[: columns - 38] in line for line in lines)
+    assert all(line.endswith("…") for line in lines if len(line) == columns)
+
+
+def test_a_dry_run_ends_as_the_run_would(write_series: WriteSeries, tmp_path: Path) -> None:
+    gap = [(0, 0, z) for z in (0, 1, 2, 4, 5, 6)]
+    for name, positions in (("good", None), ("gap", gap), ("single", [(0, 0, 0)])):
+        write_series(tmp_path / name / name, seed=len(name), positions=positions)
+    write_series(tmp_path / "gap" / "good", seed=9)
+    write_series(tmp_path / "only-gap", seed=10, positions=gap)
+    (tmp_path / "gap" / "damaged.dcm").write_bytes((tmp_path / "good/good/000.dcm").read_bytes()[:400])
+    for source in ("single", "only-gap", "gap", "good", "good", "single", "only-gap"):
+        words = ["convert", str(tmp_path / source), str(tmp_path / "out")]
+        assert main([*words, "--dry-run"]) == main(words), source
 
 
 @pytest.mark.parametrize(

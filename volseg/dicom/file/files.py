@@ -116,13 +116,8 @@ INCOMPLETE_IMAGES = frozenset({NO_PIXELS, NO_SIZE})
 """Kinds that may be a slice of which the better part is lost."""
 
 
-def skipped_kind(header: Header, *, localizers: bool = False) -> str | None:
-    """The kind of an object that is no slice of a volume; None for a CT, MR or PET image.
-
-    Args:
-        header: of the file.
-        localizers: whether images that call themselves LOCALIZER are wanted (PS3.3 C.7.6.1.1.2).
-    """
+def skipped_kind(header: Header) -> str | None:
+    """The kind of an object that is no slice of a volume; None for a CT, MR or PET image."""
     sop_class = header.uid(tags.SOP_CLASS_UID)
     if header.uid(tags.MEDIA_STORAGE_SOP_CLASS_UID) == _DIRECTORY or sop_class == _DIRECTORY:
         return "DICOMDIR"
@@ -137,9 +132,12 @@ def skipped_kind(header: Header, *, localizers: bool = False) -> str | None:
         "MONOCHROME2",
     ):
         return "colour image"
-    if "LOCALIZER" in header.texts(tags.IMAGE_TYPE) and not localizers:
-        return "localizer"
     return None
+
+
+def is_localizer(header: Header) -> bool:
+    """Whether an image calls itself a localizer (PS3.3, C.7.6.1.1.2)."""
+    return "LOCALIZER" in header.texts(tags.IMAGE_TYPE)
 
 
 def _named(sop_class: str) -> str:

@@ -11,7 +11,7 @@ from volseg.dicom.file.archives import MAX_DEPTH, Limits, Unpacker, is_archive
 from volseg.dicom.file.files import INCOMPLETE_IMAGES, LABEL_OBJECTS, UNOPENED, FoundFile, find_files, skipped_kind
 from volseg.dicom.file.header import DamagedHeaderError, Header, NotDicomError, read_header
 from volseg.dicom.series.notes import with_notes
-from volseg.dicom.series.series import DEFAULT_REPAIRS, NAMED_FILES, Rejected, Series, build_series
+from volseg.dicom.series.series import DEFAULT_REPAIRS, LOCALIZER, NAMED_FILES, Rejected, Series, build_series
 from volseg.dicom.series.stack import StackFault
 from volseg.errors import DiskFullError, FileError, InputError, VolsegError
 from volseg.outcomes import Outcome, Status
@@ -47,6 +47,7 @@ class Scan:
         bad_files: files that can't be read, nor told to be of a series.
         skipped_kinds: files that are no image of a volume, counted by kind.
         label_files: header and private name of each segmentation and structure set; ``skipped_kinds`` counts them too.
+        passed: localizers that nobody asked for, numbered as all series; ``skipped_kinds`` counts their images.
     """
 
     series: tuple[Series, ...]
@@ -54,6 +55,7 @@ class Scan:
     bad_files: tuple[BadFile, ...]
     skipped_kinds: Mapping[str, int]
     label_files: tuple[tuple[Header, str], ...] = ()
+    passed: tuple[Rejected, ...] = ()
 
     def outcomes(self, naming: Naming) -> tuple[Outcome, ...]:
         """What became of the series that are no volume and of the files that can't be read: one each, rejected first."""
@@ -72,8 +74,8 @@ class Scan:
 
 
 def numbered(found: Scan) -> tuple[tuple[int, Series | Rejected], ...]:
-    """Every series with its number, from 1: the same for one folder whatever the options choose."""
-    everything: tuple[Series | Rejected, ...] = (*found.series, *found.rejected)
+    """Every series with its number, from 1: the same for one folder whatever the options are."""
+    everything: tuple[Series | Rejected, ...] = (*found.series, *found.rejected, *found.passed)
     ranked = sorted(everything, key=lambda one: (one.identity.study_uid, one.order, one.identity.part))
     return tuple(enumerate(ranked, start=1))
 
@@ -113,26 +115,29 @@ def scan(
     if not found:
         raise InputError(f"{folder} is empty. Give the folder that holds the DICOM files.", code="empty-folder")
     finds = _Finds(opens_archives=scratch is not None)
-    finds.take_all(found, progress, localizers=localizers)
+    finds.take_all(found, progress)
     if scratch is not None:
-        _take_archives(finds, scratch, progress, localizers=localizers)
+        _take_archives(finds, scratch, progress)
     if finds.are_empty:
         raise InputError(
             f"{folder} holds no DICOM file among {len(found)}. Give the folder that holds them.", code="no-dicom"
         )
-    built = with_notes(build_series(finds.images, repairs), finds.images)
+    built = with_notes(build_series(finds.images, repairs, localizers=localizers), finds.images)
+    passed = tuple(one for one in built if isinstance(one, Rejected) and one.code == LOCALIZER)
+    built = [one for one in built if one not in passed]
     finds.settle({one.identity.series_uid for one in built})
     built = [_without_holes(one, finds.damaged.get(one.identity.series_uid, ())) for one in built]
     return Scan(
         series=tuple(one for one in built if isinstance(one, Series)),
         rejected=tuple(one for one in built if isinstance(one, Rejected)),
         bad_files=tuple(finds.bad),
-        skipped_kinds=finds.kinds,
+        skipped_kinds=finds.kinds + Counter({LOCALIZER: sum(one.count for one in passed)}),
         label_files=tuple(finds.labels),
+        passed=passed,
     )
 
 
-def _take_archives(finds: _Finds, scratch: Path, progress: Progress, *, localizers: bool) -> None:
+def _take_archives(finds: _Finds, scratch: Path, progress: Progress) -> None:
     """Read what lies in archives, and in archives in those."""
     limits_of: dict[Path, Limits] = {}
     for _ in range(MAX_DEPTH + 1):
@@ -155,7 +160,7 @@ def _take_archives(finds: _Finds, scratch: Path, progress: Progress, *, localize
                     continue
                 limits_of.update({file.path: limits for file in files if not file.skipped})
                 unpacked += files
-        finds.take_all(unpacked, progress, localizers=localizers)
+        finds.take_all(unpacked, progress)
     for archive in finds.archives:
         message = "An archive lies in an archive in an archive; it was left alone. Unpack the outer ones."
         finds.bad.append(BadFile(archive.name, InputError(message, code="nested-too-deep")))
@@ -177,14 +182,14 @@ class _Finds:
     _incomplete: list[tuple[str, str, str]] = field(default_factory=list)
     _shared: dict[bytes, bytes] = field(default_factory=dict)
 
-    def take_all(self, files: Sequence[FoundFile], progress: Progress, *, localizers: bool) -> None:
+    def take_all(self, files: Sequence[FoundFile], progress: Progress) -> None:
         """Read the headers of files."""
         with progress.task("reading headers", len(files), "files") as task:
             for file in files:
-                self.take(file, localizers=localizers)
+                self.take(file)
                 task.advance()
 
-    def take(self, file: FoundFile, *, localizers: bool) -> None:
+    def take(self, file: FoundFile) -> None:
         """Read one file's header."""
         if file.skipped:
             self.kinds[file.skipped] += 1
@@ -201,10 +206,10 @@ class _Finds:
         except FileError as error:
             self.bad.append(BadFile(file.name, error))
         else:
-            self._classify(header, file.name, localizers=localizers)
+            self._classify(header, file.name)
 
-    def _classify(self, header: Header, name: str, *, localizers: bool) -> None:
-        kind = skipped_kind(header, localizers=localizers)
+    def _classify(self, header: Header, name: str) -> None:
+        kind = skipped_kind(header)
         if kind is None:
             # Most values are the same in a hundred thousand headers: each is kept once.
             values = {tag: self._shared.setdefault(value, value) for tag, value in header.values.items()}

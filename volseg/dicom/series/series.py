@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.dicom.file import tags
-from volseg.dicom.file.files import CLASSIC_IMAGES, ENHANCED_IMAGES
+from volseg.dicom.file.files import CLASSIC_IMAGES, ENHANCED_IMAGES, is_localizer
 from volseg.dicom.file.frame_tags import STACK_ID
 from volseg.dicom.series.gathering import gather_slices
 from volseg.dicom.series.mosaic import MOSAIC, Tile
@@ -142,12 +142,19 @@ class Part:
         return replace(self, slices=tuple(slices), label=label)
 
 
-def build_series(images: Sequence[tuple[Header, str]], repairs: Repairs = DEFAULT_REPAIRS) -> list[Series | Rejected]:
+LOCALIZER = "localizer"
+
+
+def build_series(
+    images: Sequence[tuple[Header, str]], repairs: Repairs = DEFAULT_REPAIRS, *, localizers: bool = False
+) -> list[Series | Rejected]:
     """Group images into series, split those that hold several volumes, order and verify each.
 
     Args:
         images: header and private name of every CT, MR and PET image, in any order.
         repairs: which faults of geometry are put right.
+        localizers: whether images that call themselves localizers make volumes too; else each that they would make is
+            skipped, with the code ``localizer``.
 
     Returns:
         One entry for each volume, or for each series that is none, ordered by study and series number.
@@ -160,7 +167,13 @@ def build_series(images: Sequence[tuple[Header, str]], repairs: Repairs = DEFAUL
     for (study, _), members in sorted(by_uid.items(), key=lambda item: _series_rank(item[0], item[1])):
         order = order + 1 if study == previous_study else 1
         previous_study = study
-        built.extend(_build_one(members, order, repairs))
+        # Apart also where they share a series, so that an option changes no name and no number of another volume.
+        plain = [member for member in members if not is_localizer(member[0])]
+        scouts = [member for member in members if is_localizer(member[0])]
+        built.extend(_build_one(plain, order, repairs) if plain else ())
+        found = _build_one(scouts, order, repairs, LOCALIZER if plain else "") if scouts else ()
+        unasked = "It calls itself a localizer, which --localizers asks for."
+        built.extend(found if localizers else (put_aside(one, LOCALIZER, unasked) for one in found))
     return built
 
 
@@ -170,8 +183,17 @@ def _series_rank(uids: tuple[str, str], members: list[tuple[Header, str]]) -> tu
     return uids[0], min(known, default=np.inf), uids[1]
 
 
-def _build_one(members: list[tuple[Header, str]], order: int, repairs: Repairs) -> list[Series | Rejected]:
-    """All volumes under one SeriesInstanceUID."""
+def put_aside(one: Series | Rejected, code: str, sentence: str) -> Rejected:
+    """A series that is skipped for a reason that lies outside of it."""
+    count = one.count if isinstance(one, Rejected) else len(one.slices)
+    fault = StackFault(code, sentence)
+    return Rejected(one.identity, one.modality, one.order, Status.SKIPPED, (fault,), "", count, one.source)
+
+
+def _build_one(
+    members: list[tuple[Header, str]], order: int, repairs: Repairs, part: str = ""
+) -> list[Series | Rejected]:
+    """All volumes under one SeriesInstanceUID, whose names begin with ``part``."""
     members = sorted(members, key=lambda member: member[1])
     first = members[0][0]
     identity = Identity(
@@ -181,6 +203,7 @@ def _build_one(members: list[tuple[Header, str]], order: int, repairs: Repairs) 
     )
     built: list[Series | Rejected] = []
     for label, group in _by_form(members):
+        label = "_".join(filter(None, (part, label)))
         builder = _Builder(replace(identity, part=label), _modality(group[0][0]), order, _source(group), repairs)
         built.extend(builder.build(group))
     return built

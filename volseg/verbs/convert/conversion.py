@@ -13,13 +13,13 @@ from volseg.dicom import Series, acquisition_facts, load_values
 from volseg.dicom.series import notes
 from volseg.dicom.series.digest import content_digest
 from volseg.dicom.series.uptake import SUV, suv_factor
-from volseg.errors import InputError, OutputExistsError, VolsegError
+from volseg.errors import OutputExistsError, VolsegError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
 from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.progress import Progress
 from volseg.pseudonyms import Naming, without_order
 from volseg.verbs.convert.options import ConvertOptions
-from volseg.verbs.convert.sentences import ORIENTATION_NOT_HELD, outcome_of, resampling
+from volseg.verbs.convert.sentences import ORIENTATION_NOT_HELD, outcome_of, to_make
 from volseg.verbs.convert.throughput import Load, Throughput
 from volseg.volume import (
     AXES_TURNED,
@@ -260,16 +260,17 @@ def _turns(wanted: Grid, held: Grid, orientation: str) -> tuple[str, ...]:
 
 
 def planned(series: Series, options: ConvertOptions) -> str:
-    """What would become of a series, in words."""
-    try:
-        if options.suv and series.modality == "PT":
-            suv_factor(series)
-        wanted = wanted_grid(series, options.spacing_mm, options.axes)
-        held = grid_for_nifti(wanted)
-        changes = (*series.changes, *_turns(wanted, held, options.axes))
-        return " ".join([resampling(series.grid, held, changes), *notes.sentences(series.notes)])
-    except InputError as error:
-        return f"{Status.REFUSED} [{error.code}] {error.message}"
+    """What would become of a series, in words.
+
+    Raises:
+        InputError: it would be refused.
+    """
+    if options.suv and series.modality == "PT":
+        suv_factor(series)
+    wanted = wanted_grid(series, options.spacing_mm, options.axes)
+    held = grid_for_nifti(wanted)
+    changes = (*series.changes, *_turns(wanted, held, options.axes))
+    return ". ".join([to_make(series.grid, held, changes), *notes.sentences(series.notes)])
 
 
 def taken(conversion: Conversion) -> Outcome | None:

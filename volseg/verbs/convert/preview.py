@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from volseg.dicom import Rejected, Scan, Series, numbered, short_name
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
+from volseg.errors import InputError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import Naming
@@ -37,6 +38,7 @@ class PreviewRow:
         images: how many; of a label object, how many structures.
         grid: of the scanner, in words; empty where there is none.
         action: what would happen, in words.
+        status: how it would end.
         source: where its files are, relative to the folder that was given; private.
         description: of the series, by which ``channels`` of the options finds it; private.
     """
@@ -47,6 +49,7 @@ class PreviewRow:
     images: int
     grid: str
     action: str
+    status: Status
     source: str
     description: str = ""
 
@@ -80,20 +83,25 @@ def _preview(
     names = dict(zip(found.series, case_names(found.series, options.name), strict=True)) if options.name else {}
     for number, one in numbered(found):
         shown = naming.case(one.identity, one.modality) if naming else short_name(one)
+        earlier: Outcome | None = None
+        action = ""
         if isinstance(one, Rejected):
-            action = f"{one.status} [{one.code}] {one.message}"
+            earlier = Outcome(shown, one.status, one.code, one.message)
         elif isinstance(name := names.get(one, ""), NameFault):
-            action = f"{Status.REFUSED} [{name.code}] {name.message}"
+            earlier = Outcome(shown, Status.REFUSED, name.code, name.message)
         else:
             conversion = conversion_of(one, naming, images, nifti_dir, options, spacing_mm, name) if naming else None
             shown = conversion.case if conversion else name or shown
             earlier = finished(conversion) if conversion and not options.overwrite else None
-            action = f"{earlier.status} [{earlier.code}]" if earlier else planned(one, options)
-        rows.append(_series_row(number, one, shown, action))
+            try:
+                action = planned(one, options)
+            except InputError as error:
+                earlier = earlier or Outcome.of_error(shown, error)
+        rows.append(_series_row(number, one, shown, action, earlier))
     if found.label_files:
         label_rows, found = _label_rows(found, nifti_dir, options, naming)
         rows.extend(label_rows)
-    return tuple(sorted(rows, key=lambda row: (row.case, row.number))), found
+    return tuple(rows), found
 
 
 def _channel_preview(
@@ -112,10 +120,8 @@ def _channel_preview(
     rows = [_outcome_row(one) for one in plan.outcomes]
     for number, one in numbered(found):
         left = why.get(one.identity.series_uid, one)
-        action = placed.get(one) or (
-            f"{left.status} [{left.code}] {left.message}" if isinstance(left, Rejected) else ""
-        )
-        rows.append(_series_row(number, one, short_name(one), action))
+        outcome = Outcome("", left.status, left.code, left.message) if isinstance(left, Rejected) else None
+        rows.append(_series_row(number, one, short_name(one), placed.get(one, ""), None if one in placed else outcome))
     if not plan.found.label_files:
         return tuple(rows), plan.found
     names = {one: case.case for case in plan.cases for one in case.series}
@@ -124,15 +130,25 @@ def _channel_preview(
     return (*rows, *label_rows), chosen
 
 
-def _series_row(number: int, one: Series | Rejected, case: str, action: str) -> PreviewRow:
+def _series_row(number: int, one: Series | Rejected, case: str, action: str, outcome: Outcome | None) -> PreviewRow:
+    """A series, and what would become of it: ``outcome`` where there is nothing to make, else ``action``."""
+    status = outcome.status if outcome else Status.DONE
+    action = _told(outcome) if outcome else action
     if isinstance(one, Rejected):
-        return PreviewRow(number, case, one.modality, one.count, "", action, one.source)
+        return PreviewRow(number, case, one.modality, one.count, "", action, status, one.source)
     description = header_text(one, tags.SERIES_DESCRIPTION)
-    return PreviewRow(number, case, one.modality, len(one.slices), described(one.grid), action, one.source, description)
+    grid = described(one.grid)
+    return PreviewRow(number, case, one.modality, len(one.slices), grid, action, status, one.source, description)
 
 
 def _outcome_row(one: Outcome) -> PreviewRow:
-    return PreviewRow(0, one.case, "", 0, "", f"{one.status} [{one.code}] {one.message}", one.private)
+    return PreviewRow(0, one.case, "", 0, "", _told(one), one.status, one.private)
+
+
+def _told(outcome: Outcome) -> str:
+    if outcome.status is Status.DONE:
+        return "already done"
+    return f"{outcome.status} [{outcome.code}] {outcome.message}"
 
 
 def _label_rows(
@@ -156,5 +172,7 @@ def _label_rows(
             drawn = ", ".join(sorted({plan.table.name_of(index) for index in one.chosen.values()}))
             action = f"drawn on {case}: {drawn}"
             kind, file = one.label_object.kind, one.label_object.name
-            rows[PreviewRow(0, one.name, kind, len(one.chosen), "", action, file)] = None  # once for all channels
+            rows[PreviewRow(0, one.name, kind, len(one.chosen), "", action, Status.DONE, file)] = (
+                None  # once for all channels
+            )
     return list(rows), replace(found, skipped_kinds=kinds_of(found, plan))

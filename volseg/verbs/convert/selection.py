@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom import Rejected, Scan, Series, numbered, short_name
-from volseg.dicom.series.stack import StackFault
+from volseg.dicom.series.series import LOCALIZER, put_aside
 from volseg.errors import UsageError
 from volseg.options import each
-from volseg.outcomes import Status
 from volseg.pseudonyms import Naming
 
 if TYPE_CHECKING:
@@ -34,9 +33,10 @@ def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
     modalities = {word.upper() for word in _words(each(options.modality))}
     if not wanted and not modalities:
         return found
-    names = {id(one): _names(number, one, naming) for number, one in numbered(found)}
+    everything: Sequence[tuple[int, Series | Rejected]] = numbered(found)
+    names = {id(one): _names(number, one, naming) for number, one in everything}
     unknown = wanted - {name for known in names.values() for name in known}
-    unknown |= {word for word in modalities if all(one.modality != word for _, one in numbered(found))}
+    unknown |= modalities - {one.modality for _, one in everything}
     if unknown:
         raise UsageError(
             f"No series here is called {', '.join(sorted(unknown))}. --dry-run shows the numbers, names and modalities "
@@ -46,11 +46,15 @@ def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
     def is_wanted(one: Series | Rejected) -> bool:
         return (not wanted or not wanted.isdisjoint(names[id(one)])) and (not modalities or one.modality in modalities)
 
-    others = tuple(left_out(one) for _, one in numbered(found) if not is_wanted(one))
+    # A localizer that is named is told of, not converted: numbers alone are soon mistyped.
+    named = tuple(filter(is_wanted, found.passed)) if wanted else ()
+    others = (left_out(one) for _, one in everything if one not in found.passed and not is_wanted(one))
     return replace(
         found,
         series=tuple(filter(is_wanted, found.series)),
-        rejected=(*filter(is_wanted, found.rejected), *others),
+        rejected=(*filter(is_wanted, found.rejected), *named, *others),
+        passed=tuple(one for one in found.passed if one not in named),
+        skipped_kinds=Counter(found.skipped_kinds) - Counter({LOCALIZER: sum(one.count for one in named)}),
     )
 
 
@@ -76,6 +80,4 @@ def _names(number: int, one: Series | Rejected, naming: Naming | None) -> set[st
 
 def left_out(one: Series | Rejected) -> Rejected:
     """A series that is not wanted."""
-    fault = StackFault(NOT_CHOSEN, "It was not chosen.")
-    count = len(one.slices) if isinstance(one, Series) else one.count
-    return Rejected(one.identity, one.modality, one.order, Status.SKIPPED, (fault,), "", count, one.source)
+    return put_aside(one, NOT_CHOSEN, "It was not chosen.")

@@ -70,6 +70,15 @@ def outcome_of(sidecar: Sidecar, image: Path) -> Outcome:
 
 def resampling(source: Grid, target: Grid, changes: Sequence[str]) -> str:
     """From which grid to which, and how."""
+    return f"{_way(source, target, changes, told=True)}."
+
+
+def to_make(source: Grid, target: Grid, changes: Sequence[str]) -> str:
+    """To which grid, and how, beside the words for the source's."""
+    return _way(source, target, changes, told=False)
+
+
+def _way(source: Grid, target: Grid, changes: Sequence[str], *, told: bool) -> str:
     from volseg.resampling import is_turned, reorient_grid
 
     turned = ""
@@ -79,6 +88,8 @@ def resampling(source: Grid, target: Grid, changes: Sequence[str]) -> str:
         turned += ", which is how NIfTI holds this oblique grid"
     straightened = bool(STRAIGHTENINGS & set(changes))
     if is_turned(source, target):
-        return f"{described(target)}, {_STRAIGHTENED if straightened else _AS_SCANNED}{turned}."
+        return f"{described(target)}, " * told + (_STRAIGHTENED if straightened else _AS_SCANNED) + turned
+    if not told:
+        return f"{f'{_STRAIGHTENED}, ' * straightened}resampled to {described(target)}{turned}"
     source = reorient_grid(source, target.orientation)
-    return f"Resampled from {described(source)}{f', {_STRAIGHTENED},' * straightened} to {described(target)}{turned}."
+    return f"Resampled from {described(source)}{f', {_STRAIGHTENED},' * straightened} to {described(target)}{turned}"
