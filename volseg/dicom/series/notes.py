@@ -36,6 +36,9 @@ third. Protocols with 1 mm every 10 mm exist, and a person should know."""
 ROUNDED = 0.99
 """Of a spacing that is told by rounded positions."""
 
+RUN_CUT_SHORT = "run-cut-short"
+"""Points in time that lack behind those that are whole, as after a scan that was stopped early."""
+
 _SENTENCES = {
     NO_PREAMBLE: (
         "1 file lacks the preamble or the meta header of DICOM; how it is coded was told from its bytes.",
@@ -56,6 +59,10 @@ _SENTENCES = {
     SLICES_FAR_APART: (
         "",
         "Its slices lie far apart for their thickness: {} % of the way lies in none. Export it again if it has more.",
+    ),
+    RUN_CUT_SHORT: (
+        "The last point in time of this series lacks or is incomplete, as after a scan that was stopped early.",
+        "{} points in time of this series lack or are incomplete, as after a scan that was stopped early.",
     ),
 }
 

@@ -15,9 +15,20 @@ from volseg.dicom.file.files import CLASSIC_IMAGES, ENHANCED_IMAGES, is_localize
 from volseg.dicom.file.frame_tags import STACK_ID
 from volseg.dicom.series.gathering import gather_slices
 from volseg.dicom.series.mosaic import MOSAIC, Tile
-from volseg.dicom.series.repair import STRAIGHTENINGS, Repairs, straight_grid
+from volseg.dicom.series.notes import RUN_CUT_SHORT
+from volseg.dicom.series.repair import GAPS_FILLED, STRAIGHTENINGS, Repairs, straight_grid
+from volseg.dicom.series.sameness import Marked
+from volseg.dicom.series.siblings import Expected, Sibling, expected_of
 from volseg.dicom.series.slices import Slice
-from volseg.dicom.series.splitting import SplitFault, split_volumes
+from volseg.dicom.series.splitting import (
+    SeriesNumbers,
+    SplitFault,
+    Volume,
+    agreeing,
+    names_of,
+    split_volumes,
+    what_tells,
+)
 from volseg.dicom.series.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
 from volseg.errors import InputError
 from volseg.outcomes import Status
@@ -25,7 +36,9 @@ from volseg.pseudonyms import Identity
 from volseg.words import counted, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from volseg.dicom.file.header import Header
     from volseg.grid import Grid
@@ -33,6 +46,9 @@ if TYPE_CHECKING:
 DEFAULT_REPAIRS = Repairs()
 NAMED_FILES = 3
 """So many files are named on stderr where a series is refused for some of them."""
+
+NAMED_PLACES = 5
+"""So many positions are named where a volume lacks more."""
 
 MONOCHROME1 = "monochrome1"
 """The code of a series whose lowest values are displayed brightest (PS3.3, C.7.6.3.1.2); its values stay as they are."""
@@ -125,6 +141,8 @@ _REMEDIES = {
     "several-images-at-one-position": "Export each of its volumes as a series of its own.",
     "missing-part": "Export the series again, with all its files.",
     "unequal-volumes": "Export the series again, with all its images.",
+    "incomplete-volume": "Export the series again, with all its images. If the scan was stopped early, this volume was "
+    "never whole, and there is nothing to do: those that are whole are converted.",
 }
 
 
@@ -162,19 +180,43 @@ def build_series(
     by_uid: dict[tuple[str, str], list[tuple[Header, str]]] = defaultdict(list)
     for header, name in images:
         by_uid[header.uid(tags.STUDY_INSTANCE_UID), header.uid(tags.SERIES_INSTANCE_UID)].append((header, name))
-    built: list[Series | Rejected] = []
+    gathered: list[Rejected | _Images] = []
+    scouts: set[int] = set()
     previous_study, order = "", 0
     for (study, _), members in sorted(by_uid.items(), key=lambda item: _series_rank(item[0], item[1])):
         order = order + 1 if study == previous_study else 1
         previous_study = study
         # Apart also where they share a series, so that an option changes no name and no number of another volume.
         plain = [member for member in members if not is_localizer(member[0])]
-        scouts = [member for member in members if is_localizer(member[0])]
-        built.extend(_build_one(plain, order, repairs) if plain else ())
-        found = _build_one(scouts, order, repairs, LOCALIZER if plain else "") if scouts else ()
-        unasked = "It calls itself a localizer, which --localizers asks for."
-        built.extend(found if localizers else (put_aside(one, LOCALIZER, unasked) for one in found))
+        others = [member for member in members if is_localizer(member[0])]
+        gathered.extend(_gather_one(plain, order, repairs) if plain else ())
+        found = _gather_one(others, order, repairs, LOCALIZER if plain else "") if others else []
+        gathered.extend(found)
+        scouts |= {id(one) for one in found}
+    whole = [one for one in gathered if isinstance(one, _Images)]
+    expected: dict[int, Expected] = {}
+    for same in _by_series(whole, lambda one: id(one) in scouts):
+        expected |= {id(group): found for group, found in _expected(same)}
+    numbers: dict[int, SeriesNumbers] = {}
+    for same in _by_series(whole, lambda _: False):
+        of_all = SeriesNumbers.of(image for one in same for image in one.part.slices)
+        numbers |= {id(one): of_all for one in same}
+    built: list[Series | Rejected] = []
+    unasked = "It calls itself a localizer, which --localizers asks for."
+    for one in gathered:
+        made = [one] if isinstance(one, Rejected) else one.volumes(expected, numbers[id(one)])
+        aside = id(one) in scouts and not localizers
+        built.extend(put_aside(each, LOCALIZER, unasked) if aside else each for each in made)
     return built
+
+
+def _by_series(images: Iterable[_Images], apart: Callable[[_Images], bool]) -> Iterable[list[_Images]]:
+    """Images under one SeriesInstanceUID each, whatever their study."""
+    found: dict[tuple[str, str, bool], list[_Images]] = defaultdict(list)
+    for one in images:
+        identity = one.builder.identity
+        found["" if identity.series_uid else identity.study_uid, identity.series_uid, apart(one)].append(one)
+    return found.values()
 
 
 def _series_rank(uids: tuple[str, str], members: list[tuple[Header, str]]) -> tuple[str, float, str]:
@@ -190,23 +232,25 @@ def put_aside(one: Series | Rejected, code: str, sentence: str) -> Rejected:
     return Rejected(one.identity, one.modality, one.order, Status.SKIPPED, (fault,), "", count, one.source)
 
 
-def _build_one(
+def _gather_one(
     members: list[tuple[Header, str]], order: int, repairs: Repairs, part: str = ""
-) -> list[Series | Rejected]:
-    """All volumes under one SeriesInstanceUID, whose names begin with ``part``."""
+) -> list[Rejected | _Images]:
+    """All images under one SeriesInstanceUID, by form and orientation, their names beginning with ``part``."""
     members = sorted(members, key=lambda member: member[1])
     first = members[0][0]
-    identity = Identity(
-        patient_id="\\".join(filter(None, (first.text(tags.PATIENT_ID), first.text(tags.ISSUER_OF_PATIENT_ID)))),
-        study_uid=first.uid(tags.STUDY_INSTANCE_UID),
-        series_uid=first.uid(tags.SERIES_INSTANCE_UID),
-    )
-    built: list[Series | Rejected] = []
+    identity = Identity("", first.uid(tags.STUDY_INSTANCE_UID), first.uid(tags.SERIES_INSTANCE_UID))
+    gathered: list[Rejected | _Images] = []
     for label, group in _by_form(members):
-        label = "_".join(filter(None, (part, label)))
-        builder = _Builder(replace(identity, part=label), _modality(group[0][0]), order, _source(group), repairs)
-        built.extend(builder.build(group))
-    return built
+        name = "_".join(filter(None, (part, label)))
+        own = replace(identity, patient_id=_patient_id(group[0][0]), part=name)
+        builder = _Builder(own, _modality(group[0][0]), order, _source(group), repairs)
+        gathered.extend(builder.gather(group))
+    return gathered
+
+
+def _patient_id(header: Header) -> str:
+    """PatientID with its issuer."""
+    return "\\".join(filter(None, (header.text(tags.PATIENT_ID), header.text(tags.ISSUER_OF_PATIENT_ID))))
 
 
 @dataclass(frozen=True)
@@ -217,57 +261,48 @@ class _Builder:
     source: str
     repairs: Repairs
 
-    def build(self, group: list[tuple[Header, str]]) -> list[Series | Rejected]:
-        """The volumes among images of one form."""
+    def gather(self, group: list[tuple[Header, str]]) -> list[Rejected | _Images]:
+        """The images of one form, by orientation."""
         gathered = gather_slices(group)
         slices = gathered.slices
         if gathered.fault is not None:
-            return [self._rejected(Part(()), (gathered.fault,), count=len(group), files=gathered.bad)]
+            return [self.rejected(Part(()), (gathered.fault,), count=len(group), files=gathered.bad)]
         changes = (MOSAIC,) if any(image.tile is not None for image in slices) else ()
         whole = _without_copies(Part(slices, changes=changes))
         if isinstance(whole, StackFault):
-            return [self._rejected(Part(()), (whole,), count=len(group))]
-        built: list[Series | Rejected] = []
-        for apart in _by_frame_form(whole):
-            for part, axes in _by_orientation(apart):
-                built.extend(self._volumes(part, axes))
-        return built
+            return [self.rejected(Part(()), (whole,), count=len(group))]
+        return [
+            _Images(self, part, axes, apart.label) for apart in _by_frame_form(whole) for part, axes in _by_orientation(apart)
+        ]
 
-    def _volumes(self, part: Part, axes: Axes) -> list[Series | Rejected]:
-        positions = np.array([image.position_mm for image in part.slices])
-        places = places_of(positions @ axes[2])
-        count = int(places.max()) + 1
-        if count < MIN_SLICES:
-            return [self._too_few(part, count)]
-        try:
-            volumes = split_volumes(part.slices, places)
-        except SplitFault as error:
-            return [self._rejected(part, (StackFault(error.code, error.sentence),))]
-        changed = replace(part, changes=(*part.changes, *volumes.changes))
-        return [self._volume(changed.parted(slices, word), axes) for word, slices in volumes.parts]
-
-    def _volume(self, part: Part, axes: Axes) -> Series | Rejected:
+    def volume(self, part: Part, axes: Axes, *, lost: int = 0) -> Series | Rejected:
+        """The volume that images make, one at each position."""
         positions = np.array([image.position_mm for image in part.slices])
         along = np.argsort(positions @ axes[2], kind="stable")
         if len(along) < MIN_SLICES:
-            return self._too_few(part, len(along))
+            return self.too_few(part, len(along))
         slices = tuple(part.slices[place] for place in along)
         header = slices[0].header
         row_mm, column_mm = header.numbers(tags.PIXEL_SPACING)[:2]  # between rows first (PS3.3, 10.7.1.3)
         geometry = StackGeometry(axes, positions[along], (column_mm, row_mm), slices[0].size)
         repaired, faults = self.repairs.of(geometry, geometry.faults())
         if faults:
-            return self._rejected(part, faults)
+            return self.rejected(part, faults)
         inverted = any(one.header.text(tags.PHOTOMETRIC_INTERPRETATION) == "MONOCHROME1" for one in slices)
         changes = (*part.changes, *repaired, *([MONOCHROME1] if inverted else []))
-        return Series(self._named(part), self.modality, self.order, slices, geometry, self.source, changes)
+        notes = {RUN_CUT_SHORT: lost} if lost else {}
+        return Series(self._named(part), self.modality, self.order, slices, geometry, self.source, changes, notes)
 
     def _named(self, part: Part) -> Identity:
-        return replace(self.identity, part="_".join(filter(None, (self.identity.part, part.label))))
+        patient_id = _patient_id(part.slices[0].header) if part.slices else self.identity.patient_id
+        return replace(
+            self.identity, patient_id=patient_id, part="_".join(filter(None, (self.identity.part, part.label)))
+        )
 
-    def _rejected(
+    def rejected(
         self, part: Part, faults: tuple[StackFault, ...], *, count: int | None = None, files: Sequence[str] = ()
     ) -> Rejected:
+        """Images that make no volume."""
         return Rejected(
             self._named(part),
             self.modality,
@@ -279,12 +314,127 @@ class _Builder:
             listed(files, NAMED_FILES) or self.source,
         )
 
-    def _too_few(self, part: Part, places: int) -> Rejected:
+    def too_few(self, part: Part, places: int) -> Rejected:
+        """Images at fewer positions than a volume has."""
         code = "one-position" if places == 1 else "too-few-slices"
         where = "one position" if places == 1 else f"{places} positions"
         images = f"{counted(len(part.slices), 'image')} at {where} {'makes' if len(part.slices) == 1 else 'make'}"
         sentence = f"{images} no volume; it takes {MIN_SLICES} positions."
-        return replace(self._rejected(part, (StackFault(code, sentence),)), status=Status.SKIPPED)
+        return replace(self.rejected(part, (StackFault(code, sentence),)), status=Status.SKIPPED)
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """Images of one form and orientation.
+
+    Args:
+        builder: makes their volumes.
+        part: the images.
+        axes: of their orientation.
+        stack: the stack of frames that they are of.
+    """
+
+    builder: _Builder
+    part: Part
+    axes: Axes
+    stack: str
+
+    @cached_property
+    def marked(self) -> Marked:
+        """What tells their volumes apart."""
+        return Marked(self.part.slices)
+
+    @cached_property
+    def groups(self) -> list[tuple[int, ...]]:
+        """Those that agree in all that the slices of a volume must agree in."""
+        return agreeing(self.marked)
+
+    def siblings(self) -> list[Sibling]:
+        """The groups, as ``expected_of`` takes them."""
+        header, size = self.part.slices[0].header, self.part.slices[0].size
+        spacing = tuple(round(step, 4) for step in header.numbers(tags.PIXEL_SPACING))
+        form = (self.stack, _or(header.number(tags.SERIES_NUMBER), np.inf), size, spacing)
+        identity = self.builder.identity
+        positions = np.array([image.position_mm for image in self.part.slices])
+        found = []
+        for group in self.groups:
+            one = self.part.slices[group[0]].header
+            owner = (
+                identity.study_uid, _patient_id(one), one.uid(tags.FRAME_OF_REFERENCE_UID),
+                self.builder.modality, one.text(tags.MODALITY),
+            )  # fmt: skip
+            found.append(Sibling(form, owner, self.axes, positions[list(group)]))
+        return found
+
+    def volumes(self, expected: Mapping[int, Expected], series: SeriesNumbers) -> list[Series | Rejected]:
+        """The volumes among them."""
+        found: list[tuple[Volume, Expected]] = []
+        faults: dict[int, SplitFault] = {}
+        changes = self.part.changes
+        for group in self.groups:
+            places = expected[id(group)]
+            if len(places.required_mm) < MIN_SLICES:
+                found.append((Volume(group), places))
+                continue
+            try:
+                volumes = split_volumes(group, self.marked, places, series, parts=len(self.groups))
+            except SplitFault as error:
+                volumes = [Volume(group)]
+                faults[id(volumes[0])] = error
+            found += [(volume, places) for volume in volumes]
+        alone = [volume for volume, _ in found]
+        built: list[tuple[str, Series | Rejected]] = []
+        for (volume, places), name in zip(found, names_of(alone, self.marked), strict=True):
+            part = self.part.parted([self.part.slices[member] for member in volume.members], name)
+            part = replace(part, changes=(*changes, *volume.changes))
+            fault = faults.get(id(volume))
+            if fault is not None:
+                built.append((name, self.builder.rejected(part, (StackFault(fault.code, fault.sentence),))))
+            else:
+                built.append((name, self._volume(part, volume, places, alone)))
+        return [one for _, one in sorted(built, key=lambda named: named[0])]
+
+    def _volume(self, part: Part, volume: Volume, expected: Expected, others: Sequence[Volume]) -> Series | Rejected:
+        distances = np.array([image.position_mm for image in part.slices]) @ self.axes[2]
+        there = int(places_of(distances).max()) + 1
+        if len(expected.required_mm) < MIN_SLICES:
+            return self.builder.too_few(part, there)
+        lacking = [] if volume.is_stretch else _lacking(distances, list(expected.required_mm.values()))
+        if not lacking:
+            return self.builder.volume(part, self.axes, lost=volume.lost)
+        # A gap inside may be filled, as in any volume; what lacks at an end may not.
+        if distances.min() < lacking[0] and lacking[-1] < distances.max():
+            filled = self.builder.volume(part, self.axes)
+            if isinstance(filled, Series) and GAPS_FILLED in filled.changes:
+                return filled
+        what = what_tells(volume, others, self.marked)
+        sentence = _lack_of(what, lacking, len(expected.required_mm))
+        return self.builder.rejected(part, (StackFault("incomplete-volume", sentence),))
+
+
+def _expected(several: Sequence[_Images]) -> list[tuple[tuple[int, ...], Expected]]:
+    """The groups of images under one SeriesInstanceUID, and the positions that their volumes must have."""
+    groups = [group for one in several for group in one.groups]
+    return list(zip(groups, expected_of([sibling for one in several for sibling in one.siblings()]), strict=True))
+
+
+def _lacking(distances_mm: NDArray[np.float64], required_mm: Sequence[float]) -> list[float]:
+    """Those of the required positions at which no image lies."""
+    both = np.concatenate((distances_mm, np.array(required_mm)))
+    places = places_of(both)
+    there = set(places[: len(distances_mm)].tolist())
+    return [mm for place, mm in zip(places[len(distances_mm) :].tolist(), required_mm, strict=True) if place not in there]
+
+
+def _lack_of(what: str, lacking_mm: Sequence[float], total: int) -> str:
+    """What a volume lacks, for a person."""
+    places = [f"{mm:.2f}".rstrip("0").rstrip(".").replace("-0", "0") if abs(mm) < 0.005 else f"{mm:.2f}".rstrip("0").rstrip(".") for mm in lacking_mm]
+    if len(places) == 1:
+        return f"{what} lacks the slice at {places[0]} mm."
+    more = len(places) - NAMED_PLACES
+    shown = [*places[:NAMED_PLACES], *([f"{more} more"] if more > 0 else [])]
+    where = f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return f"{what} lacks {len(places)} of {total} slices, at {where}{'' if more > 0 else ' mm'}."
 
 
 def _or(number: float | None, absent: float) -> float:

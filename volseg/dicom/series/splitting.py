@@ -1,43 +1,44 @@
-"""Splitting a series with several images at each position into volumes."""
+"""Splitting the images of a series into volumes.
+
+What a volume's slices must agree in splits first, whether positions repeat or not. Where they still repeat, it takes
+an element with one value for each volume, or the InstanceNumber.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.dicom.file import frame_tags, tags
+from volseg.dicom.file import tags
+from volseg.dicom.series.numbering import Numbered
+from volseg.dicom.series.sameness import (
+    ACQUISITION,
+    AGREED,
+    DIRECTION,
+    NAMING,
+    TELLING,
+    TIME,
+    Mark,
+    Marked,
+    described,
+)
 from volseg.dicom.series.stack import MIN_SLICES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from volseg.dicom.series.siblings import Expected
     from volseg.dicom.series.slices import Slice
 
-ECHO, TIME = "echo", "time"
+MAX_NUMBER = 2**53
+"""InstanceNumbers beyond it are none."""
 
-# What tells volumes apart, the most telling first: the word for names, the element, and whether its value is binary.
-_SPLITTERS: tuple[tuple[str, int, bool], ...] = (
-    (TIME, tags.TEMPORAL_POSITION_IDENTIFIER, False),
-    ("acq", tags.ACQUISITION_NUMBER, False),
-    (ECHO, tags.ECHO_NUMBERS, False),
-    (ECHO, tags.ECHO_TIME, False),
-    ("phase", tags.TRIGGER_TIME, False),
-    ("b", tags.DIFFUSION_B_VALUE, True),
-    ("direction", tags.DIFFUSION_GRADIENT_ORIENTATION, True),
-    ("inversion", tags.INVERSION_TIME, False),
-    ("type", tags.IMAGE_TYPE, False),
-    (TIME, tags.ACQUISITION_TIME, False),
-    (TIME, tags.CONTENT_TIME, False),
-    ("dimension", frame_tags.DIMENSION_INDEX_VALUES, False),
-    (TIME, frame_tags.FRAME_ACQUISITION_DATETIME, False),
-    (TIME, frame_tags.FRAME_REFERENCE_DATETIME, False),
-    (TIME, tags.INSTANCE_NUMBER, False),
-)
+_Members = tuple[int, ...]
 
 
 class SplitFault(Exception):
@@ -48,124 +49,318 @@ class SplitFault(Exception):
         self.code, self.sentence = code, sentence
 
 
-@dataclass(frozen=True, eq=False)
-class Volumes:
-    """The volumes among the images: a word for each, empty for the only one, and its images."""
+@dataclass(frozen=True)
+class SeriesNumbers:
+    """The InstanceNumbers of all images under one SeriesInstanceUID.
 
-    parts: tuple[tuple[str, tuple[Slice, ...]], ...]
+    Args:
+        first: the least.
+        step: between all neighbours, so that no file is lost between the first and the last; 0 where there are gaps,
+            or numbers that several files have.
+    """
+
+    first: int = 0
+    step: int = 0
+
+    @classmethod
+    def of(cls, slices: Iterable[Slice]) -> SeriesNumbers:
+        """Those of images; the frames of a file, or the tiles of a mosaic, count once."""
+        numbers = sorted(
+            {image.header.path: _number(image) or 0 for image in slices}.values(),
+        )
+        if len(numbers) < 2:
+            return cls(*numbers)
+        steps = set(np.diff(numbers).tolist())
+        return cls(numbers[0], steps.pop() if len(steps) == 1 else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Images that make a volume.
+
+    Args:
+        members: their places among all images.
+        number: of its point in time, where its images' InstanceNumbers alone tell it from others; else 0.
+        is_stretch: whether it is an acquisition of a stretch of its own, whatever other volumes show.
+        lost: how many points in time lack behind it, as after a scan that was stopped early.
+        changes: stable codes of what was put right.
+    """
+
+    members: _Members
+    number: int = 0
+    is_stretch: bool = False
+    lost: int = 0
     changes: tuple[str, ...] = ()
 
 
-_Group = tuple[str, list[int]]
+def agreeing(marked: Marked) -> list[_Members]:
+    """The images that agree in all that a volume's slices must agree in, by their places among all."""
+    keys = np.stack([marked.of(mark).ranks for mark in AGREED], axis=1)
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for place, key in enumerate(keys):
+        groups[key.tobytes()].append(place)
+    return [tuple(group) for group in groups.values()]
 
 
-def split_volumes(slices: Sequence[Slice], places: NDArray[np.int64]) -> Volumes:
-    """Split images into volumes of which each has one image at a position.
+def split_volumes(
+    members: Sequence[int],
+    marked: Marked,
+    expected: Expected,
+    series: SeriesNumbers,
+    *,
+    parts: int = 1,
+) -> list[Volume]:
+    """Split images that agree in all that they must into volumes of which each has at most one image at a position.
 
     Args:
-        slices: the images, of one orientation.
-        places: (n,) the number of each image's position along the normal.
+        members: the images, by their places in ``marked``.
+        marked: all images of one form and orientation.
+        expected: the position of each member, and those that a volume must have.
+        series: the numbers of the whole series.
+        parts: into how many parts ``marked`` was split by what the slices of a volume agree in.
 
     Raises:
         SplitFault: images at one position that nothing tells apart, or volumes of unequal length.
     """
-    groups: list[_Group] = [("", list(range(len(slices))))]
-    for word, tag, binary in _SPLITTERS:
-        groups = [
-            part
-            for group in groups
-            for part in (
-                _parted(group, word, tag, slices, places, binary=binary) if _repeats(group[1], places) else [group]
-            )
-        ]
-    changes: tuple[str, ...] = ()
-    final: list[_Group] = []
-    for word, members in groups:
-        if not _repeats(members, places):
-            final.append((word, members))
-            continue
-        distinct = _distinct(members, slices, places)
-        if not _repeats(distinct, places):
-            changes = ("duplicates-dropped",)
-            final.append((word, distinct))
-            continue
-        final.extend(_by_instance((word, members), slices, places))
-    return Volumes(tuple((word, tuple(slices[place] for place in members)) for word, members in final), changes)
+    splitter = _Splitter(
+        marked, dict(zip(members, expected.places.tolist(), strict=True)), list(expected.required_mm), series, parts
+    )
+    return splitter.split(tuple(members))
 
 
-def _repeats(members: Sequence[int], places: NDArray[np.int64]) -> bool:
-    return len(np.unique(places[list(members)])) < len(members)
+@dataclass(frozen=True, eq=False)
+class _Splitter:
+    marked: Marked
+    place_of: Mapping[int, int]
+    required: Sequence[int]
+    series: SeriesNumbers
+    parts: int
 
+    def split(self, members: _Members) -> list[Volume]:
+        """The volumes among images that agree."""
+        if not self._repeats(members):
+            self._require_one_volume(members)
+            return [Volume(members)]
+        volumes = [Volume(members)]
+        for mark in TELLING:
+            volumes = [
+                part
+                for volume in volumes
+                for part in (self._parted(volume, mark) if self._repeats(volume.members) else [volume])
+            ]
+        found: list[Volume] = []
+        for volume in volumes:
+            found.extend(self._told(volume, alone=len(volumes) == 1) if self._repeats(volume.members) else [volume])
+        return found
 
-def _parted(
-    group: _Group, word: str, tag: int, slices: Sequence[Slice], places: NDArray[np.int64], *, binary: bool
-) -> list[_Group]:
-    """The group split by one element, or whole where that element doesn't tell its volumes apart."""
-    label, members = group
-    by_value: dict[tuple[float, ...] | tuple[str, ...], list[int]] = defaultdict(list)
-    for place in members:
-        header = slices[place].header
-        by_value[header.doubles(tag) if binary else (header.numbers(tag) or header.texts(tag))].append(place)
-    if len(by_value) < 2 or (() in by_value and word != "direction"):
-        return [group]
-    everywhere = set(places[members])
-    covered = all(set(places[part]) == everywhere for part in by_value.values())
-    # Acquisitions may cover different stretches of the body; anything else that does so is no volume of its own.
-    apart = word == "acq" and all(not _repeats(part, places) and len(part) >= MIN_SLICES for part in by_value.values())
-    if not (covered or apart):
-        return [group]
-    width = len(str(len(by_value)))
-    parts = []
-    for number, value in enumerate(sorted(by_value, key=_sortable), start=1):
-        name = f"{word}{number:0{width}d}"
-        parts.append((f"{label}_{name}" if label else name, by_value[value]))
-    return parts
+    def _told(self, volume: Volume, *, alone: bool) -> list[Volume]:
+        """The volumes among images of which several show the same position, and no element has one value for each."""
+        distinct = self._distinct(volume.members)
+        if not self._repeats(distinct):
+            return [replace(volume, members=distinct, changes=("duplicates-dropped",))]
+        for mark in TELLING:
+            told = self._partly_parted(volume, mark)
+            if told:
+                return told
+        return self._by_number(volume.members, alone=alone)
 
+    def _places(self, members: Sequence[int]) -> list[int]:
+        return [self.place_of[member] for member in members]
 
-def _sortable(value: tuple[float, ...] | tuple[str, ...]) -> tuple[tuple[int, float, str], ...]:
-    return tuple((0, part, "") if isinstance(part, float) else (1, 0.0, part) for part in value)
+    def _repeats(self, members: Sequence[int]) -> bool:
+        return len(set(self._places(members))) < len(members)
 
+    def _by_value(self, members: _Members, mark: Mark) -> list[_Members]:
+        """The images of each value; none where some image has none."""
+        ranked = self.marked.of(mark)
+        groups: dict[int, list[int]] = defaultdict(list)
+        for member in members:
+            groups[int(ranked.ranks[member])].append(member)
+        if any(not ranked.values[rank] for rank in groups):
+            return []
+        return [tuple(groups[rank]) for rank in sorted(groups)]
 
-def _distinct(members: Sequence[int], slices: Sequence[Slice], places: NDArray[np.int64]) -> list[int]:
-    """The first image at each position, where all images at each have the same stored pixels; else all images."""
-    by_place: dict[int, list[int]] = defaultdict(list)
-    for member in members:
-        by_place[int(places[member])].append(member)
-    for images in by_place.values():
-        if len(images) > 1 and len({slices[member].pixel_digest() for member in images}) > 1:
-            return list(members)
-    return [images[0] for images in by_place.values()]
+    def _parted(self, volume: Volume, mark: Mark) -> list[Volume]:
+        """The images by one element, or all where that doesn't tell volumes apart."""
+        groups = self._by_value(volume.members, mark)
+        if len(groups) < 2:
+            return [volume]
+        everywhere = set(self._places(volume.members))
+        if all(set(self._places(group)) == everywhere for group in groups):
+            return [replace(volume, members=group) for group in groups]
+        if mark is ACQUISITION and self._are_stretches(groups):
+            return [replace(volume, members=group, is_stretch=True) for group in groups]
+        return [volume]
 
-
-def _by_instance(group: _Group, slices: Sequence[Slice], places: NDArray[np.int64]) -> list[_Group]:
-    """Where no element tells volumes apart: the first image at each position by InstanceNumber, the second, ..."""
-    label, members = group
-    by_place: dict[int, list[int]] = defaultdict(list)
-    for member in members:
-        by_place[int(places[member])].append(member)
-    lengths = {len(images) for images in by_place.values()}
-    most = max(lengths)
-    if len(lengths) > 1:
-        raise SplitFault(
-            "unequal-volumes",
-            f"Positions have {min(lengths)} to {most} images each, and nothing in their headers tells the volumes apart.",
+    def _are_stretches(self, groups: Sequence[_Members]) -> bool:
+        """Whether acquisitions cover different stretches of the body, which overlap by less than half."""
+        if any(self._repeats(group) or len(group) < MIN_SLICES for group in groups):
+            return False
+        ordered = sorted((set(self._places(group)) for group in groups), key=lambda places: (min(places), max(places)))
+        return all(
+            len(first & second) <= min(len(first), len(second)) / 2
+            for number, first in enumerate(ordered)
+            for second in ordered[number + 1 :]
         )
-    numbers = [slices[member].header.integer(tags.INSTANCE_NUMBER) for member in members]
-    if None in numbers or len(set(numbers)) < len(numbers):
-        raise SplitFault(
+
+    def _partly_parted(self, volume: Volume, mark: Mark) -> list[Volume]:
+        """The images by one element that has a value for each volume, though files lack; none where that isn't so.
+
+        No value repeats a position, and all but one, which may be a run that was stopped, cover more than half of all.
+        """
+        groups = self._by_value(volume.members, mark)
+        if len(groups) < 2 or any(self._repeats(group) for group in groups):
+            return []
+        half = len(self.required) / 2
+        if sum(len(group) <= half for group in groups) > 1:
+            return []
+        return [replace(volume, members=group) for group in groups]
+
+    def _distinct(self, members: _Members) -> _Members:
+        """The first image at each position, where all images at each have the same stored pixels; else all images."""
+        by_place: dict[int, list[int]] = defaultdict(list)
+        for member in members:
+            by_place[self.place_of[member]].append(member)
+        for images in by_place.values():
+            if len(images) > 1 and len({self.marked.slices[member].pixel_digest() for member in images}) > 1:
+                return members
+        return tuple(images[0] for images in by_place.values())
+
+    def _numbered(self, members: _Members, *, alone: bool) -> Numbered | None:
+        """The images by their numbers; None where not each has its own."""
+        slices = [self.marked.slices[member] for member in members]
+        numbers = [number for number in map(_number, slices) if number is not None]
+        if len(set(numbers)) < len(members):
+            return None
+        order = {place: rank for rank, place in enumerate(self.required)}
+        places = np.array([order[place] for place in self._places(members)])
+        stated = {image.header.integer(tags.NUMBER_OF_TEMPORAL_POSITIONS) for image in slices} - {None}
+        count = stated.pop() if len(stated) == 1 and alone else None
+        return Numbered(
+            np.array(numbers), places, len(self.required), self.series.first, self.series.step, self.parts, count
+        )
+
+    def _require_one_volume(self, members: _Members) -> None:
+        """Refuse images of which each shows another position, but whose numbers are those of several volumes."""
+        ranked = self.marked.of(TIME)
+        told = any(ranked.values[int(ranked.ranks[member])] for member in members)
+        numbered = self._numbered(members, alone=self.parts == 1 and not told)
+        if numbered is not None and len(members) >= MIN_SLICES and numbered.are_mixed():
+            raise SplitFault(
+                "unequal-volumes", "Each position has one image, but by their numbers they are of several volumes."
+            )
+
+    def _by_number(self, members: _Members, *, alone: bool) -> list[Volume]:
+        """Volumes that InstanceNumber alone tells apart."""
+        lengths = np.bincount(np.unique(self._places(members), return_inverse=True)[1])
+        most = int(lengths.max())
+        unequal = SplitFault(
+            "unequal-volumes",
+            f"Positions have {lengths.min()} to {most} images each, and nothing in their headers tells the volumes "
+            "apart.",
+        )
+        untold = SplitFault(
             "several-images-at-one-position",
             f"Each position has {most} images, and nothing in their headers tells the volumes apart.",
         )
-    stated = {slices[member].header.integer(tags.NUMBER_OF_TEMPORAL_POSITIONS) for member in members} - {None}
-    if stated and stated != {most} and not label:
-        raise SplitFault(
-            "several-images-at-one-position",
-            f"Each position has {most} images, but the headers state another number of points in time.",
-        )
-    for images in by_place.values():
-        images.sort(key=lambda member: slices[member].header.integer(tags.INSTANCE_NUMBER) or 0)
-    width = len(str(most))
-    return [
-        (f"{label}_{TIME}{number + 1:0{width}d}".lstrip("_"), [images[number] for images in by_place.values()])
-        for number in range(most)
-    ]
+        fault = unequal if lengths.min() < most else untold
+        numbered = self._numbered(members, alone=alone and self.parts == 1)
+        if numbered is None:
+            raise fault
+        found = numbered.volumes()
+        if found is None:
+            raise fault
+        volumes, is_cut_short = found
+        count, stated = len(np.unique(volumes)), numbered.stated
+        by_volume = np.diff(volumes[np.argsort(numbered.numbers)]).min() >= 0
+        if stated and (count > stated or (count < stated and not by_volume)):
+            raise SplitFault(
+                "several-images-at-one-position",
+                f"Each position has {most} images, but the headers state another number of points in time.",
+            )
+        base = 0 if stated and 0 <= volumes.min() and volumes.max() < stated else int(volumes.min())
+        whole = sum(int((volumes == volume).sum()) == len(self.required) for volume in np.unique(volumes))
+        lost = stated - whole if stated and (is_cut_short or count < stated) else int(is_cut_short)
+        return [
+            Volume(tuple(np.array(members)[volumes == volume].tolist()), number=int(volume) - base + 1, lost=lost)
+            for volume in np.unique(volumes)
+        ]
+
+
+def _number(image: Slice) -> int | None:
+    number = image.header.integer(tags.INSTANCE_NUMBER)
+    return number if number is not None and abs(number) < MAX_NUMBER else None
+
+
+def names_of(volumes: Sequence[Volume], marked: Marked) -> list[str]:
+    """A word for each volume, such as ``echo2``, from what tells it from the others; empty for the only one."""
+    names = ["" for _ in volumes]
+    groups = [list(range(len(volumes)))]
+    for absent in (False, True):
+        for mark in NAMING:
+            groups = [
+                part
+                for group in groups
+                for part in (_renamed(group, mark, volumes, marked, names, absent=absent) if len(group) > 1 else [group])
+            ]
+    for group in groups:
+        if len(group) < 2:
+            continue
+        numbers = [volumes[one].number for one in group]
+        if len(set(numbers)) < len(numbers):
+            numbers = list(range(1, len(group) + 1))
+        _append(names, dict(zip(group, numbers, strict=True)), TIME.word)
+    return names
+
+
+def _renamed(
+    group: list[int], mark: Mark, volumes: Sequence[Volume], marked: Marked, names: list[str], *, absent: bool
+) -> list[list[int]]:
+    """Volumes by the value of a mark that each has throughout, which goes into their names; or all of them."""
+    ranked = marked.of(mark)
+    rank_of: dict[int, int] = {}
+    for one in group:
+        ranks = set(ranked.ranks[list(volumes[one].members)].tolist())
+        rank_of[one] = ranks.pop()
+        if ranks or not (absent or mark is DIRECTION or ranked.values[rank_of[one]]):
+            return [group]
+    present = sorted(set(rank_of.values()))
+    if len(present) < 2:
+        return [group]
+    numbers = {rank: number for number, rank in enumerate(present, start=1)}
+    if mark is TIME:
+        numbers = _stated_times(present, marked, volumes[group[0]]) or numbers
+    _append(names, {one: numbers[rank] for one, rank in rank_of.items()}, mark.word)
+    return [[one for one in group if rank_of[one] == rank] for rank in present]
+
+
+def _stated_times(ranks: Sequence[int], marked: Marked, volume: Volume) -> dict[int, int]:
+    """The points in time as their headers count them, so that a name doesn't depend on what else is there."""
+    stated = marked.slices[volume.members[0]].header.integer(tags.NUMBER_OF_TEMPORAL_POSITIONS) or 0
+    values = marked.of(TIME).values
+    numbers = {
+        rank: int(part) for rank in ranks for part in values[rank][:1] if isinstance(part, float) and part.is_integer()
+    }
+    inside = len(numbers) == len(ranks) and all(1 <= number <= stated for number in numbers.values())
+    return numbers if inside else {}
+
+
+def _append(names: list[str], numbers: Mapping[int, int], word: str) -> None:
+    width = len(str(max(numbers.values())))
+    for one, number in numbers.items():
+        names[one] = f"{names[one]}_{word}{number:0{width}d}".lstrip("_")
+
+
+def what_tells(volume: Volume, others: Sequence[Volume], marked: Marked) -> str:
+    """What tells a volume from the others of its form, for a person: elements and their values, nothing private."""
+    left, words = [one for one in others if one is not volume], []
+    for mark in (*AGREED, *TELLING):
+        ranked = marked.of(mark)
+        own = set(ranked.ranks[list(volume.members)].tolist())
+        same = [one for one in left if own & set(ranked.ranks[list(one.members)].tolist())]
+        if len(own) == 1 and len(same) < len(left):
+            words.append(described(mark, ranked.values[own.pop()], len(ranked.values)))
+            left = same
+    if left and volume.number:
+        words.append(f"point in time {volume.number}" if words else f"Point in time {volume.number}")
+    return ", ".join(words) or "A part of this series"

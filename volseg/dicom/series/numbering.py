@@ -1,0 +1,163 @@
+"""Which volume an image is of by its InstanceNumber, where nothing else tells it.
+
+Scanners number the images of several volumes volume by volume or position by position. So a number tells the volume,
+also where files are lost, as long as it is certain where a volume begins. Where it isn't, the images are refused: the
+first image at each position, the second and so on may well be of different volumes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FIRST_NUMBERS = (0, 1)
+"""With which a series begins."""
+MAX_PLACES = 4096
+"""Of a volume that is told by numbers that run position by position, of which each pair is compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Numbered:
+    """Images that one part of a series has at its positions.
+
+    Args:
+        numbers: (m,) InstanceNumbers, each once.
+        places: (m,) the position of each, from 0 to ``count`` - 1, ascending along the normal.
+        count: how many positions there are.
+        first: the least number of the whole series.
+        step: between all neighbouring numbers of the whole series, so that no file is lost between its first and its
+            last; 0 where there are gaps.
+        parts: how many parts of the series are numbered together.
+        stated: how many points in time the headers state; None where they don't.
+    """
+
+    numbers: NDArray[np.int64]
+    places: NDArray[np.int64]
+    count: int
+    first: int
+    step: int
+    parts: int
+    stated: int | None
+
+    def volumes(self) -> tuple[NDArray[np.int64], bool] | None:
+        """(m,) the volume of each image, and whether the last one was cut short; None where that isn't certain."""
+        by_volume, by_place = self._volume_by_volume(), self._place_by_place()
+        if by_volume is None:
+            return None if by_place is None else (by_place, False)
+        if by_place is not None and not _same_groups(by_volume, by_place):
+            return None
+        return by_volume, self._is_cut_short(by_volume)
+
+    def are_mixed(self) -> bool:
+        """Whether the images, one at each position, are of several volumes by their numbers."""
+        order = np.argsort(self.places)
+        numbers, places = self.numbers[order], self.places[order]
+        steps = np.diff(numbers)
+        if (steps == steps[0]).all():
+            return False
+        if self.stated is not None and self.stated > 1:
+            return int(np.ptp(numbers)) >= len(numbers)
+        for rising in (numbers - places, numbers + places):
+            if np.ptp(rising) and not np.ptp(rising % self.count):
+                return True
+        return False
+
+    def _counted(self) -> NDArray[np.int64]:
+        """The numbers, or their ranks where no number lacks in the series."""
+        return np.argsort(np.argsort(self.numbers)) if self.step else self.numbers
+
+    def _volume_by_volume(self) -> NDArray[np.int64] | None:
+        counted = self._counted()
+        for parts in range(1, 2 if self.step else self.parts + 1):
+            period = self.count * parts
+            slots = _one_to_one(self.places, counted % period)
+            if slots is None:
+                continue
+            # Where the slices of a volume follow each other in space, the order tells where it begins.
+            for end, way in ((0, 1), (self.count - 1, -1)):
+                if end in slots:
+                    ordered = [(slots[place] - slots[end]) % period for place in sorted(slots)[::way]]
+                    if ordered == sorted(ordered):
+                        return (counted - slots[end]) // period
+            if parts == 1:
+                return self._in_any_order(counted, slots)
+        return None
+
+    def _in_any_order(self, counted: NDArray[np.int64], slots: dict[int, int]) -> NDArray[np.int64] | None:
+        """Volumes whose slices follow each other in an order of its own, such as every other slice first."""
+        begins = self.first in FIRST_NUMBERS
+        start = 0 if self.step else self.first % self.count
+        whole = len(counted) % self.count == 0 and bool(self.step)
+        outermost = any(slots.get(place) == start for place in (0, self.count - 1))
+        if whole and self.stated is not None and len(counted) == self.count * self.stated:
+            return counted // self.count
+        if outermost and (begins or whole):
+            return (counted - start) // self.count
+        return None
+
+    def _place_by_place(self) -> NDArray[np.int64] | None:
+        """The images of one position follow each other: the number modulo the count of volumes tells the volume."""
+        order = np.argsort(self.numbers)
+        if (np.diff(self.places[order]) != 0).sum() != len(np.unique(self.places)) - 1:
+            return None
+        counted = self._counted()
+        present = np.unique(self.places)
+        spans = sorted((int(counted[self.places == k].min()), int(counted[self.places == k].max())) for k in present)
+        most = int(np.bincount(self.places).max())
+        if self.step:
+            # Renumbered after a loss, such images would be taken for those of other volumes.
+            return counted % most if len(counted) == most * self.count and _fits(spans, most) else None
+        if len(present) < self.count or self.count > MAX_PLACES:
+            return None
+        least, greatest = _fitting(np.array(spans))
+        if self.stated is not None and least <= self.stated <= greatest:
+            return (counted - self.first) % self.stated
+        return (counted - self.first) % least if least == greatest else None
+
+    def _is_cut_short(self, volumes: NDArray[np.int64]) -> bool:
+        """Whether the last volume lacks what would have come last."""
+        last = np.sort(self._counted()[volumes == volumes.max()])
+        if len(last) == self.count:
+            return False
+        earlier = self._counted()[volumes < volumes.max()]
+        contiguous = int(last[-1] - last[0]) == len(last) - 1
+        return contiguous and bool(len(earlier)) and int(last[0] - earlier.max()) == 1
+
+
+def _one_to_one(places: NDArray[np.int64], slots: NDArray[np.int64]) -> dict[int, int] | None:
+    """The slot of each place, where each place has its own."""
+    pairs = set(zip(places.tolist(), slots.tolist(), strict=True))
+    found = dict(pairs)
+    return found if len(pairs) == len(found) == len(set(found.values())) else None
+
+
+def _fits(spans: list[tuple[int, int]], count: int) -> bool:
+    """Whether runs of ``count`` numbers, one after the other, hold the numbers of one position each."""
+    least, greatest = _fitting(np.array(spans))
+    return least <= count <= greatest
+
+
+def _fitting(spans: NDArray[np.int64]) -> tuple[int, int]:
+    """The least and the greatest length of equal runs, one after the other, that hold the numbers of one place each.
+
+    Run r begins at a + r * length, so that no number of place k may lie a run or more behind one of place j, whatever a.
+
+    Args:
+        spans: (n, 2) least and greatest number of each place, ascending.
+    """
+    rank = np.arange(len(spans))
+    apart = spans[:, 1][:, None] - spans[:, 0][None, :]  # the greatest of k less the least of j
+    runs = rank[:, None] + 1 - rank[None, :]
+    least = (apart[runs > 0] // runs[runs > 0]).max() + 1
+    greatest = ((-apart[runs < 0] - 1) // -runs[runs < 0]).min()
+    return (int(least), int(greatest)) if (apart[runs == 0] < 0).all() else (1, 0)
+
+
+def _same_groups(first: NDArray[np.int64], second: NDArray[np.int64]) -> bool:
+    pairs = set(zip(first.tolist(), second.tolist(), strict=True))
+    return len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})

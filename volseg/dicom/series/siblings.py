@@ -1,0 +1,178 @@
+"""Which positions a volume must have: those of all volumes of its series that show the same place.
+
+A volume that lacks some of them is cut short, however regular what is left of it may look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from volseg.dicom.series.stack import (
+    SPACING_TOLERANCE,
+    SPACING_TOLERANCE_MM,
+    StackGeometry,
+    places_of,
+    same_orientation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+MAX_PAIRS_OF = 64
+"""Of so many parts that share no position each pair is looked at; of more only all together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sibling:
+    """Images under one SeriesInstanceUID that agree in all that a volume's slices agree in.
+
+    Args:
+        form: what is the same for all siblings, such as the size of the images.
+        owner: the patient, the study, the frame of reference: the positions of one say little about another's.
+        axes: (3, 3) unit vectors as rows: row, column, normal; LPS.
+        positions_mm: (n, 3) LPS mm of the first voxels.
+    """
+
+    form: Hashable
+    owner: Hashable
+    axes: NDArray[np.float64]
+    positions_mm: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """The positions that a volume must have.
+
+    Args:
+        places: (n,) the number of each image's position.
+        required_mm: every position by its number, in mm along the normal, ascending.
+    """
+
+    places: NDArray[np.int64]
+    required_mm: Mapping[int, float]
+
+
+def expected_of(siblings: Sequence[Sibling]) -> list[Expected]:
+    """The positions that the volumes in each of some parts of a series must have.
+
+    Parts of one form and orientation belong together where they share a position, or where their positions joined
+    make one regular stack: either fills the other's gaps, or begins where the other ends. Each volume in them must
+    then have the positions of all. The parts of two owners belong together only where the positions of one lie in the
+    gaps of the other, or follow them: two patients' scans may well overlap.
+    """
+    found: dict[int, Expected] = {}
+    for cluster in _clusters(siblings):
+        axes = siblings[cluster[0]].axes
+        distances = [siblings[number].positions_mm @ axes[2] for number in cluster]
+        joined = places_of(np.concatenate(distances))
+        places = np.split(joined, np.cumsum([len(one) for one in distances])[:-1])
+        mm = dict(zip(joined.tolist(), np.concatenate(distances).tolist(), strict=True))
+        for together in _together([siblings[number] for number in cluster], places, axes):
+            required = sorted(set().union(*(set(places[one].tolist()) for one in together)))
+            required_mm = {place: mm[place] for place in required}
+            for one in together:
+                found[cluster[one]] = Expected(places[one], required_mm)
+    return [found[number] for number in range(len(siblings))]
+
+
+def _clusters(siblings: Sequence[Sibling]) -> list[list[int]]:
+    """The numbers of siblings of one form and orientation each."""
+    clusters: list[list[int]] = []
+    for number, one in enumerate(siblings):
+        for cluster in clusters:
+            leader = siblings[cluster[0]]
+            if leader.form == one.form and (leader.axes is one.axes or same_orientation(leader.axes, one.axes)):
+                cluster.append(number)
+                break
+        else:
+            clusters.append([number])
+    return clusters
+
+
+def _together(
+    parts: Sequence[Sibling], places: Sequence[NDArray[np.int64]], axes: NDArray[np.float64]
+) -> list[list[int]]:
+    """The numbers of parts that belong together."""
+    if len(parts) == 1:
+        return [[0]]
+    groups = _sharing([(part.owner, set(own.tolist())) for part, own in zip(parts, places, strict=True)])
+    if len(groups) == 1:
+        return groups
+    where = {
+        int(place): position
+        for part, own in zip(parts, places, strict=True)
+        for place, position in zip(own, part.positions_mm, strict=True)
+    }
+    sets = [set().union(*(set(places[one].tolist()) for one in group)) for group in groups]
+    shared = sum(map(len, sets)) > len(set().union(*sets))
+    if not shared and _is_one_stack(set().union(*sets), where, axes):
+        return [[one for group in groups for one in group]]
+    if len(groups) > MAX_PAIRS_OF:
+        return groups
+    links = [
+        (first, second)
+        for first, second in combinations(range(len(groups)), 2)
+        if not _overlap(sets[first], sets[second]) and _is_one_stack(sets[first] | sets[second], where, axes)
+    ]
+    return [[one for number in linked for one in groups[number]] for linked in _linked(len(groups), links)]
+
+
+def _sharing(parts: Sequence[tuple[Hashable, set[int]]]) -> list[list[int]]:
+    """The numbers of parts of one owner that share a position."""
+    first: dict[tuple[Hashable, int], int] = {}
+    links = [
+        (first.setdefault((owner, place), number), number)
+        for number, (owner, own) in enumerate(parts)
+        for place in own
+    ]
+    return _linked(len(parts), links)
+
+
+def _linked(count: int, links: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """The groups of numbers below ``count`` that links connect."""
+    leader = list(range(count))
+
+    def lead(number: int) -> int:
+        while leader[number] != number:
+            leader[number] = leader[leader[number]]
+            number = leader[number]
+        return number
+
+    for first, second in links:
+        low, high = sorted((lead(first), lead(second)))
+        leader[high] = low
+    groups: dict[int, list[int]] = {}
+    for number in range(count):
+        groups.setdefault(lead(number), []).append(number)
+    return list(groups.values())
+
+
+def _overlap(first: set[int], second: set[int]) -> bool:
+    """Whether two sets of places are the same where both reach, and both reach somewhere."""
+    low, high = max(min(first), min(second)), min(max(first), max(second))
+    inner = {place for place in first if low <= place <= high}
+    return bool(inner) and inner == {place for place in second if low <= place <= high}
+
+
+def _is_one_stack(
+    places: set[int], where: Mapping[int, NDArray[np.float64]], axes: NDArray[np.float64]
+) -> bool:
+    """Whether positions lie on one line at whole multiples of one step, and fill more than half of it."""
+    positions = np.stack([where[place] for place in sorted(places)])
+    gaps = np.diff(positions @ axes[2])
+    if not len(gaps):
+        return False
+    step_mm = float(np.median(gaps[gaps < 1.5 * gaps.min()]))
+    steps = np.rint(gaps / step_mm)
+    tolerance_mm = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * step_mm)
+    # The slices at both ends of a gap may each be off by the tolerance.
+    if (np.abs(gaps - steps * step_mm) > 2 * tolerance_mm).any() or len(positions) <= (steps.sum() + 1) / 2:
+        return False
+    faults = StackGeometry(axes, positions, (1.0, 1.0), (1, 1)).faults()
+    return all(fault.code != "shifted-slices" for fault in faults)
