@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from conftest import WriteSeries
     from pydicom.dataset import Dataset
 
+MR = "1.2.840.10008.5.1.4.1.1.4"
 PLACES = [(-30.0, -40.0, 2.5 * number) for number in range(4)]
 
 
@@ -35,6 +36,8 @@ def set_by_volume(keyword: str, values: list[object]) -> Callable[[Dataset, int]
 
     def edit(ds: Dataset, number: int) -> None:
         setattr(ds, keyword, values[number // len(PLACES)])
+        if keyword.startswith("Diffusion"):
+            ds.SOPClassUID = MR
 
     return edit
 
@@ -82,8 +85,11 @@ def test_a_stated_count_of_time_points_is_believed_over_the_instance_number(
     assert only_rejected(scan(tmp_path)).code == "several-images-at-one-position"
 
 
-def test_unequal_volumes_are_refused(write_series: WriteSeries, tmp_path: Path) -> None:
-    write_series(tmp_path, positions=(PLACES * 2)[:-1])
+def test_unequal_volumes_are_refused_where_numbers_tell_nothing(write_series: WriteSeries, tmp_path: Path) -> None:
+    def edit(ds: Dataset, number: int) -> None:
+        ds.InstanceNumber = (5, 3, 6, 1, 2, 7, 4)[number]
+
+    write_series(tmp_path, positions=(PLACES * 2)[:-1], edit=edit)
     assert only_rejected(scan(tmp_path)).code == "unequal-volumes"
 
 

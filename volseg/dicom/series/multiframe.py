@@ -30,6 +30,7 @@ _NEVER_OF_THE_FILE = frozenset(
 _CONVERTED = (
     tags.ACQUISITION_NUMBER, tags.ECHO_NUMBERS, tags.ECHO_TIME, tags.TEMPORAL_POSITION_IDENTIFIER, tags.TRIGGER_TIME,
     tags.INVERSION_TIME, tags.ACQUISITION_TIME, tags.CONTENT_TIME, tags.KVP, tags.REPETITION_TIME, tags.FLIP_ANGLE,
+    tags.CONVOLUTION_KERNEL,
 )  # fmt: skip
 """Elements of classic images that legacy converted objects keep (PS3.3, C.7.6.16.2.25)."""
 
@@ -55,6 +56,8 @@ _GROUPS: tuple[tuple[int, tuple[int, ...]], ...] = (
     (frames.MR_DIFFUSION_SEQUENCE, (tags.DIFFUSION_B_VALUE,)),
     (frames.CARDIAC_SYNCHRONIZATION_SEQUENCE, (frames.NOMINAL_CARDIAC_TRIGGER_DELAY_TIME,)),
     (frames.CT_X_RAY_DETAILS_SEQUENCE, (tags.KVP,)),
+    (frames.CT_RECONSTRUCTION_SEQUENCE, (tags.CONVOLUTION_KERNEL,)),
+    (frames.CONTRAST_BOLUS_USAGE_SEQUENCE, (tags.CONTRAST_BOLUS_AGENT_PHASE,)),
     (frames.UNASSIGNED_SHARED_CONVERTED_ATTRIBUTES_SEQUENCE, _CONVERTED),
     (frames.UNASSIGNED_PER_FRAME_CONVERTED_ATTRIBUTES_SEQUENCE, _CONVERTED),
 )  # fmt: skip

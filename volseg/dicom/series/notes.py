@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.dicom.file import tags
+from volseg.dicom.series.splitting import RUN_CUT_SHORT
 from volseg.dicom.series.stack import StackGeometry, places_of, same_orientation
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ FAR_APART = 1.5
 third. Protocols with 1 mm every 10 mm exist, and a person should know."""
 ROUNDED = 0.99
 """Of a spacing that is told by rounded positions."""
-
-RUN_CUT_SHORT = "run-cut-short"
-"""Points in time that lack behind those that are whole, as after a scan that was stopped early."""
 
 _SENTENCES = {
     NO_PREAMBLE: (

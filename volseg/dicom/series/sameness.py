@@ -187,9 +187,7 @@ def _same(values: Iterable[Value], floor: float) -> dict[Value, Value]:
             texts[value] = value
     width = max(map(len, numbers), default=0)
     levels = [_levels((value[place] for value in numbers if place < len(value)), floor) for place in range(width)]
-    return texts | {
-        value: tuple(level[part] for level, part in zip(levels, value, strict=False)) for value in numbers
-    }
+    return texts | {value: tuple(level[part] for level, part in zip(levels, value, strict=False)) for value in numbers}
 
 
 def _levels(numbers: Iterable[float], floor: float) -> dict[float, float]:

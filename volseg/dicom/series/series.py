@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,15 +12,15 @@ import numpy as np
 
 from volseg.dicom.file import tags
 from volseg.dicom.file.files import CLASSIC_IMAGES, ENHANCED_IMAGES, is_localizer
-from volseg.dicom.file.frame_tags import STACK_ID
+from volseg.dicom.series.forms import Axes, Part, by_form, by_frame_form, by_orientation, series_number, without_copies
 from volseg.dicom.series.gathering import gather_slices
-from volseg.dicom.series.mosaic import MOSAIC, Tile
-from volseg.dicom.series.notes import RUN_CUT_SHORT
+from volseg.dicom.series.mosaic import MOSAIC
 from volseg.dicom.series.repair import GAPS_FILLED, STRAIGHTENINGS, Repairs, straight_grid
 from volseg.dicom.series.sameness import Marked
 from volseg.dicom.series.siblings import Expected, Sibling, expected_of
 from volseg.dicom.series.slices import Slice
 from volseg.dicom.series.splitting import (
+    RUN_CUT_SHORT,
     SeriesNumbers,
     SplitFault,
     Volume,
@@ -29,8 +29,7 @@ from volseg.dicom.series.splitting import (
     split_volumes,
     what_tells,
 )
-from volseg.dicom.series.stack import MIN_SLICES, StackFault, StackGeometry, axes_of, places_of, same_orientation
-from volseg.errors import InputError
+from volseg.dicom.series.stack import MIN_SLICES, StackFault, StackGeometry, places_of
 from volseg.outcomes import Status
 from volseg.pseudonyms import Identity
 from volseg.words import counted, listed
@@ -52,8 +51,6 @@ NAMED_PLACES = 5
 
 MONOCHROME1 = "monochrome1"
 """The code of a series whose lowest values are displayed brightest (PS3.3, C.7.6.3.1.2); its values stay as they are."""
-
-Axes = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,20 +143,6 @@ _REMEDIES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Images that may make a volume: ``label`` names what tells them from the others of their series."""
-
-    slices: tuple[Slice, ...]
-    label: str = ""
-    changes: tuple[str, ...] = ()
-
-    def parted(self, slices: Iterable[Slice], word: str) -> Part:
-        """Some of the images, with a word added to the label."""
-        label = f"{self.label}_{word}" if self.label and word else self.label or word
-        return replace(self, slices=tuple(slices), label=label)
-
-
 LOCALIZER = "localizer"
 
 
@@ -240,7 +223,7 @@ def _gather_one(
     first = members[0][0]
     identity = Identity("", first.uid(tags.STUDY_INSTANCE_UID), first.uid(tags.SERIES_INSTANCE_UID))
     gathered: list[Rejected | _Images] = []
-    for label, group in _by_form(members):
+    for label, group in by_form(members):
         name = "_".join(filter(None, (part, label)))
         own = replace(identity, patient_id=_patient_id(group[0][0]), part=name)
         builder = _Builder(own, _modality(group[0][0]), order, _source(group), repairs)
@@ -268,11 +251,13 @@ class _Builder:
         if gathered.fault is not None:
             return [self.rejected(Part(()), (gathered.fault,), count=len(group), files=gathered.bad)]
         changes = (MOSAIC,) if any(image.tile is not None for image in slices) else ()
-        whole = _without_copies(Part(slices, changes=changes))
+        whole = without_copies(Part(slices, changes=changes))
         if isinstance(whole, StackFault):
             return [self.rejected(Part(()), (whole,), count=len(group))]
         return [
-            _Images(self, part, axes, apart.label) for apart in _by_frame_form(whole) for part, axes in _by_orientation(apart)
+            _Images(self, part, axes, apart.label)
+            for apart in by_frame_form(whole)
+            for part, axes in by_orientation(apart)
         ]
 
     def volume(self, part: Part, axes: Axes, *, lost: int = 0) -> Series | Rejected:
@@ -353,7 +338,7 @@ class _Images:
         """The groups, as ``expected_of`` takes them."""
         header, size = self.part.slices[0].header, self.part.slices[0].size
         spacing = tuple(round(step, 4) for step in header.numbers(tags.PIXEL_SPACING))
-        form = (self.stack, _or(header.number(tags.SERIES_NUMBER), np.inf), size, spacing)
+        form = (self.stack, series_number(header), size, spacing)
         identity = self.builder.identity
         positions = np.array([image.position_mm for image in self.part.slices])
         found = []
@@ -423,22 +408,20 @@ def _lacking(distances_mm: NDArray[np.float64], required_mm: Sequence[float]) ->
     both = np.concatenate((distances_mm, np.array(required_mm)))
     places = places_of(both)
     there = set(places[: len(distances_mm)].tolist())
-    return [mm for place, mm in zip(places[len(distances_mm) :].tolist(), required_mm, strict=True) if place not in there]
+    return [
+        mm for place, mm in zip(places[len(distances_mm) :].tolist(), required_mm, strict=True) if place not in there
+    ]
 
 
 def _lack_of(what: str, lacking_mm: Sequence[float], total: int) -> str:
     """What a volume lacks, for a person."""
-    places = [f"{mm:.2f}".rstrip("0").rstrip(".").replace("-0", "0") if abs(mm) < 0.005 else f"{mm:.2f}".rstrip("0").rstrip(".") for mm in lacking_mm]
+    places = [f"{round(mm, 2) + 0.0:.10g}" for mm in lacking_mm]  # without the sign of a negative zero
     if len(places) == 1:
         return f"{what} lacks the slice at {places[0]} mm."
     more = len(places) - NAMED_PLACES
     shown = [*places[:NAMED_PLACES], *([f"{more} more"] if more > 0 else [])]
     where = f"{', '.join(shown[:-1])} and {shown[-1]}"
     return f"{what} lacks {len(places)} of {total} slices, at {where}{'' if more > 0 else ' mm'}."
-
-
-def _or(number: float | None, absent: float) -> float:
-    return absent if number is None else number
 
 
 def _modality(header: Header) -> str:
@@ -450,105 +433,3 @@ def _source(group: Sequence[tuple[Header, str]]) -> str:
     """The folder of a group, or its file where it is but one."""
     names = [name for _, name in group]
     return names[0] if len(names) == 1 else (os.path.commonpath(names) or ".")
-
-
-_FORM_WORDS = ("kind", "series", "frame", "size", "spacing")
-
-
-def _by_form(members: list[tuple[Header, str]]) -> list[tuple[str, list[tuple[Header, str]]]]:
-    """Images that can't share a volume apart: by SOP class, SeriesNumber, frame of reference, size, pixel spacing."""
-    groups: dict[tuple[object, ...], list[tuple[Header, str]]] = defaultdict(list)
-    for header, name in members:
-        form = (
-            header.uid(tags.SOP_CLASS_UID),
-            _or(header.number(tags.SERIES_NUMBER), np.inf),
-            header.uid(tags.FRAME_OF_REFERENCE_UID),
-            (header.unsigned(tags.ROWS), header.unsigned(tags.COLUMNS)),
-            tuple(round(step, 4) for step in header.numbers(tags.PIXEL_SPACING)),
-        )
-        groups[form].append((header, name))
-    forms = sorted(groups, key=repr)
-    labels = ["" for _ in forms]
-    for place, word in enumerate(_FORM_WORDS):
-        values = sorted({form[place] for form in forms}, key=lambda value: (len(repr(value)), repr(value)))
-        if len(values) > 1 and len(set(labels)) < len(forms):
-            labels = [
-                f"{label}_{word}{values.index(form[place]) + 1}".lstrip("_")
-                for label, form in zip(labels, forms, strict=True)
-            ]
-    return [(label, groups[form]) for label, form in sorted(zip(labels, forms, strict=True), key=lambda pair: pair[0])]
-
-
-def _by_frame_form(part: Part) -> list[Part]:
-    """Frames apart that one file may hold but no volume: by the stack that they say they are of, by pixel spacing.
-
-    A stack is a group of frames that follow each other in space (PS3.3, C.7.6.16.2.2); a name that fewer frames bear
-    than a volume needs is taken for something else.
-    """
-    stacks = Counter(image.header.text(STACK_ID) for image in part.slices)
-    apart = min(stacks.values()) >= MIN_SLICES
-    by_form: dict[tuple[str, tuple[float, ...]], list[Slice]] = defaultdict(list)
-    for image in part.slices:
-        spacing = tuple(round(step, 4) for step in image.header.numbers(tags.PIXEL_SPACING))
-        by_form[image.header.text(STACK_ID) if apart else "", spacing].append(image)
-    if len(by_form) == 1:
-        return [part]
-    word = "stack" if len({stack for stack, _ in by_form}) == len(by_form) else "frames"
-    forms = sorted(by_form, key=lambda form: (len(form[0]), form))
-    return [part.parted(by_form[form], f"{word}{number}") for number, form in enumerate(forms, start=1)]
-
-
-def _without_copies(part: Part) -> Part | StackFault:
-    """Each image once, where files are copies of one another."""
-    by_uid: dict[tuple[str, int, Tile | None], list[Slice]] = defaultdict(list)
-    for image in part.slices:
-        uid = image.header.uid(tags.SOP_INSTANCE_UID) or f"file {image.name}"
-        by_uid[uid, image.frame, image.tile].append(image)
-    if len(by_uid) == len(part.slices):
-        return part
-    for copies in by_uid.values():
-        if len(copies) > 1 and not _are_copies(copies):
-            return StackFault(
-                "conflicting-copies", "Files with the same identifier hold different images, so one of them is wrong."
-            )
-    kept = tuple(copies[0] for copies in by_uid.values())
-    return replace(part, slices=kept, changes=(*part.changes, "copies-dropped"))
-
-
-def _are_copies(images: Sequence[Slice]) -> bool:
-    """Whether images lie at one place and have the same pixels, be it in different transfer syntaxes."""
-    if len({image.position_mm for image in images}) > 1:
-        return False
-    if len({image.pixel_digest() for image in images}) == 1:
-        return True
-    if len({image.header.syntax for image in images}) == 1:
-        return False
-    try:
-        frames = [image.pixels() for image in images]
-    except InputError:
-        return False
-    return all(np.array_equal(frames[0], frame) for frame in frames[1:])
-
-
-def _by_orientation(part: Part) -> list[tuple[Part, Axes]]:
-    """Images of one orientation each, with their axes."""
-    known: dict[tuple[float, ...], Axes] = {}
-    clusters: list[tuple[Axes, list[Slice]]] = []
-    for image in part.slices:
-        cosines = image.header.numbers(tags.IMAGE_ORIENTATION_PATIENT)
-        axes = known.get(cosines)
-        if axes is None:
-            found = axes_of(cosines)
-            assert found is not None, "images without orientation were put aside before"
-            axes = known.setdefault(cosines, found)
-        for leader, members in clusters:
-            if leader is axes or same_orientation(leader, axes):
-                members.append(image)
-                break
-        else:
-            clusters.append((axes, [image]))
-    if len(clusters) == 1:
-        return [(part, clusters[0][0])]
-    return [
-        (part.parted(members, f"orientation{number}"), axes) for number, (axes, members) in enumerate(clusters, start=1)
-    ]

@@ -5,6 +5,7 @@ A volume that lacks some of them is cut short, however regular what is left of i
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -63,8 +64,8 @@ def expected_of(siblings: Sequence[Sibling]) -> list[Expected]:
 
     Parts of one form and orientation belong together where they share a position, or where their positions joined
     make one regular stack: either fills the other's gaps, or begins where the other ends. Each volume in them must
-    then have the positions of all. The parts of two owners belong together only where the positions of one lie in the
-    gaps of the other, or follow them: two patients' scans may well overlap.
+    then have the positions of all. The parts of two owners belong together only where the positions of one fill gaps
+    of the other: two patients' scans may well overlap, or one begin where the other ends.
     """
     found: dict[int, Expected] = {}
     for cluster in _clusters(siblings):
@@ -102,34 +103,39 @@ def _together(
     if len(parts) == 1:
         return [[0]]
     groups = _sharing([(part.owner, set(own.tolist())) for part, own in zip(parts, places, strict=True)])
-    if len(groups) == 1:
-        return groups
     where = {
         int(place): position
         for part, own in zip(parts, places, strict=True)
         for place, position in zip(own, part.positions_mm, strict=True)
     }
-    sets = [set().union(*(set(places[one].tolist()) for one in group)) for group in groups]
-    shared = sum(map(len, sets)) > len(set().union(*sets))
-    if not shared and _is_one_stack(set().union(*sets), where, axes):
-        return [[one for group in groups for one in group]]
-    if len(groups) > MAX_PAIRS_OF:
-        return groups
+
+    def places_in(group: Sequence[int]) -> set[int]:
+        return set().union(*(set(places[one].tolist()) for one in group))
+
+    by_owner: dict[Hashable, list[list[int]]] = defaultdict(list)
+    for group in groups:
+        by_owner[parts[group[0]].owner].append(group)
+    joined = []
+    for own in by_owner.values():
+        everything = [one for group in own for one in group]
+        joined += [everything] if _is_one_stack(places_in(everything), where, axes) else own
+    if not 1 < len(joined) <= MAX_PAIRS_OF:
+        return joined
+    sets = [places_in(group) for group in joined]
     links = [
         (first, second)
-        for first, second in combinations(range(len(groups)), 2)
-        if not _overlap(sets[first], sets[second]) and _is_one_stack(sets[first] | sets[second], where, axes)
+        for first, second in combinations(range(len(joined)), 2)
+        if (parts[joined[first][0]].owner == parts[joined[second][0]].owner or _interlock(sets[first], sets[second]))
+        and _is_one_stack(sets[first] | sets[second], where, axes)
     ]
-    return [[one for number in linked for one in groups[number]] for linked in _linked(len(groups), links)]
+    return [[one for number in linked for one in joined[number]] for linked in _linked(len(joined), links)]
 
 
 def _sharing(parts: Sequence[tuple[Hashable, set[int]]]) -> list[list[int]]:
     """The numbers of parts of one owner that share a position."""
     first: dict[tuple[Hashable, int], int] = {}
     links = [
-        (first.setdefault((owner, place), number), number)
-        for number, (owner, own) in enumerate(parts)
-        for place in own
+        (first.setdefault((owner, place), number), number) for number, (owner, own) in enumerate(parts) for place in own
     ]
     return _linked(len(parts), links)
 
@@ -153,16 +159,14 @@ def _linked(count: int, links: Sequence[tuple[int, int]]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _overlap(first: set[int], second: set[int]) -> bool:
-    """Whether two sets of places are the same where both reach, and both reach somewhere."""
+def _interlock(first: set[int], second: set[int]) -> bool:
+    """Whether places of one set lie among those of the other and lack there."""
     low, high = max(min(first), min(second)), min(max(first), max(second))
-    inner = {place for place in first if low <= place <= high}
-    return bool(inner) and inner == {place for place in second if low <= place <= high}
+    inner, other = ({place for place in places if low <= place <= high} for places in (first, second))
+    return inner != other
 
 
-def _is_one_stack(
-    places: set[int], where: Mapping[int, NDArray[np.float64]], axes: NDArray[np.float64]
-) -> bool:
+def _is_one_stack(places: set[int], where: Mapping[int, NDArray[np.float64]], axes: NDArray[np.float64]) -> bool:
     """Whether positions lie on one line at whole multiples of one step, and fill more than half of it."""
     positions = np.stack([where[place] for place in sorted(places)])
     gaps = np.diff(positions @ axes[2])

@@ -30,11 +30,11 @@ from volseg.dicom.series.stack import MIN_SLICES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from volseg.dicom.series.siblings import Expected
     from volseg.dicom.series.slices import Slice
 
+RUN_CUT_SHORT = "run-cut-short"
+"""The code of volumes behind which points in time lack, as after a scan that was stopped early."""
 MAX_NUMBER = 2**53
 """InstanceNumbers beyond it are none."""
 
@@ -278,7 +278,7 @@ class _Splitter:
                 "several-images-at-one-position",
                 f"Each position has {most} images, but the headers state another number of points in time.",
             )
-        base = 0 if stated and 0 <= volumes.min() and volumes.max() < stated else int(volumes.min())
+        base = 0 if stated and volumes.min() >= 0 and volumes.max() < stated else int(volumes.min())
         whole = sum(int((volumes == volume).sum()) == len(self.required) for volume in np.unique(volumes))
         lost = stated - whole if stated and (is_cut_short or count < stated) else int(is_cut_short)
         return [
@@ -301,7 +301,9 @@ def names_of(volumes: Sequence[Volume], marked: Marked) -> list[str]:
             groups = [
                 part
                 for group in groups
-                for part in (_renamed(group, mark, volumes, marked, names, absent=absent) if len(group) > 1 else [group])
+                for part in (
+                    _renamed(group, mark, volumes, marked, names, absent=absent) if len(group) > 1 else [group]
+                )
             ]
     for group in groups:
         if len(group) < 2:
