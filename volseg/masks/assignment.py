@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from volseg.dicom import short_name
+from volseg.dicom.labels.mask_series import assign_masks
 from volseg.dicom.labels.matching import OTHER_FRAME, Matched, SeriesIndex, Unmatched, read_label_object, shares_frame
 from volseg.errors import FileError, InputError
 from volseg.kept import file_digest
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from volseg.dicom import Scan, Series
     from volseg.dicom.labels.label_object import LabelObject
+    from volseg.dicom.labels.mask_series import NamedSeries
     from volseg.labels import LabelTable
     from volseg.pseudonyms import Naming
 
@@ -77,6 +80,7 @@ def plan_labels(
     progress: Progress = SILENT,
     *,
     cases: Sequence[Sequence[Series]] = (),
+    masks: Sequence[NamedSeries] = (),
 ) -> LabelPlan:
     """Read every label object's structures, find its series, and give all structures one table.
 
@@ -87,6 +91,7 @@ def plan_labels(
         naming: for the objects' names; None where there is no key yet, and then they are only numbered.
         progress: told of each label object.
         cases: the series that are the channels of a case, in order; an object on several of them is drawn once.
+        masks: series that are masks.
 
     Raises:
         InputError: there are more names than numbers, with the code ``too-many-labels``.
@@ -118,6 +123,7 @@ def plan_labels(
             else:
                 matched.append(_Found(name, label_object, match))
     matched = _without_copies(matched, outcomes)
+    matched += _mask_series(found, masks, case_of, naming, outcomes)
     structures = [structure for one in matched for structure in one.label_object.structures]
     words = Nomenclature.of(
         (Label(1, structure.name, structure.colour, structure.code) for structure in structures), known, choice
@@ -147,6 +153,29 @@ def plan_labels(
         tuple(outcomes),
         passed_over,
     )
+
+
+def _mask_series(
+    found: Scan,
+    masks: Sequence[NamedSeries],
+    case_of: Mapping[int, int],
+    naming: Naming | None,
+    outcomes: list[Outcome],
+) -> list[_Found]:
+    series = [mask.series for mask in masks]
+    own = {(one.identity, one.order) for one in series}
+    others = [one for one in found.rejected if (one.identity, one.order) not in own]
+    by_image, left = assign_masks(masks, found.series, others, case_of)
+    for mask, why in left:
+        one = mask.series
+        name = naming.case(one.identity, one.modality) if naming else short_name(one)
+        outcomes.append(_unmatched(name, why, one.source))
+    matched = []
+    for number, label_object in sorted(by_image.items()):
+        uids = " ".join(sorted(one.identity.series_uid for one in label_object.series))
+        name = naming.labels("masks", uids) if naming else f"masks_{number + 1}"
+        matched.append(_Found(name, label_object, Matched((number,))))
+    return matched
 
 
 def _chosen(

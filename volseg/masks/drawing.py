@@ -185,7 +185,7 @@ def _made(naming: Naming, converted: Converted, objects: Sequence[_Drawn]) -> Ma
     files, choices = [], []
     for one in objects:
         assignment = one.assignment
-        files.append(f"{assignment.name} {file_digest(assignment.label_object.header.path)}")
+        files += [f"{assignment.name} {file_digest(path)}" for path in assignment.label_object.files]
         on = "".join(channels.get(number, "") for number in one.on)
         choices.append(f"{assignment.name} {sorted(assignment.chosen.items())} {assignment.by_frame}{on}")
     return Made(
@@ -359,7 +359,7 @@ def _write(work: _Work, composition: _Composition) -> Outcome:
             case,
             replace(work.made, files={path.name: file_digest(partial)}),
             tuple(DrawnLabel(index, work.table.name_of(index), count) for index, count in sorted(counts.items())),
-            Counter(one.label_object.kind for one in work.assignments),
+            sum((Counter({one.label_object.kind: one.label_object.count}) for one in work.assignments), Counter()),
             composition.overlaps,
             tuple(sorted(composition.changes)),
             _named_notes(notes, work.table),

@@ -31,6 +31,7 @@ NAMED_STRUCTURES = 12
 _CHANGES = {
     "fractional-thresholded": "Fractional segments were cut at one half of their maximum.",
     "labels-resampled": "Structures were drawn on another grid than their image's; each voxel took the label there.",
+    "matched-by-grid": "Nothing but the grid tells which image the masks were drawn on.",
     "matched-by-frame": "Nothing but the frame of reference tells which series the structures were drawn on.",
 }
 _NOTES = {
@@ -39,6 +40,8 @@ _NOTES = {
     "contours-cross": "{count} pairs of contours of {names} cross; what lies inside both was left out.",
     "contours-cut-off": "{count} contours of {names} reach out of the image and were cut off.",
     "contours-twice": "{count} contours of {names} stand twice on a slice; each was taken once.",
+    "mostly-filled": "{names} fills more than half of the image ({count} voxels of it): the higher of the two values of a "
+    "mask series was taken for the structure.",
     "slices-left-out": "{count} slices between the first and the last contour of {names} have none.",
     "structures-gone": "{names} left no voxel: smaller than the voxels, or covered by smaller structures.",
     "voxels-outside": "{count} voxels of {names} lie outside the image and were cut off.",

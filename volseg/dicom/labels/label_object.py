@@ -14,6 +14,7 @@ from volseg.labels import LabelCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -120,7 +121,7 @@ class LabelObject(ABC):
     """
 
     kind: ClassVar[str]
-    """``SEG`` or ``RTSTRUCT``."""
+    """``SEG``, ``RTSTRUCT`` or ``mask series``."""
 
     header: Header
     name: str
@@ -132,6 +133,16 @@ class LabelObject(ABC):
     def uid(self) -> str:
         """SOPInstanceUID; private."""
         return self.header.uid(tags.SOP_INSTANCE_UID)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it was read from."""
+        return (self.header.path,)
+
+    @property
+    def count(self) -> int:
+        """How many objects of its kind it is."""
+        return 1
 
     @abstractmethod
     def off_slices_mm(self, series: Series) -> float:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from volseg.dicom.series.slices import Slice
 
 INT16 = np.iinfo(np.int16)
+SAMPLED = 4, 16
+"""Of the slices, and of the rows and columns: every so many are looked at first."""
 
 
 class SliceFault(InputError):
@@ -41,10 +43,14 @@ class SliceFault(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A loaded series: its volume, and the codes of changes to its values, such as ``padding-to-air``."""
+    """A loaded series: its volume, and the codes of changes to its values, such as ``padding-to-air``.
+
+    ``looks_like_mask`` tells that its slices hold two values and no other.
+    """
 
     volume: Volume
     changes: tuple[str, ...] = ()
+    looks_like_mask: bool = False
 
 
 def load_values(series: Series, *, jobs: int | None = None, suv: bool = False) -> Loaded:
@@ -81,9 +87,28 @@ def load_values(series: Series, *, jobs: int | None = None, suv: bool = False) -
         values, change = padding_to_air(values, series.slices, slopes, intercepts)
         values = _as_int16(values)
         changes.extend(filter(None, [change]))
-    if series.is_straightened:
-        return Loaded(straighten(values, series.geometry), tuple(changes))
-    return Loaded(Volume(values.T, series.grid), tuple(changes))
+    is_mask = _are_two(values)
+    volume = straighten(values, series.geometry) if series.is_straightened else Volume(values.T, series.grid)
+    return Loaded(volume, tuple(changes), is_mask)
+
+
+def _are_two(values: NDArray[Any]) -> bool:
+    """Whether there are two values and no other; a few tell it of nearly all images that are no masks."""
+    if len(np.unique(values[:: SAMPLED[0], :: SAMPLED[1], :: SAMPLED[1]])) > 2:
+        return False
+    low, high = values.min(), values.max()
+    return bool(low < high and all(((plane == low) | (plane == high)).all() for plane in values))
+
+
+def slice_values(series: Series, *, jobs: int | None = None) -> NDArray[Any]:
+    """(slices, rows, columns) rescaled values of a series as its slices lie, with nothing put right.
+
+    Raises:
+        SliceFault, FileError: as ``load_values``.
+    """
+    slopes = [image.slope for image in series.slices]
+    intercepts = [image.intercept for image in series.slices]
+    return rescale(_stored(series, jobs), slopes, intercepts, reuse=True)
 
 
 def _stored(series: Series, jobs: int | None) -> NDArray[Any]:

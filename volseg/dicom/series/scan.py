@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from volseg.dicom.file import tags
@@ -19,7 +20,7 @@ from volseg.progress import SILENT, Progress
 from volseg.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from volseg.dicom.series.repair import Repairs
@@ -92,6 +93,7 @@ def scan(
     localizers: bool = False,
     repairs: Repairs = DEFAULT_REPAIRS,
     scratch: Path | None = None,
+    apart: Callable[[str], bool] | None = None,
 ) -> Scan:
     """Find every DICOM file under a folder and build its series; headers are read, no pixel is decoded.
 
@@ -102,6 +104,8 @@ def scan(
         repairs: which faults of geometry are put right.
         scratch: a private folder that archives are unpacked into, to be kept as long as pixels may be read; without it
             archives are not opened.
+        apart: of which folders, relative to ``folder``, the images make series of their own even where images elsewhere
+            bear the same SeriesInstanceUID.
 
     Raises:
         UsageError: the folder is absent or a file.
@@ -122,6 +126,8 @@ def scan(
         raise InputError(
             f"{folder} holds no DICOM file among {len(found)}. Give the folder that holds them.", code="no-dicom"
         )
+    if apart is not None:
+        finds.images = _apart(finds.images, apart)
     built = with_notes(build_series(finds.images, repairs, localizers=localizers), finds.images)
     passed = tuple(one for one in built if isinstance(one, Rejected) and one.code == LOCALIZER)
     built = [one for one in built if one not in passed]
@@ -135,6 +141,22 @@ def scan(
         label_files=tuple(finds.labels),
         passed=passed,
     )
+
+
+def _apart(images: Sequence[tuple[Header, str]], apart: Callable[[str], bool]) -> list[tuple[Header, str]]:
+    """Images with a SeriesInstanceUID of their folder's own where theirs stands in other folders too."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for header, name in images:
+        folders[header.uid(tags.SERIES_INSTANCE_UID)].add(name.rpartition("/")[0])
+    found = []
+    for header, name in images:
+        uid, folder = header.uid(tags.SERIES_INSTANCE_UID), name.rpartition("/")[0]
+        if len(folders[uid]) > 1 and apart(folder):
+            digest = blake2b(f"{uid} {folder}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
+            own = f"2.25.{int.from_bytes(digest)}".encode("ascii")  # a UID by the form of PS3.5, B.2
+            header = replace(header, values={**header.values, tags.SERIES_INSTANCE_UID: own})
+        found.append((header, name))
+    return found
 
 
 def _take_archives(finds: _Finds, scratch: Path, progress: Progress) -> None:

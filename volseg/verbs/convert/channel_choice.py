@@ -1,4 +1,4 @@
-"""The choice of channels, as a person writes it."""
+"""The choice of channels and of masks among the series, as a person writes it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from volseg.errors import UsageError
+from volseg.nomenclature import MAX_NAME_LENGTH, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ MAX_CHANNELS = 100
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel's name, and the patterns that its series answers to."""
+    """The name of a channel or mask, and the patterns that its series answers to."""
 
     name: str
     patterns: tuple[str, ...]
@@ -44,3 +45,26 @@ def parse_channels(text: str) -> tuple[Channel, ...]:
     if not 2 <= len(channels) <= MAX_CHANNELS or len({channel.name for channel in channels}) < len(channels):
         raise UsageError("Channels are two or more with a name each, such as T1=*t1*; FLAIR=*flair*.")
     return tuple(channels)
+
+
+def parse_masks(text: str) -> tuple[Channel, ...]:
+    """Masks as a person writes them: ``liver=*MASKS_DICOM/liver; *MASKS_DICOM/*``, where a bare pattern has no name.
+
+    Raises:
+        UsageError: the text makes no sense.
+    """
+    masks = []
+    for part in filter(str.strip, text.split(";")):
+        before, equals, after = part.partition("=")
+        name = " ".join(before.split()) if equals else ""
+        words = tuple(word.strip() for word in (after if equals else part).split(",") if word.strip())
+        if (equals and not name) or not name.isprintable() or len(name) > MAX_NAME_LENGTH or not words:
+            raise UsageError(
+                f"{part.strip()[:80]!r} is no mask such as liver=*MASKS_DICOM/liver: a name, =, and what its series is "
+                "called; or that alone."
+            )
+        masks.append(Channel(name, words))
+    names = [key_of(mask.name) for mask in masks if mask.name]
+    if len(set(names)) < len(names) or key_of("background") in names:
+        raise UsageError("Masks have a name each, such as liver=*MASKS_DICOM/liver, and none is the background's.")
+    return tuple(masks)

@@ -16,7 +16,7 @@ from volseg.pseudonyms import Naming
 from volseg.verbs.convert.channel_choice import Channel, parse_channels
 from volseg.verbs.convert.conversion import Conversion, conversion_of, wanted_grid
 from volseg.verbs.convert.names import NameFault, case_names, header_text
-from volseg.verbs.convert.selection import left_out
+from volseg.verbs.convert.selection import AS_MASK, left_out
 from volseg.volume import channel_stem, grid_for_nifti
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def plan_channels(found: Scan, options: ConvertOptions, naming: Naming | None) -
     studies: dict[str, dict[str, list[Series]]] = defaultdict(lambda: defaultdict(list))
     outcomes: list[Outcome] = []
     for number, one in numbered(found):
-        fitting = [channel for channel in channels if channel.matches(_words(number, one, naming))]
+        fitting = [channel for channel in channels if channel.matches(words_of(number, one, naming))]
         if fitting and isinstance(one, Series):
             for channel in fitting:
                 studies[one.identity.study_uid][channel.name].append(one)
@@ -99,7 +99,9 @@ def plan_channels(found: Scan, options: ConvertOptions, naming: Naming | None) -
     others = tuple(left_out(one) for _, one in numbered(found) if isinstance(one, Series) and id(one) not in used)
     # Why a channel is missing may be that its series was refused.
     rejected = tuple(
-        one if one.identity.study_uid in lacking and one.status is Status.REFUSED else left_out(one)
+        one
+        if one.code == AS_MASK or (one.identity.study_uid in lacking and one.status is Status.REFUSED)
+        else left_out(one)
         for one in found.rejected
     )
     chosen = tuple(one for one in found.series if id(one) in used)
@@ -168,7 +170,8 @@ def _study(series: Series, naming: Naming | None) -> str:
     return f"study_{naming.study(series.identity)}" if naming else "study"
 
 
-def _words(number: int, one: Series | Rejected, naming: Naming | None) -> list[str]:
+def words_of(number: int, one: Series | Rejected, naming: Naming | None) -> list[str]:
+    """What a series answers to: its number, its name without the hash and with it, its description; private."""
     words = [str(number), short_name(one)]
     if naming:
         words.append(naming.case(one.identity, one.modality))

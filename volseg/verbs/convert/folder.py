@@ -25,6 +25,7 @@ from volseg.verbs.convert.conversion import (
     run_conversions,
     taken,
 )
+from volseg.verbs.convert.mask_series import take_masks
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import LEDGER_FILE, kinds_of, record, with_mask_of
@@ -86,7 +87,9 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         progress.say(NAME_WARNING)
     dataset = DatasetFile.read(nifti_dir)
     found = scan_source(dicom_dir, options, progress, scratch)
-    found = select(found, options, Naming.existing(nifti_dir))
+    named = Naming.existing(nifti_dir)
+    chosen_masks = take_masks(found, options, named, progress)
+    found, masks = select(chosen_masks.found, options, named), chosen_masks.masks
     naming = Naming.of_folder(nifti_dir)
     before = Ledger.read(nifti_dir / LEDGER_FILE)
     naming.require_names_of(before, nifti_dir)
@@ -106,12 +109,12 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         run_conversions(tuple(everything.values()), options.jobs, progress, outcomes.append)
         if options.channels:
             outcomes = _whole_cases(outcomes, everything)
-        if found.label_files:
+        if found.label_files or masks:
             from volseg.masks import draw_masks, plan_labels
 
             cases = _cases(everything.values(), channels=bool(options.channels))
             channels = [[one.series for one in members] for members in cases.values()]
-            plan = plan_labels(found, dataset.labels, choice, naming, progress, cases=channels)
+            plan = plan_labels(found, dataset.labels, choice, naming, progress, cases=channels, masks=masks)
             if plan.by_series:
                 # Before any mask is drawn: a number in a mask must never stand for something else later.
                 dataset = dataset.with_labels(plan.table)

@@ -8,7 +8,7 @@ from typing import Literal
 from volseg.errors import UsageError
 from volseg.nomenclature import LabelChoice
 from volseg.options import Many, PathOption, each
-from volseg.verbs.convert.channel_choice import parse_channels
+from volseg.verbs.convert.channel_choice import Channel, parse_channels, parse_masks
 
 NATIVE = "native"
 
@@ -58,6 +58,12 @@ class ConvertOptions:
     as --dry-run shows it. With --dry-run, stderr tells each description, as no other run does: it may name the patient.
     Segmentations and structure sets on any of the channels become the case's mask. Other series are left out."""
 
+    masks_from: str = ""
+    """Take series of two values for masks of the images whose slices they have, such as
+    `liver=*MASKS_DICOM/liver; tumour=*livertumor*`: a name, and what its series are called: their folder in DICOM_DIR,
+    description, or number or name as --dry-run shows it. A bare pattern such as `*MASKS_DICOM/*` keeps the folders'
+    names, which are told: look at them. These series are not converted as images."""
+
     name: str = ""
     """Make case names of header elements, such as {PatientID}_{SeriesNumber}, in place of the keyed hash. Whoever sees
     the images may then know the patients."""
@@ -95,6 +101,7 @@ class ConvertOptions:
             UsageError: one makes none.
         """
         _ = self.spacing_mm, self.axes, self.choice
+        _ = self.mask_choices
         if self.channels:
             parse_channels(self.channels)
         if self.name:
@@ -114,6 +121,15 @@ class ConvertOptions:
         from volseg.resampling import require_orientation
 
         return require_orientation(self.orientation)
+
+    @property
+    def mask_choices(self) -> tuple[Channel, ...]:
+        """The masks that are wanted among the series.
+
+        Raises:
+            UsageError: they make no sense.
+        """
+        return parse_masks(self.masks_from)
 
     @property
     def choice(self) -> LabelChoice:

@@ -16,6 +16,7 @@ from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import Naming
 from volseg.verbs.convert.channel_choice import parse_channels
 from volseg.verbs.convert.conversion import conversion_of, finished, images_there, planned
+from volseg.verbs.convert.mask_series import take_masks
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of
@@ -25,6 +26,8 @@ from volseg.verbs.convert.source import require_output, scan_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from volseg.dicom.labels.mask_series import NamedSeries
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,12 @@ def _preview(
     spacing_mm = options.spacing_mm
     require_output(nifti_dir, dicom_dir)
     naming = Naming.existing(nifti_dir)
-    found = select(scan_source(dicom_dir, options, progress, scratch), options, naming)
+    chosen_masks = take_masks(scan_source(dicom_dir, options, progress, scratch), options, naming, progress)
+    found, masks = select(chosen_masks.found, options, naming), chosen_masks.masks
     images = images_there(nifti_dir)
     rows = []
     if options.channels:
-        return _channel_preview(found, nifti_dir, options, naming)
+        return _channel_preview(found, nifti_dir, options, naming, masks)
     names = dict(zip(found.series, case_names(found.series, options.name), strict=True)) if options.name else {}
     for number, one in numbered(found):
         shown = naming.case(one.identity, one.modality) if naming else short_name(one)
@@ -98,14 +102,14 @@ def _preview(
             except InputError as error:
                 earlier = earlier or Outcome.of_error(shown, error)
         rows.append(_series_row(number, one, shown, action, earlier))
-    if found.label_files:
-        label_rows, found = _label_rows(found, nifti_dir, options, naming)
+    if found.label_files or masks:
+        label_rows, found = _label_rows(found, nifti_dir, options, naming, masks)
         rows.extend(label_rows)
     return tuple(rows), found
 
 
 def _channel_preview(
-    found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None
+    found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None, masks: Sequence[NamedSeries]
 ) -> tuple[tuple[PreviewRow, ...], Scan]:
     from volseg.verbs.convert.channels import plan_channels
 
@@ -122,11 +126,11 @@ def _channel_preview(
         left = why.get(one.identity.series_uid, one)
         outcome = Outcome("", left.status, left.code, left.message) if isinstance(left, Rejected) else None
         rows.append(_series_row(number, one, short_name(one), placed.get(one, ""), None if one in placed else outcome))
-    if not plan.found.label_files:
+    if not plan.found.label_files and not masks:
         return tuple(rows), plan.found
     names = {one: case.case for case in plan.cases for one in case.series}
     cases = [case.series for case in plan.cases]
-    label_rows, chosen = _label_rows(plan.found, nifti_dir, options, naming, names, cases)
+    label_rows, chosen = _label_rows(plan.found, nifti_dir, options, naming, masks, names, cases)
     return (*rows, *label_rows), chosen
 
 
@@ -156,6 +160,7 @@ def _label_rows(
     nifti_dir: Path,
     options: ConvertOptions,
     naming: Naming | None,
+    masks: Sequence[NamedSeries],
     names: Mapping[Series, str] = MappingProxyType({}),
     cases: Sequence[Sequence[Series]] = (),
 ) -> tuple[list[PreviewRow], Scan]:
@@ -163,7 +168,7 @@ def _label_rows(
     from volseg.dataset.editing import DatasetFile
     from volseg.masks import plan_labels
 
-    plan = plan_labels(found, DatasetFile.read(nifti_dir).labels, options.choice, naming, cases=cases)
+    plan = plan_labels(found, DatasetFile.read(nifti_dir).labels, options.choice, naming, cases=cases, masks=masks)
     rows: dict[PreviewRow, None] = dict.fromkeys(map(_outcome_row, plan.outcomes))
     for number, assignments in plan.by_series.items():
         series = found.series[number]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from volseg.verbs.convert.options import ConvertOptions
 
 NOT_CHOSEN = "not-chosen"
+AS_MASK = "as-mask"
+"""The code of a series that is no image but a mask: it is drawn, whatever images are chosen."""
 NOT_CHOSEN_KIND = "image of a series that was not chosen"
 
 
@@ -44,6 +46,8 @@ def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
         )
 
     def is_wanted(one: Series | Rejected) -> bool:
+        if isinstance(one, Rejected) and one.code == AS_MASK:
+            return True
         return (not wanted or not wanted.isdisjoint(names[id(one)])) and (not modalities or one.modality in modalities)
 
     # A localizer that is named is told of, not converted: numbers alone are soon mistyped.
@@ -59,7 +63,8 @@ def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
 
 
 def chosen(found: Scan) -> Scan:
-    """The scan without series that were left out, which ``skipped_kinds`` counts by their images instead."""
+    """The scan without masks, and without series that were left out, whose images ``skipped_kinds`` counts instead."""
+    found = replace(found, rejected=tuple(one for one in found.rejected if one.code != AS_MASK))
     images = sum(one.count for one in found.rejected if one.code == NOT_CHOSEN)
     if not images:
         return found

@@ -14,7 +14,19 @@ from volseg.verbs.convert.options import ConvertOptions
 def scan_source(dicom_dir: Path, options: ConvertOptions, progress: Progress, scratch: Path) -> Scan:
     """What a folder or archive of DICOM holds, read as the options ask; archives are unpacked into ``scratch``."""
     repairs = Repairs(tilt=not options.refuse_tilt, gaps=options.fill_gaps)
-    return scan(dicom_dir, progress, localizers=options.localizers, repairs=repairs, scratch=scratch)
+    masks = options.mask_choices
+
+    def apart(folder: str) -> bool:
+        return any(one.matches([folder]) for one in masks)
+
+    return scan(
+        dicom_dir,
+        progress,
+        localizers=options.localizers,
+        repairs=repairs,
+        scratch=scratch,
+        apart=apart if masks else None,
+    )
 
 
 def require_output(nifti_dir: Path, dicom_dir: Path) -> None:
