@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from volseg.cli.main import main
@@ -274,3 +276,35 @@ def test_an_interrupted_run_is_recorded_as_its_own(
         )
         assert run(whole, "--jobs", "1")[0] == 130
     assert entries(tmp_path / "out") == [("done", "done", "", ["native"])]
+
+
+def test_the_sidecar_of_an_image_that_stays_is_brought_up_to_date(
+    whole: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]
+) -> None:
+    """As one of an earlier version, which knew fewer facts and warnings."""
+    for number, path in enumerate(sorted(whole.iterdir())):
+        data = pydicom.dcmread(path)
+        data.InstanceNumber, data.ConvolutionKernel = 3 * number, "B30f"
+        data.save_as(path)
+    run(whole)
+    image = image_of(tmp_path / "out")
+    sidecar = image.with_name(image.name.replace(".nii.gz", ".json"))
+    now, written = sidecar.read_text(), image.stat().st_mtime_ns
+    older = json.loads(now)
+    assert older.pop("shows") == "kernel B30f"
+    older["acquisition"], older["notes"] = {}, {}
+    sidecar.write_text(json.dumps(older))
+    code, shown = run(whole, "--dry-run")
+    assert "already done" in shown
+    assert json.loads(sidecar.read_text()) == older
+    code, shown = run(whole)
+    assert code == 0
+    assert "already done" in shown
+    assert "Kernel B30f" in shown
+    assert sidecar.read_text() == now
+    assert image.stat().st_mtime_ns == written
+    (outcome,) = Ledger.read(tmp_path / "out/conversion.json").outcomes
+    assert any("steps of 3" in warning for warning in outcome.warnings)
+    before = sidecar.stat().st_mtime_ns
+    run(whole)
+    assert sidecar.stat().st_mtime_ns == before

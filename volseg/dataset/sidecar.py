@@ -72,7 +72,9 @@ class Sidecar:
         made: from what the image was made, by which a later run knows finished work; the image by its name alone, since
             the two move together.
         notes: codes of what a person has to know beside the changes, such as ``no-preamble``, each with its number of
-            files or series.
+            files or series, or what else its sentence counts.
+        shows: what the image is among those of its series, in words from a closed list and numbers, such as ``phase`` or
+            ``b 1000``; empty where there is nothing to tell, and in sidecars of before.
     """
 
     case: str
@@ -87,6 +89,7 @@ class Sidecar:
     acquisition: Mapping[str, Fact] = field(default_factory=dict)
     made: Made | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
+    shows: str = ""
 
     def to_json(self) -> str:
         """The sidecar as JSON; the same sidecar gives the same bytes."""

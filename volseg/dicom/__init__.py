@@ -4,7 +4,6 @@
 series' voxels; ``read_series(folder)`` does both for one series.
 """
 
-from volseg.dicom.series.facts import acquisition_facts
 from volseg.dicom.series.loading import Loaded, SliceFault, load_values
 from volseg.dicom.series.repair import Repairs
 from volseg.dicom.series.scan import BadFile, Scan, numbered, scan, short_name
@@ -21,7 +20,6 @@ __all__ = [
     "Series",
     "Slice",
     "SliceFault",
-    "acquisition_facts",
     "load_values",
     "numbered",
     "read_series",

@@ -42,7 +42,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 UNCOMPRESSED = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED})
 
-_PRIVATE = private_tags.all_places(private_tags.OF_DIFFUSION) | private_tags.creators(private_tags.CSA_IMAGE_HEADER)
+_PRIVATE = private_tags.all_places(private_tags.WANTED) | private_tags.creators(private_tags.CSA_IMAGE_HEADER)
 WANTED = Wanted(
     (tags.WANTED - tags.PRESENCE) | _PRIVATE,
     presence=tags.PRESENCE,

@@ -41,9 +41,12 @@ PHILIPS_DIRECTION = tuple(
 UIH_B_VALUE = PrivateElement(0x0065, "Image Private Header", 0x09)
 UIH_DIRECTION = PrivateElement(0x0065, "Image Private Header", 0x37)
 
-OF_DIFFUSION = (
+GE_COMPONENT = PrivateElement(0x0043, "GEMS_PARM_01", 0x2F)
+"""0 magnitude, 1 phase, 2 real, 3 imaginary."""
+
+WANTED = (
     SIEMENS_B_VALUE, SIEMENS_DIRECTION, GE_B_VALUE, *GE_DIRECTION, PHILIPS_B_VALUE, *PHILIPS_DIRECTION, UIH_B_VALUE,
-    UIH_DIRECTION,
+    UIH_DIRECTION, GE_COMPONENT,
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from volseg.dicom.file import tags
 from volseg.dicom.file.archives import MAX_DEPTH, Limits, Unpacker, is_archive
 from volseg.dicom.file.files import INCOMPLETE_IMAGES, LABEL_OBJECTS, UNOPENED, FoundFile, find_files, skipped_kind
 from volseg.dicom.file.header import DamagedHeaderError, Header, NotDicomError, read_header
+from volseg.dicom.series.facts import with_facts
 from volseg.dicom.series.notes import with_notes
 from volseg.dicom.series.series import DEFAULT_REPAIRS, LOCALIZER, NAMED_FILES, Rejected, Series, build_series
 from volseg.dicom.series.stack import StackFault
@@ -128,7 +129,7 @@ def scan(
         )
     if apart is not None:
         finds.images = _apart(finds.images, apart)
-    built = with_notes(build_series(finds.images, repairs, localizers=localizers), finds.images)
+    built = with_facts(with_notes(build_series(finds.images, repairs, localizers=localizers), finds.images))
     passed = tuple(one for one in built if isinstance(one, Rejected) and one.code == LOCALIZER)
     built = [one for one in built if one not in passed]
     finds.settle({one.identity.series_uid for one in built})

@@ -52,6 +52,9 @@ NAMED_PLACES = 5
 MONOCHROME1 = "monochrome1"
 """The code of a series whose lowest values are displayed brightest (PS3.3, C.7.6.3.1.2); its values stay as they are."""
 
+Fact = str | int | float | tuple[float, ...]
+"""A value of an acquisition fact: a number, several, or words from a closed list."""
+
 
 @dataclass(frozen=True, eq=False)
 class Series:
@@ -67,6 +70,8 @@ class Series:
         changes: stable codes of what was put right, such as ``duplicates-dropped`` or ``tilt-straightened``.
         notes: codes of what a person has to know beside that, each with its number of files or series, or
             what else its sentence counts; see ``notes``.
+        facts: of its acquisition, from an allow-list; nothing private.
+        shows: what a person has to know of it beside its modality, such as ``phase`` or ``b 1000``; nothing private.
     """
 
     identity: Identity
@@ -77,6 +82,8 @@ class Series:
     source: str
     changes: tuple[str, ...] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    shows: str = ""
 
     @cached_property
     def grid(self) -> Grid:

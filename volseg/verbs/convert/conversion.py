@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.batch import available_cores, choose_executor, run_cases
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
-from volseg.dicom import Series, acquisition_facts, load_values
+from volseg.dicom import Series, load_values
 from volseg.dicom.series import notes
 from volseg.dicom.series.digest import content_digest
 from volseg.dicom.series.notes import LOOKS_LIKE_MASK
@@ -156,7 +156,11 @@ def convert_one(conversion: Conversion) -> Outcome:
     series = conversion.series
     made, before, state = _look(conversion)
     if before is not None and state in (State.CURRENT, State.EDITED):
-        return _kept(conversion, before, state)
+        now = _as_told_now(before, series)
+        if now is not before:
+            with suppress(OSError):  # the image is there, and the ledger tells the rest
+                now.write(sidecar_path(conversion.image))
+        return _kept(conversion, now, state)
     wanted = conversion.onto or wanted_grid(series, conversion.spacing_mm, conversion.orientation)
     loaded = load_values(series, jobs=conversion.decoders, suv=conversion.suv)
     volume = loaded.volume
@@ -193,7 +197,8 @@ def convert_one(conversion: Conversion) -> Outcome:
             *clamped,
             *_turns(wanted, volume.grid, conversion.orientation),
         ),
-        acquisition=acquisition_facts(series),
+        acquisition=series.facts,
+        shows=series.shows,
         made=replace(made, files={conversion.image.name: file_digest(conversion.image)}),
         notes={**series.notes, **({LOOKS_LIKE_MASK: 1} if loaded.looks_like_mask else {})},
     )
@@ -234,6 +239,13 @@ def _look(conversion: Conversion) -> tuple[Made, Sidecar | None, State]:
     return made, before, state
 
 
+def _as_told_now(before: Sidecar, series: Series) -> Sidecar:
+    """The sidecar of an image that stays, with what is told of its series now: warnings and facts that a version before
+    this one didn't have, or that other files beside it have changed."""
+    now = replace(before, acquisition=dict(series.facts), notes=dict(series.notes), shows=series.shows)
+    return before if now.to_json() == before.to_json() else now
+
+
 def _kept(conversion: Conversion, before: Sidecar, state: State) -> Outcome:
     outcome = kept_outcome(outcome_of(before, conversion.image), state)
     return replace(outcome, private=conversion.series.source)
@@ -271,7 +283,9 @@ def planned(series: Series, options: ConvertOptions) -> str:
     wanted = wanted_grid(series, options.spacing_mm, options.axes)
     held = grid_for_nifti(wanted)
     changes = (*series.changes, *_turns(wanted, held, options.axes))
-    return ". ".join([to_make(series.grid, held, changes), *notes.sentences(series.notes)])
+    # Codes before sentences, which a narrow terminal cuts off.
+    words = [*filter(None, [series.shows]), *series.notes, to_make(series.grid, held, changes)]
+    return ". ".join([", ".join(words), *notes.sentences(series.notes)])
 
 
 def taken(conversion: Conversion) -> Outcome | None:
@@ -296,4 +310,6 @@ def finished(conversion: Conversion) -> Outcome | None:
         _, before, state = _look(conversion)
     except VolsegError as error:
         return Outcome.of_error(conversion.case, error, private=conversion.series.source)
-    return _kept(conversion, before, state) if before and state in (State.CURRENT, State.EDITED) else None
+    if before is None or state not in (State.CURRENT, State.EDITED):
+        return None
+    return _kept(conversion, _as_told_now(before, conversion.series), state)

@@ -61,16 +61,17 @@ def outcome_of(sidecar: Sidecar, image: Path) -> Outcome:
     if sidecar.acquisition.get("body_part") in _HEAD:
         warnings.append("This is a head: a face can be rebuilt from it.")
     outputs = tuple(f"{path.parent.name}/{path.name}" for path in (image, sidecar_path(image)))
-    message = resampling(sidecar.source_grid, sidecar.target_grid, sidecar.changes)
+    message = resampling(sidecar.source_grid, sidecar.target_grid, sidecar.changes, sidecar.shows)
     made = sidecar.made
     if made is not None:
         made = replace(made, files={f"{image.parent.name}/{name}": digest for name, digest in made.files.items()})
     return Outcome(sidecar.case, Status.DONE, "done", message, outputs, tuple(warnings), made=made)
 
 
-def resampling(source: Grid, target: Grid, changes: Sequence[str]) -> str:
-    """From which grid to which, and how."""
-    return f"{_way(source, target, changes, told=True)}."
+def resampling(source: Grid, target: Grid, changes: Sequence[str], shows: str = "") -> str:
+    """What an image shows, where that is to be told, and from which grid to which, and how."""
+    begun = f"{shows[0].upper()}{shows[1:]}. " if shows else ""
+    return f"{begun}{_way(source, target, changes, told=True)}."
 
 
 def to_make(source: Grid, target: Grid, changes: Sequence[str]) -> str:
