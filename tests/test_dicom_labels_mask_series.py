@@ -328,3 +328,22 @@ def test_the_files_of_a_mask_are_what_it_is_drawn_anew_for(tmp_path: Path) -> No
     assert convert(tmp_path / "dicom", out, OPTIONS).exit_code == 0
     (mask,) = (out / "labelsTr").glob("*.nii.gz")
     np.testing.assert_array_equal(array_of(mask), patient.expected(names_of(out)))
+
+
+def test_masks_that_an_earlier_run_took_for_images_are_told_of(tmp_path: Path) -> None:
+    Patient(tmp_path / "dicom")
+    out = tmp_path / "out"
+    convert(tmp_path / "dicom", out, NATIVE)
+    ledger = convert(tmp_path / "dicom", out, OPTIONS)
+    assert codes(ledger) == ["already-done", *["as-mask"] * 3]
+    assert ledger.exit_code == 1
+    assert len(list((out / "labelsTr").glob("*.nii.gz"))) == 1
+    for outcome in ledger.outcomes:
+        if outcome.code == "as-mask":
+            for path in (out / "imagesTs").glob(f"{outcome.case}.*"):
+                path.unlink()
+    ledger = convert(tmp_path / "dicom", out, OPTIONS)
+    assert (codes(ledger), ledger.exit_code) == (["already-done"], 0)
+    before = Ledger.read(out / "conversion.json")
+    assert before is not None
+    assert len(before.outcomes) == 1

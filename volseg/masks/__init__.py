@@ -5,7 +5,8 @@
 """
 
 from volseg.masks.assignment import LabelPlan, plan_labels
-from volseg.masks.drawing import Converted, draw_masks
+from volseg.masks.composition import Converted
+from volseg.masks.drawing import draw_masks
 from volseg.masks.record import mask_record, with_mask
 
 __all__ = ["Converted", "LabelPlan", "draw_masks", "mask_record", "plan_labels", "with_mask"]

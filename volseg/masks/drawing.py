@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from volseg.atomic import atomic_path, write_bytes
 from volseg.batch import choose_executor, run_cases
 from volseg.dataset.dataset import count_labels
 from volseg.dataset.pairing import TRAINING_IMAGES, TRAINING_LABELS
-from volseg.dataset.sidecar import read_sidecar, sidecar_path
-from volseg.dicom.labels.label_object import ON_SLICE
-from volseg.dicom.labels.painting import smaller_wins
-from volseg.dicom.series.repair import straighten
+from volseg.dataset.sidecar import sidecar_path
 from volseg.errors import FileError, InputError, VolsegError
 from volseg.kept import State, file_digest, state_of
 from volseg.labels import LABELS_NAME, LabelTable
+from volseg.masks.composition import Composition, Converted, Drawn
 from volseg.masks.record import (
     DrawnLabel,
     MaskRecord,
@@ -31,23 +26,16 @@ from volseg.masks.record import (
 )
 from volseg.outcomes import ALREADY_DONE, FileDigest, Made, Outcome, Status
 from volseg.progress import SILENT, Progress
-from volseg.resampling import resample
-from volseg.volume import Volume, write_mask
+from volseg.volume import write_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
-
-    from volseg.dicom import Series
-    from volseg.dicom.labels.label_object import Drawing
-    from volseg.grid import Grid
     from volseg.masks.assignment import Assignment, LabelPlan
     from volseg.pseudonyms import Naming
 
 RULES = "2"
 """Of drawing; a change of them makes other masks, so that a later version doesn't take these for its own."""
-RESAMPLED, BY_FRAME = "labels-resampled", "matched-by-frame"
 _REFUSALS = {
     State.UNKNOWN: ("exists", "A mask of its image is there that somebody drew. Remove it to have it drawn anew."),
     State.EDITED_STALE: (
@@ -60,36 +48,10 @@ _REFUSALS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Converted:
-    """A converted case.
-
-    Args:
-        case: its public name, without the number of a channel.
-        series: what it was converted from, by their numbers in the plan: one, or its channels in order. On the grid of
-            the first's image the mask is drawn.
-        images: of each series; the sidecar lies beside each.
-        made: from what each was made.
-    """
-
-    case: str
-    series: Mapping[int, Series]
-    images: tuple[Path, ...]
-    made: tuple[Made, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """A label object, and the series of its case, by number, that it may have been drawn on: several channels."""
-
-    assignment: Assignment
-    on: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class _Work:
     folder: Path
     converted: Converted
-    objects: tuple[_Drawn, ...]
+    objects: tuple[Drawn, ...]
     table: LabelTable
     made: Made
     overwrite: bool
@@ -167,17 +129,17 @@ def _case_of(work: _Work) -> str:
     return work.converted.case
 
 
-def _objects_of(converted: Converted, plan: LabelPlan) -> tuple[_Drawn, ...]:
+def _objects_of(converted: Converted, plan: LabelPlan) -> tuple[Drawn, ...]:
     """The label objects of a case, each once, in the order of their names."""
-    found: dict[str, _Drawn] = {}
+    found: dict[str, Drawn] = {}
     for number in converted.series:
         for one in plan.by_series.get(number, ()):
             known = found.get(one.name)
-            found[one.name] = _Drawn(one, (*known.on, number)) if known else _Drawn(one, (number,))
+            found[one.name] = Drawn(one, (*known.on, number)) if known else Drawn(one, (number,))
     return tuple(found[name] for name in sorted(found))
 
 
-def _made(naming: Naming, converted: Converted, objects: Sequence[_Drawn]) -> Made:
+def _made(naming: Naming, converted: Converted, objects: Sequence[Drawn]) -> Made:
     """From what a mask is to be drawn: the files of the labels and the images, by these choices."""
     channels = (
         {number: f" {channel}" for channel, number in enumerate(converted.series)} if len(converted.made) > 1 else {}
@@ -205,7 +167,7 @@ def _draw_one(work: _Work) -> Outcome:
     if there is not None:
         return there
     faults: dict[str, VolsegError] = {}
-    composition = _Composition(work)
+    composition = Composition(work.converted, work.assignments, work.table)
     for drawn in work.objects:
         try:
             composition.add(drawn)
@@ -244,105 +206,7 @@ def _there(work: _Work) -> Outcome | None:
     return _Masked(case, Status.REFUSED, code, objects=tuple(_told(work.assignments, Status.REFUSED, code, message)))
 
 
-class _Composition:
-    """The label objects of a case, one after the other, in one array on the grid of its first image."""
-
-    def __init__(self, work: _Work) -> None:
-        self.series = work.converted.series
-        self.target = read_sidecar(sidecar_path(work.converted.images[0])).target_grid
-        self.table = work.table
-        counts = Counter(index for one in work.assignments for index in set(one.chosen.values()))
-        self.contested = {index for index, count in counts.items() if count > 1}
-        self.claims: dict[int, tuple[int, Grid | None, bytes]] = {}
-        self.on_slices: dict[int, NDArray[Any]] = {}
-        self.on_target: NDArray[Any] | None = None
-        self.sizes_mm3: dict[int, float] = {}
-        self.overlaps = 0
-        self.changes: set[str] = set()
-        self.notes: Counter[tuple[str, int]] = Counter()
-
-    def add(self, drawn: _Drawn) -> None:
-        """Draw one object, on the series that its planes lie on most closely.
-
-        Raises:
-            InputError: it can't be drawn; ``conflicting-labels``, another object draws one of its structures otherwise.
-            FileError: it can't be read.
-        """
-        one, number = drawn.assignment, drawn.on[0]
-        if len(drawn.on) > 1:
-            number = min(drawn.on, key=lambda at: one.label_object.off_slices_mm(self.series[at]))
-        drawing = one.label_object.draw(self.series[number], one.chosen)
-        self._require_agreement(drawing, number)
-        self.sizes_mm3 |= drawing.sizes_mm3
-        self.overlaps += drawing.overlaps
-        self.changes |= {*drawing.changes, *([BY_FRAME] if one.by_frame else [])}
-        self.notes.update({(note.code, note.index): note.count for note in drawing.notes})
-        if drawing.grid is None:
-            self.on_slices[number] = self._merged(self.on_slices.get(number), drawing.labels)
-            return
-        own = Volume(drawing.labels.T, drawing.grid)
-        if not _same_lattice(drawing.grid, self.series[number].grid):
-            self.changes.add(RESAMPLED)
-        self._lay(own)
-
-    def _require_agreement(self, drawing: Drawing, number: int) -> None:
-        for index in sorted(self.contested.intersection(drawing.sizes_mm3)):
-            place = number if drawing.grid is None else -1
-            claim = (place, drawing.grid, hashlib.blake2b(np.packbits(drawing.labels == index).data).digest())
-            known = self.claims.setdefault(index, claim)
-            apart = (known[0], known[2]) != (claim[0], claim[2])
-            if apart or (known[1] is not None and claim[1] is not None and known[1].difference(claim[1])):
-                raise InputError(
-                    f"Several label objects of one case draw {self.table.name_of(index)}, and not alike. Keep one of "
-                    "them in the folder, or choose other structures by --labels.",
-                    code="conflicting-labels",
-                )
-
-    def _merged(self, known: NDArray[Any] | None, labels: NDArray[Any]) -> NDArray[Any]:
-        if known is None:
-            return labels
-        merged, overlaps = smaller_wins(known, labels, self.sizes_mm3)
-        self.overlaps += overlaps
-        return merged
-
-    def _lay(self, own: Volume, *, may_reach_out: bool = True) -> None:
-        """Bring a drawing onto the grid of the image."""
-        if may_reach_out:
-            self._note_outside(own)
-        self.on_target = self._merged(self.on_target, resample(own, self.target, interpolation="nearest").array.T)
-
-    def _note_outside(self, own: Volume) -> None:
-        """Count voxels of a drawing on its own grid that lie outside the image."""
-        low, high = np.full(3, -0.5), np.array(self.target.shape) - 0.5
-        for k in range(own.grid.shape[2]):
-            filled = np.argwhere(own.array[:, :, k] != 0)
-            if not len(filled):
-                continue
-            voxels = self.target.to_voxel(own.grid.to_world(np.column_stack((filled, np.full(len(filled), k)))))
-            outside = ((voxels < low) | (voxels > high)).any(axis=1)
-            if outside.any():
-                lost = own.array[filled[outside, 0], filled[outside, 1], k]
-                for index, count in count_labels(lost.reshape(-1, 1, 1)).items():
-                    self.notes["voxels-outside", index] += count
-
-    def labels(self) -> NDArray[Any]:
-        """(i, j, k) on the grid of the image."""
-        first = next(iter(self.series))
-        for number, drawn in sorted(self.on_slices.items()):
-            series = self.series[number]
-            volume = (
-                straighten(drawn, series.geometry, labels=True)
-                if series.is_straightened
-                else Volume(drawn.T, series.grid)
-            )
-            if not _same_lattice(series.grid, self.series[first].grid):
-                self.changes.add(RESAMPLED)
-            self._lay(volume, may_reach_out=number != first)
-        assert self.on_target is not None, "there are label objects, and each has structures"
-        return self.on_target.T
-
-
-def _write(work: _Work, composition: _Composition) -> Outcome:
+def _write(work: _Work, composition: Composition) -> Outcome:
     folder, case = work.folder, work.converted.case
     mask = composition.labels()
     counts = {index: count for index, count in count_labels(mask).items() if index}
@@ -376,14 +240,6 @@ def _named_notes(notes: Counter[tuple[str, int]], table: LabelTable) -> tuple[Na
         counts = {index: count for (name, index), count in notes.items() if name == code}
         found.append(NamedNote(code, sum(counts.values()), tuple(map(table.name_of, sorted(counts)))))
     return tuple(found)
-
-
-def _same_lattice(grid: Grid, image: Grid) -> bool:
-    """Whether each voxel of a grid is one of the image's lattice, which may be flipped, turned and larger."""
-    step = np.linalg.inv(image.affine) @ grid.affine
-    turn = np.rint(step)
-    extent = np.array((*grid.shape, 1.0))
-    return bool((np.abs(step - turn)[:3] @ extent <= ON_SLICE).all())
 
 
 def _to_training(converted: Converted, folder: Path) -> None:

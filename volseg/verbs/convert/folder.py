@@ -29,13 +29,14 @@ from volseg.verbs.convert.mask_series import take_masks
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import LEDGER_FILE, kinds_of, record, with_mask_of
-from volseg.verbs.convert.selection import NOT_CHOSEN, chosen, select
+from volseg.verbs.convert.selection import AS_MASK, NOT_CHOSEN, chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
 from volseg.volume import split_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from volseg.dicom.labels.mask_series import NamedSeries
     from volseg.masks import Converted
 
 
@@ -100,7 +101,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         everything, nameless = _channel_conversions(plan_of_channels, naming, nifti_dir, options)
     else:
         everything, nameless = _conversions(found, naming, nifti_dir, options)
-    outcomes = [*chosen(found).outcomes(naming), *nameless]
+    outcomes = [*chosen(found).outcomes(naming), *nameless, *_converted_before(masks, naming, nifti_dir)]
     aside = {naming.case(one.identity, one.modality) for one in found.rejected if one.code == NOT_CHOSEN}
     keep = partial(record, nifti_dir=nifti_dir, before=before, origin=naming.origin(dicom_dir), aside=aside)
     kinds = chosen(found).skipped_kinds
@@ -184,6 +185,18 @@ def _channel_conversions(
         else:
             outcomes.append(replace(clash, case=f"study_{naming.study(case.series[0].identity)}", private=private))
     return dict(enumerate(conversions)), outcomes
+
+
+def _converted_before(masks: Sequence[NamedSeries], naming: Naming, nifti_dir: Path) -> list[Outcome]:
+    """Masks that an earlier run took for images, which lie there still."""
+    there = images_there(nifti_dir) if masks else {}
+    message = "It is a mask now, and an earlier run converted it as an image. Remove that image and its sidecar."
+    cases = {naming.case(mask.series.identity, mask.series.modality): mask.series for mask in masks}
+    return [
+        Outcome(case, Status.REFUSED, AS_MASK, message, private=series.source)
+        for case, series in cases.items()
+        if case in there
+    ]
 
 
 def _cases(conversions: Iterable[Conversion], *, channels: bool) -> dict[str, list[Conversion]]:
