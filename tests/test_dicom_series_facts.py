@@ -20,7 +20,7 @@ Tag = Callable[[Dataset], None]
 def volumes(folder: Path, *tags: Tag, modality: str = "MR") -> list[Series]:
     """The volumes of one series, each with its tags."""
     images = [
-        image.changed(instance=100 * number + image.number, tamper=tag)
+        image.changed(instance=7 * number + image.number + 1, tamper=tag)
         for number, tag in enumerate(tags)
         for image in Stack(modality=modality, offset=40 + 100.0 * number).slices()
     ]
