@@ -122,6 +122,23 @@ def test_ge_tells_the_component_in_a_private_element(number: int, component: str
     assert series.facts.get("component", "") == component
 
 
+def test_magnitude_and_phase_of_ge_make_no_volume_together(tmp_path: Path) -> None:
+    """Told by the private element alone, and with one image left at each position."""
+
+    def of(component: int) -> Tag:
+        def tag(data: Dataset) -> None:
+            data.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
+            data.add_new(0x00430010, "LO", "GEMS_PARM_01")
+            data.add_new(0x0043102F, "SS", component)
+
+        return tag
+
+    assert shown(tmp_path / "whole", of(0), of(1)) == ["magnitude", "phase"]
+    images = [image.changed(tamper=of(image.number % 2)) for image in Stack(modality="MR").slices()]
+    write_slices(tmp_path / "mixed", images)
+    assert not scan(tmp_path / "mixed").series
+
+
 @pytest.mark.parametrize("kernel", ["B30f", "Br40d", "FC08", "STANDARD", "BONEPLUS", "YB", ["Br44f", "3"]])
 def test_kernels_that_are_known_are_kept(kernel: object, tmp_path: Path) -> None:
     (series,) = volumes(tmp_path, tagged(ConvolutionKernel=kernel), modality="CT")

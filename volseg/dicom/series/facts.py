@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from volseg.dicom.file import private_tags as private
 from volseg.dicom.file import tags
+from volseg.dicom.series.component import COMPONENT_WORDS, COMPONENTS, component_of
 from volseg.dicom.series.diffusion import diffusion_of
 
 if TYPE_CHECKING:
@@ -86,16 +86,6 @@ _MAKERS = (
 """How a maker's name begins, and what is kept of it."""
 
 
-COMPONENTS = ("magnitude", "phase", "real", "imaginary")
-"""Of the complex values of MR, in the order of GE's numbers."""
-_COMPONENT_WORDS = {
-    **dict.fromkeys(("M", "MAG", "MAGNITUDE"), "magnitude"),
-    **dict.fromkeys(("P", "PHASE", "PHASE MAP", "PHASE_MAP"), "phase"),
-    **dict.fromkeys(("R", "REAL"), "real"),
-    **dict.fromkeys(("I", "IMAGINARY"), "imaginary"),
-}
-_PHILIPS_COMPONENT = re.compile(r"([MPRI])_(FFE|SE|IR|TSE|GRE|EPI|B0|B1|PCA|DIXON)")
-
 _SHOWS = {
     **dict.fromkeys(("ADC", "ADC_UNSPECIFIED"), "ADC"),
     **dict.fromkeys(("EADC", "EXPONENTIAL_ADC"), "exponential ADC"),
@@ -126,7 +116,7 @@ _SHOWS = {
 }
 """What words of ImageType say of the image, in words for a person; those that nobody needs to be told are left out."""
 _IMAGE_TYPES = frozenset(
-    {*_SHOWS, *_COMPONENT_WORDS, "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "AXIAL", "LOCALIZER", "OTHER",
+    {*_SHOWS, *COMPONENT_WORDS, "ORIGINAL", "DERIVED", "PRIMARY", "SECONDARY", "AXIAL", "LOCALIZER", "OTHER",
      "VOLUME", "NONE", "MIXED", "ND", "NORM", "DIS2D", "DIS3D", "MOSAIC", "MOCO", "SE", "FFE", "IR", "TSE", "GRE",
      "EPI", "PCA", "DIFFUSION", "FMRI", "PERFUSION", "ASL", "DYNAMIC", "FLOW_ENCODED", "ANGIO", "TOF", "SWI", "DIXON",
      "CSA MPR", "CSA RESAMPLED", "RESAMPLED", "FILTERED", "PROJECTION IMAGE", "STATIC", "GATED", "WHOLE BODY"}
@@ -137,22 +127,6 @@ _KERNEL = re.compile(
     r"[A-FL]|[YUSI][A-D]"
 )
 """The kernels of Siemens, such as B30f, Canon, GE and Philips; a closed list, written in short."""
-
-
-def component_of(header: Header) -> str:
-    """Which part of its complex values an MR image is, by its ImageType or GE's private element; empty where untold.
-
-    Args:
-        header: of a file or of one of its frames.
-    """
-    words = header.texts(tags.IMAGE_TYPE)[2:]
-    found = {_COMPONENT_WORDS[word] for word in words if word in _COMPONENT_WORDS}
-    found |= {_COMPONENT_WORDS[match[1]] for match in map(_PHILIPS_COMPONENT.fullmatch, words) if match}
-    if not found:
-        places = private.places(header, private.GE_COMPONENT, private.reserved_blocks(header))
-        numbers = [header.unsigned(tag) for tag in places]
-        found = {COMPONENTS[number] for number in numbers if number is not None and number < len(COMPONENTS)}
-    return found.pop() if len(found) == 1 else ""
 
 
 def acquisition_facts(series: Series) -> dict[str, Fact]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.dicom.file import frame_tags, tags
+from volseg.dicom.series.component import component_of
 from volseg.dicom.series.diffusion import diffusion_of
 
 if TYPE_CHECKING:
@@ -87,9 +88,16 @@ def _image_type(header: Header) -> Value:
     return tuple(word for word in words if word and word not in HOW_IT_WAS_MADE)
 
 
+def _component(header: Header) -> Value:
+    component = component_of(header)
+    return (component.upper(),) if component else ()
+
+
 PATIENT = _textual("patient", "PatientID", tags.PATIENT_ID, tags.ISSUER_OF_PATIENT_ID)
 TIME = _numeric("time", "TemporalPositionIdentifier", tags.TEMPORAL_POSITION_IDENTIFIER)
 IMAGE_TYPE = Mark("type", "ImageType", _image_type, (tags.IMAGE_TYPE,))
+_COMPONENT = Mark("type", "ComplexImageComponent", _component, ())
+"""Beside ImageType, in which GE doesn't tell it."""
 DIRECTION = Mark("direction", "DiffusionGradientOrientation", _direction, (), bounds=(-1, 1), floor=1.0)
 _MODALITY = _textual("modality", "Modality", tags.MODALITY)
 _ECHO_NUMBERS = _numeric("echo", "EchoNumbers", tags.ECHO_NUMBERS)
@@ -116,14 +124,14 @@ _MOMENTS = (
 
 AGREED = (
     PATIENT, _MODALITY, TIME, _ECHO_NUMBERS, _ECHO_TIME, _B_VALUE, DIRECTION, _INVERSION_TIME, _FLIP_ANGLE,
-    _REPETITION_TIME, IMAGE_TYPE, _KERNEL, _CONTRAST, _CONTRAST_PHASE,
+    _REPETITION_TIME, IMAGE_TYPE, _COMPONENT, _KERNEL, _CONTRAST, _CONTRAST_PHASE,
 )  # fmt: skip
 """The slices of a volume agree in these, as in study, frame of reference, size and spacing."""
 TELLING = (ACQUISITION, _TRIGGER_TIME, _WHOLE_TYPE, *_MOMENTS)
 """What tells volumes apart where positions repeat, the most telling first. In a good volume it may vary."""
 NAMING = (
     PATIENT, _MODALITY, TIME, ACQUISITION, _ECHO_NUMBERS, _ECHO_TIME, _TRIGGER_TIME, _B_VALUE, DIRECTION,
-    _INVERSION_TIME, _WHOLE_TYPE, IMAGE_TYPE, _FLIP_ANGLE, _REPETITION_TIME, _KERNEL, _CONTRAST, _CONTRAST_PHASE,
+    _INVERSION_TIME, _WHOLE_TYPE, IMAGE_TYPE, _COMPONENT, _FLIP_ANGLE, _REPETITION_TIME, _KERNEL, _CONTRAST, _CONTRAST_PHASE,
     *_MOMENTS,
 )  # fmt: skip
 """What names volumes, the first that tells them apart."""
@@ -219,8 +227,8 @@ def described(mark: Mark, value: Value, count: int) -> str:
         return f"What has no {mark.keyword}"
     if mark.bounds and numbers and all(mark.bounds[0] <= number <= mark.bounds[1] for number in numbers):
         return " ".join(filter(None, (mark.keyword, ", ".join(f"{number:.6g}" for number in numbers), mark.unit)))
-    if mark is IMAGE_TYPE:
+    if mark in (IMAGE_TYPE, _COMPONENT):
         known = [part for part in value if part in KNOWN_TYPES]
         if known:
-            return f"ImageType {', '.join(map(str, known))}"
+            return f"{mark.keyword} {', '.join(map(str, known))}"
     return f"One of {count} values of {mark.keyword}"
