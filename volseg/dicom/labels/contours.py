@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-ROUNDED_MM = 0.01
+ROUNDED_MM = 0.02
 """A centre as near as this to a contour through centres lies on it. A point that its writer rounded to 0.01 mm is off
-by 0.0087 mm at most (half a step along each of three axes); float32 and DS of 16 characters are off by less."""
+by 0.0087 mm at most (half a step along each of three axes), float32 and DS of 16 characters are off by less; cosines
+of 5 decimals, which programs make orthogonal in different ways or not at all, add 0.007 mm in 500 mm."""
 ON_CENTRES = 0.25
 """Of its points a contour through centres has at least so many there, if some program put more between them. Of another
 contour's points hardly any come to lie there."""
@@ -28,12 +29,12 @@ TOLERANCE_PIXELS = 0.1
 """Either tolerance is never more, so that it can't reach from a pixel's edge, or from half-way between centres, to a
 centre, however small pixels are."""
 MAX_CROSSINGS = 2**26
-"""Of contours' edges with rows of pixels, in one structure on one slice; a contour round a body has some thousand, and
-a file made to stall its reader has more than any."""
+"""Of contours' edges with rows or columns of pixels, in one structure on one slice; a contour round a body has some
+thousand, and a file made to stall its reader has more than any."""
 NO_LENGTH = 1e-9
 """Of an edge, in tolerances: one that is shorter is a point."""
 STRETCH = 2**20
-"""Crossings worked out at once, to bound the memory."""
+"""Edges or crossings worked out at once, to bound the memory."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -57,7 +58,7 @@ def fill(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int], pixel_m
     """Fill closed polygons by the even-odd rule: a hole is a polygon inside another, or joined to it by a keyhole.
 
     A pixel is filled when a ray from its centre crosses an odd number of edges, or when its centre lies on a polygon:
-    within ``ROUNDED_MM`` of a polygon ``through_centres`` and of an edge along a row or column of centres, within
+    within ``ROUNDED_MM`` of a polygon ``through_centres`` and of a long edge along a row or column of centres, within
     ``EXACT_MM`` of any other edge. So programs that draw contours through the centres of a structure's outermost pixels,
     round its holes too, get back the pixels that they drew: OpenCV's ``findContours`` makes such contours, and its
     ``fillPoly`` fills them so. A single pixel is a contour of one point there, a line of pixels one without area.
@@ -84,15 +85,24 @@ def fill(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int], pixel_m
     if left > right or top > bottom:
         return None
     shape = bottom - top + 1, right - left + 1
-    edges = points - (left, top), ends - (left, top)
+    start, end = points - (left, top), ends - (left, top)
+    within = np.clip(start, -1, shape[::-1]), np.clip(end, -1, shape[::-1])
+    if np.abs(within[1] - within[0]).max(axis=1).sum() > MAX_CROSSINGS:
+        raise InputError(
+            "A contour has more edges than anybody draws, so the file is damaged or made to do harm; it was left alone.",
+            code="declares-too-much",
+        )
     # Counted modulo 256, of which the even-odd rule needs the last bit. The last column takes what lies further right.
     crossed = np.zeros((shape[0], shape[1] + 1), np.uint8)
-    for row, column in _crossings(*edges, shape):
-        np.add.at(crossed.reshape(-1), row * crossed.shape[1] + column, np.uint8(1))
-    filled = (np.cumsum(crossed[:, :-1], axis=1, dtype=np.uint8) & 1).astype(bool)
     on = np.zeros(shape, dtype=bool)
-    for row, column in _centres_on(*edges, shape, _tolerances(*edges, through, pixel_mm)):
-        on[row, column] = True
+    for first in range(0, len(start), STRETCH):
+        part = np.s_[first : first + STRETCH]
+        for row, column in _crossings(start[part], end[part], shape):
+            np.add.at(crossed.reshape(-1), row * crossed.shape[1] + column, np.uint8(1))
+        tolerances = _tolerances(start[part], end[part], through[part], pixel_mm)
+        for row, column in _centres_on(start[part], end[part], shape, tolerances):
+            on[row, column] = True
+    filled = (np.cumsum(crossed[:, :-1], axis=1, dtype=np.uint8) & 1).astype(bool)
     filled |= on
     return Filled(top, left, filled, on) if filled.any() else None
 
@@ -109,7 +119,9 @@ def _tolerances(
     rounded, exact = _in_pixels(ROUNDED_MM, pixel_mm), _in_pixels(EXACT_MM, pixel_mm)
     line = np.rint(start)
     along = (np.abs(start - line) <= rounded) & (np.abs(end - line) <= rounded)
-    return np.where((through | along.any(axis=1))[:, None], rounded, exact)
+    # Of a curve with many points, short edges lie along rows and columns by chance.
+    long = np.abs(end - start).max(axis=1) > 1 - 2 * TOLERANCE_PIXELS
+    return np.where((through | (long & along.any(axis=1)))[:, None], rounded, exact)
 
 
 def _crossings(
@@ -157,21 +169,11 @@ def _centres_on(
 def _steps(
     first: NDArray[np.float64], end: NDArray[np.float64], places: NDArray[np.int64] | int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """The whole numbers from ``first`` to before ``end`` of each edge, of those from 0 to ``places``: edge and number.
-
-    Raises:
-        InputError: ``declares-too-much``.
-    """
+    """The whole numbers from ``first`` to before ``end`` of each edge, of those from 0 to ``places``: edge and number."""
     begin = np.clip(first, 0, places).astype(np.int64)
     counts = np.maximum(np.clip(end, 0, places).astype(np.int64) - begin, 0)
     crossed = np.flatnonzero(counts)
-    total = int(counts.sum())
-    if total > MAX_CROSSINGS:
-        raise InputError(
-            "A contour has more edges than anybody draws, so the file is damaged or made to do harm; it was left alone.",
-            code="declares-too-much",
-        )
-    bounds = np.searchsorted(np.cumsum(counts[crossed]), np.arange(STRETCH, total, STRETCH))
+    bounds = np.searchsorted(np.cumsum(counts[crossed]), np.arange(STRETCH, counts.sum(), STRETCH))
     for edges in np.split(crossed, bounds):
         if not len(edges):
             continue
