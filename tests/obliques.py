@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,11 +92,24 @@ def by_itk(image: Any) -> tuple[np.ndarray, np.ndarray]:
     return sitk.GetArrayFromImage(image).T, LPS_FROM_RAS @ affine
 
 
+def by_qform_alone(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """As ITK reads a file whose sform has no code, by the formula of nifti1_io.c."""
+    import SimpleITK as sitk
+
+    raw = path.read_bytes()
+    raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    with tempfile.NamedTemporaryFile(suffix=".nii") as file:
+        file.write(raw[:254] + b"\0\0" + raw[256:])
+        file.flush()
+        return by_itk(sitk.ReadImage(file.name))
+
+
 def readings(path: Path, *, convert3d: Any = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The voxels and the RAS affine of a file, by each reader."""
     import SimpleITK as sitk
 
     found = by_nibabel(path) | {"SimpleITK": by_itk(sitk.ReadImage(str(path)))}
+    found["SimpleITK by the qform alone"] = by_qform_alone(path)
     if convert3d is not None:
         convert3d.execute(f'"{path}" -as X')
         found["Convert3D"] = by_itk(convert3d.peek(-1))

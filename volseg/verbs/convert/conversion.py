@@ -258,7 +258,7 @@ def wanted_grid(series: Series, spacing_mm: tuple[float, float, float] | None, o
         GeometryError: it would have more voxels than any scanner's.
     """
     grid = series.grid
-    if orientation:
+    if orientation and orientation != grid.orientation:
         from volseg.resampling import reorient_grid
 
         grid = reorient_grid(grid, orientation)
