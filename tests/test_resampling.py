@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -11,7 +12,7 @@ from scipy import ndimage
 
 from volseg.errors import UsageError
 from volseg.grid import Grid
-from volseg.resampling import downsampling_factors, reorient, resample, resample_telling
+from volseg.resampling import downsampling_factors, is_turned, reorient, resample, resample_telling, turned_onto
 from volseg.resampling.index_map import IndexMap
 from volseg.volume import Volume
 
@@ -204,6 +205,26 @@ def test_the_vote_agrees_with_counting(factor):
         block = array[tuple(slice(p * factor, (p + 1) * factor) for p in place)]
         counts = np.bincount(block.ravel(), minlength=4)
         assert counts[got[place]] == counts.max()
+
+
+def test_grids_of_the_same_voxels_are_known_in_any_order():
+    """At 45 degrees too, where the nearest anatomical axes are a matter of rounding."""
+    random = np.random.default_rng(2)
+    for angles in ((0, 0, 45), (45, 0, 0), (11, -7, 31)):
+        grid = grid_of(shape=(4, 5, 6), angles=angles)
+        volume = Volume(random.normal(size=(4, 5, 6, 2)), grid)
+        for order in itertools.permutations(range(3)):
+            for signs in itertools.product((1, -1), repeat=3):
+                change = np.column_stack((order, signs))
+                array = nibabel.orientations.apply_orientation(volume.array, change)
+                affine = grid.affine @ nibabel.orientations.inv_ornt_aff(change, grid.shape)
+                other = Grid(array.shape[:3], affine)
+                np.testing.assert_array_equal(turned_onto(volume, other).array, array)
+                shifted = affine.copy()
+                shifted[:3, 3] += affine[:3, 0]
+                assert not is_turned(grid, Grid(other.shape, shifted))
+                assert turned_onto(volume, Grid((5, 5, 5), affine)) is None
+    assert not is_turned(grid, grid_of(shape=(4, 5, 6), angles=(11, -7, 32)))
 
 
 def test_reorient_moves_no_voxel():

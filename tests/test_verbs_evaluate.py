@@ -211,6 +211,16 @@ def test_names_that_differ_for_one_number_are_told(sides: tuple[Path, Path]) -> 
     assert "'spleen' in the reference and 'kidney' in the prediction" in warning
 
 
+def test_masks_of_the_same_voxels_in_another_order_are_compared(sides: tuple[Path, Path]) -> None:
+    predicted, reference = sides
+    expected = evaluate(predicted, reference)
+    for path in predicted.glob("*.nii.gz"):
+        image = nibabel.load(path)
+        turned = image.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
+        save(path, np.asarray(turned.dataobj), turned.affine)
+    assert evaluate(predicted, reference).to_csv() == expected.to_csv()
+
+
 def test_in_memory_grids_have_to_agree() -> None:
     mask = Volume(box(3), Grid((16, 12, 10), AFFINE))
     (case,) = evaluate_volumes(mask, mask).cases

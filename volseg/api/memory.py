@@ -87,7 +87,7 @@ def write(volume: Volume, path: StrPath, *, image: StrPath | None = None, overwr
         volume: what to write.
         path: ``.nii.gz`` or ``.nii``.
         image: of a mask, the image file that it belongs to. The mask then carries its header geometry byte for byte,
-            as ITK-SNAP wants it.
+            as ITK-SNAP wants it, and is brought to its voxel order where that is another one of the same voxels.
         overwrite: replace files that are there.
 
     Raises:
@@ -97,7 +97,8 @@ def write(volume: Volume, path: StrPath, *, image: StrPath | None = None, overwr
         FileError: the file can't be written.
     """
     from volseg.labels import LABELS_NAME, LabelTable
-    from volseg.volume import axes_to_reverse, for_nifti, read_header, write_image, write_mask
+    from volseg.resampling import turned_onto
+    from volseg.volume import axes_to_reverse, read_header, write_image, write_mask
 
     if not isinstance(volume, Volume):
         raise UsageError(f"volume takes a Volume or a Mask, not {type(volume).__name__}.")
@@ -117,10 +118,10 @@ def write(volume: Volume, path: StrPath, *, image: StrPath | None = None, overwr
         source = path_of(image, "image")
         grid = read_header(source).grid
         apart = volume.grid.difference(grid)
-        turned = for_nifti(volume)  # as an image of that grid lies in its file
-        if apart is not None and turned.grid.difference(grid) is not None:
+        alike = volume if apart is None else turned_onto(volume, grid)
+        if alike is None:
             raise GeometryError(f"The mask lies elsewhere than {image}: {apart}. Resample it onto the image's grid.")
-        write_mask(place, turned.array if apart else volume.array, source)
+        write_mask(place, alike.array, source)
         if not is_nifti(source) and axes_to_reverse(grid):
             log.warning("%s", MASK_TURNED)
     if labels:

@@ -1,6 +1,6 @@
 """Resampling of volumes and masks onto another grid; flips and permutations without interpolation."""
 
-from volseg.resampling.orientation import is_turned, reorient, reorient_grid, require_orientation
+from volseg.resampling.orientation import is_turned, reorient, reorient_grid, require_orientation, turned_onto
 from volseg.resampling.volumes import (
     BSPLINE_CLAMPED,
     Interpolation,
@@ -19,4 +19,5 @@ __all__ = [
     "require_orientation",
     "resample",
     "resample_telling",
+    "turned_onto",
 ]

@@ -59,6 +59,17 @@ def is_turned(grid: Grid, other: Grid) -> bool:
     )
 
 
+def turned_onto(volume: Volume, grid: Grid) -> Volume | None:
+    """A volume in the voxel order of a grid that has the same voxels, as a view; None where the grid has others."""
+    if not is_turned(volume.grid, grid):
+        return None
+    step = np.rint(np.linalg.inv(volume.grid.affine) @ grid.affine)
+    axes = np.abs(step[:3, :3]).argmax(axis=0)
+    array = volume.array.transpose(*axes, *range(3, volume.array.ndim))
+    flips = tuple(axis for axis in range(3) if step[axes[axis], axis] < 0)
+    return Volume(np.flip(array, flips), grid)
+
+
 def require_orientation(axes: str) -> str:
     """Three letters for voxel axes, in upper case.
 

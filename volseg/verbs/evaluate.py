@@ -17,6 +17,7 @@ from volseg.nomenclature import key_of
 from volseg.options import Many, PathOption, each
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
+from volseg.resampling import turned_onto
 from volseg.volume import Mask, Volume, list_images, read_mask, stem_of
 from volseg.words import listed
 
@@ -207,19 +208,20 @@ def _score(pair: _Pair) -> Outcome:
 
 
 def _compare(predicted: Volume, reference: Volume, labels: Sequence[int] | None) -> tuple[LabelScore, ...]:
-    """The scores of one mask; see ``volseg.metrics.compare``.
+    """The scores of one mask; see ``volseg.metrics.compare``. Masks of the same voxels may list them in other orders.
 
     Raises:
         GeometryError: the two lie on different grids, with the code ``grids-differ``.
     """
     apart = predicted.grid.difference(reference.grid)
-    if apart is not None:
+    alike = predicted if apart is None else turned_onto(predicted, reference.grid)
+    if alike is None:
         raise GeometryError(
             f"The prediction and its reference lie on different grids: {apart}. Resample the prediction onto the "
             "reference's grid with the nearest neighbour, or predict on the image that the reference was drawn on.",
             code="grids-differ",
         )
-    return compare(predicted.array, reference.array, reference.grid, labels)
+    return compare(alike.array, reference.array, reference.grid, labels)
 
 
 def _unpaired(
