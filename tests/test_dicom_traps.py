@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from tests.dicom_traps import Action, Trap, Truth
 from tests.dicom_traps.corpus import TRAPS
-from tests.dicom_traps.stack import SLOPE_PER_MM
+from tests.dicom_traps.stack import ROOT, SLOPE_PER_MM
 from tests.dicom_traps.trap import CANARY
 from volseg.errors import VolsegError
 from volseg.outcomes import Ledger, Outcome, Status
@@ -25,6 +28,8 @@ drift of 0.07 degrees from the middle to the end of 130 mm."""
 STRAIGHTENED_MM = 0.01
 OF_CONTENT = {"burned-in-annotation", "face"}
 """Warnings of what an image shows, by its acquisition facts; all others are of its files."""
+OF_HEADERS = ("TRAP", "PHANTOM", ROOT, "OMNIPAQUE", "B30F", "20200102")
+"""Texts of the headers, of which no output may hold one."""
 
 
 def run(trap: Trap, folder: Path) -> tuple[tuple[Truth, ...], Ledger | VolsegError]:
@@ -85,37 +90,75 @@ def follows(truth: Truth, array: np.ndarray, to_lps: np.ndarray) -> bool:
 
 
 def assert_volumes(trap: Trap, truths: tuple[Truth, ...], ledger: Ledger, folder: Path) -> None:
+    """Each image is a volume, with what it should record; where a trap may be refused, some may lack."""
     images = [folder / "nifti" / outcome.outputs[0] for outcome in done(ledger)]
-    assert len(images) == len(truths)
-    left = list(images)
-    for truth in truths:
-        found = [image for image in left if matches(truth, image, action=trap.action, exact=trap.exact)]
-        assert len(found) == 1, f"{len(found)} images are this volume"
+    left = list(truths)
+    for image in images:
+        found = [truth for truth in left if matches(truth, image, action=trap.action, exact=trap.exact)]
+        assert len(found) == 1, f"an image is {len(found)} of the volumes"
         left.remove(found[0])
+        assert_readers_agree(image)
+    assert trap.cautious or not left, f"{len(left)} volumes lack"
     for image, outcome in zip(images, done(ledger), strict=True):
         sidecar = json.loads(image.with_name(f"{outcome.case}.json").read_text())
-        assert tuple(sidecar.get("changes", ())) == trap.changes
-        assert tuple(sidecar["notes"]) == tuple(code for code in trap.warnings if code not in OF_CONTENT)
-        assert bool(outcome.warnings) is bool(trap.changes or trap.warnings), outcome.warnings
+        changes, notes = tuple(sidecar.get("changes", ())), tuple(sidecar["notes"])
+        assert tuple(code for code in changes if code not in trap.allowed) == trap.changes
+        wanted = tuple(code for code in trap.warnings if code not in OF_CONTENT)
+        assert tuple(code for code in notes if code not in trap.allowed) == wanted
+        assert bool(outcome.warnings) is bool(changes or trap.warnings or notes), outcome.warnings
+
+
+def assert_readers_agree(image: Path) -> None:
+    """Both of NIfTI's transforms, as nibabel and SimpleITK read them, put the corners at the same place."""
+    found = nibabel.load(image)
+    corners = np.array(list(itertools.product(*((0, size - 1) for size in found.shape))), dtype=float)
+    by_sform, by_qform = (
+        nibabel.affines.apply_affine(affine, corners) for affine in (found.get_sform(), found.get_qform())
+    )
+    read = sitk.ReadImage(image)
+    by_itk = np.array([read.TransformContinuousIndexToPhysicalPoint(corner) for corner in corners.tolist()])
+    for others in (by_qform, by_itk * (-1, -1, 1)):
+        assert np.linalg.norm(by_sform - others, axis=1).max() < LANDMARK_MM
+
+
+def assert_refusals(trap: Trap, ledger: Ledger) -> None:
+    """What is refused is what should be, and says what it should."""
+    bad = [outcome for outcome in ledger.outcomes if outcome.status in (Status.REFUSED, Status.FAILED)]
+    codes = sorted(outcome.code for outcome in bad)
+    if trap.action is Action.REFUSE:
+        assert trap.code in codes if trap.code else codes
+        assert not done(ledger)
+        assert ledger.exit_code == 2
+    elif not trap.cautious:
+        assert codes == sorted(trap.refused)
+    assert all(outcome.status is Status.REFUSED for outcome in bad)
+    if bad and trap.says and not trap.cautious:
+        assert any(re.search(trap.says, outcome.message) for outcome in bad), [outcome.message for outcome in bad]
+
+
+def assert_silence(folder: Path) -> None:
+    """No text of a header is in what was written."""
+    for path in (folder / "nifti").rglob("*.json"):
+        words = path.read_text().upper()
+        assert not [word for word in OF_HEADERS if word in words], path.name
 
 
 @pytest.mark.parametrize("trap", TRAPS, ids=str)
 def test_trap(trap: Trap, tmp_path: Path) -> None:
     truths, ledger = run(trap, tmp_path)
     assert isinstance(ledger, Ledger), ledger
-    bad = {outcome.code for outcome in ledger.outcomes if outcome.status in (Status.REFUSED, Status.FAILED)}
+    assert_refusals(trap, ledger)
+    assert_silence(tmp_path)
     if trap.action is Action.REFUSE:
-        assert trap.code in bad
-        assert not done(ledger)
-        assert ledger.exit_code == 2
         return
-    assert not bad
-    assert ledger.exit_code == (2 if trap.action is Action.SKIP else 0)
     if trap.action is Action.SKIP:
+        assert ledger.exit_code == 2
         assert not done(ledger)
         skipped = {outcome.code for outcome in ledger.outcomes if outcome.status is Status.SKIPPED}
         assert trap.code in skipped | ledger.skipped_kinds.keys()
         return
+    if not trap.cautious:
+        assert ledger.exit_code == bool(trap.refused)
     assert_volumes(trap, truths, ledger, tmp_path)
 
 

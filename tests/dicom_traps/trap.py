@@ -40,6 +40,10 @@ class Trap:
         code: the reason code of a refusal; for what is skipped the code, or the kind it is counted as.
         changes: the codes of what is recorded as put right.
         warnings: the codes of what a person is warned of.
+        refused: the codes of the parts that are refused while the other volumes come out.
+        says: a pattern that a refusal's sentence must hold.
+        allowed: changes and warnings that may be there or not.
+        cautious: volumes may be refused as well as come out right, where a careful person may do either.
         options: those of the conversion, where the default doesn't do.
         exact: whether voxels must be the stored ones; else they were interpolated, and must lie on the truth's
             linear function.
@@ -51,6 +55,10 @@ class Trap:
     code: str = ""
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    says: str = ""
+    allowed: frozenset[str] = frozenset()
+    cautious: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     exact: bool = True
 

@@ -325,7 +325,7 @@ VOLUMES = (
     stacked("told-apart-by-instance-number-alone", _set_nothing, count=4),
     stacked("instance-numbers-interleaved", _set_nothing, count=4, interleaved=True),
     stacked("instance-numbers-with-count-stated", _set_stated(4), count=4),
-    stacked("count-stated-wrong", _set_stated(5), count=4, action=Action.REFUSE, code="several-images-at-one-position"),
+    stacked("fewer-stated", _set_stated(3), count=4, action=Action.REFUSE, code="several-images-at-one-position"),
     Trap("unequal-counts", Action.REFUSE, _unequal, "unequal-volumes"),
     Trap("adjoining-acquisitions", Action.PLAIN, _adjoining),
     several(

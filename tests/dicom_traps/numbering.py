@@ -1,0 +1,352 @@
+"""Traps of volumes that InstanceNumbers alone tell apart, of runs that were cut short, and of thinned series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+
+from pydicom import Dataset
+
+from tests.dicom_traps.differing import (
+    CUT_SHORT,
+    INCOMPLETE,
+    KINDS,
+    POINTS_IN_TIME,
+    Numbering,
+    Place,
+    SetTags,
+    truths_of,
+    volumes_of,
+    write_left,
+)
+from tests.dicom_traps.geometry import one, tampered
+from tests.dicom_traps.stack import Stack, Truth, write_slices
+from tests.dicom_traps.trap import Action, Trap
+
+POSITIONS = 5
+THINNED, FAR_APART = "evenly-thinned", "slices-far-apart"
+Order = Callable[[int], int]
+"""When a slice is taken, of those of its volume."""
+
+
+def upwards(number: int) -> int:
+    """From the first position to the last."""
+    return number
+
+
+def downwards(number: int) -> int:
+    """From the last position to the first."""
+    return POSITIONS - 1 - number
+
+
+def odd_first(number: int) -> int:
+    """Every other slice, then those between, as most scanners take them."""
+    return number // 2 if number % 2 == 0 else (POSITIONS + 1) // 2 + number // 2
+
+
+def volume_by_volume(order: Order = upwards, positions: int = POSITIONS) -> Numbering:
+    """InstanceNumbers that run through each volume."""
+    return lambda volume, number: 1 + volume * positions + order(number)
+
+
+def position_by_position(count: int) -> Numbering:
+    """InstanceNumbers that run through each position."""
+    return lambda volume, number: 1 + number * count + volume
+
+
+def _untold(_: Dataset, __: int) -> None:
+    return
+
+
+def stating(count: int, also: SetTags = _untold) -> SetTags:
+    """How many points in time the scanner was to take."""
+
+    def set_tags(data: Dataset, volume: int) -> None:
+        data.NumberOfTemporalPositions = count
+        also(data, volume)
+
+    return set_tags
+
+
+def _write(
+    folder: Path,
+    *,
+    count: int,
+    lost: Collection[Place],
+    numbering: Numbering,
+    set_tags: SetTags = _untold,
+    renumbered: bool = False,
+    positions: int = POSITIONS,
+) -> tuple[Truth, ...]:
+    stacks = volumes_of(count, positions)
+    if renumbered:
+        left = [(v, n) for v in range(count) for n in range(positions) if (v, n) not in lost]
+        numbers = {place: rank for rank, place in enumerate(sorted(left, key=lambda place: numbering(*place)), start=1)}
+        numbering = lambda volume, number: numbers[volume, number]
+    left = write_left(folder, stacks, lost=lost, set_tags=set_tags, numbering=numbering)
+    return truths_of(stacks, left)
+
+
+def run(
+    name: str,
+    lost: Collection[Place],
+    *,
+    count: int = 4,
+    action: Action = Action.SPLIT,
+    refused: int = 1,
+    numbering: Numbering | None = None,
+    set_tags: SetTags = _untold,
+    renumbered: bool = False,
+    warned: bool = False,
+    cautious: bool = False,
+    positions: int = POSITIONS,
+) -> Trap:
+    """A trap of volumes that come out but for those that lack a slice."""
+    write = partial(
+        _write,
+        count=count,
+        lost=frozenset(lost),
+        numbering=numbering or volume_by_volume(positions=positions),
+        set_tags=set_tags,
+        renumbered=renumbered,
+        positions=positions,
+    )
+    if action is Action.REFUSE:
+        return Trap(name, action, write)
+    return Trap(
+        name,
+        action,
+        write,
+        refused=(INCOMPLETE,) * refused,
+        warnings=(CUT_SHORT,) if warned else (),
+        allowed=frozenset() if warned else frozenset({CUT_SHORT}),
+        cautious=cautious,
+    )
+
+
+def behind(volume: int, number: int, order: Order = upwards) -> set[Place]:
+    """All that a run that stops before a slice of its fifth volume never takes, of ten."""
+    return {
+        (v, n) for v in range(10) for n in range(POSITIONS) if v > volume or (v == volume and order(n) >= order(number))
+    }
+
+
+def diagonal(count: int) -> set[Place]:
+    """One slice of each volume, each at another position, so that all positions have as many images."""
+    return {(number, number) for number in range(count)}
+
+
+WHERE = {"first": 0, "middle": 2, "last": POSITIONS - 1}
+
+LOST = (
+    *(
+        run(f"numbers-alone-volume-{volume + 1}-lacks-{where}", {(volume, number)})
+        for volume in (0, 1, 3)
+        for where, number in WHERE.items()
+    ),
+    *(
+        run(f"renumbered-volume-{volume + 1}-lacks-{where}", {(volume, number)}, renumbered=True, cautious=True)
+        for volume, where in ((0, "middle"), (1, "first"), (1, "last"), (3, "middle"))
+        for number in (WHERE[where],)
+    ),
+    run("numbers-alone-odd-slices-first", {(1, 2)}, numbering=volume_by_volume(odd_first)),
+    run("numbers-alone-downwards", {(1, 0)}, numbering=volume_by_volume(downwards)),
+    run("numbers-alone-two-volumes-lack", {(0, 1), (2, 3)}, refused=2),
+    run("numbers-alone-one-volume-lacks-two", {(1, 1), (1, 3)}),
+    run("numbers-alone-all-lack", diagonal(POSITIONS), count=POSITIONS, action=Action.REFUSE),
+    run("numbers-alone-five-of-seven-lack", diagonal(POSITIONS), count=7, refused=POSITIONS),
+    run("renumbered-all-lack", diagonal(POSITIONS), count=POSITIONS, action=Action.REFUSE, renumbered=True),
+    run(
+        "renumbered-five-of-seven-lack", diagonal(POSITIONS), count=7, refused=POSITIONS, renumbered=True, cautious=True
+    ),
+    # The ends that are lost make up for each other: each position has two images, and each five in a row have all.
+    run("first-lost-and-cut-short", {(0, 0), (2, 1), (2, 2), (2, 3), (2, 4)}, count=3, refused=2, cautious=True),
+    run(
+        "first-lost-and-cut-short-renumbered",
+        {(0, 0), (2, 1), (2, 2), (2, 3), (2, 4)},
+        count=3,
+        refused=2,
+        renumbered=True,
+        cautious=True,
+    ),
+    run(
+        "half-lost-and-cut-short-renumbered",
+        {(0, 0), (0, 1), (3, 2), (3, 3), (3, 4)},
+        refused=2,
+        renumbered=True,
+        cautious=True,
+    ),
+    run("by-position-one-lost", {(2, 3)}, numbering=position_by_position(4), cautious=True),
+    run("by-position-first-lost", {(0, 0)}, numbering=position_by_position(4), cautious=True),
+    run("by-position-last-lost", {(3, POSITIONS - 1)}, numbering=position_by_position(4), cautious=True),
+    run(
+        "by-position-all-lack",
+        diagonal(POSITIONS),
+        count=POSITIONS,
+        action=Action.REFUSE,
+        numbering=position_by_position(POSITIONS),
+    ),
+    run(
+        "by-position-five-of-seven-lack",
+        diagonal(POSITIONS),
+        count=7,
+        refused=POSITIONS,
+        numbering=position_by_position(7),
+        cautious=True,
+    ),
+    run(
+        "by-position-renumbered",
+        {(2, 3)},
+        action=Action.REFUSE,
+        numbering=position_by_position(4),
+        renumbered=True,
+    ),
+    run(
+        "by-position-all-lack-with-count-stated",
+        diagonal(POSITIONS),
+        count=POSITIONS,
+        action=Action.REFUSE,
+        numbering=position_by_position(POSITIONS),
+        set_tags=stating(POSITIONS),
+        renumbered=True,
+    ),
+)
+
+
+def _odd_and_even(folder: Path) -> tuple[Truth, ...]:
+    """Two volumes of which one image is left at each position, the first volume's and the second's in turn."""
+    return _write(
+        folder,
+        count=2,
+        lost={(v, n) for v in (0, 1) for n in range(7) if n % 2 != v},
+        numbering=volume_by_volume(positions=7),
+        positions=7,
+    )
+
+
+STATED = (
+    run("stated-five-found-four", (), set_tags=stating(5), refused=0, warned=True),
+    run("stated-ten-found-four", behind(4, 0), count=10, set_tags=stating(10), refused=0, warned=True),
+    run("stated-ten-found-four-and-a-part", behind(4, 3), count=10, set_tags=stating(10), warned=True),
+    run("stated-ten-found-four-and-one-slice", behind(4, 1), count=10, set_tags=stating(10), warned=True),
+    run("found-four-and-a-part", behind(4, 3), count=10, warned=True),
+    run(
+        "stated-ten-odd-slices-first",
+        behind(4, 1, odd_first),
+        count=10,
+        numbering=volume_by_volume(odd_first),
+        set_tags=stating(10),
+        warned=True,
+    ),
+    run(
+        "stated-ten-downwards",
+        behind(4, 1, downwards),
+        count=10,
+        numbering=volume_by_volume(downwards),
+        set_tags=stating(10),
+        warned=True,
+    ),
+    run(
+        "stated-ten-and-one-lost",
+        behind(4, 3) | {(1, 2)},
+        count=10,
+        set_tags=stating(10),
+        refused=2,
+        cautious=True,
+    ),
+    run(
+        "stated-ten-by-position",
+        behind(4, 0),
+        count=10,
+        numbering=position_by_position(10),
+        set_tags=stating(10),
+        renumbered=True,
+        cautious=True,
+    ),
+    run(
+        "stated-ten-times-told",
+        behind(4, 3),
+        count=10,
+        set_tags=stating(10, POINTS_IN_TIME.set_tags),
+    ),
+    run(
+        "stated-three-first-cut-short",
+        {(0, n) for n in range(POSITIONS)} | {(1, 0), (2, 4)},
+        count=3,
+        action=Action.REFUSE,
+        set_tags=stating(3),
+        renumbered=True,
+    ),
+    Trap("numbers-alone-one-left", Action.REFUSE, _odd_and_even),
+)
+
+
+def _thin(step: int, folder: Path, *, modality: str, renumbered: bool, thickness_mm: str) -> tuple[Truth, ...]:
+    """Every second or third slice of what was scanned."""
+    stack = Stack(
+        gaps_mm=(2.0,) * 18, modality=modality, tamper=tampered(SliceThickness=thickness_mm, SpacingBetweenSlices=None)
+    )
+    kept = range(0, 19, step)
+    slices = [
+        image.changed(instance=1 + (place if renumbered else image.number))
+        for place, image in enumerate(stack.slices(kept))
+    ]
+    write_slices(folder, slices)
+    return (stack.truth(kept),)
+
+
+def thinned(
+    name: str,
+    step: int,
+    *warnings: str,
+    modality: str = "MR",
+    renumbered: bool = False,
+    thickness_mm: str = "2",
+    allowed: Collection[str] = (),
+) -> Trap:
+    """A trap of one volume of which only some slices are left."""
+    write = partial(_thin, step, modality=modality, renumbered=renumbered, thickness_mm=thickness_mm)
+    return Trap(name, Action.PLAIN, write, warnings=warnings, allowed=frozenset(allowed))
+
+
+def _thinned_runs(folder: Path) -> tuple[Truth, ...]:
+    """Every second slice of two points in time."""
+    stacks = volumes_of(2, 13)
+    lost = {(v, n) for v in (0, 1) for n in range(1, 13, 2)}
+    left = write_left(
+        folder, stacks, lost=lost, set_tags=POINTS_IN_TIME.set_tags, numbering=volume_by_volume(positions=13)
+    )
+    return truths_of(stacks, left, parts=True)
+
+
+def _echoes_by_position(folder: Path) -> tuple[Truth, ...]:
+    """Two echoes whose numbers alternate: each has every second number and lacks nothing."""
+    stacks = volumes_of(2)
+    (echo,) = (kind for kind in KINDS if kind.name == "echo-time")
+    left = write_left(folder, stacks, lost=(), set_tags=echo.set_tags, numbering=position_by_position(2))
+    return truths_of(stacks, left)
+
+
+NUMBERING: tuple[Trap, ...] = (
+    *LOST,
+    *STATED,
+    thinned("every-second-slice", 2, THINNED),
+    thinned("every-third-slice", 3, THINNED),
+    thinned("every-second-slice-of-a-ct", 2, THINNED, modality="CT", allowed=(FAR_APART,)),
+    thinned("every-third-slice-of-a-ct", 3, THINNED, FAR_APART, modality="CT"),
+    thinned("every-third-slice-renumbered", 3, FAR_APART, modality="CT", renumbered=True),
+    thinned("thin-slices-far-apart", 3, FAR_APART, modality="CT", renumbered=True, thickness_mm="0.6"),
+    thinned("no-slice-thinned", 1),
+    thinned("no-slice-of-a-ct-thinned", 1, modality="CT"),
+    thinned("slices-of-a-ct-overlap", 1, modality="CT", thickness_mm="3"),
+    thinned("slices-of-an-mr-far-apart", 2, modality="MR", renumbered=True, allowed=(FAR_APART,)),
+    one(
+        "numbers-by-two-backwards",
+        Action.PLAIN,
+        Stack(tamper=tampered(InstanceNumber=lambda n: 40 - 2 * n)),
+        warnings=(THINNED,),
+    ),
+    Trap("every-second-slice-of-two-times", Action.SPLIT, _thinned_runs, warnings=(THINNED,)),
+    Trap("echoes-by-position", Action.SPLIT, _echoes_by_position),
+)
