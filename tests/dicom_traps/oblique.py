@@ -41,12 +41,12 @@ def turned(orientation: Iterable[float], *turns: tuple[str, float]) -> tuple[flo
 
 
 def oblique(name: str, orientation: Iterable[float], *turns: tuple[str, float], position: str = "HFS") -> Trap:
-    """A trap of one volume, turned."""
+    """A trap of one volume, turned; its voxels are large, so that a small angle moves its corners far."""
     stack = Stack(
         modality="MR",
-        gaps_mm=(1.0,) * 5,
-        size=(9, 8),
-        pixel_mm=(1.0, 1.0),
+        gaps_mm=(12.0,) * 5,
+        size=(24, 20),
+        pixel_mm=(10.0, 10.0),
         orientation=turned(orientation, *turns),
         tamper=tampered(PatientPosition=position),
     )
@@ -54,7 +54,7 @@ def oblique(name: str, orientation: Iterable[float], *turns: tuple[str, float], 
 
 
 def _word(degrees: float) -> str:
-    return f"{degrees:g}".replace(".", "-").replace("--", "-")
+    return f"{degrees:g}".replace(".", "-")
 
 
 OBLIQUES: tuple[Trap, ...] = (
@@ -63,29 +63,31 @@ OBLIQUES: tuple[Trap, ...] = (
         for axis in AXES
         for degrees in TILTS_DEGREES
     ),
+    # With the other angles next to nothing, a quaternion's first component is lost in float32 (NIfTI-1, METHOD 2).
     *(
-        oblique(
-            f"axial-about-all-{_word(degrees)}-{name}",
-            AXIAL,
-            ("x", degrees),
-            ("y", second),
-            ("z", second),
-        )
-        for degrees in (5.0, 15.0, 25.0)
-        for name, second in (("and-0-2", 0.2), ("and-as-much", degrees), ("and-back", -degrees))
+        oblique(f"axial-about-x-{_word(degrees)}-slightly-about-all", AXIAL, ("x", degrees), ("y", 0.2), ("z", 0.2))
+        for degrees in (5.0, 9.0, 15.0, 23.0, 25.0)
     ),
+    *(
+        oblique(f"axial-about-all-{_word(degrees)}-{name}", AXIAL, ("x", degrees), ("y", second), ("z", second))
+        for degrees in (5.0, 15.0, 25.0)
+        for name, second in (("alike", degrees), ("back", -degrees))
+    ),
+    oblique("axial-about-all-unalike", AXIAL, ("x", -7.7), ("y", -23.0), ("z", 1.5)),
     *(
         oblique(f"{name}-about-all-{_word(degrees)}", plane, ("x", degrees), ("y", 0.2), ("z", degrees / 2))
         for name, plane in (("coronal", CORONAL), ("sagittal", SAGITTAL))
         for degrees in TILTS_DEGREES
     ),
+    oblique("coronal-about-z-0-3", CORONAL, ("z", 0.3)),
+    oblique("coronal-about-y-0-3", CORONAL, ("y", 0.3)),
     *(
-        oblique(f"lying-{position.lower()}-oblique", plane, ("x", 12.0), ("y", 0.2), ("z", 0.2), position=position)
+        oblique(f"lying-{position.lower()}-oblique", plane, ("x", 9.0), ("y", 0.2), ("z", 0.2), position=position)
         for position, plane in LYING.items()
     ),
-    # Just off half a turn, where a quaternion's first component is next to nothing (NIfTI-1, METHOD 2).
+    oblique("lying-ffdr-0-1", LYING["FFDR"], ("x", 0.1), position="FFDR"),
     *(
-        oblique(f"axial-about-z-by-millionths-{number}", AXIAL, ("x", 20.0), ("z", angle))
-        for number, angle in enumerate((1e-4, 1e-3, 1e-2, -1e-3), start=1)
+        oblique(f"axial-almost-half-a-turn-{number}", AXIAL, ("x", tilt), ("z", angle))
+        for number, (tilt, angle) in enumerate(((20.0, 1e-4), (20.0, 1e-2), (8.0, -1e-3), (0.0, 3e-2)), start=1)
     ),
 )
