@@ -98,6 +98,24 @@ def test_where_nothing_should_come_out(peers: ModuleType) -> None:
     assert judged(peers, trap(Action.REFUSE), [], [(cut, affine)]) == "WRONG"
 
 
+def test_what_lacks_a_slice_may_come_out_in_its_place_but_never_mixed(peers: ModuleType) -> None:
+    first, second = Stack(), Stack(offset=140)
+    whole, (array, affine) = volume(first), volume(second)
+    part = (array[..., :-1], affine)
+    mixed = array.copy()
+    mixed[..., 3] = whole[0][..., 3]
+    one = trap(Action.SPLIT, refused=("incomplete-volume",))
+    assert judged(peers, one, [first], [whole]) == "right"
+    assert judged(peers, one, [first], [whole, part]) == "right"
+    assert judged(peers, one, [first], [part]) == "part"
+    assert judged(peers, one, [first], [whole, (mixed, affine)]) == "right + wrong"
+    either = trap(Action.SPLIT, cautious=True)
+    assert peers.well(either, judged(peers, either, [first, second], [whole]))
+    assert peers.well(either, judged(peers, either, [first, second], []))
+    assert judged(peers, either, [first, second], [(mixed, affine)]) == "WRONG"
+    assert not peers.well(one, judged(peers, one, [first], []))
+
+
 def test_interpolated_slices_may_lie_on_another_grid(peers: ModuleType) -> None:
     uneven = Stack(gaps_mm=(4.0,) * 4 + (7.0,) * 4)
     even = Stack(gaps_mm=(2.0,) * 22)

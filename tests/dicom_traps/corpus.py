@@ -13,14 +13,17 @@ from tests.dicom_traps.spelling import SPELLING
 from tests.dicom_traps.trap import Trap
 from tests.dicom_traps.volumes import VOLUMES
 
-TRAPS: tuple[Trap, ...] = (
-    *GEOMETRY,
-    *OBLIQUES,
-    *VOLUMES,
-    *DIFFERING,
-    *NUMBERING,
-    *SPELLING,
-    *FRAMES,
-    *PIXELS,
-    *OBJECTS,
-)
+KINDS: dict[str, tuple[Trap, ...]] = {
+    "where slices lie": GEOMETRY,
+    "oblique grids": OBLIQUES,
+    "several volumes, and many slices in one file": VOLUMES,
+    "images of two volumes, of which files are lost": DIFFERING,
+    "volumes that only their numbers tell apart; runs cut short; thinned series": NUMBERING,
+    "values spelled in several ways, or absent": SPELLING,
+    "volumes in one multi-frame file, of which frames are lost": FRAMES,
+    "pixels": PIXELS,
+    "files and other objects": OBJECTS,
+}
+"""What each is about."""
+
+TRAPS: tuple[Trap, ...] = tuple(trap for traps in KINDS.values() for trap in traps)
