@@ -214,17 +214,6 @@ LOST = (
 )
 
 
-def _odd_and_even(folder: Path) -> tuple[Truth, ...]:
-    """Two volumes of which one image is left at each position, the first volume's and the second's in turn."""
-    return _write(
-        folder,
-        count=2,
-        lost={(v, n) for v in (0, 1) for n in range(7) if n % 2 != v},
-        numbering=volume_by_volume(positions=7),
-        positions=7,
-    )
-
-
 STATED = (
     run("stated-five-found-four", (), set_tags=stating(5), refused=0, warned=True),
     run("stated-ten-found-four", behind(4, 0), count=10, set_tags=stating(10), refused=0, warned=True),
@@ -278,7 +267,6 @@ STATED = (
         set_tags=stating(3),
         renumbered=True,
     ),
-    Trap("numbers-alone-one-left", Action.REFUSE, _odd_and_even),
 )
 
 
