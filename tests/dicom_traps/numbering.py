@@ -16,6 +16,7 @@ from tests.dicom_traps.differing import (
     Numbering,
     Place,
     SetTags,
+    telling_nothing,
     truths_of,
     volumes_of,
     write_left,
@@ -125,6 +126,32 @@ def run(
     )
 
 
+def _set_acquisition(data: Dataset, volume: int) -> None:
+    data.AcquisitionNumber = volume + 1
+
+
+def _set_trigger(data: Dataset, volume: int) -> None:
+    data.TriggerTime = f"{33.5 * volume}"
+
+
+def _set_moment(data: Dataset, volume: int) -> None:
+    data.AcquisitionTime = data.ContentTime = f"1012{10 + volume}"
+
+
+# These may vary within a good volume, so they tell volumes apart only where positions repeat.
+WEAK = {"acquisition": _set_acquisition, "trigger-time": _set_trigger, "moment": _set_moment}
+
+
+def _set_echo_and_type(data: Dataset, volume: int) -> None:
+    data.EchoTime = ("2.3", "4.6")[volume // 2]
+    data.ImageType = ["ORIGINAL", "PRIMARY", ("M", "P")[volume % 2]]
+
+
+def _set_type_over_time(data: Dataset, volume: int) -> None:
+    """Magnitude and phase in turn, at points in time that nothing but the numbers tells."""
+    data.ImageType = ["ORIGINAL", "PRIMARY", ("M", "P")[volume % 2]]
+
+
 def behind(volume: int, number: int, order: Order = upwards) -> set[Place]:
     """All that a run that stops before a slice of its fifth volume never takes, of ten."""
     return {
@@ -139,7 +166,60 @@ def diagonal(count: int) -> set[Place]:
 
 WHERE = {"first": 0, "middle": 2, "last": POSITIONS - 1}
 
+TWO_ELEMENTS = (
+    run("echoes-and-types", (), set_tags=_set_echo_and_type, numbering=telling_nothing(4, POSITIONS), refused=0),
+    run("echoes-and-types-one-lost", {(2, 3)}, set_tags=_set_echo_and_type, numbering=telling_nothing(4, POSITIONS)),
+    run(
+        "echoes-and-types-two-lost",
+        {(0, 0), (3, 3)},
+        set_tags=_set_echo_and_type,
+        numbering=telling_nothing(4, POSITIONS),
+        refused=2,
+    ),
+    run(
+        "echoes-and-types-all-lack",
+        {(n % 4, n) for n in range(POSITIONS)},
+        set_tags=_set_echo_and_type,
+        numbering=telling_nothing(4, POSITIONS),
+        action=Action.REFUSE,
+    ),
+    run("types-over-time", (), count=6, set_tags=_set_type_over_time, refused=0),
+    run(
+        "types-over-time-by-position",
+        (),
+        count=6,
+        set_tags=_set_type_over_time,
+        numbering=position_by_position(6),
+        refused=0,
+    ),
+    run("types-over-time-one-lost", {(2, 3)}, count=6, set_tags=_set_type_over_time, cautious=True),
+    run("types-over-time-cut-short", {(5, 3), (5, 4)}, count=6, set_tags=_set_type_over_time, cautious=True),
+    run(
+        "types-over-time-all-lack",
+        {(n, n) for n in range(5)} | {(5, 0)},
+        count=6,
+        set_tags=_set_type_over_time,
+        cautious=True,
+    ),
+)
+
 LOST = (
+    *(
+        run(
+            f"{name}-{order}-{what}",
+            lost,
+            set_tags=set_tags,
+            numbering=numbering,
+            cautious=True,
+        )
+        for name, set_tags in WEAK.items()
+        for order, numbering in (
+            ("by-position", position_by_position(4)),
+            ("by-volume", volume_by_volume()),
+            ("shuffled", telling_nothing(4, POSITIONS)),
+        )
+        for what, lost in (("one-lost", {(2, 3)}), ("all-lack", {(n % 4, n) for n in range(POSITIONS)}))
+    ),
     *(
         run(f"numbers-alone-volume-{volume + 1}-lacks-{where}", {(volume, number)})
         for volume in (0, 1, 3)
@@ -317,6 +397,7 @@ def _echoes_by_position(folder: Path) -> tuple[Truth, ...]:
 
 
 NUMBERING: tuple[Trap, ...] = (
+    *TWO_ELEMENTS,
     *LOST,
     *STATED,
     thinned("every-second-slice", 2, THINNED),
