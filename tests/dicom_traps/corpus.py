@@ -10,6 +10,7 @@ from tests.dicom_traps.objects import OBJECTS
 from tests.dicom_traps.oblique import OBLIQUES
 from tests.dicom_traps.pixels import PIXELS
 from tests.dicom_traps.spelling import SPELLING
+from tests.dicom_traps.thinning import THINNING
 from tests.dicom_traps.trap import Trap
 from tests.dicom_traps.volumes import VOLUMES
 
@@ -18,7 +19,8 @@ KINDS: dict[str, tuple[Trap, ...]] = {
     "oblique grids": OBLIQUES,
     "several volumes, and many slices in one file": VOLUMES,
     "images of two volumes, of which files are lost": DIFFERING,
-    "volumes that only their numbers tell apart; runs cut short; thinned series": NUMBERING,
+    "volumes that only their numbers tell apart, and runs cut short": NUMBERING,
+    "thinned series": THINNING,
     "values spelled in several ways, or absent": SPELLING,
     "volumes in one multi-frame file, of which frames are lost": FRAMES,
     "pixels": PIXELS,
