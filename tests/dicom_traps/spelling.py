@@ -37,7 +37,7 @@ def _in_turn(tampers: tuple[Tamper, ...], modality: str, folder: Path) -> tuple[
     def tamper(data: Dataset, number: int) -> None:
         tampers[number % len(tampers)](data, number)
 
-    return write_stack(folder, Stack(gaps_mm=(5.0,) * (3 * len(tampers) - 1), modality=modality, tamper=tamper))
+    return write_stack(folder, Stack(gaps_mm=(5.0,) * (max(3 * len(tampers), 6) - 1), modality=modality, tamper=tamper))
 
 
 def spelled(name: str, keyword: str, *values: object, modality: str = "MR", cautious: bool = False) -> Trap:
