@@ -189,7 +189,7 @@ def private(group: int, block: int, creator: str, element: int, vr: str, first: 
 
 
 def _set_csa(data: Dataset, volume: int) -> None:
-    data.Manufacturer = "SIEMENS"
+    data.Manufacturer, data.ScanningSequence = "SIEMENS", "EP"
     data.add_new(0x00290010, "LO", "SIEMENS CSA HEADER")
     data.add_new(0x00291010, "OB", csa({"B_value": ("IS", [f"{1000 * volume:<8}"])}))
 

@@ -115,7 +115,7 @@ def _without_truth(write: Callable[[Path], tuple[Truth, ...]], folder: Path) -> 
 def _unequal(folder: Path) -> tuple[Truth, ...]:
     first, second = Stack(modality="MR"), Stack(modality="MR", offset=300, number=50)
     write_slices(folder, first.slices() + second.slices([0, 1, 2, 3, 5, 6]))
-    return ()
+    return (first.truth(),)
 
 
 def _adjoining(folder: Path) -> tuple[Truth, ...]:
@@ -326,7 +326,13 @@ VOLUMES = (
     stacked("instance-numbers-interleaved", _set_nothing, count=4, interleaved=True),
     stacked("instance-numbers-with-count-stated", _set_stated(4), count=4),
     stacked("fewer-stated", _set_stated(3), count=4, action=Action.REFUSE, code="several-images-at-one-position"),
-    Trap("unequal-counts", Action.REFUSE, _unequal, "unequal-volumes"),
+    Trap(
+        "unequal-counts",
+        Action.SPLIT,
+        _unequal,
+        refused=("incomplete-volume",),
+        allowed=frozenset({"run-cut-short"}),
+    ),
     Trap("adjoining-acquisitions", Action.PLAIN, _adjoining),
     several(
         "several-series-numbers-under-one-uid",
