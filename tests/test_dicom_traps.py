@@ -28,7 +28,7 @@ drift of 0.07 degrees from the middle to the end of 130 mm."""
 STRAIGHTENED_MM = 0.01
 OF_CONTENT = {"burned-in-annotation", "face"}
 """Warnings of what an image shows, by its acquisition facts; all others are of its files."""
-OF_HEADERS = ("TRAP", "PHANTOM", ROOT, "OMNIPAQUE", "B30F", "20200102")
+OF_HEADERS = ("TRAP", "PHANTOM", ROOT, "OMNIPAQUE", "20200102")
 """Texts of the headers, of which no output may hold one."""
 
 
