@@ -239,12 +239,21 @@ def test_a_mask_off_the_grid_is_refused_and_the_others_wait(tmp_path: Path, chan
     assert not list((tmp_path / "out").glob("labelsTr/*.nii.gz"))
 
 
-def test_a_mask_that_lacks_a_slice_is_told_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"series": ("1",)}], ids=["all", "chosen"])
+def test_a_mask_that_lacks_a_slice_costs_its_study_the_mask(tmp_path: Path, more: dict[str, object]) -> None:
     Patient(tmp_path / "dicom")
     sorted((tmp_path / "dicom/MASKS_DICOM/livertumor01").iterdir())[4].unlink()
-    ledger = convert(tmp_path / "dicom", tmp_path / "out", OPTIONS)
+    options = replace(OPTIONS, **more)  # type: ignore[arg-type]
+    rows, _ = preview(tmp_path / "dicom", tmp_path / "out", options)
+    assert sorted(row.status for row in rows) == ["done", "refused", "skipped", "skipped"]
+    ledger = convert(tmp_path / "dicom", tmp_path / "out", options)
     assert ledger.exit_code == 1
     assert ledger.count(Status.REFUSED) == 1
+    assert codes(ledger).count("labels-incomplete") == 2
+    assert not list((tmp_path / "out").glob("labelsTr/*.nii.gz"))
+    channels = replace(NATIVE, channels="a=1; b=2", masks_from=PATTERNS)
+    rows, _ = preview(tmp_path / "dicom", tmp_path / "out", replace(channels))
+    assert sum(row.status == "refused" for row in rows) >= 1
 
 
 def test_masks_never_go_to_another_patient_or_study(tmp_path: Path) -> None:

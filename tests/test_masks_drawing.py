@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from tests.dicom_traps.stack import Stack, write_stack
+from tests.dicom_traps.stack import OBLIQUE, Stack, write_stack
 from tests.drawn import Roi, circle, item, read_images, segmentation, structure_set
 from tests.label_study import Ball, content_of
 from volseg.dataset.dataset import read_dataset
@@ -65,9 +65,9 @@ class Channel:
 class Case:
     """A study of two series in one frame of reference."""
 
-    def __init__(self, folder: Path, study: int = 1) -> None:
+    def __init__(self, folder: Path, study: int = 1, flair: dict[str, object] | None = None) -> None:
         self.t1 = Channel(folder, "t1", replace(T1, study=study, series=1, offset=40.0 * study))
-        self.flair = Channel(folder, "flair", replace(FLAIR, study=study, series=2))
+        self.flair = Channel(folder, "flair", replace(FLAIR, study=study, series=2, **(flair or {})))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -94,12 +94,26 @@ def named(ledger: Ledger, code: str) -> list[Outcome]:
     return [outcome for outcome in ledger.outcomes if outcome.code == code]
 
 
-@pytest.mark.parametrize("spacing", ["native", 2.0])
-def test_objects_on_any_channel_are_drawn_on_the_grid_of_the_first(case: Case, tmp_path: Path, spacing: object) -> None:
+@pytest.mark.parametrize(
+    ("options", "flair"),
+    [
+        ({"spacing": ("native",)}, {}),
+        ({"spacing": (2.0,)}, {}),
+        ({"spacing": (1.5,), "orientation": "PSR"}, {}),
+        ({"spacing": ("native",)}, {"orientation": OBLIQUE, "origin_mm": (-6.0, 0.0, -1.0)}),
+        ({"spacing": ("native",)}, {"drift": (0.0, 0.2)}),
+    ],
+    ids=["native", "2 mm", "turned", "oblique", "tilted"],
+)
+def test_objects_on_any_channel_are_drawn_on_the_grid_of_the_first(
+    tmp_path: Path, options: dict[str, object], flair: dict[str, object]
+) -> None:
+    case = Case(tmp_path / "dicom", flair=flair)
+    given = replace(OPTIONS, **options)  # type: ignore[arg-type]
     case.t1.structures("Edema", BIG)
     case.flair.segments("Core", SMALL)
     out = tmp_path / "out"
-    ledger = convert(tmp_path / "dicom", out, replace(OPTIONS, spacing=(spacing,)))  # type: ignore[arg-type]
+    ledger = convert(tmp_path / "dicom", out, given)
     assert (ledger.exit_code, ledger.count(Status.DONE)) == (0, 2)
     mask = the_mask(out)
     images = sorted((out / "imagesTr").glob("*.nii.gz"))
@@ -128,7 +142,7 @@ def test_objects_on_any_channel_are_drawn_on_the_grid_of_the_first(case: Case, t
     assert json.loads((out / "dataset.json").read_text())["numTraining"] == 1
     # Nothing changes in a second run.
     before = content_of(out)
-    again = convert(tmp_path / "dicom", out, replace(OPTIONS, spacing=(spacing,)))  # type: ignore[arg-type]
+    again = convert(tmp_path / "dicom", out, given)
     assert {outcome.code for outcome in again.outcomes} == {"already-done"}
     assert content_of(out) == before
 

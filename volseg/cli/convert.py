@@ -32,7 +32,8 @@ def convert(
     finished stay as they are. Segmentations and structure sets of a converted series become its mask, with one
     label table for all. Case names come from a keyed hash, the same in every folder; the key is yours and stays in
     your configuration folder (docs/names.md), and nothing of the patient leaves the DICOM files. The one free text
-    that is kept are the names of structures: look at them before you pass the data on.
+    that is kept are the names of structures, and of folders where --masks-from asks for them: look at them before you
+    pass the data on.
 
     Examples:
         volseg convert dicom nifti

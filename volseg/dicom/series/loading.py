@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from volseg.dicom.series.slices import Slice
 
 INT16 = np.iinfo(np.int16)
+LOOKS_LIKE_MASK = "looks-like-a-mask"
+"""The code of images that hold two values and no other."""
 SAMPLED = 4, 16
 """Of the slices, and of the rows and columns: every so many are looked at first."""
 
@@ -43,14 +45,11 @@ class SliceFault(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A loaded series: its volume, and the codes of changes to its values, such as ``padding-to-air``.
-
-    ``looks_like_mask`` tells that its slices hold two values and no other.
-    """
+    """A loaded series: its volume, and the codes of what was done to its values or seen in them, such as
+    ``padding-to-air``."""
 
     volume: Volume
     changes: tuple[str, ...] = ()
-    looks_like_mask: bool = False
 
 
 def load_values(series: Series, *, jobs: int | None = None, suv: bool = False) -> Loaded:
@@ -87,9 +86,10 @@ def load_values(series: Series, *, jobs: int | None = None, suv: bool = False) -
         values, change = padding_to_air(values, series.slices, slopes, intercepts)
         values = _as_int16(values)
         changes.extend(filter(None, [change]))
-    is_mask = _are_two(values)
+    if _are_two(values):
+        changes.append(LOOKS_LIKE_MASK)
     volume = straighten(values, series.geometry) if series.is_straightened else Volume(values.T, series.grid)
-    return Loaded(volume, tuple(changes), is_mask)
+    return Loaded(volume, tuple(changes))
 
 
 def _are_two(values: NDArray[Any]) -> bool:

@@ -36,14 +36,8 @@ FAR_APART = 1.5
 third. Protocols with 1 mm every 10 mm exist, and a person should know."""
 ROUNDED = 0.99
 """Of a spacing that is told by rounded positions."""
-LOOKS_LIKE_MASK = "looks-like-a-mask"
-"""Images that hold two values and no other, seen when their pixels are read."""
 
 _SENTENCES = {
-    LOOKS_LIKE_MASK: (
-        "It holds two values and no other, so it looks like a mask: --masks-from makes labels of such series.",
-        "",
-    ),
     NO_PREAMBLE: (
         "1 file lacks the preamble or the meta header of DICOM; how it is coded was told from its bytes.",
         "{} files lack the preamble or the meta header of DICOM; how they are coded was told from their bytes.",

@@ -16,11 +16,11 @@ from volseg.pseudonyms import Naming
 from volseg.verbs.convert.channel_choice import Channel, parse_channels
 from volseg.verbs.convert.conversion import Conversion, conversion_of, wanted_grid
 from volseg.verbs.convert.names import NameFault, case_names, header_text
-from volseg.verbs.convert.selection import AS_MASK, left_out
+from volseg.verbs.convert.selection import left_out
 from volseg.volume import channel_stem, grid_for_nifti
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
     from volseg.grid import Grid
@@ -57,11 +57,13 @@ class ChannelPlan:
     outcomes: tuple[Outcome, ...]
 
 
-def plan_channels(found: Scan, options: ConvertOptions, naming: Naming | None) -> ChannelPlan:
+def plan_channels(
+    found: Scan, options: ConvertOptions, naming: Naming | None, told: Container[Rejected] = ()
+) -> ChannelPlan:
     """Find the channels of every study.
 
     A series is a channel's where its description, its number, or its case's name with or without the hash fits one of
-    the channel's patterns.
+    the channel's patterns. Those of the rejected that are ``told`` of stay in any case.
 
     Raises:
         UsageError: the channels make no sense, or no series is one.
@@ -99,9 +101,7 @@ def plan_channels(found: Scan, options: ConvertOptions, naming: Naming | None) -
     others = tuple(left_out(one) for _, one in numbered(found) if isinstance(one, Series) and id(one) not in used)
     # Why a channel is missing may be that its series was refused.
     rejected = tuple(
-        one
-        if one.code == AS_MASK or (one.identity.study_uid in lacking and one.status is Status.REFUSED)
-        else left_out(one)
+        one if one in told or (one.identity.study_uid in lacking and one.status is Status.REFUSED) else left_out(one)
         for one in found.rejected
     )
     chosen = tuple(one for one in found.series if id(one) in used)

@@ -12,7 +12,6 @@ from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom import Series, load_values
 from volseg.dicom.series import notes
 from volseg.dicom.series.digest import content_digest
-from volseg.dicom.series.notes import LOOKS_LIKE_MASK
 from volseg.dicom.series.uptake import SUV, suv_factor
 from volseg.errors import OutputExistsError, VolsegError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
@@ -200,7 +199,7 @@ def convert_one(conversion: Conversion) -> Outcome:
         acquisition=series.facts,
         shows=series.shows,
         made=replace(made, files={conversion.image.name: file_digest(conversion.image)}),
-        notes={**series.notes, **({LOOKS_LIKE_MASK: 1} if loaded.looks_like_mask else {})},
+        notes=series.notes,
     )
     sidecar.write(sidecar_path(conversion.image))
     outcome = outcome_of(sidecar, conversion.image)

@@ -90,12 +90,12 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     found = scan_source(dicom_dir, options, progress, scratch)
     named = Naming.existing(nifti_dir)
     chosen_masks = take_masks(found, options, named, progress)
-    found, masks = select(chosen_masks.found, options, named), chosen_masks.masks
+    found, masks = select(chosen_masks.found, options, named, chosen_masks.told), chosen_masks.masks
     naming = Naming.of_folder(nifti_dir)
     before = Ledger.read(nifti_dir / LEDGER_FILE)
     naming.require_names_of(before, nifti_dir)
     if options.channels:
-        plan_of_channels = plan_channels(found, options, naming)
+        plan_of_channels = plan_channels(found, options, naming, chosen_masks.told)
         found = plan_of_channels.found
         dataset = dataset.with_channels([channel.name for channel in parse_channels(options.channels)])
         everything, nameless = _channel_conversions(plan_of_channels, naming, nifti_dir, options)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom import Rejected, Scan, Series, numbered
-from volseg.dicom.labels.mask_series import NamedSeries, folder_name, folder_of
+from volseg.dicom.labels.mask_series import INCOMPLETE, NamedSeries, folder_name, folder_of
 from volseg.dicom.series.series import put_aside
 from volseg.errors import UsageError
 from volseg.outcomes import Status
@@ -24,10 +24,17 @@ SHOWN_NAMES = 40
 
 @dataclass(frozen=True, eq=False)
 class ChosenMasks:
-    """A scan without the series that are to be masks, which stand among the rejected with the code ``as-mask``."""
+    """The series of a scan that are to be masks.
+
+    Args:
+        found: the scan, where they stand among the rejected with the code ``as-mask``.
+        masks: that are to be drawn.
+        told: those of the rejected that stand for masks or can't be any: they are told whatever images are chosen.
+    """
 
     found: Scan
-    masks: tuple[NamedSeries, ...]
+    masks: tuple[NamedSeries, ...] = ()
+    told: frozenset[Rejected] = frozenset()
 
 
 def take_masks(found: Scan, options: ConvertOptions, naming: Naming | None, progress: Progress) -> ChosenMasks:
@@ -41,7 +48,7 @@ def take_masks(found: Scan, options: ConvertOptions, naming: Naming | None, prog
     """
     choices = options.mask_choices
     if not choices:
-        return ChosenMasks(found, ())
+        return ChosenMasks(found)
     masks: list[NamedSeries] = []
     stand_ins: dict[Series | Rejected, Rejected] = {}
     for number, one in numbered(found):
@@ -67,10 +74,16 @@ def take_masks(found: Scan, options: ConvertOptions, naming: Naming | None, prog
         stand_ins[one] = put_aside(one, AS_MASK, f"It is the mask of {name}.")
     if not stand_ins:
         raise UsageError("No series fits --masks-from. --dry-run shows what they are called and where they lie.")
+    faulty = {one.identity.study_uid for one in stand_ins if isinstance(one, Rejected)} - {""}
+    for one in stand_ins:
+        if isinstance(one, Series) and one.identity.study_uid in faulty:
+            stand_ins[one] = put_aside(one, INCOMPLETE.code, INCOMPLETE.message)
+    masks = [mask for mask in masks if stand_ins[mask.series].code == AS_MASK]
     kept = sorted({mask.name for mask in masks if not mask.given})
     if kept:
         progress.say(f"names of folders that are kept as labels: {listed(kept, SHOWN_NAMES)}")
     others = tuple(one for one in found.series if one not in stand_ins)
-    taken = tuple(stand_ins[mask.series] for mask in masks)
-    rejected = tuple(stand_ins.get(one, one) for one in found.rejected)
-    return ChosenMasks(replace(found, series=others, rejected=(*rejected, *taken)), tuple(masks))
+    taken = (stand_ins[one] for one in found.series if one in stand_ins)
+    rejected = (stand_ins.get(one, one) for one in found.rejected)
+    whole = replace(found, series=others, rejected=(*rejected, *taken))
+    return ChosenMasks(whole, tuple(masks), frozenset(stand_ins.values()))

@@ -16,7 +16,7 @@ from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import Naming
 from volseg.verbs.convert.channel_choice import parse_channels
 from volseg.verbs.convert.conversion import conversion_of, finished, images_there, planned
-from volseg.verbs.convert.mask_series import take_masks
+from volseg.verbs.convert.mask_series import ChosenMasks, take_masks
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of
@@ -79,11 +79,11 @@ def _preview(
     require_output(nifti_dir, dicom_dir)
     naming = Naming.existing(nifti_dir)
     chosen_masks = take_masks(scan_source(dicom_dir, options, progress, scratch), options, naming, progress)
-    found, masks = select(chosen_masks.found, options, naming), chosen_masks.masks
+    found = select(chosen_masks.found, options, naming, chosen_masks.told)
     images = images_there(nifti_dir)
     rows = []
     if options.channels:
-        return _channel_preview(found, nifti_dir, options, naming, masks)
+        return _channel_preview(found, nifti_dir, options, naming, chosen_masks)
     names = dict(zip(found.series, case_names(found.series, options.name), strict=True)) if options.name else {}
     for number, one in numbered(found):
         shown = naming.case(one.identity, one.modality) if naming else short_name(one)
@@ -102,18 +102,18 @@ def _preview(
             except InputError as error:
                 earlier = earlier or Outcome.of_error(shown, error)
         rows.append(_series_row(number, one, shown, action, earlier))
-    if found.label_files or masks:
-        label_rows, found = _label_rows(found, nifti_dir, options, naming, masks)
+    if found.label_files or chosen_masks.masks:
+        label_rows, found = _label_rows(found, nifti_dir, options, naming, chosen_masks.masks)
         rows.extend(label_rows)
     return tuple(rows), found
 
 
 def _channel_preview(
-    found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None, masks: Sequence[NamedSeries]
+    found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None, masks: ChosenMasks
 ) -> tuple[tuple[PreviewRow, ...], Scan]:
     from volseg.verbs.convert.channels import plan_channels
 
-    plan = plan_channels(found, options, naming)
+    plan = plan_channels(found, options, naming, masks.told)
     channels = parse_channels(options.channels)
     placed: dict[Series | Rejected, str] = {
         one: f"channel {channel.name} of {case.case}"
@@ -126,11 +126,11 @@ def _channel_preview(
         left = why.get(one.identity.series_uid, one)
         outcome = Outcome("", left.status, left.code, left.message) if isinstance(left, Rejected) else None
         rows.append(_series_row(number, one, short_name(one), placed.get(one, ""), None if one in placed else outcome))
-    if not plan.found.label_files and not masks:
+    if not plan.found.label_files and not masks.masks:
         return tuple(rows), plan.found
     names = {one: case.case for case in plan.cases for one in case.series}
     cases = [case.series for case in plan.cases]
-    label_rows, chosen = _label_rows(plan.found, nifti_dir, options, naming, masks, names, cases)
+    label_rows, chosen = _label_rows(plan.found, nifti_dir, options, naming, masks.masks, names, cases)
     return (*rows, *label_rows), chosen
 
 

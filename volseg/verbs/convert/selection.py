@@ -13,7 +13,7 @@ from volseg.options import each
 from volseg.pseudonyms import Naming
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from volseg.verbs.convert.options import ConvertOptions
 
@@ -23,10 +23,11 @@ AS_MASK = "as-mask"
 NOT_CHOSEN_KIND = "image of a series that was not chosen"
 
 
-def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
+def select(found: Scan, options: ConvertOptions, naming: Naming | None, told: Container[Rejected] = ()) -> Scan:
     """The scan with each series that is not wanted among the rejected ones, skipped with the code ``not-chosen``.
 
-    A series is wanted by its number, its case's name, or that name without the hash; and by its modality.
+    A series is wanted by its number, its case's name, or that name without the hash; and by its modality. Those of the
+    rejected that are ``told`` of stay in any case.
 
     Raises:
         UsageError: nothing has a number, name or modality that was given.
@@ -46,7 +47,7 @@ def select(found: Scan, options: ConvertOptions, naming: Naming | None) -> Scan:
         )
 
     def is_wanted(one: Series | Rejected) -> bool:
-        if isinstance(one, Rejected) and one.code == AS_MASK:
+        if isinstance(one, Rejected) and one in told:
             return True
         return (not wanted or not wanted.isdisjoint(names[id(one)])) and (not modalities or one.modality in modalities)
 

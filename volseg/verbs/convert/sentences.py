@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom.series import notes
+from volseg.dicom.series.loading import LOOKS_LIKE_MASK
 from volseg.dicom.series.mosaic import MOSAIC
 from volseg.dicom.series.padding import AIR_HU, PADDING_LEFT, PADDING_TO_AIR
 from volseg.dicom.series.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
@@ -32,6 +33,7 @@ _CHANGES = {
     MONOCHROME1: "Low values are meant to be displayed bright; the values are as stored.",
     PADDING_TO_AIR: f"What fills the slices where nothing was measured was set to air, {AIR_HU} HU.",
     PADDING_LEFT: "The header names values of tissue as padding; they were left as they are.",
+    LOOKS_LIKE_MASK: "It holds two values and no other, as a mask does: --masks-from makes labels of such series.",
     SUV: "The activity was converted to uptake by body weight, in g/ml.",
     "channel-partly-covered": "It doesn't reach over the whole grid of the first channel; beyond it has its lowest value.",
     "bspline-clamped": "The spline swung beyond the lowest or highest value there is; such voxels were set to that value.",
