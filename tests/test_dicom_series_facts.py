@@ -179,7 +179,7 @@ def test_sidecar_and_ledger_and_preview_say_it(tmp_path: Path, capsys: pytest.Ca
     preview = " ".join(capsys.readouterr().out.split())
     assert main(words) == 0
     told = sorted(one["message"] for one in json.loads((tmp_path / "out/conversion.json").read_text())["outcomes"])
-    assert [one.split(".")[0] for one in told] == ["Magnitude", "Phase"]
+    assert [one.split(";")[0] for one in told] == ["magnitude", "phase"]
     assert ", magnitude, the scanner's grid" in preview
     assert ", phase, the scanner's grid" in preview
     sidecars = [json.loads(path.read_text()) for path in (tmp_path / "out/imagesTs").glob("*.json")]

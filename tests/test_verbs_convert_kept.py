@@ -300,7 +300,7 @@ def test_the_sidecar_of_an_image_that_stays_is_brought_up_to_date(
     code, shown = run(whole)
     assert code == 0
     assert "already done" in shown
-    assert "Kernel B30f" in shown
+    assert "kernel B30f; 10 x 12" in shown
     assert sidecar.read_text() == now
     assert image.stat().st_mtime_ns == written
     (outcome,) = Ledger.read(tmp_path / "out/conversion.json").outcomes

@@ -72,8 +72,8 @@ def outcome_of(sidecar: Sidecar, image: Path) -> Outcome:
 
 def resampling(source: Grid, target: Grid, changes: Sequence[str], shows: str = "") -> str:
     """What an image shows, where that is to be told, and from which grid to which, and how."""
-    begun = f"{shows[0].upper()}{shows[1:]}. " if shows else ""
-    return f"{begun}{_way(source, target, changes, told=True)}."
+    way = _way(source, target, changes, told=True)
+    return f"{shows}; {way[0].lower()}{way[1:]}." if shows else f"{way}."
 
 
 def to_make(source: Grid, target: Grid, changes: Sequence[str]) -> str:
