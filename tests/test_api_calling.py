@@ -56,6 +56,8 @@ def test_texts_and_lists_serve_for_paths_and_tuples(
     plan = volseg.plan("data", "bundle", spacing=np.array([1.0, 2.0, 3.0], np.float32))
     assert plan.spacing_mm == (1.0, 2.0, 3.0)
     assert volseg.plan("data", "~/other", spacing=2).spacing_mm == (2.0, 2.0, 2.0)
+    one_word: Any = "1x2,3"  # as on the command line
+    assert volseg.plan("data", "third", spacing=one_word).spacing_mm == (1.0, 2.0, 3.0)
     assert (tmp_path / "other" / "configs").is_dir()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -42,6 +43,102 @@ def test_the_verbs_have_lists() -> None:
     assert {verb for verb, _, _ in list_options()} >= {"convert", "plan", "postprocess", "evaluate"}
 
 
+ALL_OPTIONS = {
+    "check": ["--jobs 2"],
+    "plan": ["--preset full", "--spacing 1 1 3", "--network unet", "--optimizer sgd"],
+    "train": [
+        "--data d",
+        "--fold 1",
+        "--folds f.json",
+        "--cv",
+        "--all-cases",
+        "--minutes 1.5",
+        "--epochs 3",
+        "--device cpu",
+        "--fresh",
+        "--publish",
+        "--seed -3",
+    ],
+    "predict": ["--fold 0", "--device cpu", "--overwrite", "--formats nifti", "--raw"],
+    "postprocess": [
+        "--keep-largest 1 liver",
+        "--minimum-size-mm3 2.5",
+        "--fill-holes all",
+        "--connectivity 6",
+        "--overwrite",
+        "--jobs 0",
+    ],
+    "evaluate": ["--out o", "--labels 1 2", "--require-all", "--overwrite", "--jobs 1"],
+    "trust": [],
+    "demo": ["--cases 5", "--new-cases 2", "--minutes 0.5", "--matrix 32", "--seed 1", "--device cpu"],
+    "convert": [
+        "--spacing 1 1 3",
+        "--orientation RAS",
+        "--interpolation nearest",
+        "--series 1 ct_02",
+        "--modality CT MR",
+        "--localizers",
+        "--refuse-tilt",
+        "--fill-gaps",
+        "--suv",
+        "--labels Liver=a,b;c",
+        "--channels A=*;B=x,y",
+        "--name {PatientID}",
+        "--linkage l.csv",
+        "--jobs 2",
+        "--overwrite",
+        "--dry-run",
+    ],
+}
+"""Every option of every verb, with values."""
+OF_OTHERS = {"--masks-from"}
+"""Options whose tests stand elsewhere."""
+
+
+def paths_of(verb: str) -> list[str]:
+    collection = build_app(verb)[verb].assemble_argument_collection()
+    return [f"folder_{a.index}" for a in collection if a.index is not None]
+
+
+def test_every_option_of_every_verb_is_tried() -> None:
+    for verb in VERBS:
+        names = {
+            argument.names[0]
+            for argument in build_app(verb)[verb].assemble_argument_collection()
+            if argument.index is None and argument.names[0] != "*"
+        }
+        assert names - OF_OTHERS == {option.split()[0] for option in ALL_OPTIONS[verb]}, verb
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_go_before_between_and_after_the_folders(verb: str) -> None:
+    paths = paths_of(verb)
+    for option in ALL_OPTIONS[verb]:
+        words = option.split()
+        meant = bound(verb, [*paths, *words])
+        assert bound(verb, [*words, *paths]) == meant, option
+        if len(words) == 2:
+            assert bound(verb, [f"{words[0]}={words[1]}", *paths]) == meant, option
+            assert bound(verb, [*paths[:1], f"{words[0]}={words[1]}", *paths[1:]]) == meant, option
+    everything = [word for option in ALL_OPTIONS[verb] for word in option.split()]
+    assert bound(verb, [*everything, *paths]) == bound(verb, [*paths, *everything])
+
+
+@pytest.mark.parametrize(("verb", "option", "value"), list_options())
+@pytest.mark.parametrize("joint", [" ", "="])
+def test_several_values_go_into_one_word_anywhere(verb: str, option: str, value: str, joint: str) -> None:
+    paths = paths_of(verb)
+    separators = ",x" if option == "--spacing" else ","  # a label's name may have an x, and a comma
+    for separator in separators:
+        word = separator.join([value] * 3)
+        given = f"{option}{joint}{word}".split()
+        meant = bound(verb, [*paths, *given])
+        for place in range(len(paths)):
+            assert bound(verb, [*paths[:place], *given, *paths[place:]]) == meant
+        if len(separators) > 1:
+            assert meant == bound(verb, [*paths, option, *[value] * 3])
+
+
 @pytest.mark.parametrize(("verb", "option", "value"), list_options())
 @pytest.mark.parametrize("count", [1, 3])
 def test_both_orders_mean_the_same(verb: str, option: str, value: str, count: int) -> None:
@@ -73,6 +170,19 @@ def test_both_orders_mean_the_same(verb: str, option: str, value: str, count: in
         ("convert --spacing 1 1 3 dicom --dry-run nifti", "convert dicom nifti --spacing 1 1 3 --dry-run"),
         ("convert --spacing 1 1 1 -- 1 2", "convert --spacing=1 1 1 -- 1 2"),
         ("convert --series 3 4 dicom nifti", "convert dicom nifti --series 3 4"),
+        ("convert --modality CT dicom nifti", "convert dicom nifti --modality CT"),
+        ("convert --modality CT MR dicom nifti", "convert dicom nifti --modality CT MR"),
+        ("convert --modality CT --spacing 1 dicom nifti", "convert dicom nifti --modality CT --spacing 1"),
+        ("convert dicom --modality=CT nifti", "convert dicom nifti --modality CT"),
+        ("convert --spacing 1x1x3 1 2", "convert 1 2 --spacing 1 1 3"),  # folders called 1 and 2
+        ("convert --spacing 0.8,.8,3 dicom nifti", "convert dicom nifti --spacing 0.8 0.8 3"),
+        ("convert dicom --series 3,4 nifti --modality CT", "convert dicom nifti --series 3,4 --modality CT"),
+        ("convert --series a,b c --modality CT,MR d", "convert c d --series a,b --modality CT,MR"),
+        (
+            "postprocess --keep-largest 1,2 a --fill-holes all,3 b",
+            "postprocess a b --keep-largest 1,2 --fill-holes all,3",
+        ),
+        ("plan --spacing=1x1x3 data bundle", "plan data bundle --spacing 1 1 3"),
     ],
 )
 def test_lines_that_are_plain(line: str, same_as: str) -> None:
@@ -99,6 +209,33 @@ def test_what_may_be_either_is_not_guessed(line: str, capsys: pytest.CaptureFixt
     said = capsys.readouterr().err
     assert f"volseg {verb} --" in said
     assert "... -- " in said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("convert --spacing nativ a b", "--spacing takes a number or native, not 'nativ'."),
+        ("convert a b --spacing 1x1", "A spacing is one number for all axes or three numbers, in mm, not 2 numbers."),
+        ("convert a b --jobs 1.5", "--jobs takes a whole number, not '1.5'."),
+        ("train b --fold=0x1", "--fold takes a whole number, not '0x1'."),
+        ("train b --minutes ten", "--minutes takes a number, not 'ten'."),
+        ("predict a b c --device gpu", "--device takes cpu or cuda, not 'gpu'."),
+        ("convert a b --spacing 1x1x3 c", "too many arguments: c."),
+    ],
+)
+def test_a_value_that_an_option_does_not_take_is_told(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(line.split()) == 2
+    assert capsys.readouterr().err.startswith(f"volseg: {said}")
+
+
+def test_help_shows_defaults_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {}
+    for verb in VERBS:
+        assert main([verb, "--help"]) == 0
+        shown[verb] = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert not re.search(r"default: (\(|\[|False|None|\"|')", shown[verb]), verb
+    assert "[choices: native] [default: 1]" in shown["convert"]
+    assert "[default: nifti]" in shown["predict"]
 
 
 @pytest.mark.parametrize("line", ["postprocess masks --keep-largest 1", "convert --spacing 1 nifti", "plan"])

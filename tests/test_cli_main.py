@@ -154,7 +154,7 @@ def test_help_of_a_verb_shows_options_and_examples(verb, capsys) -> None:
     [
         ([], "requires an argument"),
         (["a", "b"], "too many arguments: b"),
-        (["a", "--jobs", "x"], 'unable to convert "x" into int'),
+        (["a", "--jobs", "x"], "--jobs takes a whole number, not 'x'."),
         (["a", "--jbs", "3"], "Did you mean --jobs?"),
     ],
 )

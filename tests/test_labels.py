@@ -153,3 +153,13 @@ def test_labels_are_found_by_number_and_name() -> None:
     with pytest.raises(UsageError, match=r"label_30 \(30\) and 69 more\."):
         many.find(["spleen"])
     assert many.find([]) == ()
+
+
+def test_several_labels_go_into_one_text() -> None:
+    table = LabelTable((Label(1, "liver"), Label(2, "lung, left"), Label(3, "1,2")))
+    assert table.find(["liver,7", " 2 , liver,", "Lung, left"]) == (1, 7, 2, 1, 2)
+    assert table.find(["1,2"]) == (3,)  # a name goes first
+    with pytest.raises(UsageError, match="no label 'spleen'"):
+        table.find(["liver,spleen"])
+    with pytest.raises(UsageError, match="no label ','"):
+        table.find([","])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
 import pytest
 
+import volseg
 from tests.conversions import codes, only_image, the_image
 from volseg.dataset.sidecar import read_sidecar
 from volseg.errors import UsageError
@@ -38,6 +39,19 @@ def test_other_options_are_refused_until_overwrite(write_series: WriteSeries, tm
 def test_senseless_spacings_are_refused(spacing: tuple[float, ...], tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         convert(tmp_path, tmp_path / "out", ConvertOptions(spacing=spacing))
+
+
+def test_a_spacing_in_one_word_is_the_same_in_python(write_series: WriteSeries, tmp_path: Path) -> None:
+    write_series(tmp_path / "dicom")
+    words: Any = {"spacing": "2x1.5x3", "modality": "CT,CT"}
+    made = volseg.convert(tmp_path / "dicom", tmp_path / "out", **words, progress=False)
+    assert codes(made.outcomes) == {"done": 1}
+    assert read_volume(only_image(tmp_path / "out")).grid.spacing_mm == pytest.approx((2, 1.5, 3))
+    words = {"options": ConvertOptions(**words), "overwrite": False}
+    again = volseg.convert(tmp_path / "dicom", tmp_path / "out", **words, progress=False)
+    assert [outcome.code for outcome in again.outcomes] == ["already-done"]
+    with pytest.raises(UsageError, match="spacing can't be 'nativ'"):
+        volseg.convert(tmp_path / "dicom", tmp_path / "out", **{**words, "spacing": "nativ"})
 
 
 def test_orientation_turns_without_interpolation(write_series: WriteSeries, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class LabelTable:
         """The indices of labels that a person gives by number or name, such as ``1`` or ``liver``.
 
         A number, in digits too, is never taken for a name, and need not be in the table. Upper and lower case of a name
-        matter only where two names differ in nothing else.
+        matter only where two names differ in nothing else. A text that is no name may hold several: ``1,2``.
 
         Raises:
             UsageError: there is no such name; the message lists those there are.
@@ -129,6 +129,10 @@ class LabelTable:
                 continue
             alike = [known for known in self.labels if known.name.casefold() == label.casefold()]
             exact = [known for known in alike if known.name == label] or alike
+            several = [word.strip() for word in label.split(",") if word.strip()]
+            if not exact and len(several) > 1:
+                found.extend(self.find(several))
+                continue
             if len(exact) != 1:
                 raise UsageError(f"There is no label {label!r}. {self._listed()}", code="no-label")
             found.append(exact[0].index)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 
 from volseg.api.reporting import listener
 from volseg.errors import UsageError, VolsegError
-from volseg.options import StrPath
+from volseg.options import StrPath, holds_numbers, split_numbers
 from volseg.progress import Progress
 
 if TYPE_CHECKING:
@@ -217,7 +217,8 @@ def _plain(name: str, hint: Any, value: object) -> object:
     if isinstance(value, os.PathLike):
         value = Path(value)
     if isinstance(value, (str, int, float)) and get_origin(hint) is tuple:
-        value = (value,)
+        # As the command line has it, one text may hold several numbers.
+        value = tuple(split_numbers(value)) if isinstance(value, str) and holds_numbers(hint) else (value,)
     try:
         found = TypeAdapter(hint, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(value)
     except ValidationError as error:

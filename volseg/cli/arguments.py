@@ -1,17 +1,20 @@
 """Arguments of a command line: where the values of a list end and the folders begin.
 
 A list option takes every word up to the next option, ``--keep-largest 1 2``, and so the folders too where they come
-after it. How many folders a verb needs is known: they are the last words of a list, and are moved behind ``--``.
+after it. How many folders a verb needs is known: they are the last words of a list, and are moved behind ``--``. Values
+in one word, ``--keep-largest 1,2`` or ``--spacing 1x1x3``, are a list whole, and what follows is none of theirs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from cyclopts.utils import UNSET, is_option_like
 
 from volseg.errors import UsageError
+from volseg.options import holds_numbers, split_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +35,8 @@ class _Run:
     stop: int
     spare: int
     """How many of the words need not be values."""
+    joined: bool
+    """Whether a first value is joined to the option, ``--modality=CT``."""
 
 
 def set_paths_apart(verb: str, words: Sequence[str], arguments: ArgumentCollection) -> list[str]:
@@ -48,65 +53,114 @@ def set_paths_apart(verb: str, words: Sequence[str], arguments: ArgumentCollecti
     end = words.index(END_OF_OPTIONS) if END_OF_OPTIONS in words else len(words)
     if any(flag in words[:end] for flag in HELP_FLAGS):
         return list(words)
-    free, runs = _read(words[:end], arguments)
+    found = _read(verb, words[:end], arguments)
+    free, runs, words, end = found.free, found.runs, [*found.words, *words[end:]], len(found.words)
     paths = [argument.names[0] for argument in arguments if argument.index is not None and argument.required]
     missing = len(paths) - len(free) - len(words[end + 1 :])
-    if missing <= 0 or not runs:
-        return list(words)
-    if sum(max(0, run.spare) for run in runs) < missing:
-        return list(words)  # the paths were left out, as the parser reports
-    fitting = [
-        run
-        for run in runs
-        if run.spare >= missing and _ends_in_paths(words[run.stop - missing : run.stop], run, alone=not free)
-    ]
-    if len(fitting) != 1:
-        options = " and ".join(dict.fromkeys(run.option for run in runs))
-        one = runs[0].option
-        raise UsageError(
-            f"{' and '.join(paths)} can't be told from the values of {options}. Put the paths first, "
-            f"volseg {verb} {' '.join(paths)} {one} ..., or -- before them, "
-            f"volseg {verb} {one} ... -- {' '.join(paths)}."
-        )
-    end_of_list = fitting[0].stop
-    places = sorted({*free, *range(end_of_list - missing, end_of_list)})
+    places = free
+    if missing > 0 and sum(max(0, run.spare) for run in runs) >= missing:  # else they were left out: the parser tells
+        fitting = [
+            run
+            for run in runs
+            if run.spare >= missing and _ends_in_paths(words[run.stop - missing : run.stop], run, alone=not free)
+        ]
+        if len(fitting) != 1:
+            options = " and ".join(dict.fromkeys(run.option for run in runs))
+            one = runs[0].option
+            raise UsageError(
+                f"{' and '.join(paths)} can't be told from the values of {options}. Put the paths first, "
+                f"volseg {verb} {' '.join(paths)} {one} ..., or -- before them, "
+                f"volseg {verb} {one} ... -- {' '.join(paths)}."
+            )
+        places = sorted({*free, *range(fitting[0].stop - missing, fitting[0].stop)})
+    elif not found.is_mixed:
+        return words
     others = [word for place, word in enumerate(words[:end]) if place not in places]
     return [*others, END_OF_OPTIONS, *(words[place] for place in places), *words[end + 1 :]]
 
 
-def _read(words: Sequence[str], arguments: ArgumentCollection) -> tuple[list[int], list[_Run]]:
-    """The places of the words that no option takes, and what each list option takes."""
-    free: list[int] = []
-    runs: list[_Run] = []
+@dataclass
+class _Words:
+    """A command line's words: those that no option takes, and what each list option takes."""
+
+    words: list[str] = field(default_factory=list)
+    """All of them, each value of a list in a word of its own."""
+    free: list[int] = field(default_factory=list)
+    """The places of those that no option takes."""
+    runs: list[_Run] = field(default_factory=list)
+    is_mixed: bool = False
+    """Whether a free word follows a list, which would swallow it."""
+
+
+def _read(verb: str, words: Sequence[str], arguments: ArgumentCollection) -> _Words:
+    """What the options of a command line take.
+
+    Raises:
+        UsageError: a whole number is none, which the parser would round.
+    """
+    found = _Words()
     place = 0
     while place < len(words):
         word = words[place]
         place += 1
+        found.words.append(word)
         if not is_option_like(word):
-            free.append(place - 1)
+            found.free.append(len(found.words) - 1)
             continue
-        option, equals, _ = word.partition("=")
+        option, equals, joined = word.partition("=")
         try:
             argument, _, implicit = arguments.match(option)
         except ValueError:
             continue  # an unknown option, which the parser reports
         count, takes_all = argument.token_count()
-        if takes_all:
-            start = place
-            while place < len(words) and not is_option_like(words[place]):
-                place += 1
-            runs.append(_Run(option, get_args(argument.hint)[0], start, place, place - start - (0 if equals else 1)))
-        elif implicit is UNSET and not equals:
-            place += count
-    return free, runs
+        if not takes_all:
+            if implicit is UNSET:
+                values = [joined] if equals else words[place : place + count]
+                _require_whole(verb, option, values, argument.hint)
+                found.words.extend([] if equals else values)
+                place += 0 if equals else count
+            continue
+        hint = get_args(argument.hint)[0]
+        stop = place
+        while stop < len(words) and not is_option_like(words[stop]):
+            stop += 1
+        first = joined if equals else words[place] if place < stop else ""
+        if _is_list(first, hint):
+            found.words[-1:] = [option, *(split_numbers(first) if holds_numbers(hint) else [first])]
+            place += 0 if equals else 1
+            found.is_mixed = found.is_mixed or place < stop
+            continue
+        start = len(found.words)
+        found.words.extend(words[place:stop])
+        spare = stop - place - (0 if equals else 1)
+        found.runs.append(_Run(option, hint, start, start + stop - place, spare, bool(equals)))
+        place = stop
+    return found
+
+
+def _require_whole(verb: str, option: str, values: Sequence[str], hint: object) -> None:
+    if int in (hint, *get_args(hint)) and get_origin(hint) is not Literal:
+        for value in values:
+            if re.fullmatch(r"[+-]?[0-9]{1,18}", value) is None:
+                raise UsageError(f"{option} takes a whole number, not {value!r}. See volseg {verb} --help.")
+
+
+def _is_list(word: str, hint: object) -> bool:
+    """Whether a word holds several values; a comma before a space is one in a name."""
+    if holds_numbers(hint):
+        values = split_numbers(word)
+        return len(values) > 1 and all(_is_value(value, hint) for value in values)
+    return re.search(r"[^\s,],[^\s,]", word) is not None
 
 
 def _ends_in_paths(last: Sequence[str], run: _Run, *, alone: bool) -> bool:
     """Whether the last words of a list are paths beyond doubt; ``alone`` where no path stands elsewhere.
 
-    A number is a value rather than a folder. With one path elsewhere, a word that can be a value may well be one.
+    A number is a value rather than a folder. With one path elsewhere, a word that can be a value may well be one, unless
+    the option has its value already: ``--modality=CT``.
     """
-    return not any(map(_is_number, last)) and (alone or not all(_is_value(word, run.hint) for word in last))
+    is_sure = alone or run.joined or not all(_is_value(word, run.hint) for word in last)
+    return is_sure and not any(map(_is_number, last))
 
 
 def _is_value(word: str, hint: object) -> bool:

@@ -31,9 +31,9 @@ import threading
 import traceback
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CoercionError, CycloptsError, Parameter, UnusedCliTokensError
 
 from volseg import __version__
 from volseg.atomic import is_disk_full
@@ -73,7 +73,8 @@ VERBS = {
 HELP = """From a folder of DICOM to a trained 3D segmentation model, and masks that open on the right voxels.
 
 `volseg VERB --help` explains a verb. With any verb, `--debug` shows tracebacks and the debug log, which may name
-the files of patients.
+the files of patients. Options go before, between or after the folders; several values may be one word, as in
+`--series 2,5` or `--spacing 1x1x3`.
 
 Exit codes: 0 all done, 1 some cases refused or failed, 2 nothing done, 3 the bundle is not trusted, 130 interrupted.
 """
@@ -93,7 +94,7 @@ def build_app(verb: str | None = None) -> App:
         version=__version__,
         help_format="markdown",
         # No --no-overwrite beside --overwrite: every flag is off by default. Lists take words: --keep-largest 1 2.
-        default_parameter=Parameter(negative=(), consume_multiple=True),
+        default_parameter=Parameter(negative=(), consume_multiple=True, show_default=_default),
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
@@ -107,6 +108,13 @@ def build_app(verb: str | None = None) -> App:
         else:
             app.command(f"{path}:{name}", name=name, help=summary, sort_key=order)
     return app
+
+
+def _default(value: object) -> str | None:
+    """A default as a person types it; none where an option is off or empty."""
+    if isinstance(value, tuple):
+        return " ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value) or None
+    return None if value is None or value is False or value == "" else str(value)
 
 
 def examples_of(function: Callable[..., object]) -> str:
@@ -194,8 +202,19 @@ def _usage(error: CycloptsError) -> str:
     said = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, UnusedCliTokensError):
         said = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    elif isinstance(error, CoercionError) and error.token is not None and error.token.keyword:
+        said = f"{error.token.keyword} takes {_kind(error.target_type)}, not {error.token.value!r}"
     stop = "" if said.endswith("?") else "."
     return f"{said}{stop} See volseg {verb} --help."
+
+
+def _kind(hint: object) -> str:
+    """What an option of a type takes, in words."""
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if get_args(hint):
+        return " or ".join(_kind(one) for one in get_args(hint) if one is not type(None))
+    return {float: "a number", int: "a whole number"}.get(hint, "a text")  # type: ignore[call-overload, no-any-return]
 
 
 @contextmanager

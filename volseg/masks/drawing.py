@@ -115,7 +115,7 @@ def draw_masks(
         sizes = (sum(one.voxel_bytes for one in work.converted.series.values()) for work in work_items)
         executor = choose_executor(jobs, sizes)
         masked = run_cases(
-            _draw_one, work_items, name_of=_case_of, title="drawing masks", executor=executor, progress=progress
+            _draw_one, work_items, name_of=_case_of, title="Drawing masks", executor=executor, progress=progress
         )
     for work, outcome in zip(work_items, masked, strict=True):
         if isinstance(outcome, _Masked):

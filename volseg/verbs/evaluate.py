@@ -35,7 +35,7 @@ class EvaluateOptions:
     """Folder for evaluation.csv and evaluation.json."""
 
     labels: Many[str | int] = ()
-    """Labels to score instead of all: numbers such as 1 2, or names such as liver, as labels.txt or dataset.json beside
+    """Labels to score instead of all: numbers such as 1,2, or names such as liver, as labels.txt or dataset.json beside
     the masks has them. A number is never taken for a name."""
 
     require_all: bool = False

@@ -25,8 +25,8 @@ class PlanOptions:
     """fast: minutes on two cores. full: nnU-Net's topology and length, for a GPU."""
 
     spacing: Many[float] = ()
-    """Target spacing in mm, instead of the one that the data suggest: one number for all axes, or three along
-    right-left, back-front, feet-head."""
+    """Target spacing in mm, instead of the one that the data suggest: one number for all axes, or three, such as
+    1x1x3, along right-left, back-front, feet-head."""
 
     network: NetworkName | None = None
     """The network, instead of the one that preset and patch suggest."""

@@ -51,7 +51,7 @@ class PostprocessOptions:
     """What to do with the masks; components are removed first, holes filled afterwards."""
 
     keep_largest: Many[str | int] = ()
-    """Labels of which only the largest connected component stays: numbers such as 1 2, names such as liver as
+    """Labels of which only the largest connected component stays: numbers such as 1,2, names such as liver as
     labels.txt or dataset.json beside the masks has them, or all. A number is never taken for a name."""
 
     minimum_size_mm3: float = 0.0

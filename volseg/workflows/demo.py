@@ -215,7 +215,7 @@ def _scan(phantoms: Sequence[Phantom], folder: Path, seed: tuple[int, ...], prog
     partial = folder.with_name(f".{folder.name}{TEMPORARY_MARK}")
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     try:
-        with progress.task("scanning", len(phantoms), "phantoms") as task:
+        with progress.task("Scanning", len(phantoms), "phantoms") as task:
 
             def scanned() -> Iterator[Phantom]:
                 for phantom in phantoms:

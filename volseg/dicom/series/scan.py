@@ -169,7 +169,7 @@ def _take_archives(finds: _Finds, scratch: Path, progress: Progress) -> None:
             return
         unpacked: list[FoundFile] = []
         sizes = [file.path.stat().st_size for file in archives]
-        with progress.task("unpacking", sum(sizes) / 1e6, "MB") as task:
+        with progress.task("Unpacking", sum(sizes) / 1e6, "MB") as task:
             unpacker = Unpacker(scratch / str(len(limits_of)), lambda count: task.advance(count / 1e6))
             unpacker.folder.mkdir()
             for archive, size in zip(archives, sizes, strict=True):
@@ -207,7 +207,7 @@ class _Finds:
 
     def take_all(self, files: Sequence[FoundFile], progress: Progress) -> None:
         """Read the headers of files."""
-        with progress.task("reading headers", len(files), "files") as task:
+        with progress.task("Reading headers", len(files), "files") as task:
             for file in files:
                 self.take(file)
                 task.advance()

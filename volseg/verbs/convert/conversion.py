@@ -132,7 +132,7 @@ def run_conversions(
         conversions,
         name_of=lambda conversion: conversion.case,
         private_of=lambda conversion: conversion.series.source,
-        title="converting",
+        title="Converting",
         executor=executor,
         progress=bar,
         on_outcome=on_outcome,

@@ -18,7 +18,8 @@ class ConvertOptions:
     """How DICOM becomes NIfTI."""
 
     spacing: Many[float | Literal["native"]] = (1.0,)
-    """Voxel spacing of the images in mm: one number for all axes, or three. "native" keeps the scanner's grid."""
+    """Voxel spacing of the images in mm: one number for all axes, or three, such as 1x1x3. "native" keeps the scanner's
+    grid."""
 
     orientation: str = ""
     """Where the voxel axes of the images point to, such as RAS; voxels are flipped and permuted for it, never
@@ -29,10 +30,10 @@ class ConvertOptions:
     """How voxels are made where the spacing changes: linear, 3rd-order B-spline, or the nearest voxel."""
 
     series: Many[str] = ()
-    """Convert these series alone: numbers or case names as --dry-run shows them."""
+    """Convert these series alone: numbers or case names as --dry-run shows them, such as 2,5."""
 
     modality: Many[str] = ()
-    """Convert series of these modalities alone: CT, MR or PT."""
+    """Convert series of these modalities alone: CT, MR or PT, or several: CT,PT."""
 
     localizers: bool = False
     """Convert scouts and localizers too; they are passed over otherwise."""

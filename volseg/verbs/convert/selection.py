@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from volseg.dicom import Rejected, Scan, Series, numbered, short_name
 from volseg.dicom.series.series import LOCALIZER, put_aside
 from volseg.errors import UsageError
-from volseg.options import each
+from volseg.options import words_of
 from volseg.pseudonyms import Naming
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def select(found: Scan, options: ConvertOptions, naming: Naming | None, told: Co
     Raises:
         UsageError: nothing has a number, name or modality that was given.
     """
-    wanted = _words(each(options.series))
-    modalities = {word.upper() for word in _words(each(options.modality))}
+    wanted = set(words_of(options.series))
+    modalities = {word.upper() for word in words_of(options.modality)}
     if not wanted and not modalities:
         return found
     everything: Sequence[tuple[int, Series | Rejected]] = numbered(found)
@@ -73,10 +73,6 @@ def chosen(found: Scan) -> Scan:
     return replace(
         found, rejected=tuple(one for one in found.rejected if one.code != NOT_CHOSEN), skipped_kinds=dict(kinds)
     )
-
-
-def _words(texts: Sequence[str]) -> set[str]:
-    return {word.strip() for text in texts for word in text.split(",")} - {""}
 
 
 def _names(number: int, one: Series | Rejected, naming: Naming | None) -> set[str]:

@@ -12,7 +12,7 @@ from volseg.dicom.file.archives import private_folder
 from volseg.errors import OutputExistsError, UsageError
 from volseg.kept import RunningLedger
 from volseg.labels import LABELS_NAME
-from volseg.options import Many, each
+from volseg.options import Many, words_of
 from volseg.outcomes import Ledger, Provenance
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import NAMES, without_order
@@ -95,7 +95,7 @@ def _predict(
     from volseg.verbs.predict.model import ModelFile, load_model
     from volseg.verbs.predict.sources import SeriesSource
 
-    writers_of(each(options.formats))
+    writers_of(words_of(options.formats))
     bundle = open_bundle(bundle_dir)
     if not source.exists():
         raise UsageError(
@@ -113,7 +113,7 @@ def _predict(
             _require_same_model(found, file, out_dir, options)
             earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
             inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch)
-            work = Prediction(file, out_dir, each(options.formats), options.overwrite)
+            work = Prediction(file, out_dir, words_of(options.formats), options.overwrite)
             if inputs.naming:
                 inputs.naming.require_names_of(found, out_dir)
             named = inputs.naming.mark if inputs.naming else found.provenance.checksums.get(NAMES) if found else None
