@@ -237,6 +237,6 @@ def test_these_warnings_reach_ledger_sidecar_and_preview(tmp_path: Path, capsys:
     (outcome,) = json.loads((tmp_path / "out/conversion.json").read_text())["outcomes"]
     (sidecar,) = (tmp_path / "out/imagesTs").glob("*.json")
     assert json.loads(sidecar.read_text())["notes"] == {EVENLY_THINNED: 3, SLICES_FAR_APART: 67}
-    for warning in ("one of every 3 slices", "67 % of the way"):
+    for warning in ("one of every 3 slices", "67 % of the body between"):
         assert any(warning in told for told in outcome["warnings"])
         assert warning in shown

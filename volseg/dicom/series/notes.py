@@ -56,7 +56,7 @@ _SENTENCES = {
     ),
     SLICES_FAR_APART: (
         "",
-        "Its slices lie far apart for their thickness: {} % of the way lies in none. Export it again if it has more.",
+        "Its slices lie far apart for their thickness: {} % of the body between is in none. Export it again if it has more.",
     ),
     RUN_CUT_SHORT: (
         "The last point in time of this series lacks or is incomplete, as after a scan that was stopped early.",

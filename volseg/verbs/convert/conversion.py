@@ -284,7 +284,7 @@ def planned(series: Series, options: ConvertOptions) -> str:
     changes = (*series.changes, *_turns(wanted, held, options.axes))
     # Codes before sentences, which a narrow terminal cuts off.
     words = [*filter(None, [series.shows]), *series.notes, to_make(series.grid, held, changes)]
-    return ". ".join([", ".join(words), *notes.sentences(series.notes)])
+    return " ".join([", ".join(words) + "." * bool(series.notes), *notes.sentences(series.notes)])
 
 
 def taken(conversion: Conversion) -> Outcome | None:
