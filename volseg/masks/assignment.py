@@ -102,6 +102,8 @@ def plan_labels(
     case_of = {number_of[series]: number_of[members[0]] for members in cases for series in members}
     index = SeriesIndex(found.series, found.rejected, case_of)
     matched: list[_Found] = []
+    if not found.label_files:
+        progress = SILENT
     with progress.task("Reading labels", len(found.label_files), "files") as task:
         for number, (header, file) in enumerate(found.label_files, start=1):
             task.advance()
