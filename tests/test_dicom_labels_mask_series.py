@@ -16,6 +16,7 @@ from pydicom import Dataset
 from pydicom.uid import RLELossless
 
 from tests.dicom_traps.stack import OBLIQUE, Stack, write_stack
+from tests.drawn import Roi, on_slice, read_images, segmentation, structure_set
 from tests.label_study import NATIVE, Ball, content_of
 from volseg.dataset.dataset import read_dataset
 from volseg.errors import UsageError
@@ -202,9 +203,11 @@ def test_more_values_than_two_are_no_mask(tmp_path: Path, value: int) -> None:
     assert not list((tmp_path / "out").glob("labelsTr/*.nii.gz"))
 
 
-def test_a_mask_of_nothing_and_an_inverted_one_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("intercept", ["0", "-1024"])
+def test_a_mask_of_nothing_and_an_inverted_one_are_told(tmp_path: Path, intercept: str) -> None:
     def empty(data: Dataset) -> None:
         data.PixelData = bytes(len(data.PixelData))
+        data.RescaleIntercept = intercept
 
     def inverted(data: Dataset) -> None:
         data.PixelData = (255 - np.frombuffer(data.PixelData, "<i2")).tobytes()
@@ -286,6 +289,30 @@ def test_two_images_on_one_grid_are_ambiguous_unless_one_is_chosen(tmp_path: Pat
     (mask,) = (tmp_path / "channels/labelsTr").glob("*.nii.gz")
     table = json.loads((tmp_path / "channels/dataset.json").read_text())["labels"]
     np.testing.assert_array_equal(array_of(mask), patient.expected(table))
+
+
+def test_masks_are_drawn_together_with_segmentations_and_structure_sets(tmp_path: Path) -> None:
+    patient = Patient(tmp_path / "dicom")
+    images = read_images(tmp_path / "dicom/PATIENT_DICOM")
+    cyst = np.zeros((len(images), 44, 40), np.uint8)
+    cyst[5:7, 20:23, 18:21] = 1
+    segmentation(tmp_path / "dicom/seg", images, cyst, ("Cyst",))
+    box = on_slice(patient.stack, 8, np.array(((2.0, 2.0), (8.0, 2.0), (8.0, 8.0), (2.0, 8.0))))
+    structure_set(tmp_path / "dicom/rs", images, [Roi("Bone", [box])])
+    ledger = convert(tmp_path / "dicom", tmp_path / "out", OPTIONS)
+    assert codes(ledger) == ["done"]
+    assert "Mask of 4 structures from 1 RTSTRUCT and 1 SEG and 3 mask series" in ledger.outcomes[0].message
+    found = names_of(tmp_path / "out")
+    (mask,) = (tmp_path / "out/labelsTr").glob("*.nii.gz")
+    array = array_of(mask)
+    np.testing.assert_array_equal(array == found["Cyst"], cyst == 1)
+    rest = (array != found["Cyst"]) & (array != found["Bone"])
+    np.testing.assert_array_equal(array[rest], patient.expected(found)[rest])
+    # A structure that two kinds of objects draw, and not alike, is nobody's.
+    structure_set(tmp_path / "dicom/rs", images, [Roi("Liver", [box])])
+    ledger = convert(tmp_path / "dicom", tmp_path / "other", OPTIONS)
+    assert "conflicting-labels" in codes(ledger)
+    assert not list((tmp_path / "other/labelsTr").glob("*.nii.gz"))
 
 
 def test_folders_of_one_name_are_not_joined(tmp_path: Path) -> None:

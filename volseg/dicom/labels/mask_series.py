@@ -128,7 +128,8 @@ class _Mask:
         values = slice_values(series)
         low, high = values.min(), values.max()
         filled = values == high
-        if not ((values == low) | filled).all() or (low == high and high != 0):
+        nothing = (0, series.slices[0].intercept)  # as a pixel of 0 may stand for either
+        if not ((values == low) | filled).all() or (low == high and high not in nothing):
             error = InputError(
                 "A series that was taken for a mask has more values than two, or one that is not 0, so it is none. Name "
                 "the masks alone by --masks-from.",
