@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -67,6 +68,20 @@ def test_channels_lie_on_one_grid_at_their_places(tmp_path: Path) -> None:
     assert codes(convert(tmp_path / "dicom", tmp_path / "out", NATIVE)) == ["already-done"] * 4
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
     assert "T1 post" not in "".join(path.read_text() for path in (tmp_path / "out").rglob("*.json"))
+
+
+def test_channels_that_are_refused_with_other_options_stay_recorded(tmp_path: Path) -> None:
+    study(tmp_path / "dicom")
+    convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    refused = convert(tmp_path / "dicom", tmp_path / "out", replace(NATIVE, spacing=(3.0,)))
+    assert (set(codes(refused)), refused.exit_code) == ({"exists"}, 1)
+    ledger = Ledger.read(tmp_path / "out" / "conversion.json")
+    assert ledger is not None
+    assert {(one.code, one.since[:16]) for one in ledger.outcomes} == {("done", "refused [exists]")}
+    assert [ledger.provenance_of(one).options["spacing"] for one in ledger.outcomes] == [["native"]] * 2
+    assert convert(tmp_path / "dicom", tmp_path / "out", NATIVE).exit_code == 0
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
 def test_a_preview_tells_the_channels(tmp_path: Path) -> None:

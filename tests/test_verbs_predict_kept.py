@@ -21,7 +21,7 @@ from volseg.batch import Processes
 from volseg.cli.main import main
 from volseg.errors import FileError, InputError, OutputExistsError
 from volseg.kept import file_digest
-from volseg.outcomes import Status
+from volseg.outcomes import Ledger, Status
 from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.train import train
 from volseg.verbs.trust import trust
@@ -169,6 +169,36 @@ def test_a_mask_that_somebody_corrected_stays_as_long_as_its_image_does(
     assert main([*command, "--overwrite"]) == 0
     assert (out / "case_10.nii.gz").read_bytes() != drawn
     assert (out / "prediction.json").read_bytes() == ledger.replace(b'"overwrite": false', b'"overwrite": true')
+
+
+def test_masks_of_other_rules_stay_recorded_as_they_were_made(
+    trained_bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["predict", str(trained_bundle), str(images), str(out)]
+
+    def raw(case: str) -> object:
+        ledger = Ledger.read(out / "prediction.json")
+        assert ledger is not None
+        (one,) = (one for one in ledger.outcomes if one.case == case)
+        assert one.status is Status.DONE
+        return ledger.provenance_of(one).options["raw"]
+
+    assert main(command) == 0
+    before = bytes_of(out)
+    assert main([*command, "--raw"]) == 2  # nothing is begun where all masks are of other rules
+    assert bytes_of(out) == before
+    assert main(["predict", "--raw", "--overwrite", str(trained_bundle), str(images / "case_10.nii.gz"), str(out)]) == 0
+    assert (raw("case_10"), raw("case_11")) == (True, False)
+    capsys.readouterr()
+    assert main([*command, "--raw"]) == 1
+    assert "case_11: refused [exists] Its files are there, made by another model" in capsys.readouterr().out
+    assert (raw("case_10"), raw("case_11")) == (True, False)
+    assert outcomes(out)["case_11"]["since"].startswith("refused [exists]")
+    assert main([*command, "--overwrite"]) == 0
+    assert (out / "prediction.json").read_bytes() == before["prediction.json"].replace(
+        b'"overwrite": false', b'"overwrite": true'
+    )
 
 
 def test_a_mask_that_nobody_recorded_is_not_replaced(

@@ -120,10 +120,10 @@ def _channel_preview(
         for case in plan.cases
         for channel, one in zip(channels, case.series, strict=True)
     }
-    why = {one.identity.series_uid: one for one in plan.found.rejected}
+    why = {one.identity: one for one in plan.found.rejected}
     rows = [_outcome_row(one) for one in plan.outcomes]
     for number, one in numbered(found):
-        left = why.get(one.identity.series_uid, one)
+        left = why.get(one.identity, one)
         outcome = Outcome("", left.status, left.code, left.message) if isinstance(left, Rejected) else None
         rows.append(_series_row(number, one, short_name(one), placed.get(one, ""), None if one in placed else outcome))
     if not plan.found.label_files and not masks.masks:
