@@ -146,7 +146,7 @@ def acquisition_facts(series: Series) -> dict[str, Fact]:
     if types:
         facts["image_type"] = types
     if series.modality == "MR":
-        facts |= _of_mr(headers)
+        facts |= _of_mr([headers[0], headers[-1]])  # those between agree, or it would be no volume
     kernel = _shared(headers, tags.CONVOLUTION_KERNEL)[:1]
     if kernel and _KERNEL.fullmatch(kernel[0]):
         facts["kernel"] = kernel[0]
