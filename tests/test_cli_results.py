@@ -56,3 +56,13 @@ def test_table_aligns_and_never_cuts(capsys: pytest.CaptureFixture[str]) -> None
         "a" * 100 + "    0.9",
         "b b" + " " * 97 + "  0.987",
     ]
+
+
+@pytest.mark.parametrize(
+    ("width", "last"), [(None, "山田太郎 liver"), (19, "山田太郎 liver"), (13, "山田太郎…"), (12, "山田太…")]
+)
+def test_a_table_is_cut_to_the_columns_of_a_terminal(
+    width: int | None, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_table(("no", "drawn"), (("1", "a"), ("12", "山田太郎 liver")), left=(1,), width=width)
+    assert capsys.readouterr().out.splitlines() == ["no  drawn", " 1  a", f"12  {last}"]

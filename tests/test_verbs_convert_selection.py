@@ -78,7 +78,7 @@ def mixed_study(write_series: WriteSeries, folder: Path) -> None:
 
     flat = [(0, 0, 2.0 * k) for k in range(5)]
     write_series(folder / "scouts", seed=1, edit=of_study(1, scouts=range(5)), positions=flat)
-    write_series(folder / "mixed", seed=2, edit=of_study(2, scouts=range(3)), positions=flat + flat[:3])
+    write_series(folder / "mixed", seed=2, edit=of_study(2, scouts=range(5, 8)), positions=flat + flat[:3])
     write_series(folder / "gap", seed=3, edit=of_study(3), positions=[*flat, (0, 0, 12.0), (0, 0, 14.0)])
     write_series(folder / "tilt", seed=4, edit=of_study(4), positions=[(0, 0.5 * k, 2.0 * k) for k in range(5)])
     write_series(folder / "last", seed=5, edit=of_study(5), positions=flat)

@@ -72,4 +72,11 @@ def print_table(
             for place, (cell, room) in enumerate(zip(line, widths, strict=True))
         )
         text = "  ".join(cells).rstrip()
-        print(text if width is None or len(text) <= width else f"{text[: width - 1]}…")
+        print(text if width is None else _within(text, width))
+
+
+def _within(text: str, width: int) -> str:
+    """A line that takes no more than this many columns of a terminal, where some characters take two."""
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= width else f"{set_cell_size(text, width - 1).rstrip()}…"
