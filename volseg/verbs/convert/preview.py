@@ -104,7 +104,11 @@ def _preview(
         rows.append(_series_row(number, one, shown, action, earlier))
     if found.label_files or chosen_masks.masks:
         label_rows, found = _label_rows(found, nifti_dir, options, naming, chosen_masks.masks)
-        rows.extend(label_rows)
+        # A series that can't be the mask which it was chosen for says why on its own line.
+        why = {(row.case, row.source): row for row in label_rows}
+        own = [why.get((row.case, row.source), row) for row in rows]
+        rows = [replace(row, action=one.action, status=one.status) for row, one in zip(rows, own, strict=True)]
+        rows.extend(row for row in label_rows if row not in own)
     return tuple(rows), found
 
 
