@@ -14,6 +14,7 @@ import pytest
 from volseg.cli.main import main
 from volseg.dataset.sidecar import Sidecar
 from volseg.outcomes import Ledger, Status
+from volseg.pseudonyms import Naming
 from volseg.verbs.convert import ConvertOptions, convert
 
 if TYPE_CHECKING:
@@ -308,3 +309,45 @@ def test_the_sidecar_of_an_image_that_stays_is_brought_up_to_date(
     before = sidecar.stat().st_mtime_ns
     run(whole)
     assert sidecar.stat().st_mtime_ns == before
+
+
+def test_a_spline_stays_within_the_scanned_values_and_an_older_one_is_no_longer_the_same(
+    write_series: WriteSeries, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = np.zeros((8, 12, 10), np.uint16)
+    box[2:6, 3:9, 3:7], box[4, 5, 5] = 4095, 2000
+    write_series(tmp_path / "box", positions=POSITIONS, array=box)
+
+    def run(*options: str) -> str:
+        folders = [str(tmp_path / "box"), str(tmp_path / "out")]
+        main(["convert", *folders, "--spacing", "0.4", "--interpolation", "bspline", *options])
+        return capsys.readouterr().out
+
+    run()
+    image = nibabel.load(image_of(tmp_path / "out"))
+    values = np.asanyarray(image.dataobj)
+    assert (image.get_data_dtype(), values.min(), values.max()) == (np.int16, -1024, 3071)
+    sidecar = next(tmp_path.glob("out/imagesTs/*.json"))
+    content = json.loads(sidecar.read_text())
+    assert content["changes"] == ["bspline-clamped"]
+    assert "already done" in run()
+    naming = Naming.existing(tmp_path / "out")
+    assert naming is not None
+    content["made"]["method"] = naming.digest("method", "(0.4, 0.4, 0.4)", "bspline")
+    sidecar.write_text(json.dumps(content))
+    assert "already done" not in run()
+    run("--overwrite")
+    assert "already done" in run()
+
+
+@pytest.mark.parametrize(("spacing", "how"), [("native", ("None", "")), ("1", ("(1.0, 1.0, 1.0)", "linear"))])
+def test_what_an_earlier_version_converted_is_still_already_done(
+    spacing: str, how: tuple[str, str], whole: Path, tmp_path: Path
+) -> None:
+    """The digest of the options is the one that every version before has written."""
+    out = tmp_path / "out"
+    assert main(["convert", str(whole), str(out), "--spacing", spacing]) == 0
+    made = json.loads(next(out.glob("imagesTs/*.json")).read_text())["made"]
+    naming = Naming.existing(out)
+    assert naming is not None
+    assert made["method"] == naming.digest("method", *how)
