@@ -181,6 +181,11 @@ def test_labels_are_asked_for_by_name_or_number(sides: tuple[Path, Path], capsys
         assert [len(case.scores) for case in result.cases] == [1, 1, 1]
     assert main(["evaluate", "--labels", "liver", "2", str(predicted), str(reference)]) == 0
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:3]] == [["a", "liver"], ["a", "spleen"]]
+    shown = []
+    for words in (["liver,2"], ["1,2"], ["liver", "spleen"]):
+        assert main(["evaluate", "--labels", *words, str(predicted), str(reference)]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] == shown[2]
     with pytest.raises(UsageError, match=r"no label 'kidney'. There are liver \(1\), spleen \(2\)\.") as caught:
         evaluate(predicted, reference, EvaluateOptions(labels=("kidney",)))
     assert caught.value.code == "no-label"

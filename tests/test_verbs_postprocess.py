@@ -272,6 +272,10 @@ def test_labels_are_given_by_name_or_number(masks: Path, tmp_path: Path, capsys:
     assert np.array_equal(results["1"], results["LIVER"])
     assert [int((results["1"] == n).sum()) for n in (1, 2)] == [27, 28]
     assert [int((results["2"] == n).sum()) for n in (1, 2)] == [28, 26]
+    for number, word in enumerate(("liver,2", "1,2", "all,spleen")):
+        out = tmp_path / f"both_{number}"
+        assert main(["postprocess", "--keep-largest", word, str(masks), str(out)]) == 0
+        assert [int((read(out / "a.nii.gz") == n).sum()) for n in (1, 2)] == [27, 26]
     capsys.readouterr()
     assert main(["postprocess", str(masks), str(tmp_path / "x"), "--fill-holes", "kidney"]) == 2
     assert "no label 'kidney'. There are liver (1), 1 (2), Spleen (3)." in capsys.readouterr().err

@@ -123,20 +123,27 @@ class LabelTable:
             UsageError: there is no such name; the message lists those there are.
         """
         found = []
-        for label in labels:
+        for label in self.each(labels):
             if not is_name(label):
                 found.append(int(label))
                 continue
             alike = [known for known in self.labels if known.name.casefold() == label.casefold()]
             exact = [known for known in alike if known.name == label] or alike
-            several = [word.strip() for word in label.split(",") if word.strip()]
-            if not exact and len(several) > 1:
-                found.extend(self.find(several))
-                continue
             if len(exact) != 1:
                 raise UsageError(f"There is no label {label!r}. {self._listed()}", code="no-label")
             found.append(exact[0].index)
         return tuple(found)
+
+    def each(self, labels: Iterable[int | str]) -> tuple[int | str, ...]:
+        """The same labels, those that a person wrote into one text apart; a name with a comma stays whole."""
+        names = {known.name.casefold() for known in self.labels}
+        apart: list[int | str] = []
+        for label in labels:
+            if isinstance(label, str) and label.casefold() not in names:
+                apart.extend([word.strip() for word in label.split(",") if word.strip()] or [label])
+            else:
+                apart.append(label)
+        return tuple(apart)
 
     def _listed(self) -> str:
         if not self.labels:

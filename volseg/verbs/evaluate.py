@@ -150,8 +150,10 @@ def _check(predicted: Path, reference: Path, options: EvaluateOptions) -> None:
 
 def _wanted(asked: Many[int | str], predicted: LabelTable | None, reference: LabelTable | None) -> tuple[int, ...]:
     """The labels to score by their numbers; none for all."""
-    labels: tuple[int | str, ...] = each(asked)
-    found = (reference or predicted or LabelTable(())).find(labels)
+    given: tuple[int | str, ...] = each(asked)
+    table = reference or predicted or LabelTable(())
+    labels = table.each(given)
+    found = table.find(labels)
     if any(not 1 <= label <= MAX_INDEX for label in found):
         raise UsageError(f"Labels are numbers from 1 to {MAX_INDEX}, not {list(labels)}.")
     theirs = {label.name.casefold(): label.index for label in predicted.labels} if predicted else {}

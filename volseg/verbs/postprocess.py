@@ -74,7 +74,8 @@ class PostprocessOptions:
         """The labels that are asked for by name."""
         largest: tuple[int | str, ...] = each(self.keep_largest)
         filled: tuple[int | str, ...] = each(self.fill_holes)
-        return tuple(label for label in (*largest, *filled) if label != ALL and is_name(label))
+        labels = LabelTable(()).each((*largest, *filled))
+        return tuple(label for label in labels if label != ALL and is_name(label))
 
     def rules(self, table: LabelTable | None = None) -> PostprocessingRules:
         """The rules that these options ask for.
@@ -266,4 +267,4 @@ def _tell_unmet(rules: PostprocessingRules, outcomes: Sequence[Outcome], progres
 
 
 def _labels(labels: tuple[int | str, ...], table: LabelTable) -> Labels:
-    return ALL if ALL in labels else table.find(labels)
+    return ALL if ALL in table.each(labels) else table.find(labels)
