@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import struct
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,7 @@ from pydicom import Dataset
 
 from tests.dicom_traps.stack import Slice, Stack, save
 from tests.dicom_traps.volumes import csa
+from volseg.dicom import scan
 from volseg.dicom.file.header import read_header
 from volseg.dicom.series.diffusion import Diffusion, diffusion_of
 
@@ -120,3 +126,55 @@ def test_a_csa_header_without_a_b_value_tells_none(raw: bytes, tmp_path: Path) -
 
 def test_images_of_other_modalities_have_none(tmp_path: Path) -> None:
     assert image(tmp_path, OF_GE, modality="CT") == Diffusion()
+
+
+MAKERS = {
+    "SIEMENS": lambda b, d: [(SIEMENS, 0x0C, "IS", b), *([(SIEMENS, 0x0E, "FD", d)] if b else [])],
+    "SIEMENS by CSA": lambda b, d: [
+        (SIEMENS_CSA, 0x10, "OB", csa({"B_value": ("IS", [str(b)]), "DiffusionGradientDirection": ("FD", texts(d, b))}))
+    ],
+    "GE MEDICAL SYSTEMS": lambda b, d: [
+        (GE, 0x39, "IS", [1_000_000_000 + b, 8, 0, 0]),
+        *((GE_ACQUISITION, 0xBB + i, "DS", d[i] if b else 0.0) for i in range(3)),
+        (GE_ACQUISITION, 0xE0, "DS", "3.0"),
+    ],
+    "Philips": lambda b, d: [
+        (PHILIPS, 0x03, "FL", float(b)),
+        *((PHILIPS_MR, 0xB0 + i, "FL", d[i] if b else 0.0) for i in range(3)),
+    ],
+    "UIH": lambda b, d: [(UIH, 0x09, "FD", float(b)), (UIH, 0x37, "FD", d if b else [0.0] * 3)],
+}
+"""The private elements of an image of each maker, from b-value and direction."""
+WEIGHTED = [(0, [0.0, 0.0, 0.0]), (700, [1.0, 0.0, 0.0]), (700, [0.0, 0.6, -0.8]), (700, [0.6, -0.48, 0.64])]
+
+
+def texts(direction: list[float], b_value: int) -> list[str]:
+    return [f"{number:.8f}" for number in direction] if b_value else []
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_volumes_have_the_b_values_that_dcm2niix_tells(maker: str, tmp_path: Path) -> None:
+    def tag(number: int, data: Dataset) -> None:
+        for (group, creator), element, vr, value in MAKERS[maker](*WEIGHTED[number]):
+            data.add_new((group, 0x10), "LO", creator)
+            data.add_new((group, 0x1000 | element), vr, value)
+        data.Manufacturer, data.ScanningSequence, data.MRAcquisitionType = maker.split(" by ")[0], ["EP", "SE"], "2D"
+        data.ImageType = ["ORIGINAL", "PRIMARY", "DIFFUSION", "NONE"]
+        data.AcquisitionNumber, data.AcquisitionTime, data.EchoTime = number + 1, f"10{number:02d}00.00", "80"
+
+    for number in range(len(WEIGHTED)):
+        for place in Stack(modality="MR", offset=40 + 100 * number, size=(16, 16)).slices():
+            instance = 1 + 7 * number + place.number
+            image = place.changed(instance=instance, tamper=partial(tag, number))
+            save(tmp_path / f"in/{instance:04d}", image.dataset())
+    tool = shutil.which("dcm2niix", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert tool is not None, "dcm2niix is a development dependency"
+    subprocess.run([tool, "-f", "other", "-o", tmp_path, tmp_path / "in"], check=True, capture_output=True, timeout=60)
+    expected = [float(text) for text in (tmp_path / "other.bval").read_text().split()]
+    assert expected == [b_value for b_value, _ in WEIGHTED]
+    found = scan(tmp_path / "in").series
+    by_number = {one.facts["acquisition_number"]: one.facts for one in found}
+    assert [by_number[number + 1]["b_value_s_mm2"] for number in range(len(WEIGHTED))] == expected
+    if maker not in ("GE MEDICAL SYSTEMS", "UIH"):
+        told = [by_number[number + 1].get("diffusion_direction_lps", (0, 0, 0)) for number in range(len(WEIGHTED))]
+        assert told == [pytest.approx(tuple(direction), abs=1e-6) for _, direction in WEIGHTED]
