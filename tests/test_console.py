@@ -37,15 +37,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_lines_in_a_file_are_sparse(clock: Clock) -> None:
     stream = io.StringIO()
     progress: Progress = ConsoleProgress(stream)
-    with progress.task("converting", 100, "series") as task:
+    with progress.task("Converting", 100, "series") as task:
         for _ in range(100):
             clock.now += 0.25
             task.advance(1, "ct_001")
     assert stream.getvalue().splitlines() == [
-        "converting: 0/100 series",
-        "converting: 40/100 series, about 15 s left, ct_001",
-        "converting: 80/100 series, about 5 s left, ct_001",
-        "converting: done, 100/100 series in 25 s, ct_001",
+        "Converting: 0/100 series",
+        "Converting: 40/100 series, about 15 s left, ct_001",
+        "Converting: 80/100 series, about 5 s left, ct_001",
+        "Converting: done, 100/100 series in 25 s, ct_001",
     ]
 
 

@@ -28,7 +28,7 @@ def test_files_and_speed_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "time", clock)
     stream = io.StringIO()
     progress = Throughput(ConsoleProgress(stream), {"a": Load(10, 3_000_000), "b": Load(20, 1_000_000)})
-    with progress.task("converting", 2, "cases") as task:
+    with progress.task("Converting", 2, "cases") as task:
         clock.now = 2.0
         task.advance(1, "a")
         task.advance(1, "b")
@@ -42,6 +42,6 @@ def test_a_conversion_shows_series_files_and_speed(write_series: WriteSeries, tm
     stream = io.StringIO()
     convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(spacing=("native",)), ConsoleProgress(stream))
     last = stream.getvalue().splitlines()[-1]
-    assert last.startswith("converting: done, 2/2 series")
+    assert last.startswith("Converting: done, 2/2 series")
     assert "10/10 files" in last
     assert last.endswith("MB/s")
