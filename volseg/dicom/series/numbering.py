@@ -7,16 +7,20 @@ first image at each position, the second and so on may well be of different volu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from volseg.dicom.series.stack import MIN_SLICES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIRST_NUMBERS = (0, 1)
 """With which a series begins."""
+MAX_STEP = 8
+"""Between slices that a scanner takes one after the other."""
 MAX_PLACES = 4096
 """Of a volume that is told by numbers that run position by position, of which each pair is compared."""
 
@@ -78,8 +82,9 @@ class Numbered:
             slots = _one_to_one(self.places, counted % period)
             if slots is None:
                 continue
-            # Where the slices of a volume follow each other in space, the order tells where it begins.
-            for end, way in ((0, 1), (self.count - 1, -1)):
+            # Where the slices of a volume follow each other in space, the order tells where it begins. Any three
+            # slices do so in some way.
+            for end, way in ((0, 1), (self.count - 1, -1)) if self.count > MIN_SLICES else ():
                 if end in slots:
                     ordered = [(slots[place] - slots[end]) % period for place in sorted(slots)[::way]]
                     if ordered == sorted(ordered):
@@ -92,11 +97,13 @@ class Numbered:
         """Volumes whose slices follow each other in an order of its own, such as every other slice first."""
         begins = self.first in FIRST_NUMBERS
         start = 0 if self.step else self.first % self.count
-        whole = len(counted) % self.count == 0 and bool(self.step)
-        outermost = any(slots.get(place) == start for place in (0, self.count - 1))
-        if whole and self.stated is not None and len(counted) == self.count * self.stated:
-            return counted // self.count
-        if outermost and (begins or whole):
+        whole = bool(self.step) and len(counted) % self.count == 0
+        by_slot = sorted(slots, key=lambda place: (slots[place] - start) % self.count)
+        outermost = by_slot[0] in (0, self.count - 1) and slots[by_slot[0]] == start
+        stated = self.stated is not None and len(counted) == self.count * self.stated
+        # Of one part among several the first image may lack, and another volume's be taken for it.
+        regular = self.parts == 1 and MIN_SLICES < self.count == len(by_slot) and _is_interleaved(by_slot)
+        if (whole and (stated or outermost)) or (begins and outermost and regular):
             return (counted - start) // self.count
         return None
 
@@ -107,17 +114,28 @@ class Numbered:
             return None
         counted = self._counted()
         present = np.unique(self.places)
+        if len(present) < self.count or not MIN_SLICES <= self.count <= MAX_PLACES:
+            return None
         spans = sorted((int(counted[self.places == k].min()), int(counted[self.places == k].max())) for k in present)
         most = int(np.bincount(self.places).max())
         if self.step:
             # Renumbered after a loss, such images would be taken for those of other volumes.
             return counted % most if len(counted) == most * self.count and _fits(spans, most) else None
-        if len(present) < self.count or self.count > MAX_PLACES:
-            return None
         least, greatest = _fitting(np.array(spans))
         if self.stated is not None and least <= self.stated <= greatest:
             return (counted - self.first) % self.stated
         return (counted - self.first) % least if least == greatest else None
+
+    def allow(self, numbers: NDArray[np.int64]) -> bool:
+        """Whether some of the numbers may be those of one volume, by how all of them run."""
+        if len(self.numbers) <= self.count:
+            return True
+        if _one_to_one(self.places, self.numbers % self.count) is not None:
+            return int(np.ptp(numbers)) < self.count
+        by_place = replace(self, step=0, stated=None)._place_by_place()
+        if by_place is None:
+            return True
+        return len(np.unique(by_place[np.isin(self.numbers, numbers)])) == 1
 
     def _is_cut_short(self, volumes: NDArray[np.int64]) -> bool:
         """Whether the last volume lacks what would have come last."""
@@ -127,6 +145,17 @@ class Numbered:
         earlier = self._counted()[volumes < volumes.max()]
         contiguous = int(last[-1] - last[0]) == len(last) - 1
         return contiguous and bool(len(earlier)) and int(last[0] - earlier.max()) == 1
+
+
+def _is_interleaved(order: list[int]) -> bool:
+    """Whether slices come as every second one, or every third and so on, then those between, all in one direction."""
+    for step in range(2, min(len(order) // 2, MAX_STEP) + 1):
+        for way in (1, -1):
+            classes = [list(range(first, len(order), step))[::way] for first in range(step)]
+            classes.sort(key=lambda one: order.index(one[0]))
+            if [place for one in classes for place in one] == order:
+                return True
+    return False
 
 
 def _one_to_one(places: NDArray[np.int64], slots: NDArray[np.int64]) -> dict[int, int] | None:

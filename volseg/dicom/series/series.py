@@ -25,6 +25,7 @@ from volseg.dicom.series.splitting import (
     SplitFault,
     Volume,
     agreeing,
+    mixed,
     names_of,
     split_volumes,
     what_tells,
@@ -362,12 +363,10 @@ class _Images:
         """The volumes among them."""
         found: list[tuple[Volume, Expected]] = []
         faults: dict[int, SplitFault] = {}
-        changes = self.part.changes
+        place_of: dict[int, int] = {}
         for group in self.groups:
             places = expected[id(group)]
-            if len(places.required_mm) < MIN_SLICES:
-                found.append((Volume(group), places))
-                continue
+            place_of |= zip(group, places.places.tolist(), strict=True)
             try:
                 volumes = split_volumes(group, self.marked, places, series, parts=len(self.groups))
             except SplitFault as error:
@@ -375,10 +374,13 @@ class _Images:
                 faults[id(volumes[0])] = error
             found += [(volume, places) for volume in volumes]
         alone = [volume for volume, _ in found]
+        for volume, is_mixed in zip(alone, mixed(alone, self.marked, place_of), strict=True):
+            if is_mixed:
+                faults.setdefault(id(volume), SplitFault.of_numbers())
         built: list[tuple[str, Series | Rejected]] = []
         for (volume, places), name in zip(found, names_of(alone, self.marked), strict=True):
             part = self.part.parted([self.part.slices[member] for member in volume.members], name)
-            part = replace(part, changes=(*changes, *volume.changes))
+            part = replace(part, changes=(*self.part.changes, *volume.changes))
             fault = faults.get(id(volume))
             if fault is not None:
                 built.append((name, self.builder.rejected(part, (StackFault(fault.code, fault.sentence),))))

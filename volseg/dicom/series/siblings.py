@@ -125,7 +125,7 @@ def _together(
     links = [
         (first, second)
         for first, second in combinations(range(len(joined)), 2)
-        if (parts[joined[first][0]].owner == parts[joined[second][0]].owner or _interlock(sets[first], sets[second]))
+        if (parts[joined[first][0]].owner == parts[joined[second][0]].owner or interlock(sets[first], sets[second]))
         and _is_one_stack(sets[first] | sets[second], where, axes)
     ]
     return [[one for number in linked for one in joined[number]] for linked in _linked(len(joined), links)]
@@ -159,8 +159,8 @@ def _linked(count: int, links: Sequence[tuple[int, int]]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _interlock(first: set[int], second: set[int]) -> bool:
-    """Whether places of one set lie among those of the other and lack there."""
+def interlock(first: set[int], second: set[int]) -> bool:
+    """Whether places of one set lie among those of the other, which lacks them."""
     low, high = max(min(first), min(second)), min(max(first), max(second))
     inner, other = ({place for place in places if low <= place <= high} for places in (first, second))
     return inner != other

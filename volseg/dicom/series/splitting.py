@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ from volseg.dicom.series.sameness import (
     Marked,
     described,
 )
+from volseg.dicom.series.siblings import interlock
 from volseg.dicom.series.stack import MIN_SLICES
 
 if TYPE_CHECKING:
@@ -47,6 +49,11 @@ class SplitFault(Exception):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(code)
         self.code, self.sentence = code, sentence
+
+    @classmethod
+    def of_numbers(cls) -> SplitFault:
+        """The fault of images at one position each that are no volume by their numbers."""
+        return cls("unequal-volumes", "By the numbers of its images they are of several volumes.")
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,8 @@ class _Splitter:
         if not self._repeats(members):
             self._require_one_volume(members)
             return [Volume(members)]
+        if len(self.required) < MIN_SLICES:
+            return [Volume(members)]
         volumes = [Volume(members)]
         for mark in TELLING:
             volumes = [
@@ -193,14 +202,13 @@ class _Splitter:
         return [volume]
 
     def _are_stretches(self, groups: Sequence[_Members]) -> bool:
-        """Whether acquisitions cover different stretches of the body, which overlap by less than half."""
+        """Whether acquisitions cover different stretches of the body: where two overlap, they show the same places,
+        and by less than half of either."""
         if any(self._repeats(group) or len(group) < MIN_SLICES for group in groups):
             return False
-        ordered = sorted((set(self._places(group)) for group in groups), key=lambda places: (min(places), max(places)))
         return all(
-            len(first & second) <= min(len(first), len(second)) / 2
-            for number, first in enumerate(ordered)
-            for second in ordered[number + 1 :]
+            len(first & second) <= min(len(first), len(second)) / 2 and not interlock(first, second)
+            for first, second in combinations([set(self._places(group)) for group in groups], 2)
         )
 
     def _partly_parted(self, volume: Volume, mark: Mark) -> list[Volume]:
@@ -246,9 +254,7 @@ class _Splitter:
         told = any(ranked.values[int(ranked.ranks[member])] for member in members)
         numbered = self._numbered(members, alone=self.parts == 1 and not told)
         if numbered is not None and len(members) >= MIN_SLICES and numbered.are_mixed():
-            raise SplitFault(
-                "unequal-volumes", "Each position has one image, but by their numbers they are of several volumes."
-            )
+            raise SplitFault.of_numbers()
 
     def _by_number(self, members: _Members, *, alone: bool) -> list[Volume]:
         """Volumes that InstanceNumber alone tells apart."""
@@ -285,6 +291,25 @@ class _Splitter:
             Volume(tuple(np.array(members)[volumes == volume].tolist()), number=int(volume) - base + 1, lost=lost)
             for volume in np.unique(volumes)
         ]
+
+
+def mixed(volumes: Sequence[Volume], marked: Marked, place_of: Mapping[int, int]) -> list[bool]:
+    """Which volumes hold images of several by the numbers of all images beside them.
+
+    Args:
+        volumes: of one form and orientation.
+        marked: their images.
+        place_of: the position of each image, by its place in ``marked``.
+    """
+    members = sorted(place_of)
+    numbers = [number for number in (_number(marked.slices[member]) for member in members) if number is not None]
+    if len(set(numbers)) < len(members) or len(set(place_of.values())) < MIN_SLICES:
+        return [False] * len(volumes)
+    order = {place: rank for rank, place in enumerate(sorted(set(place_of.values())))}
+    places = np.array([order[place_of[member]] for member in members])
+    whole = Numbered(np.array(numbers), places, len(order), min(numbers), 0, 1, None)
+    number_of = dict(zip(members, numbers, strict=True))
+    return [not whole.allow(np.array([number_of[member] for member in volume.members])) for volume in volumes]
 
 
 def _number(image: Slice) -> int | None:
