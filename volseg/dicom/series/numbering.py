@@ -7,7 +7,7 @@ first image at each position, the second and so on may well be of different volu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,6 +69,10 @@ class Numbered:
         for rising in (numbers - places, numbers + places):
             if np.ptp(rising) and not np.ptp(rising % self.count):
                 return True
+        for period in self.count * np.arange(2, self.parts + 1):
+            start = _start(_one_to_one(places, numbers % period), self.count, int(period))
+            if start is not None and np.ptp((numbers - start) // period):
+                return True
         return False
 
     def _counted(self) -> NDArray[np.int64]:
@@ -82,49 +86,57 @@ class Numbered:
             slots = _one_to_one(self.places, counted % period)
             if slots is None:
                 continue
-            # Where the slices of a volume follow each other in space, the order tells where it begins. Any three
-            # slices do so in some way.
-            for end, way in ((0, 1), (self.count - 1, -1)) if self.count > MIN_SLICES else ():
-                if end in slots:
-                    ordered = [(slots[place] - slots[end]) % period for place in sorted(slots)[::way]]
-                    if ordered == sorted(ordered):
-                        return (counted - slots[end]) // period
+            start = _start(slots, self.count, period)
+            if start is not None:
+                before = (int(counted.min()) - start) % period
+                begins = int(self.numbers.min()) - before * max(1, self.step)
+                return (counted - start) // period if begins >= min(FIRST_NUMBERS) else None
             if parts == 1:
                 return self._in_any_order(counted, slots)
         return None
 
     def _in_any_order(self, counted: NDArray[np.int64], slots: dict[int, int]) -> NDArray[np.int64] | None:
         """Volumes whose slices follow each other in an order of its own, such as every other slice first."""
-        begins = self.first in FIRST_NUMBERS
         start = 0 if self.step else self.first % self.count
         whole = bool(self.step) and len(counted) % self.count == 0
-        by_slot = sorted(slots, key=lambda place: (slots[place] - start) % self.count)
-        outermost = by_slot[0] in (0, self.count - 1) and slots[by_slot[0]] == start
-        stated = self.stated is not None and len(counted) == self.count * self.stated
+        order = sorted(slots, key=lambda place: (slots[place] - start) % self.count)
+        outermost = order[0] in (0, self.count - 1) and slots[order[0]] == start
         # Of one part among several the first image may lack, and another volume's be taken for it.
-        regular = self.parts == 1 and MIN_SLICES < self.count == len(by_slot) and _is_interleaved(by_slot)
-        if (whole and (stated or outermost)) or (begins and outermost and regular):
+        regular = self.parts == 1 and len(order) == self.count and _is_regular(order)
+        if self.first in FIRST_NUMBERS and outermost and (whole or regular):
             return (counted - start) // self.count
+        if whole and self.stated is not None and len(counted) == self.count * self.stated:
+            return counted // self.count
         return None
 
     def _place_by_place(self) -> NDArray[np.int64] | None:
         """The images of one position follow each other: the number modulo the count of volumes tells the volume."""
-        order = np.argsort(self.numbers)
-        if (np.diff(self.places[order]) != 0).sum() != len(np.unique(self.places)) - 1:
-            return None
         counted = self._counted()
-        present = np.unique(self.places)
-        if len(present) < self.count or not MIN_SLICES <= self.count <= MAX_PLACES:
+        counts = self._counts_by_place(counted)
+        if counts is None:
             return None
-        spans = sorted((int(counted[self.places == k].min()), int(counted[self.places == k].max())) for k in present)
-        most = int(np.bincount(self.places).max())
+        least, greatest = counts
         if self.step:
             # Renumbered after a loss, such images would be taken for those of other volumes.
-            return counted % most if len(counted) == most * self.count and _fits(spans, most) else None
-        least, greatest = _fitting(np.array(spans))
+            most = len(counted) // self.count
+            return counted % most if len(counted) == most * self.count and least <= most <= greatest else None
         if self.stated is not None and least <= self.stated <= greatest:
-            return (counted - self.first) % self.stated
+            volumes = (counted - self.first) % self.stated
+            # What is stated needs a second witness: most volumes whole.
+            whole = int((np.bincount(volumes) == self.count).sum())
+            return volumes if 2 * whole >= self.stated else None
         return (counted - self.first) % least if least == greatest else None
+
+    def _counts_by_place(self, counted: NDArray[np.int64]) -> tuple[int, int] | None:
+        """The least and the greatest number of volumes that images numbered position by position may have; None where
+        they are not."""
+        changes = int((np.diff(self.places[np.argsort(counted)]) != 0).sum())
+        present = np.unique(self.places)
+        if changes != len(present) - 1 or len(present) < self.count or not MIN_SLICES <= self.count <= MAX_PLACES:
+            return None
+        spans = sorted((int(counted[self.places == k].min()), int(counted[self.places == k].max())) for k in present)
+        least, greatest = _fitting(np.array(spans))
+        return (least, greatest) if least <= greatest else None
 
     def allow(self, numbers: NDArray[np.int64]) -> bool:
         """Whether some of the numbers may be those of one volume, by how all of them run."""
@@ -132,10 +144,13 @@ class Numbered:
             return True
         if _one_to_one(self.places, self.numbers % self.count) is not None:
             return int(np.ptp(numbers)) < self.count
-        by_place = replace(self, step=0, stated=None)._place_by_place()
-        if by_place is None:
+        counts = self._counts_by_place(self.numbers)
+        if counts is None:
             return True
-        return len(np.unique(by_place[np.isin(self.numbers, numbers)])) == 1
+        least, greatest = counts
+        # Where so much is lost that several counts are possible, even steps alone show one volume.
+        even = len(np.unique(np.diff(np.sort(numbers)))) <= 1
+        return even if least < greatest else len(np.unique(numbers % least)) == 1
 
     def _is_cut_short(self, volumes: NDArray[np.int64]) -> bool:
         """Whether the last volume lacks what would have come last."""
@@ -147,9 +162,30 @@ class Numbered:
         return contiguous and bool(len(earlier)) and int(last[0] - earlier.max()) == 1
 
 
-def _is_interleaved(order: list[int]) -> bool:
-    """Whether slices come as every second one, or every third and so on, then those between, all in one direction."""
-    for step in range(2, min(len(order) // 2, MAX_STEP) + 1):
+def _start(slots: dict[int, int] | None, count: int, period: int) -> int | None:
+    """The slot at which volumes begin, where their slices follow each other in space; else None.
+
+    Args:
+        slots: of each place, out of ``period``.
+        count: how many places there are.
+        period: how many slots there are.
+    """
+    # Any three slices follow each other in space, one way or the other, if they may begin anywhere.
+    if slots is None or count <= MIN_SLICES:
+        return None
+    for end, way in ((0, 1), (count - 1, -1)):
+        if end in slots:
+            behind = [(slots[place] - slots[end]) % period for place in sorted(slots)[::way]]
+            if behind == sorted(behind):
+                return slots[end]
+    return None
+
+
+def _is_regular(order: list[int]) -> bool:
+    """Whether places follow each other in space, or come as every second one, or every third and so on, then those
+    between, all in one direction."""
+    greatest = len(order) // 2 if len(order) > MIN_SLICES else 1
+    for step in range(1, min(greatest, MAX_STEP) + 1):
         for way in (1, -1):
             classes = [list(range(first, len(order), step))[::way] for first in range(step)]
             classes.sort(key=lambda one: order.index(one[0]))
@@ -163,12 +199,6 @@ def _one_to_one(places: NDArray[np.int64], slots: NDArray[np.int64]) -> dict[int
     pairs = set(zip(places.tolist(), slots.tolist(), strict=True))
     found = dict(pairs)
     return found if len(pairs) == len(found) == len(set(found.values())) else None
-
-
-def _fits(spans: list[tuple[int, int]], count: int) -> bool:
-    """Whether runs of ``count`` numbers, one after the other, hold the numbers of one position each."""
-    least, greatest = _fitting(np.array(spans))
-    return least <= count <= greatest
 
 
 def _fitting(spans: NDArray[np.int64]) -> tuple[int, int]:
