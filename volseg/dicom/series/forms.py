@@ -47,7 +47,7 @@ def by_form(members: list[tuple[Header, str]]) -> list[tuple[str, list[tuple[Hea
         form = (
             header.uid(tags.SOP_CLASS_UID),
             series_number(header),
-            header.uid(tags.FRAME_OF_REFERENCE_UID),
+            header.text(tags.FRAME_OF_REFERENCE_UID),  # whatever it is, another one is another
             (header.unsigned(tags.ROWS), header.unsigned(tags.COLUMNS)),
             tuple(round(step, 4) for step in header.numbers(tags.PIXEL_SPACING)),
         )

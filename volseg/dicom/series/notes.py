@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.dicom.file import tags
-from volseg.dicom.series.splitting import RUN_CUT_SHORT
+from volseg.dicom.series.splitting import NUMBERS_JUMP, RUN_CUT_SHORT
 from volseg.dicom.series.stack import StackGeometry, places_of, same_orientation
 
 if TYPE_CHECKING:
@@ -57,6 +57,10 @@ _SENTENCES = {
     SLICES_FAR_APART: (
         "",
         "Its slices lie far apart for their thickness: {} % of the body between is in none. Export it again if it has more.",
+    ),
+    NUMBERS_JUMP: (
+        "The numbers of its images jump once though no position lacks: some images of its series may be missing.",
+        "The numbers of its images jump {} times though no position lacks: some images of its series may be missing.",
     ),
     RUN_CUT_SHORT: (
         "The last point in time of this series lacks or is incomplete, as after a scan that was stopped early.",

@@ -62,18 +62,28 @@ class Numbered:
         order = np.argsort(self.places)
         numbers, places = self.numbers[order], self.places[order]
         steps = np.diff(numbers)
-        if (steps == steps[0]).all():
+        if (steps == steps[0]).all() or int(np.ptp(numbers)) < len(numbers):
             return False
-        if self.stated is not None and self.stated > 1:
-            return int(np.ptp(numbers)) >= len(numbers)
         for rising in (numbers - places, numbers + places):
             if np.ptp(rising) and not np.ptp(rising % self.count):
                 return True
-        for period in self.count * np.arange(2, self.parts + 1):
-            start = _start(_one_to_one(places, numbers % period), self.count, int(period))
-            if start is not None and np.ptp((numbers - start) // period):
-                return True
         return False
+
+    def jumps(self, distances_mm: NDArray[np.float64]) -> tuple[NDArray[np.int64], bool]:
+        """Behind which image along the normal the number jumps, and whether numbers rise or fall throughout.
+
+        Numbers without a gap don't jump in any order, nor do those that rise or fall in steps as even as the positions.
+
+        Args:
+            distances_mm: (count,) of the positions along the normal.
+        """
+        steps = np.diff(self.numbers[np.argsort(self.places)])
+        gaps = np.diff(distances_mm)
+        pace = steps / np.rint(gaps / gaps.min())
+        rises = bool((steps > 0).all() or (steps < 0).all())
+        if int(np.ptp(self.numbers)) < len(self.numbers) or (rises and (pace == pace[0]).all()):
+            return np.zeros(0, np.int64), rises
+        return np.flatnonzero(np.abs(pace) > np.abs(pace).min()), rises
 
     def _counted(self) -> NDArray[np.int64]:
         """The numbers, or their ranks where no number lacks in the series."""
@@ -103,7 +113,7 @@ class Numbered:
         outermost = order[0] in (0, self.count - 1) and slots[order[0]] == start
         # Of one part among several the first image may lack, and another volume's be taken for it.
         regular = self.parts == 1 and len(order) == self.count and _is_regular(order)
-        if self.first in FIRST_NUMBERS and outermost and (whole or regular):
+        if self.first in FIRST_NUMBERS and ((whole and self.count > MIN_SLICES) or (outermost and (whole or regular))):
             return (counted - start) // self.count
         if whole and self.stated is not None and len(counted) == self.count * self.stated:
             return counted // self.count
@@ -140,7 +150,7 @@ class Numbered:
 
     def allow(self, numbers: NDArray[np.int64]) -> bool:
         """Whether some of the numbers may be those of one volume, by how all of them run."""
-        if len(self.numbers) <= self.count:
+        if len(self.numbers) <= self.count or int(np.ptp(numbers)) < len(numbers):
             return True
         if _one_to_one(self.places, self.numbers % self.count) is not None:
             return int(np.ptp(numbers)) < self.count

@@ -20,7 +20,6 @@ from volseg.dicom.series.sameness import Marked
 from volseg.dicom.series.siblings import Expected, Sibling, expected_of
 from volseg.dicom.series.slices import Slice
 from volseg.dicom.series.splitting import (
-    RUN_CUT_SHORT,
     SeriesNumbers,
     SplitFault,
     Volume,
@@ -146,6 +145,7 @@ _REMEDIES = {
     "several-images-at-one-position": "Export each of its volumes as a series of its own.",
     "missing-part": "Export the series again, with all its files.",
     "unequal-volumes": "Export the series again, with all its images.",
+    "images-missing": "Export the series again, with all its images.",
     "incomplete-volume": "Export the series again, with all its images. If the scan was stopped early, this volume was "
     "never whole, and there is nothing to do: those that are whole are converted.",
 }
@@ -268,7 +268,7 @@ class _Builder:
             for part, axes in by_orientation(apart)
         ]
 
-    def volume(self, part: Part, axes: Axes, *, lost: int = 0) -> Series | Rejected:
+    def volume(self, part: Part, axes: Axes, notes: Mapping[str, int]) -> Series | Rejected:
         """The volume that images make, one at each position."""
         positions = np.array([image.position_mm for image in part.slices])
         along = np.argsort(positions @ axes[2], kind="stable")
@@ -283,7 +283,6 @@ class _Builder:
             return self.rejected(part, faults)
         inverted = any(one.header.text(tags.PHOTOMETRIC_INTERPRETATION) == "MONOCHROME1" for one in slices)
         changes = (*part.changes, *repaired, *([MONOCHROME1] if inverted else []))
-        notes = {RUN_CUT_SHORT: lost} if lost else {}
         return Series(self._named(part), self.modality, self.order, slices, geometry, self.source, changes, notes)
 
     def _named(self, part: Part) -> Identity:
@@ -314,6 +313,12 @@ class _Builder:
         images = f"{counted(len(part.slices), 'image')} at {where} {'makes' if len(part.slices) == 1 else 'make'}"
         sentence = f"{images} no volume; it takes {MIN_SLICES} positions."
         return replace(self.rejected(part, (StackFault(code, sentence),)), status=Status.SKIPPED)
+
+
+_JUMPING = (
+    "The numbers of its images jump though no position lacks, so images of the series are missing, and nothing tells "
+    "whether those left are of one volume."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,17 +352,8 @@ class _Images:
         header, size = self.part.slices[0].header, self.part.slices[0].size
         spacing = tuple(round(step, 4) for step in header.numbers(tags.PIXEL_SPACING))
         form = (self.stack, series_number(header), size, spacing)
-        identity = self.builder.identity
         positions = np.array([image.position_mm for image in self.part.slices])
-        found = []
-        for group in self.groups:
-            one = self.part.slices[group[0]].header
-            owner = (
-                identity.study_uid, _patient_id(one), one.uid(tags.FRAME_OF_REFERENCE_UID),
-                self.builder.modality, one.text(tags.MODALITY),
-            )  # fmt: skip
-            found.append(Sibling(form, owner, self.axes, positions[list(group)]))
-        return found
+        return [Sibling(form, self.axes, positions[list(group)]) for group in self.groups]
 
     def volumes(self, expected: Mapping[int, Expected], series: SeriesNumbers) -> list[Series | Rejected]:
         """The volumes among them."""
@@ -374,18 +370,19 @@ class _Images:
                 faults[id(volumes[0])] = error
             found += [(volume, places) for volume in volumes]
         alone = [volume for volume, _ in found]
-        for volume, is_mixed in zip(alone, mixed(alone, self.marked, place_of), strict=True):
-            if is_mixed:
-                faults.setdefault(id(volume), SplitFault.of_numbers())
+        are_mixed = mixed(alone, self.marked, place_of, series)
         built: list[tuple[str, Series | Rejected]] = []
-        for (volume, places), name in zip(found, names_of(alone, self.marked), strict=True):
+        for (volume, places), name, is_mixed in zip(found, names_of(alone, self.marked), are_mixed, strict=True):
             part = self.part.parted([self.part.slices[member] for member in volume.members], name)
             part = replace(part, changes=(*self.part.changes, *volume.changes))
             fault = faults.get(id(volume))
-            if fault is not None:
-                built.append((name, self.builder.rejected(part, (StackFault(fault.code, fault.sentence),))))
-            else:
-                built.append((name, self._volume(part, volume, places, alone)))
+            made = None if fault else self._volume(part, volume, places, alone)
+            if isinstance(made, Series) and is_mixed:
+                fault = SplitFault("images-missing", _JUMPING)
+            if fault:
+                made = self.builder.rejected(part, (StackFault(fault.code, fault.sentence),))
+            assert made is not None, "what has no fault was made"
+            built.append((name, made))
         return [one for _, one in sorted(built, key=lambda named: named[0])]
 
     def _volume(self, part: Part, volume: Volume, expected: Expected, others: Sequence[Volume]) -> Series | Rejected:
@@ -395,10 +392,10 @@ class _Images:
             return self.builder.too_few(part, there)
         lacking = [] if volume.is_stretch else _lacking(distances, list(expected.required_mm.values()))
         if not lacking:
-            return self.builder.volume(part, self.axes, lost=volume.lost)
+            return self.builder.volume(part, self.axes, volume.notes)
         # A gap inside may be filled, as in any volume; what lacks at an end may not.
         if distances.min() < lacking[0] and lacking[-1] < distances.max():
-            filled = self.builder.volume(part, self.axes)
+            filled = self.builder.volume(part, self.axes, volume.notes)
             if isinstance(filled, Series) and GAPS_FILLED in filled.changes:
                 return filled
         what = what_tells(volume, others, self.marked)

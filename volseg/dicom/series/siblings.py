@@ -5,7 +5,6 @@ A volume that lacks some of them is cut short, however regular what is left of i
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -35,13 +34,11 @@ class Sibling:
 
     Args:
         form: what is the same for all siblings, such as the size of the images.
-        owner: the patient, the study, the frame of reference: the positions of one say little about another's.
         axes: (3, 3) unit vectors as rows: row, column, normal; LPS.
         positions_mm: (n, 3) LPS mm of the first voxels.
     """
 
     form: Hashable
-    owner: Hashable
     axes: NDArray[np.float64]
     positions_mm: NDArray[np.float64]
 
@@ -64,8 +61,7 @@ def expected_of(siblings: Sequence[Sibling]) -> list[Expected]:
 
     Parts of one form and orientation belong together where they share a position, or where their positions joined
     make one regular stack: either fills the other's gaps, or begins where the other ends. Each volume in them must
-    then have the positions of all. The parts of two owners belong together only where the positions of one fill gaps
-    of the other: two patients' scans may well overlap, or one begin where the other ends.
+    then have the positions of all.
     """
     found: dict[int, Expected] = {}
     for cluster in _clusters(siblings):
@@ -102,7 +98,7 @@ def _together(
     """The numbers of parts that belong together."""
     if len(parts) == 1:
         return [[0]]
-    groups = _sharing([(part.owner, set(own.tolist())) for part, own in zip(parts, places, strict=True)])
+    groups = _sharing(places)
     where = {
         int(place): position
         for part, own in zip(parts, places, strict=True)
@@ -112,31 +108,24 @@ def _together(
     def places_in(group: Sequence[int]) -> set[int]:
         return set().union(*(set(places[one].tolist()) for one in group))
 
-    by_owner: dict[Hashable, list[list[int]]] = defaultdict(list)
-    for group in groups:
-        by_owner[parts[group[0]].owner].append(group)
-    joined = []
-    for own in by_owner.values():
-        everything = [one for group in own for one in group]
-        joined += [everything] if _is_one_stack(places_in(everything), where, axes) else own
-    if not 1 < len(joined) <= MAX_PAIRS_OF:
-        return joined
-    sets = [places_in(group) for group in joined]
+    everything = [one for group in groups for one in group]
+    if len(groups) == 1 or _is_one_stack(places_in(everything), where, axes):
+        return [everything]
+    if len(groups) > MAX_PAIRS_OF:
+        return groups
+    sets = [places_in(group) for group in groups]
     links = [
         (first, second)
-        for first, second in combinations(range(len(joined)), 2)
-        if (parts[joined[first][0]].owner == parts[joined[second][0]].owner or interlock(sets[first], sets[second]))
-        and _is_one_stack(sets[first] | sets[second], where, axes)
+        for first, second in combinations(range(len(groups)), 2)
+        if _is_one_stack(sets[first] | sets[second], where, axes)
     ]
-    return [[one for number in linked for one in joined[number]] for linked in _linked(len(joined), links)]
+    return [[one for number in linked for one in groups[number]] for linked in _linked(len(groups), links)]
 
 
-def _sharing(parts: Sequence[tuple[Hashable, set[int]]]) -> list[list[int]]:
-    """The numbers of parts of one owner that share a position."""
-    first: dict[tuple[Hashable, int], int] = {}
-    links = [
-        (first.setdefault((owner, place), number), number) for number, (owner, own) in enumerate(parts) for place in own
-    ]
+def _sharing(parts: Sequence[NDArray[np.int64]]) -> list[list[int]]:
+    """The numbers of parts that share a position."""
+    first: dict[int, int] = {}
+    links = [(first.setdefault(place, number), number) for number, own in enumerate(parts) for place in own.tolist()]
     return _linked(len(parts), links)
 
 

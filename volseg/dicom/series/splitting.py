@@ -7,14 +7,15 @@ an element with one value for each volume, or the InstanceNumber.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from volseg.dicom.file import tags
-from volseg.dicom.series.numbering import Numbered
+from volseg.dicom.series.numbering import FIRST_NUMBERS, Numbered
 from volseg.dicom.series.sameness import (
     ACQUISITION,
     AGREED,
@@ -30,13 +31,17 @@ from volseg.dicom.series.siblings import interlock
 from volseg.dicom.series.stack import MIN_SLICES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from volseg.dicom.series.siblings import Expected
     from volseg.dicom.series.slices import Slice
 
 RUN_CUT_SHORT = "run-cut-short"
 """The code of volumes behind which points in time lack, as after a scan that was stopped early."""
+NUMBERS_JUMP = "numbers-jump"
+"""The code of volumes whose InstanceNumbers jump though no position lacks."""
 MAX_NUMBER = 2**53
 """InstanceNumbers beyond it are none."""
 
@@ -49,11 +54,6 @@ class SplitFault(Exception):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(code)
         self.code, self.sentence = code, sentence
-
-    @classmethod
-    def of_numbers(cls) -> SplitFault:
-        """The fault of images at one position each that are no volume by their numbers."""
-        return cls("unequal-volumes", "By the numbers of its images they are of several volumes.")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class SeriesNumbers:
 
     first: int = 0
     step: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether they run from 0 or 1 on without a gap."""
+        return self.first in FIRST_NUMBERS and self.step == 1
 
     @classmethod
     def of(cls, slices: Iterable[Slice]) -> SeriesNumbers:
@@ -89,15 +94,17 @@ class Volume:
         members: their places among all images.
         number: of its point in time, where its images' InstanceNumbers alone tell it from others; else 0.
         is_stretch: whether it is an acquisition of a stretch of its own, whatever other volumes show.
-        lost: how many points in time lack behind it, as after a scan that was stopped early.
         changes: stable codes of what was put right.
+        notes: codes of what a person has to know, each with what its sentence counts; see ``notes``.
+        is_doubtful: whether its images, one at each position, are of several volumes by their numbers, or may well be.
     """
 
     members: _Members
     number: int = 0
     is_stretch: bool = False
-    lost: int = 0
     changes: tuple[str, ...] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
+    is_doubtful: bool = False
 
 
 def agreeing(marked: Marked) -> list[_Members]:
@@ -130,7 +137,7 @@ def split_volumes(
         SplitFault: images at one position that nothing tells apart, or volumes of unequal length.
     """
     splitter = _Splitter(
-        marked, dict(zip(members, expected.places.tolist(), strict=True)), list(expected.required_mm), series, parts
+        marked, dict(zip(members, expected.places.tolist(), strict=True)), expected.required_mm, series, parts
     )
     return splitter.split(tuple(members))
 
@@ -139,15 +146,14 @@ def split_volumes(
 class _Splitter:
     marked: Marked
     place_of: Mapping[int, int]
-    required: Sequence[int]
+    required: Mapping[int, float]
     series: SeriesNumbers
     parts: int
 
     def split(self, members: _Members) -> list[Volume]:
         """The volumes among images that agree."""
         if not self._repeats(members):
-            self._require_one_volume(members)
-            return [Volume(members)]
+            return [self._judged(Volume(members)) if len(members) == len(self.required) else Volume(members)]
         if len(self.required) < MIN_SLICES:
             return [Volume(members)]
         volumes = [Volume(members)]
@@ -248,13 +254,31 @@ class _Splitter:
             np.array(numbers), places, len(self.required), self.series.first, self.series.step, self.parts, count
         )
 
-    def _require_one_volume(self, members: _Members) -> None:
-        """Refuse images of which each shows another position, but whose numbers are those of several volumes."""
-        ranked = self.marked.of(TIME)
-        told = any(ranked.values[int(ranked.ranks[member])] for member in members)
-        numbered = self._numbered(members, alone=self.parts == 1 and not told)
-        if numbered is not None and len(members) >= MIN_SLICES and numbered.are_mixed():
-            raise SplitFault.of_numbers()
+    def _judged(self, volume: Volume) -> Volume:
+        """Images of which each shows another position, judged by their numbers."""
+        members, ranked = volume.members, self.marked.of(TIME)
+        told = self.parts > 1 or any(ranked.values[int(ranked.ranks[member])] for member in members)
+        numbered = self._numbered(members, alone=not told)
+        if numbered is None or len(members) < MIN_SLICES:
+            return volume
+        stated = numbered.stated or 1
+        jumps, rises = numbered.jumps(np.array(list(self.required.values())))
+        if numbered.are_mixed():
+            return replace(volume, is_doubtful=True)
+        if told or self.series.step == 1 or not len(jumps):
+            return replace(volume, notes={RUN_CUT_SHORT: stated - 1}) if stated > 1 else volume
+        if not rises or stated > 1 or self._parts_at(members, jumps):
+            return replace(volume, is_doubtful=True)
+        return replace(volume, notes={NUMBERS_JUMP: len(jumps)})
+
+    def _parts_at(self, members: _Members, jumps: NDArray[np.int64]) -> bool:
+        """Whether an element has one value in each run of images between jumps, and another in the next."""
+        along = sorted(members, key=self.place_of.__getitem__)
+        for mark in TELLING[:-1]:
+            changes = np.flatnonzero(np.diff(self.marked.of(mark).ranks[along]))
+            if np.array_equal(changes, jumps):
+                return True
+        return False
 
     def _by_number(self, members: _Members, *, alone: bool) -> list[Volume]:
         """Volumes that InstanceNumber alone tells apart."""
@@ -288,28 +312,41 @@ class _Splitter:
         whole = sum(int((volumes == volume).sum()) == len(self.required) for volume in np.unique(volumes))
         lost = stated - whole if stated and (is_cut_short or count < stated) else int(is_cut_short)
         return [
-            Volume(tuple(np.array(members)[volumes == volume].tolist()), number=int(volume) - base + 1, lost=lost)
+            Volume(
+                tuple(np.array(members)[volumes == volume].tolist()),
+                number=int(volume) - base + 1,
+                notes={RUN_CUT_SHORT: lost} if lost else {},
+            )
             for volume in np.unique(volumes)
         ]
 
 
-def mixed(volumes: Sequence[Volume], marked: Marked, place_of: Mapping[int, int]) -> list[bool]:
-    """Which volumes hold images of several by the numbers of all images beside them.
+def mixed(volumes: Sequence[Volume], marked: Marked, place_of: Mapping[int, int], series: SeriesNumbers) -> list[bool]:
+    """Which volumes hold images of several, or may well do so, by the numbers of all images beside them.
+
+    None does where no number lacks and all volumes have as many images.
 
     Args:
         volumes: of one form and orientation.
         marked: their images.
         place_of: the position of each image, by its place in ``marked``.
+        series: the numbers of the whole series.
     """
+    counts = np.unique(list(place_of.values()), return_counts=True)[1]
+    if series.is_whole and len(set(counts.tolist())) == 1 and len({len(volume.members) for volume in volumes}) == 1:
+        return [False] * len(volumes)
     members = sorted(place_of)
     numbers = [number for number in (_number(marked.slices[member]) for member in members) if number is not None]
     if len(set(numbers)) < len(members) or len(set(place_of.values())) < MIN_SLICES:
-        return [False] * len(volumes)
+        return [volume.is_doubtful for volume in volumes]
     order = {place: rank for rank, place in enumerate(sorted(set(place_of.values())))}
     places = np.array([order[place_of[member]] for member in members])
     whole = Numbered(np.array(numbers), places, len(order), min(numbers), 0, 1, None)
     number_of = dict(zip(members, numbers, strict=True))
-    return [not whole.allow(np.array([number_of[member] for member in volume.members])) for volume in volumes]
+    return [
+        volume.is_doubtful or not whole.allow(np.array([number_of[member] for member in volume.members]))
+        for volume in volumes
+    ]
 
 
 def _number(image: Slice) -> int | None:
