@@ -135,7 +135,9 @@ class SeriesIndex:
         references = labels.references
         if references.series.intersection(one.identity.series_uid for one in self.rejected):
             return Unmatched(
-                Status.SKIPPED, "labels-of-refused-series", "The series that it was drawn on was refused or skipped."
+                Status.SKIPPED,
+                "labels-of-refused-series",
+                "The series that it was drawn on was refused, skipped or not chosen.",
             )
         found = sorted({number for uid in references.frames for number in self._by_frame.get(uid, ())})
         if len({self.case_of.get(number, number) for number in found}) > 1:
