@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 MAX_BYTES = 2**20
 """Real ones have some 10 kB."""
@@ -27,11 +27,12 @@ _ENTRY = struct.Struct("<64si4siii")
 _VALUE = struct.Struct("<4i")
 
 
-def read_csa(raw: bytes) -> Mapping[str, tuple[str, ...]]:
+def read_csa(raw: bytes, names: Collection[str] = ()) -> Mapping[str, tuple[str, ...]]:
     """The texts of a CSA header by name, empty ones left out.
 
     Args:
         raw: the value of the private element.
+        names: those that are wanted; all where there are none.
 
     Raises:
         InputError: ``damaged-file``, it is no CSA header, or a damaged one.
@@ -40,7 +41,7 @@ def read_csa(raw: bytes) -> Mapping[str, tuple[str, ...]]:
         raise _damaged()
     is_second_form = raw.startswith(_MAGIC)
     try:
-        return _entries(raw, 8 if is_second_form else 0, is_second_form=is_second_form)
+        return _entries(raw, 8 if is_second_form else 0, names, is_second_form=is_second_form)
     except struct.error as error:
         raise _damaged() from error
 
@@ -54,7 +55,7 @@ def csa_number(text: str) -> float:
     return number if abs(number) < MAX_NUMBER else math.nan
 
 
-def _entries(raw: bytes, position: int, *, is_second_form: bool) -> dict[str, tuple[str, ...]]:
+def _entries(raw: bytes, position: int, names: Collection[str], *, is_second_form: bool) -> dict[str, tuple[str, ...]]:
     count, check = _HEAD.unpack_from(raw, position)
     position += _HEAD.size
     if not 0 < count <= MAX_ENTRIES or check not in CHECK_WORDS:
@@ -69,16 +70,19 @@ def _entries(raw: bytes, position: int, *, is_second_form: bool) -> dict[str, tu
         if surplus is None:
             # In the first form each length is too large by the count of values under the first name.
             surplus = 0 if is_second_form else items
-        texts = []
+        texts, key = [], _text(name)
+        wanted = not names or key in names
         for _ in range(items):
             lengths = _VALUE.unpack_from(raw, position)
             position += _VALUE.size
             length = lengths[1] if is_second_form else lengths[0] - surplus
             if not 0 <= length <= len(raw) - position:
                 raise _damaged()
-            texts.append(_text(raw[position : position + length]))
+            if wanted:
+                texts.append(_text(raw[position : position + length]))
             position += -(-length // 4) * 4
-        found[_text(name)] = tuple(filter(None, texts))
+        if wanted:
+            found[key] = tuple(filter(None, texts))
     return found
 
 

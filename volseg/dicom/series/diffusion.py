@@ -28,6 +28,7 @@ GE_BIAS = 1_000_000_000
 """GE adds it to the b-value of series with several."""
 
 _CSA = Wanted(private.all_places([private.CSA_IMAGE_HEADER]))
+_CSA_NAMES = ("B_value", "DiffusionGradientDirection")
 _ECHO_PLANAR = "EP"
 
 _Blocks = dict[tuple[int, str], list[int]]
@@ -73,8 +74,9 @@ def diffusion_of(header: Header) -> Diffusion:
     csa = (private.CSA_IMAGE_HEADER.group, private.CSA_IMAGE_HEADER.creator)
     if b_value is None and csa in blocks and _ECHO_PLANAR in header.texts(tags.SCANNING_SEQUENCE):
         texts = _csa_texts(header)
-        b_value = _b_value([csa_number(text) for text in texts.get("B_value", ())[:1]])
-        direction = direction or _direction([csa_number(text) for text in texts.get("DiffusionGradientDirection", ())])
+        b_values, directions = ([csa_number(text) for text in texts.get(name, ())] for name in _CSA_NAMES)
+        b_value = _b_value(b_values[:1])
+        direction = direction or _direction(directions)
     return Diffusion(b_value, direction, of_patient)
 
 
@@ -130,6 +132,6 @@ def _csa_texts(header: Header) -> Mapping[str, tuple[str, ...]]:
     try:
         whole = read_items(header, _CSA)
         places = private.places(whole, private.CSA_IMAGE_HEADER, private.reserved_blocks(whole))
-        return read_csa(whole.values[places[0]]) if places else {}
+        return read_csa(whole.values[places[0]], _CSA_NAMES) if places else {}
     except (InputError, FileError):
         return {}
