@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.dicom.file.header import Header
+    from volseg.dicom.series.diffusion import Diffusion
     from volseg.dicom.series.slices import Slice
 
 Value = tuple[float, ...] | tuple[str, ...]
@@ -46,6 +48,7 @@ class Mark:
         unit: of its number.
         bounds: a number within them may be told to a person; None where no value may.
         floor: numbers are the same within ``SAME_NUMBER`` of this where they are smaller.
+        told: the value by the diffusion weighting, which is read once for all marks; None where it is of another kind.
     """
 
     word: str
@@ -55,6 +58,7 @@ class Mark:
     unit: str = ""
     bounds: tuple[float, float] | None = None
     floor: float = 0.0
+    told: Callable[[Diffusion], Value] | None = None
 
 
 def _numeric(
@@ -74,13 +78,16 @@ def _textual(word: str, keyword: str, *of: int) -> Mark:
     return Mark(word, keyword, read, of)
 
 
-def _b_value(header: Header) -> Value:
-    b_value = diffusion_of(header).b_value_s_mm2
-    return () if b_value is None else (b_value,)
+def _weighted(word: str, keyword: str, told: Callable[[Diffusion], Value], **more: Any) -> Mark:
+    return Mark(word, keyword, lambda header: told(diffusion_of(header)), (), told=told, **more)
 
 
-def _direction(header: Header) -> Value:
-    return diffusion_of(header).direction
+def _b_value(diffusion: Diffusion) -> Value:
+    return () if diffusion.b_value_s_mm2 is None else (diffusion.b_value_s_mm2,)
+
+
+def _direction(diffusion: Diffusion) -> Value:
+    return diffusion.direction
 
 
 def _image_type(header: Header) -> Value:
@@ -98,11 +105,11 @@ TIME = _numeric("time", "TemporalPositionIdentifier", tags.TEMPORAL_POSITION_IDE
 IMAGE_TYPE = Mark("type", "ImageType", _image_type, (tags.IMAGE_TYPE,))
 _COMPONENT = Mark("type", "ComplexImageComponent", _component, ())
 """Beside ImageType, in which GE doesn't tell it."""
-DIRECTION = Mark("direction", "DiffusionGradientOrientation", _direction, (), bounds=(-1, 1), floor=1.0)
+DIRECTION = _weighted("direction", "DiffusionGradientOrientation", _direction, bounds=(-1, 1), floor=1.0)
 _MODALITY = _textual("modality", "Modality", tags.MODALITY)
 _ECHO_NUMBERS = _numeric("echo", "EchoNumbers", tags.ECHO_NUMBERS)
 _ECHO_TIME = _numeric("echo", "EchoTime", tags.ECHO_TIME, "ms")
-_B_VALUE = Mark("b", "DiffusionBValue", _b_value, (), bounds=(0, 1_000_000))
+_B_VALUE = _weighted("b", "DiffusionBValue", _b_value, bounds=(0, 1_000_000))
 _INVERSION_TIME = _numeric("inversion", "InversionTime", tags.INVERSION_TIME, "ms")
 _FLIP_ANGLE = _numeric("flip", "FlipAngle", tags.FLIP_ANGLE, "degrees")
 _REPETITION_TIME = _numeric("repetition", "RepetitionTime", tags.REPETITION_TIME, "ms")
@@ -161,18 +168,26 @@ class Marked:
         """The values of a mark; numbers that differ by rounding alone are one."""
         found = self._ranked.get(mark)
         if found is None:
-            found = self._ranked[mark] = _ranked(mark, [image.header for image in self.slices])
+            read, told = mark.read, mark.told
+            if told is not None:
+                read = lambda header: told(self._diffusion[id(header)])
+            found = self._ranked[mark] = _ranked(mark, [image.header for image in self.slices], read)
         return found
 
+    @cached_property
+    def _diffusion(self) -> dict[int, Diffusion]:
+        headers = {id(image.header): image.header for image in self.slices}
+        return {number: diffusion_of(header) for number, header in headers.items()}
 
-def _ranked(mark: Mark, headers: Sequence[Header]) -> Ranked:
+
+def _ranked(mark: Mark, headers: Sequence[Header], read_value: Callable[[Header], Value]) -> Ranked:
     known: dict[object, Value] = {}
     read: list[Value] = []
     for header in headers:
         key: object = tuple(header.values.get(tag) for tag in mark.tags) or id(header)
         value = known.get(key)
         if value is None:
-            value = known[key] = mark.read(header)
+            value = known[key] = read_value(header)
         read.append(value)
     distinct = set(read)
     if len(distinct) == 1:
