@@ -315,9 +315,37 @@ def test_masks_are_drawn_together_with_segmentations_and_structure_sets(tmp_path
     assert not list((tmp_path / "other/labelsTr").glob("*.nii.gz"))
 
 
-def test_folders_of_one_name_are_not_joined(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("edit", "other"), [(None, "SECOND_DICOM"), (other_uids, "../2/SECOND_DICOM")], ids=["of its study", "unknown"]
+)
+def test_a_mask_goes_to_no_image_where_a_refused_one_may_be_its_own(
+    tmp_path: Path, edit: Edit | None, other: str
+) -> None:
+    """Two phases on one grid, or two nameless patients; the image that the masks were drawn on lacks a slice."""
+    patient = Patient(tmp_path / "dicom/1", every=no_frame if edit else None)  # type: ignore[arg-type]
+    patient.write(other, 9, lambda data, _: edit(data) if edit else None)
+    lacking = "1/PATIENT_DICOM" if edit else "1/SECOND_DICOM"
+    sorted((tmp_path / "dicom" / lacking).iterdir())[5].unlink()
+    if edit:  # masks that no identifier ties to a study
+        for path in (tmp_path / "dicom/1/MASKS_DICOM").rglob("*"):
+            if path.is_file():
+                data = pydicom.dcmread(path)
+                other_uids(data)
+                data.save_as(path)
+    ledger = convert(tmp_path / "dicom", tmp_path / "out", OPTIONS)
+    assert codes(ledger) == ["ambiguous-mask"] * 3 + ["done", "missing-slice"]
+    assert not list((tmp_path / "out").glob("labelsTr/*.nii.gz"))
+    rows, _ = preview(tmp_path / "dicom", tmp_path / "one", NATIVE)
+    (number,) = [row.number for row in rows if row.source.endswith("2/SECOND_DICOM" if edit else "PATIENT_DICOM")]
+    ledger = convert(tmp_path / "dicom", tmp_path / "one", replace(OPTIONS, series=(str(number),)))
+    assert codes(ledger) == ["done"]
+    assert "Mask of 2 structures" in ledger.outcomes[0].message
+
+
+@pytest.mark.parametrize("name", ["second/liver", "LIVER", "li-ver"])
+def test_folders_of_one_name_are_not_joined(tmp_path: Path, name: str) -> None:
     patient = Patient(tmp_path / "dicom")
-    patient.mask("second/liver", 8, BALLS["liver"])
+    patient.mask(name, 8, BALLS["liver"])
     ledger = convert(tmp_path / "dicom", tmp_path / "out", replace(NATIVE, masks_from="*MASKS_DICOM/*"))
     assert codes(ledger) == ["conflicting-labels"] * 4 + ["done"]
     assert not list((tmp_path / "out").glob("labelsTr/*.nii.gz"))
@@ -325,7 +353,7 @@ def test_folders_of_one_name_are_not_joined(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["=*", "liver=", "a=*x; a=*y", "Background=*x", "nothing*", "liver=*MASKS_DICOM/liver*; tumour=*livertumor*"],
+    ["=*", "liver=", "a=*x; a=*y", "Background=*x", "nothing*", "*", "liver=*MASKS_DICOM/liver*; tumour=*livertumor*"],
 )
 def test_masks_that_make_no_sense_are_bad_usage(tmp_path: Path, text: str) -> None:
     Patient(tmp_path / "dicom")

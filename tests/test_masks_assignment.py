@@ -198,6 +198,24 @@ def test_of_a_series_with_several_volumes_the_images_tell_which(tmp_path: Path) 
     assert second.outputs[0].startswith("imagesTs/")
 
 
+@pytest.mark.parametrize("lost", ["slice", "volume"])
+def test_what_was_drawn_on_a_volume_that_was_refused_goes_to_no_other(tmp_path: Path, lost: str) -> None:
+    study = _two_echoes(tmp_path / "dicom")
+    study.structures(Roi("A", study.contours(study.centre())))
+    for path in sorted((study.root / "a/ct").iterdir())[5 if lost == "slice" else 0 :][
+        : 1 if lost == "slice" else None
+    ]:
+        path.unlink()
+    ledger = convert(study.root, tmp_path / "out", NATIVE)
+    masks = list((tmp_path / "out").glob("labelsTr/*.nii.gz"))
+    if lost == "slice":
+        assert sorted(by_code(ledger)) == ["done", "incomplete-volume", "labels-of-refused-series"]
+        assert not masks
+    else:  # nothing tells that there was another one, so a person has to judge
+        assert len(masks) == 1
+        assert any("images of the series that are not there" in text for text in done(ledger).warnings)
+
+
 def test_without_images_a_series_of_several_volumes_is_ambiguous(tmp_path: Path) -> None:
     study = _two_echoes(tmp_path / "dicom")
     study.structures(Roi("A", study.contours(study.centre())), edit=_without("instances"))

@@ -39,13 +39,13 @@ class Assignment:
         name: the object's public name.
         label_object: the object.
         chosen: the label for each structure's number.
-        by_frame: whether nothing but the frame of reference tells its series.
+        matched_by: the code of what alone tells its series, where that is to be told; else empty.
     """
 
     name: str
     label_object: LabelObject
     chosen: Mapping[int, int]
-    by_frame: bool
+    matched_by: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ def plan_labels(
             if indices[structure.number] is None
         )
         assigned = [
-            (number, Assignment(one.name, one.label_object, chosen, one.match.by_frame))
+            (number, Assignment(one.name, one.label_object, chosen, one.match.by))
             for number in one.match.numbers
             if (chosen := _chosen(one.label_object, indices, found.series[number], passed_over))
         ]

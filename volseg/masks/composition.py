@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from volseg.labels import LabelTable
     from volseg.masks.assignment import Assignment
 
-RESAMPLED, BY_FRAME = "labels-resampled", "matched-by-frame"
+RESAMPLED = "labels-resampled"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Composition:
         self._require_agreement(drawing, number)
         self.sizes_mm3 |= drawing.sizes_mm3
         self.overlaps += drawing.overlaps
-        self.changes |= {*drawing.changes, *([BY_FRAME] if one.by_frame else [])}
+        self.changes |= {*drawing.changes, *([one.matched_by] if one.matched_by else [])}
         self.notes.update({(note.code, note.index): note.count for note in drawing.notes})
         if drawing.grid is None:
             self.on_slices[number] = self._merged(self.on_slices.get(number), drawing.labels)

@@ -33,6 +33,7 @@ _CHANGES = {
     "labels-resampled": "Structures were drawn on another grid than their image's; each voxel took the label there.",
     "matched-by-grid": "Nothing but the grid tells which image the masks were drawn on.",
     "matched-by-frame": "Nothing but the frame of reference tells which series the structures were drawn on.",
+    "matched-by-series": "Structures were drawn on images of the series that are not there; they were taken to fit the others.",
 }
 _NOTES = {
     "contours-between-slices": "{count} contours of {names} lie between slices that have contours of their own, and "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from volseg.dicom.labels.painting import Patch, paint
 from volseg.dicom.labels.segment_frames import Frames, places_on_slices
 from volseg.dicom.series.loading import slice_values
 from volseg.errors import InputError
+from volseg.nomenclature import key_of
 from volseg.outcomes import Status
 
 if TYPE_CHECKING:
@@ -185,11 +187,17 @@ AMBIGUOUS = Unmatched(
     "Several images lie on its grid, and nothing tells which one it was drawn on. Convert one of them at a time, by "
     "--series.",
 )
+PERHAPS_OF_REFUSED = Unmatched(
+    Status.REFUSED,
+    "ambiguous-mask",
+    "An image lies on its grid, but a series that was refused may be the one that it was drawn on. Export that one again, "
+    "or choose the image by --series.",
+)
 SAME_NAME = Unmatched(
     Status.REFUSED,
     "conflicting-labels",
-    "Two mask series of one image lie in folders of the same name, so they may be two persons' drawings. Name them by "
-    "--masks-from, such as liver=*first/liver.",
+    "Two mask series of one image lie in folders of the same name, or of names that differ in case, blanks or "
+    "punctuation alone, so they may be two persons' drawings. Name them by --masks-from, such as liver=*first/liver.",
 )
 INCOMPLETE = Unmatched(
     Status.SKIPPED,
@@ -204,7 +212,8 @@ def assign_masks(
     """Find the image of each mask: the one whose grid it has.
 
     Of several, one of its own study goes before others, and one of its frame of reference. Where any image of its study
-    is there, it belongs to one of these; and never to one of another PatientID.
+    is there, it belongs to one of these; and never to one of another PatientID. It goes to none where it may belong to
+    one that was refused.
 
     Args:
         masks: that are to be drawn.
@@ -225,12 +234,14 @@ def assign_masks(
     for mask in masks:
         found = _images_of(mask.series, images, studies)
         cases = {case_of.get(number, number) for number in found}
-        if len(cases) == 1:
-            by_image[found[0]].append(mask)
-        else:
+        if len(cases) != 1:
             left.append((mask, AMBIGUOUS if cases else OFF_GRID))
+        elif any(_may_be_of(mask.series, one, images[found[0]], studies) for one in rejected):
+            left.append((mask, PERHAPS_OF_REFUSED))
+        else:
+            by_image[found[0]].append(mask)
     for number, members in list(by_image.items()):
-        unnamed = [mask.name.casefold() for mask in members if not mask.given]
+        unnamed = [key_of(mask.name) for mask in members if not mask.given]
         if len(set(unnamed)) < len(unnamed):
             left.extend((mask, SAME_NAME) for mask in by_image.pop(number))
     faulty = {mask.series.identity.study_uid for mask, _ in left} - {""}
@@ -241,16 +252,36 @@ def assign_masks(
 
 
 def _images_of(mask: Series, images: Sequence[Series], studies: set[str]) -> list[int]:
-    identity, frame = mask.identity, _frame(mask)
-    found = []
-    for number, image in enumerate(images):
-        other = image.identity
-        of_others = identity.patient_id and other.patient_id and identity.patient_id != other.patient_id
-        of_another = identity.study_uid in studies and other.study_uid != identity.study_uid
-        if not of_others and not of_another and lies_on(mask, image):
-            found.append(number)
+    frame = _frame(mask)
+    found = [
+        number for number, image in enumerate(images) if _may_belong(mask, image, studies) and lies_on(mask, image)
+    ]
     same = [number for number in found if frame and _frame(images[number]) == frame]
     return same or found
+
+
+def _may_belong(mask: Series, one: Series | Rejected, studies: set[str]) -> bool:
+    """Whether patient and study are the same, as far as they are known."""
+    mine, other = mask.identity, one.identity
+    of_others = mine.patient_id and other.patient_id and mine.patient_id != other.patient_id
+    of_another = mine.study_uid in studies and other.study_uid != mine.study_uid
+    return not of_others and not of_another
+
+
+def _may_be_of(mask: Series, one: Rejected, image: Series, studies: set[str]) -> bool:
+    """Whether a mask may have been drawn on a refused series and not on the image whose grid it has.
+
+    It may where that one has about as many images, and is of its study or, where that is unknown, lies nearer to it.
+    """
+    if one.status is not Status.REFUSED or one.modality != image.modality or 2 * one.count <= len(mask.slices):
+        return False
+    nearer = _shared_folders(mask, one) > _shared_folders(mask, image)
+    return _may_belong(mask, one, studies) and (mask.identity.study_uid in studies or nearer)
+
+
+def _shared_folders(first: Series | Rejected, second: Series | Rejected) -> int:
+    pairs = zip(first.source.split("/"), second.source.split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _object(members: Sequence[NamedSeries]) -> MaskSeries:

@@ -36,6 +36,11 @@ class Unmatched:
     message: str
 
 
+BY_FRAME, BY_SERIES = "matched-by-frame", "matched-by-series"
+
+OF_REFUSED = Unmatched(
+    Status.SKIPPED, "labels-of-refused-series", "The series that it was drawn on was refused, skipped or not chosen."
+)
 OTHER_FRAME = Unmatched(
     Status.REFUSED,
     "other-frame-of-reference",
@@ -50,12 +55,12 @@ class Matched:
 
     Args:
         numbers: of the series.
-        by_frame: whether nothing but the frame of reference leads there: the object was drawn on other images, in the
-            same millimetres.
+        by: ``matched-by-frame`` or ``matched-by-series`` where nothing but the frame of reference, or nothing but
+            SeriesInstanceUID leads there: the object was drawn on other images, in the same millimetres. Else empty.
     """
 
     numbers: tuple[int, ...]
-    by_frame: bool = False
+    by: str = ""
 
 
 def read_label_object(header: Header, name: str) -> LabelObject:
@@ -114,12 +119,16 @@ class SeriesIndex:
 
         By SeriesInstanceUID; where that names several volumes or none that is there, by ReferencedSOPInstanceUID; where
         neither leads to a series, by the FrameOfReferenceUID, if it is that of one series alone. The frame of
-        reference must be the same in the end, since positions mean nothing in another (PS3.3, C.7.4.1).
+        reference must be the same in the end, since positions mean nothing in another (PS3.3, C.7.4.1). Where other
+        volumes of its series were refused, and it names images but none of those that are there, it is theirs.
         """
         references = labels.references
         found = sorted(number for uid in references.series for number in self._by_uid.get(uid, ()))
+        named = {number for uid in references.instances for number in self._by_instance.get(uid, ())}
+        elsewhere = bool(references.instances) and named.isdisjoint(found)
+        if found and elsewhere and self._is_of_rejected(references.series):
+            return OF_REFUSED
         if len(found) != 1:
-            named = {number for uid in references.instances for number in self._by_instance.get(uid, ())}
             holding = sorted(named.intersection(found)) if found else sorted(named)
             if not holding and len({self.series[number].identity.series_uid for number in found}) < len(found):
                 return _ambiguous(len(found), "come from the series that it refers to, and it names no image of theirs")
@@ -129,16 +138,15 @@ class SeriesIndex:
         sound = [number for number in found if shares_frame(self.series[number], references.frames)]
         if not sound:
             return OTHER_FRAME
-        return Matched(tuple(sound))
+        return Matched(tuple(sound), BY_SERIES if elsewhere and len(found) == 1 else "")
+
+    def _is_of_rejected(self, series: Collection[str]) -> bool:
+        return any(one.identity.series_uid in series for one in self.rejected)
 
     def _by_frame_alone(self, labels: LabelObject) -> Matched | Unmatched:
         references = labels.references
-        if references.series.intersection(one.identity.series_uid for one in self.rejected):
-            return Unmatched(
-                Status.SKIPPED,
-                "labels-of-refused-series",
-                "The series that it was drawn on was refused, skipped or not chosen.",
-            )
+        if self._is_of_rejected(references.series):
+            return OF_REFUSED
         found = sorted({number for uid in references.frames for number in self._by_frame.get(uid, ())})
         if len({self.case_of.get(number, number) for number in found}) > 1:
             return _ambiguous(len(found), "share its frame of reference, and those that it refers to are not there")
@@ -146,7 +154,7 @@ class SeriesIndex:
             return Unmatched(
                 Status.SKIPPED, "labels-without-series", "The series that it was drawn on is not among the files."
             )
-        return Matched(tuple(found), by_frame=True)
+        return Matched(tuple(found), BY_FRAME)
 
 
 def _ambiguous(count: int, why: str) -> Unmatched:

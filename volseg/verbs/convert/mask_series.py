@@ -44,7 +44,7 @@ def take_masks(found: Scan, options: ConvertOptions, naming: Naming | None, prog
     that come from folders are told, since they are kept.
 
     Raises:
-        UsageError: no series fits, one fits several names, or one lies in no folder that names it.
+        UsageError: no series fits or all do, one fits several names, or one lies in no folder that names it.
     """
     choices = options.mask_choices
     if not choices:
@@ -74,6 +74,8 @@ def take_masks(found: Scan, options: ConvertOptions, naming: Naming | None, prog
         stand_ins[one] = put_aside(one, AS_MASK, f"It is the mask of {name}.")
     if not stand_ins:
         raise UsageError("No series fits --masks-from. --dry-run shows what they are called and where they lie.")
+    if len(stand_ins) == len(found.series) + len(found.rejected):
+        raise UsageError("Every series fits --masks-from, so that none is left to be the image. Name the masks alone.")
     faulty = {one.identity.study_uid for one in stand_ins if isinstance(one, Rejected)} - {""}
     for one in stand_ins:
         if isinstance(one, Series) and one.identity.study_uid in faulty:
