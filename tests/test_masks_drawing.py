@@ -13,7 +13,7 @@ from pydicom import Dataset
 
 from tests.dicom_traps.stack import OBLIQUE, Stack, write_stack
 from tests.drawn import Roi, circle, item, read_images, segmentation, structure_set
-from tests.label_study import Ball, content_of
+from tests.label_study import NATIVE, Ball, Study, content_of
 from volseg.dataset.dataset import read_dataset
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.convert import LEDGER_FILE, ConvertOptions, conversion, convert, preview
@@ -260,3 +260,21 @@ def test_a_preview_shows_each_object_once(case: Case, tmp_path: Path) -> None:
     assert [action.split(": ")[1] for action in actions] == ["Core", "Edema"]
     assert all(action.startswith("drawn on study") for action in actions)
     assert not found.skipped_kinds
+
+
+@pytest.mark.parametrize("change", ["files", "spacing"])
+def test_a_mask_that_stays_on_an_image_made_anew_is_told_of(tmp_path: Path, change: str) -> None:
+    study, out = Study(tmp_path / "dicom"), tmp_path / "out"
+    objects = study.segments(study.pixels(study.centre()), "Liver")
+    convert(study.root, out, NATIVE)
+    kept = objects.rename(tmp_path / "kept")
+    options = replace(NATIVE, overwrite=True, spacing=(2.0,) if change == "spacing" else NATIVE.spacing)
+    if change == "files":
+        write_stack(study.root / "a/ct", replace(study.stack, origin_mm=(-3.9, -4.1, 202.3)))
+    for overwrite in (True, False):  # and told again as long as it lies there
+        (outcome,) = convert(study.root, out, replace(options, overwrite=overwrite)).outcomes
+        assert sum("drawn on the image as it was before" in text for text in outcome.warnings) == 1
+    if change == "spacing":
+        kept.rename(objects)
+        (outcome,) = convert(study.root, out, options).outcomes
+        assert not outcome.warnings

@@ -20,6 +20,7 @@ from volseg.masks.record import (
     DrawnLabel,
     MaskRecord,
     NamedNote,
+    image_digest,
     mask_path,
     mask_record,
     record_path,
@@ -227,6 +228,7 @@ def _write(work: _Work, composition: Composition) -> Outcome:
             composition.overlaps,
             tuple(sorted(composition.changes)),
             _named_notes(notes, work.table),
+            image_digest(work.converted.made[0]),
         )
         # The record first: a mask without one counts as drawn by hand.
         record.write(record_path(folder, case))

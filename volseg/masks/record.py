@@ -48,6 +48,11 @@ _NOTES = {
     "voxels-outside": "{count} voxels of {names} lie outside the image and were cut off.",
 }
 
+OTHER_IMAGE = (
+    "Its mask was drawn on the image as it was before, and nothing in this input draws it anew: the structures may lie "
+    "elsewhere now. Convert the image with its label objects, or remove the mask."
+)
+
 
 @dataclass(frozen=True)
 class DrawnLabel:
@@ -80,6 +85,7 @@ class MaskRecord:
         overlaps: how many claims to a voxel gave way to a smaller structure's.
         changes: stable codes of what was done to the objects' content.
         notes: what else a person should know.
+        image: what the image was that it was drawn on, as ``image_digest`` has it.
         format: of the record.
     """
 
@@ -90,6 +96,7 @@ class MaskRecord:
     overlaps: Annotated[int, Field(ge=0)] = 0
     changes: tuple[str, ...] = ()
     notes: tuple[NamedNote, ...] = ()
+    image: str = ""
     format: Literal[1] = 1
 
     @property
@@ -124,6 +131,11 @@ class MaskRecord:
         """
         content = {"format": self.format, **asdict(self), "objects": dict(sorted(self.objects.items()))}
         write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def image_digest(made: Made) -> str:
+    """From what an image was made, and how; the first channel's where there are several."""
+    return f"{made.input} {made.method}"
 
 
 @cache
@@ -173,14 +185,18 @@ def with_mask(outcome: Outcome, folder: Path) -> Outcome:
     outcome = replace(outcome, outputs=tuple(map(moved, outcome.outputs)), made=made)
     if channel and record.case != outcome.case:
         return outcome  # of the channels, the first tells of the mask
+    warnings = [*outcome.warnings, *record.warnings]
     if made is not None:
+        if record.image and record.image != image_digest(made):
+            warnings.append(OTHER_IMAGE)
         files = {f"{TRAINING_LABELS}/{name}": digest for name, digest in record.made.files.items()}
         made = replace(made, files={**made.files, **files})
-    edited = (EDITED,) if record.made.files.get(mask.name) != file_digest(mask) else ()
+    if record.made.files.get(mask.name) != file_digest(mask):
+        warnings.append(EDITED)
     return replace(
         outcome,
         message=f"{outcome.message} {record.message}".strip(),
         outputs=(*outcome.outputs, *(path.relative_to(folder).as_posix() for path in (mask, beside))),
-        warnings=tuple(dict.fromkeys((*outcome.warnings, *record.warnings, *edited))),
+        warnings=tuple(dict.fromkeys(warnings)),
         made=made,
     )
