@@ -62,7 +62,9 @@ class Numbered:
         order = np.argsort(self.places)
         numbers, places = self.numbers[order], self.places[order]
         steps = np.diff(numbers)
-        if (steps == steps[0]).all() or int(np.ptp(numbers)) < len(numbers):
+        # Numbers without a gap, from the first one on, are those of one volume in whatever order.
+        without_gap = int(np.ptp(numbers)) < len(numbers)
+        if (steps == steps[0]).all() or (without_gap and (self.first in FIRST_NUMBERS or self.count <= MIN_SLICES)):
             return False
         for rising in (numbers - places, numbers + places):
             if np.ptp(rising) and not np.ptp(rising % self.count):

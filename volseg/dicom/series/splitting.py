@@ -267,16 +267,22 @@ class _Splitter:
             return replace(volume, is_doubtful=True)
         if told or self.series.step == 1 or not len(jumps):
             return replace(volume, notes={RUN_CUT_SHORT: stated - 1}) if stated > 1 else volume
-        if not rises or stated > 1 or self._parts_at(members, jumps):
+        if not rises or stated > 1 or self._parts_at(members, numbered.numbers, jumps):
             return replace(volume, is_doubtful=True)
         return replace(volume, notes={NUMBERS_JUMP: len(jumps)})
 
-    def _parts_at(self, members: _Members, jumps: NDArray[np.int64]) -> bool:
-        """Whether an element has one value in each run of images between jumps, and another in the next."""
-        along = sorted(members, key=self.place_of.__getitem__)
+    def _parts_at(self, members: _Members, numbers: NDArray[np.int64], jumps: NDArray[np.int64]) -> bool:
+        """Whether an element parts the images as their numbers do: in runs between jumps, or in turn."""
+        along = np.argsort(self._places(members))
         for mark in TELLING[:-1]:
-            changes = np.flatnonzero(np.diff(self.marked.of(mark).ranks[along]))
-            if np.array_equal(changes, jumps):
+            ranks = np.unique(self.marked.of(mark).ranks[list(members)], return_inverse=True)[1]
+            if np.array_equal(np.flatnonzero(np.diff(ranks[along])), jumps):
+                return True
+            count = int(ranks.max()) + 1
+            if (
+                1 < count < len(members)
+                and len(set(zip((numbers % count).tolist(), ranks.tolist(), strict=True))) == count
+            ):
                 return True
         return False
 
