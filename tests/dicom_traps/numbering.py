@@ -254,6 +254,25 @@ LOST = (
         renumbered=True,
         cautious=True,
     ),
+    # Of three slices, every order is a rotation of upwards or of downwards: it doesn't tell where a volume begins.
+    *(
+        run(
+            f"three-positions-{volume + 1}-of-{count}-lacks-{number}",
+            {(volume, number)},
+            count=count,
+            numbering=lambda v, n: 1 + v * 3 + (0, 2, 1)[n],
+            positions=3,
+            cautious=True,
+        )
+        for count, volume, number in ((2, 0, 0), (2, 1, 1), (3, 1, 2), (3, 2, 1))
+    ),
+    run(
+        "three-positions-first-volume-lost",
+        {(0, 0), (0, 1), (0, 2), (1, 0), (3, 1)},
+        numbering=lambda v, n: 1 + v * 3 + (0, 2, 1)[n],
+        positions=3,
+        cautious=True,
+    ),
     run("by-position-one-lost", {(2, 3)}, numbering=position_by_position(4), cautious=True),
     run("by-position-first-lost", {(0, 0)}, numbering=position_by_position(4), cautious=True),
     run("by-position-last-lost", {(3, POSITIONS - 1)}, numbering=position_by_position(4), cautious=True),
@@ -270,6 +289,14 @@ LOST = (
         count=7,
         refused=POSITIONS,
         numbering=position_by_position(7),
+        cautious=True,
+    ),
+    run(
+        "by-position-thinned-stated-more",
+        {(v, n) for v in range(4) for n in (1, 3, 5)},
+        numbering=position_by_position(4),
+        set_tags=stating(7),
+        positions=7,
         cautious=True,
     ),
     run(
