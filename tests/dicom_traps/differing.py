@@ -5,22 +5,19 @@ Their InstanceNumbers tell nothing: only the elements that a volume's slices mus
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 
-from tests.dicom_traps.stack import ROOT, SOP_CLASSES, Stack, Truth, write_slices
+from tests.dicom_traps.kinds import ACQUISITION, KINDS, POINTS_IN_TIME, Kind, SetTags
+from tests.dicom_traps.stack import ROOT, Stack, Truth, write_slices
 from tests.dicom_traps.trap import Action, Trap
-from tests.dicom_traps.volumes import csa
 
-SetTags = Callable[[Dataset, int], None]
 Place = tuple[int, int]
 """A volume, and the number of a slice along its normal."""
 Numbering = Callable[[int, int], int]
@@ -89,28 +86,6 @@ def truths_of(stacks: tuple[Stack, ...], left: list[Place], *, parts: bool = Fal
     return tuple(truths)
 
 
-@dataclass(frozen=True)
-class Kind:
-    """An element in which volumes differ.
-
-    Args:
-        name: of its traps.
-        set_tags: what is set for each volume.
-        modality: of the images.
-        says: a pattern of what a refusal names.
-        apart: whether the volumes have no place in common, such as those of two patients: the positions of one say
-            nothing about what the other lacks, so what is left of each may come out, rightly placed.
-        syntax: in which the files are written.
-    """
-
-    name: str
-    set_tags: SetTags
-    modality: str = "MR"
-    says: str = ""
-    apart: bool = False
-    syntax: str = ExplicitVRLittleEndian
-
-
 def _write(kind: Kind, lost: Collection[Place], folder: Path, *, count: int = 2) -> tuple[Truth, ...]:
     stacks = volumes_of(count, modality=kind.modality)
     left = write_left(
@@ -158,148 +133,6 @@ def losses(kind: Kind) -> tuple[Trap, ...]:
         lost_from(kind, "middle-lost", (0, 3)),
         lost_from(kind, "last-lost", (1, POSITIONS - 1)),
     )
-
-
-def either(keyword: str, first: object, second: object) -> SetTags:
-    """An element with one value in the first volume and another in the second."""
-
-    def set_tags(data: Dataset, volume: int) -> None:
-        setattr(data, keyword, second if volume else first)
-
-    return set_tags
-
-
-def counted(keyword: str) -> SetTags:
-    """An element that counts the volumes."""
-
-    def set_tags(data: Dataset, volume: int) -> None:
-        setattr(data, keyword, volume + 1)
-
-    return set_tags
-
-
-def private(group: int, block: int, creator: str, element: int, vr: str, first: object, second: object) -> SetTags:
-    """A private element (PS3.5, 7.8): its block is that of its creator."""
-
-    def set_tags(data: Dataset, volume: int) -> None:
-        data.add_new((group, block), "LO", creator)
-        data.add_new((group, block << 8 | element), vr, second if volume else first)
-
-    return set_tags
-
-
-def _set_csa(data: Dataset, volume: int) -> None:
-    data.Manufacturer, data.ScanningSequence = "SIEMENS", "EP"
-    data.add_new(0x00290010, "LO", "SIEMENS CSA HEADER")
-    data.add_new(0x00291010, "OB", csa({"B_value": ("IS", [f"{1000 * volume:<8}"])}))
-
-
-def _set_modality(data: Dataset, volume: int) -> None:
-    if volume:
-        data.Modality, data.SOPClassUID = "MR", SOP_CLASSES["MR"]
-        del data.RescaleType
-
-
-def _set_direction(data: Dataset, volume: int) -> None:
-    data.DiffusionBValue = 1000.0
-    data.DiffusionGradientOrientation = [0.0, 0.6, 0.8] if volume else [0.6, 0.8, 0.0]
-
-
-def _set_weight(data: Dataset, volume: int) -> None:
-    data.DiffusionBValue = 1000.0 * volume
-
-
-def _set_weight_of_some(data: Dataset, volume: int) -> None:
-    """Many scanners leave the b-value out where nothing is weighted."""
-    if volume:
-        data.DiffusionBValue = 1000.0
-
-
-def _set_ge(data: Dataset, volume: int) -> None:
-    data.Manufacturer = "GE MEDICAL SYSTEMS"
-    # The values behind the first are other settings.
-    private(0x0043, 0x10, "GEMS_PARM_01", 0x39, "IS", [0, 8, 0, 0], [1000, 8, 0, 0])(data, volume)
-
-
-def _set_ge_large(data: Dataset, volume: int) -> None:
-    """Newer GE software adds 1e9 to the b-value."""
-    data.Manufacturer = "GE MEDICAL SYSTEMS"
-    first, second = [1000000050, 6, 0, 0], [1000000800, 6, 0, 0]
-    private(0x0043, 0x11, "GEMS_PARM_01", 0x39, "IS", first, second)(data, volume)
-
-
-WEIGHTS = r"(?i)b.?value.*\b1000\b"
-TIMES = "TemporalPositionIdentifier"
-POINTS_IN_TIME = Kind("time", counted(TIMES), says=TIMES)
-
-KINDS = (
-    Kind("patient", either("PatientID", "TRAP", "TRAP2"), apart=True),
-    Kind("study", either("StudyInstanceUID", f"{ROOT}.1", f"{ROOT}.2"), apart=True),
-    Kind("frame-of-reference", either("FrameOfReferenceUID", f"{ROOT}.9.1", f"{ROOT}.9.2"), apart=True),
-    Kind("modality", _set_modality, modality="CT", apart=True),
-    Kind(
-        "magnitude-or-phase",
-        either("ImageType", ["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]),
-        says="ImageType",
-    ),
-    Kind(
-        "water-or-fat",
-        either("ImageType", ["DERIVED", "PRIMARY", "DIXON", "WATER"], ["DERIVED", "PRIMARY", "DIXON", "FAT"]),
-        says="ImageType",
-    ),
-    Kind(
-        "image-type-fifth",
-        either("ImageType", ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"], ["ORIGINAL", "PRIMARY", "M", "ND", "MEAN"]),
-        says="ImageType",
-    ),
-    Kind("echo-time", either("EchoTime", "4.6", "9.2"), says="EchoTime"),
-    Kind("echo-number", counted("EchoNumbers"), says="EchoNumbers"),
-    Kind("b-value", _set_weight, says="DiffusionBValue"),
-    Kind("b-value-of-some", _set_weight_of_some, says="DiffusionBValue"),
-    Kind("b-value-siemens", private(0x0019, 0x11, "SIEMENS MR HEADER", 0x0C, "IS", "0", "1000")),
-    Kind("b-value-siemens-unknown", private(0x0019, 0x10, "SIEMENS MR HEADER", 0x0C, "UN", b"50", b"1000")),
-    Kind("b-value-siemens-csa", _set_csa),
-    Kind("b-value-ge", _set_ge),
-    Kind("b-value-ge-large", _set_ge_large),
-    Kind("b-value-philips", private(0x2001, 0x10, "Philips Imaging DD 001", 0x03, "FL", 0.0, 1000.0)),
-    Kind(
-        "b-value-philips-unknown",
-        private(0x2001, 0x12, "Philips Imaging DD 001", 0x03, "UN", struct.pack("<f", 0.0), struct.pack("<f", 1000.0)),
-    ),
-    Kind(
-        "b-value-philips-implicit",
-        private(0x2001, 0x10, "Philips Imaging DD 001", 0x03, "FL", 0.0, 1000.0),
-        syntax=ImplicitVRLittleEndian,
-    ),
-    Kind("b-value-uih", private(0x0065, 0x10, "Image Private Header", 0x09, "FD", 0.0, 1000.0)),
-    Kind("direction", _set_direction, says="DiffusionGradientOrientation"),
-    POINTS_IN_TIME,
-    Kind("inversion-time", either("InversionTime", "150", "2500"), says="InversionTime"),
-    Kind("flip-angle", either("FlipAngle", "3", "20"), says="FlipAngle"),
-    Kind("repetition-time", either("RepetitionTime", "500", "2000"), says="RepetitionTime"),
-    Kind("kernel", either("ConvolutionKernel", "B30f", "B70f"), modality="CT", says="ConvolutionKernel"),
-    Kind(
-        "kernel-second-value",
-        either("ConvolutionKernel", ["Br40d", "3"], ["Br40d", "5"]),
-        modality="CT",
-        says="ConvolutionKernel",
-    ),
-    Kind("contrast", either("ContrastBolusAgent", "NONE", "OMNIPAQUE 300"), modality="CT", says="ContrastBolusAgent"),
-    Kind(
-        "contrast-phase",
-        either("ContrastBolusAgentPhase", "ARTERIAL", "PORTAL_VENOUS"),
-        modality="CT",
-        says="ContrastBolusAgentPhase",
-    ),
-)
-
-
-def _set_acquisition(data: Dataset, volume: int) -> None:
-    data.AcquisitionNumber = volume + 1
-
-
-ACQUISITION = Kind("acquisition", _set_acquisition, modality="CT", apart=True)
-"""One volume may have many AcquisitionNumbers, so where no position repeats they tell nothing."""
 
 
 def _one_volume(name: str, action: Action = Action.PLAIN, **values: Callable[[int], object]) -> Trap:
@@ -360,7 +193,7 @@ def between(kind: Kind) -> Trap:
 
 def _two_patients(folder: Path) -> tuple[Truth, ...]:
     """Two people's scans whose series were given one UID, with tables of their own."""
-    first, second = Stack(), Stack(offset=340, origin_mm=(-3.9, -4.1, 2.3 + 35.0))
+    first, second = Stack(), Stack(offset=340, origin_mm=(-3.9, -4.1, 2.3 + 38.7))
 
     def set_tags(data: Dataset, volume: int) -> None:
         data.PatientID = ("TRAP", "TRAP2")[volume]

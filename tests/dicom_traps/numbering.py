@@ -11,15 +11,14 @@ from pydicom import Dataset
 from tests.dicom_traps.differing import (
     CUT_SHORT,
     INCOMPLETE,
-    POINTS_IN_TIME,
     Numbering,
     Place,
-    SetTags,
     telling_nothing,
     truths_of,
     volumes_of,
     write_left,
 )
+from tests.dicom_traps.kinds import POINTS_IN_TIME, SetTags
 from tests.dicom_traps.stack import Truth
 from tests.dicom_traps.trap import Action, Trap
 

@@ -12,17 +12,15 @@ from pydicom import Dataset
 from tests.dicom_traps.differing import (
     ALTERNATING,
     INCOMPLETE,
-    Kind,
     both_whole,
-    either,
     one_left,
-    private,
     telling_nothing,
     truths_of,
     volumes_of,
     write_left,
 )
 from tests.dicom_traps.geometry import tampered
+from tests.dicom_traps.kinds import Kind, either, private
 from tests.dicom_traps.stack import ROOT, Stack, Tamper, Truth, write_stack
 from tests.dicom_traps.trap import Action, Trap
 
@@ -44,6 +42,11 @@ def spelled(name: str, keyword: str, *values: object, modality: str = "MR", caut
     """A trap of one good volume with a value in several spellings; None leaves it out."""
     tampers = [tampered(**{keyword: value}) for value in values]
     return in_turn(name, *tampers, modality=modality, cautious=cautious)
+
+
+def _without_truth(keyword: str, values: tuple[object, ...], modality: str, folder: Path) -> tuple[Truth, ...]:
+    _in_turn(tuple(tampered(**{keyword: value}) for value in values), modality, folder)
+    return ()
 
 
 def _private(*arguments: Any) -> Tamper:
@@ -117,8 +120,9 @@ SPELLED = (
     ),
 )
 
+# What some slices lack may be what tells two volumes apart, as with images before contrast and after it.
 SOME = tuple(
-    spelled(f"{name}-of-some", keyword, value, other, modality=modality, cautious=True)
+    Trap(f"{name}-of-some", Action.REFUSE, partial(_without_truth, keyword, (value, other), modality), INCOMPLETE)
     for name, keyword, value, other, modality in (
         ("echo-time", "EchoTime", "4.6", None, "MR"),
         ("echo-time-empty", "EchoTime", "4.6", "", "MR"),

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
-from tests.dicom_traps.differing import KINDS, POINTS_IN_TIME, truths_of, volumes_of, write_left
+from tests.dicom_traps.differing import truths_of, volumes_of, write_left
 from tests.dicom_traps.geometry import one, tampered
+from tests.dicom_traps.kinds import KINDS, POINTS_IN_TIME
 from tests.dicom_traps.numbering import position_by_position, volume_by_volume
 from tests.dicom_traps.stack import Stack, Truth, write_slices
 from tests.dicom_traps.trap import Action, Trap
