@@ -317,6 +317,38 @@ LOST = (
 )
 
 
+SEVEN = range(7)
+LEFT = {
+    "alternating": {(n % 2, n) for n in SEVEN},
+    "in-halves": {(n // 4, n) for n in SEVEN},
+    "at-random": set(zip((2, 0, 3, 3, 1, 0, 2), SEVEN, strict=True)),
+}
+
+
+def one_left(name: str, set_tags: SetTags, *, count: int = 4) -> Trap:
+    """A trap of volumes that their numbers alone tell apart, of which one image is left at each position."""
+    lost = {(v, n) for v in range(count) for n in SEVEN} - LEFT[name.removeprefix("stated-").removeprefix("told-")]
+    return run(
+        f"one-left-{name}",
+        lost,
+        count=count,
+        action=Action.REFUSE,
+        numbering=volume_by_volume(positions=7),
+        set_tags=set_tags,
+        positions=7,
+    )
+
+
+ONE_LEFT = (
+    one_left("alternating", _untold),
+    one_left("at-random", _untold),
+    one_left("stated-alternating", stating(4)),
+    one_left("stated-in-halves", stating(4)),
+    one_left("stated-at-random", stating(4)),
+    one_left("told-in-halves", _set_moment),
+    one_left("told-alternating", _set_trigger),
+)
+
 STATED = (
     run("stated-five-found-four", (), set_tags=stating(5), refused=0, warned=True),
     run("stated-ten-found-four", behind(4, 0), count=10, set_tags=stating(10), refused=0, warned=True),
@@ -373,4 +405,4 @@ STATED = (
 )
 
 
-NUMBERING: tuple[Trap, ...] = (*TWO_ELEMENTS, *LOST, *STATED)
+NUMBERING: tuple[Trap, ...] = (*TWO_ELEMENTS, *LOST, *ONE_LEFT, *STATED)
