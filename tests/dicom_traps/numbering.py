@@ -317,6 +317,55 @@ LOST = (
 )
 
 
+def even_first(number: int) -> int:
+    """The second slice, every other one after it, then those between, as scanners take an even number of slices."""
+    return number // 2 if number % 2 else POSITIONS // 2 + number // 2
+
+
+def position_by_position_in(order: Order, count: int) -> Numbering:
+    """InstanceNumbers that run through each position, these not in the order in which they lie."""
+    return lambda volume, number: 1 + order(number) * count + volume
+
+
+def in_order(*places: int) -> Numbering:
+    """InstanceNumbers of one volume after the other: when each slice is taken."""
+    return lambda volume, number: 1 + volume * len(places) + places[number]
+
+
+def good(
+    name: str, count: int, numbering: Numbering, *, positions: int = POSITIONS, set_tags: SetTags = _untold
+) -> Trap:
+    """A trap of whole volumes whose numbers come in an order that may look as if some lacked."""
+    write = partial(_write, count=count, lost=frozenset(), numbering=numbering, set_tags=set_tags, positions=positions)
+    return Trap(f"good-order-{name}", Action.PLAIN if count == 1 else Action.SPLIT, write)
+
+
+GOOD = (
+    *(
+        good(f"three-slices-{''.join(map(str, order))}", 1, in_order(*order), positions=3)
+        for order in ((0, 2, 1), (1, 0, 2), (2, 0, 1))
+    ),
+    good("five-slices", 1, in_order(3, 2, 1, 0, 4)),
+    good("seven-slices", 1, in_order(4, 6, 1, 3, 5, 0, 2), positions=7),
+    good("echoes-of-three-slices", 2, in_order(0, 2, 1), positions=3, set_tags=_set_echo_and_type),
+    good("echoes-odd-first", 2, volume_by_volume(odd_first), set_tags=_set_echo_and_type),
+    *(
+        good(
+            f"{name}-by-position-{order.__name__.replace('_', '-')}",
+            4,
+            position_by_position_in(order, 4),
+            set_tags=set_tags,
+        )
+        for name, set_tags in (("types", _set_echo_and_type), ("times", POINTS_IN_TIME.set_tags))
+        for order in (odd_first, even_first, downwards)
+    ),
+    good("types-shuffled", 4, telling_nothing(4, POSITIONS), set_tags=_set_echo_and_type),
+    good("numbers-alone-odd-first", 3, volume_by_volume(odd_first)),
+    good("numbers-alone-even-first", 3, volume_by_volume(even_first)),
+    good("numbers-alone-even-first-stated", 3, volume_by_volume(even_first), set_tags=stating(3)),
+    good("numbers-alone-by-position-odd-first", 3, position_by_position_in(odd_first, 3)),
+)
+
 SEVEN = range(7)
 LEFT = {
     "alternating": {(n % 2, n) for n in SEVEN},
@@ -405,4 +454,4 @@ STATED = (
 )
 
 
-NUMBERING: tuple[Trap, ...] = (*TWO_ELEMENTS, *LOST, *ONE_LEFT, *STATED)
+NUMBERING: tuple[Trap, ...] = (*GOOD, *TWO_ELEMENTS, *LOST, *ONE_LEFT, *STATED)
