@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.dicom_traps.aborted import ABORTED
 from tests.dicom_traps.differing import DIFFERING
 from tests.dicom_traps.frames import FRAMES
 from tests.dicom_traps.geometry import GEOMETRY
@@ -19,7 +20,8 @@ KINDS: dict[str, tuple[Trap, ...]] = {
     "oblique grids": OBLIQUES,
     "several volumes, and many slices in one file": VOLUMES,
     "images of two volumes, of which files are lost": DIFFERING,
-    "volumes that only their numbers tell apart, and runs cut short": NUMBERING,
+    "volumes that only their numbers tell apart": NUMBERING,
+    "runs cut short": ABORTED,
     "thinned series": THINNING,
     "values spelled in several ways, or absent": SPELLING,
     "volumes in one multi-frame file, of which frames are lost": FRAMES,

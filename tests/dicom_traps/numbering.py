@@ -1,4 +1,4 @@
-"""Traps of volumes that InstanceNumbers alone tell apart, and of runs that were cut short."""
+"""Traps of volumes that InstanceNumbers alone tell apart."""
 
 from __future__ import annotations
 
@@ -146,13 +146,6 @@ def _set_echo_and_type(data: Dataset, volume: int) -> None:
 def _set_type_over_time(data: Dataset, volume: int) -> None:
     """Magnitude and phase in turn, at points in time that nothing but the numbers tells."""
     data.ImageType = ["ORIGINAL", "PRIMARY", ("M", "P")[volume % 2]]
-
-
-def behind(volume: int, number: int, order: Order = upwards) -> set[Place]:
-    """All that a run that stops before a slice of its fifth volume never takes, of ten."""
-    return {
-        (v, n) for v in range(10) for n in range(POSITIONS) if v > volume or (v == volume and order(n) >= order(number))
-    }
 
 
 def diagonal(count: int) -> set[Place]:
@@ -398,60 +391,4 @@ ONE_LEFT = (
     one_left("told-alternating", _set_trigger),
 )
 
-STATED = (
-    run("stated-five-found-four", (), set_tags=stating(5), refused=0, warned=True),
-    run("stated-ten-found-four", behind(4, 0), count=10, set_tags=stating(10), refused=0, warned=True),
-    run("stated-ten-found-four-and-a-part", behind(4, 3), count=10, set_tags=stating(10), warned=True),
-    run("stated-ten-found-four-and-one-slice", behind(4, 1), count=10, set_tags=stating(10), warned=True),
-    run("found-four-and-a-part", behind(4, 3), count=10, warned=True),
-    run(
-        "stated-ten-odd-slices-first",
-        behind(4, 1, odd_first),
-        count=10,
-        numbering=volume_by_volume(odd_first),
-        set_tags=stating(10),
-        warned=True,
-    ),
-    run(
-        "stated-ten-downwards",
-        behind(4, 1, downwards),
-        count=10,
-        numbering=volume_by_volume(downwards),
-        set_tags=stating(10),
-        warned=True,
-    ),
-    run(
-        "stated-ten-and-one-lost",
-        behind(4, 3) | {(1, 2)},
-        count=10,
-        set_tags=stating(10),
-        refused=2,
-        cautious=True,
-    ),
-    run(
-        "stated-ten-by-position",
-        behind(4, 0),
-        count=10,
-        numbering=position_by_position(10),
-        set_tags=stating(10),
-        renumbered=True,
-        cautious=True,
-    ),
-    run(
-        "stated-ten-times-told",
-        behind(4, 3),
-        count=10,
-        set_tags=stating(10, POINTS_IN_TIME.set_tags),
-    ),
-    run(
-        "stated-three-first-cut-short",
-        {(0, n) for n in range(POSITIONS)} | {(1, 0), (2, 4)},
-        count=3,
-        action=Action.REFUSE,
-        set_tags=stating(3),
-        renumbered=True,
-    ),
-)
-
-
-NUMBERING: tuple[Trap, ...] = (*GOOD, *TWO_ELEMENTS, *LOST, *ONE_LEFT, *STATED)
+NUMBERING: tuple[Trap, ...] = (*GOOD, *TWO_ELEMENTS, *LOST, *ONE_LEFT)
