@@ -25,8 +25,8 @@ class Kind:
         set_tags: what is set for each volume.
         modality: of the images.
         says: a pattern of what a refusal names.
-        apart: whether the volumes have no place in common, such as those of two patients: the positions of one say
-            nothing about what the other lacks, so what is left of each may come out, rightly placed.
+        apart: whether the volumes may be taken for two series, so that the positions of one say nothing about what
+            the other lacks: what is left of each may come out, rightly placed.
         syntax: in which the files are written.
     """
 
@@ -130,10 +130,10 @@ TIMES = "TemporalPositionIdentifier"
 POINTS_IN_TIME = Kind("time", counted(TIMES), says=TIMES)
 
 KINDS = (
-    Kind("patient", either("PatientID", "TRAP", "TRAP2"), apart=True),
+    Kind("patient", either("PatientID", "TRAP", "TRAP2"), says="PatientID"),
     Kind("study", either("StudyInstanceUID", f"{ROOT}.1", f"{ROOT}.2"), apart=True),
-    Kind("frame-of-reference", either("FrameOfReferenceUID", f"{ROOT}.9.1", f"{ROOT}.9.2"), apart=True),
-    Kind("modality", _set_modality, modality="CT", apart=True),
+    Kind("frame-of-reference", either("FrameOfReferenceUID", f"{ROOT}.9.1", f"{ROOT}.9.2")),
+    Kind("modality", _set_modality, modality="CT"),
     Kind(
         "magnitude-or-phase",
         either("ImageType", ["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]),
