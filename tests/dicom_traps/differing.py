@@ -91,7 +91,7 @@ def _write(kind: Kind, lost: Collection[Place], folder: Path, *, count: int = 2)
     left = write_left(
         folder, stacks, lost=lost, set_tags=kind.set_tags, numbering=telling_nothing(count), syntax=kind.syntax
     )
-    return truths_of(stacks, left, parts=kind.apart)
+    return truths_of(stacks, left)
 
 
 ALTERNATING = frozenset((volume, number) for volume in (0, 1) for number in range(POSITIONS) if number % 2 != volume)
@@ -108,18 +108,20 @@ def both_whole(kind: Kind) -> Trap:
 
 def one_left(kind: Kind, name: str, lost: Collection[Place]) -> Trap:
     """A trap with one image left at each position."""
-    write = partial(_write, kind, lost)
-    if kind.apart:
-        return Trap(f"{kind.name}-{name}", Action.SPLIT, write, cautious=True, allowed=frozenset({"evenly-thinned"}))
-    return Trap(f"{kind.name}-{name}", Action.REFUSE, write, INCOMPLETE, says=kind.says)
+    return Trap(f"{kind.name}-{name}", Action.REFUSE, partial(_write, kind, lost), INCOMPLETE, says=kind.says)
 
 
 def lost_from(kind: Kind, name: str, place: Place, count: int = 2) -> Trap:
     """A trap of which one volume lacks a slice."""
     write = partial(_write, kind, (place,), count=count)
-    if kind.apart:
-        return Trap(f"{kind.name}-{name}", Action.SPLIT, write, cautious=True)
-    return Trap(f"{kind.name}-{name}", Action.SPLIT, write, refused=(INCOMPLETE,), says=kind.says)
+    return Trap(
+        f"{kind.name}-{name}",
+        Action.SPLIT,
+        write,
+        refused=(INCOMPLETE,),
+        says=kind.says,
+        cautious=kind.cautious,
+    )
 
 
 def losses(kind: Kind) -> tuple[Trap, ...]:

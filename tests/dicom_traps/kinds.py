@@ -25,8 +25,7 @@ class Kind:
         set_tags: what is set for each volume.
         modality: of the images.
         says: a pattern of what a refusal names.
-        apart: whether the volumes may be taken for two series, so that the positions of one say nothing about what
-            the other lacks: what is left of each may come out, rightly placed.
+        cautious: whether a whole volume may be refused too where files of the other are lost.
         syntax: in which the files are written.
     """
 
@@ -34,7 +33,7 @@ class Kind:
     set_tags: SetTags
     modality: str = "MR"
     says: str = ""
-    apart: bool = False
+    cautious: bool = False
     syntax: str = ExplicitVRLittleEndian
 
 
@@ -131,9 +130,9 @@ POINTS_IN_TIME = Kind("time", counted(TIMES), says=TIMES)
 
 KINDS = (
     Kind("patient", either("PatientID", "TRAP", "TRAP2"), says="PatientID"),
-    Kind("study", either("StudyInstanceUID", f"{ROOT}.1", f"{ROOT}.2"), apart=True),
-    Kind("frame-of-reference", either("FrameOfReferenceUID", f"{ROOT}.9.1", f"{ROOT}.9.2")),
-    Kind("modality", _set_modality, modality="CT"),
+    Kind("study", either("StudyInstanceUID", f"{ROOT}.1", f"{ROOT}.2"), cautious=True),
+    Kind("frame-of-reference", either("FrameOfReferenceUID", f"{ROOT}.9.1", f"{ROOT}.9.2"), cautious=True),
+    Kind("modality", _set_modality, modality="CT", cautious=True),
     Kind(
         "magnitude-or-phase",
         either("ImageType", ["ORIGINAL", "PRIMARY", "M"], ["ORIGINAL", "PRIMARY", "P"]),
@@ -204,5 +203,5 @@ def _set_acquisition(data: Dataset, volume: int) -> None:
     data.AcquisitionNumber = volume + 1
 
 
-ACQUISITION = Kind("acquisition", _set_acquisition, modality="CT", apart=True)
+ACQUISITION = Kind("acquisition", _set_acquisition, modality="CT", cautious=True)
 """One volume may have many AcquisitionNumbers, so where no position repeats they tell nothing."""
