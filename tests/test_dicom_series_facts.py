@@ -99,6 +99,25 @@ def test_volumes_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     assert shown(tmp_path / "acquisition", *acquisitions) == ["acquisition 1", "acquisition 2"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (tagged(DiffusionBValue=0.0), tagged(DiffusionBValue=1000.0), "b 0"),
+        (tagged(EchoNumbers=1, EchoTime="4.6"), tagged(EchoNumbers=2, EchoTime="9.2"), "echo 1 (4.6 ms)"),
+        (typed("M"), typed("P"), "magnitude"),
+        (tagged(InversionTime="100"), tagged(InversionTime="200"), "inversion 100 ms"),
+        (tagged(PatientID="A"), tagged(PatientID="B"), "patient 1"),
+    ],
+)
+def test_a_volume_whose_sibling_is_refused_tells_what_it_is(first: Tag, second: Tag, told: str, tmp_path: Path) -> None:
+    slices = [image.changed(tamper=first) for image in Stack(modality="MR").slices()]
+    others = [image.changed(instance=20 + image.number, tamper=second) for image in Stack(modality="MR").slices()]
+    write_slices(tmp_path, [*slices, *others[:2], *others[3:]])
+    found = scan(tmp_path)
+    assert [one.code for one in found.rejected] == ["incomplete-volume"]
+    assert [one.shows for one in found.series] == [told]
+
+
 def test_the_only_volume_tells_no_matters_of_course(tmp_path: Path) -> None:
     plain = tagged(EchoNumbers=1, EchoTime="4.6", DiffusionBValue=0.0, AcquisitionNumber=1, ImageType=["A", "B", "M"])
     assert shown(tmp_path / "plain", plain) == [""]

@@ -210,17 +210,35 @@ def shown(volumes: Sequence[Series]) -> tuple[str, ...]:
     named = [_PART.sub(r"\1 \2, ", volume.identity.part).strip("_, ") for volume in volumes]
     names = {name for one in words for name in one}
     differing = {name for name in names if len({one.get(name) for one in words}) > 1}
+    # Of the others some may have been refused: the name still says what tells a volume from them.
+    parts = {part for volume in volumes for part, _ in _PART.findall(volume.identity.part)}
+    differing |= {name for part in parts for name in _OF_PART.get(part, ())}
     told = [{name: text for name, text in one.items() if name in _ALWAYS | differing - _LAST} for one in words]
     by_number = [{name: text for name, text in one.items() if name in _LAST & differing} for one in words]
     by_name = [{"name": text} if text else {} for text in named]
     for more in (by_number, by_name):
         counts = Counter(tuple(one.items()) for one in told)
         told = [one | extra if counts[tuple(one.items())] > 1 else one for one, extra in zip(told, more, strict=True)]
+    alone = (number or name for number, name in zip(by_number, by_name, strict=True))
+    told = [one or other for one, other in zip(told, alone, strict=True)]
     return tuple(", ".join(dict.fromkeys(one.values())) for one in told)
 
 
 _PART = re.compile(r"([a-z]+)0*(\d+)_?")
 """How one volume of several is named, such as echo1_time03."""
+_OF_PART = {
+    "acq": ("acquisition_number",),
+    "b": ("b", "weighted"),
+    "direction": ("direction",),
+    "echo": ("echo",),
+    "flip": ("flip_angle_degrees",),
+    "inversion": ("inversion_time_ms",),
+    "phase": ("trigger_time_ms",),
+    "repetition": ("repetition_time_ms",),
+    "time": ("time",),
+    "type": ("of magnitude",),
+}
+"""The words of what such a name numbers."""
 _LAST = frozenset({"acquisition_number"})
 """Told only where nothing else tells volumes apart."""
 _ALWAYS = frozenset({"component", "shows", "weighted", "kernel", "contrast_phase"})
