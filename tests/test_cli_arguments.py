@@ -266,3 +266,10 @@ def test_a_word_that_is_no_plain_number_is_a_name(
 def test_a_near_option_is_asked_for_without_a_stray_stop(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--minuts", "3", "bundle"]) == 2
     assert "Did you mean --minutes? See" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["in out --modality", "in --series --overwrite out", "--series -- in out"])
+def test_a_list_without_a_value_is_told(words: str) -> None:
+    """An empty shell variable behind --series would choose everything."""
+    with pytest.raises(UsageError, match="takes one value or more"):
+        rewritten(f"convert {words}")

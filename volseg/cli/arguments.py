@@ -96,7 +96,8 @@ def _read(verb: str, words: Sequence[str], arguments: ArgumentCollection) -> _Wo
     """What the options of a command line take.
 
     Raises:
-        UsageError: a whole number is none, which the parser would round.
+        UsageError: a whole number is none, which the parser would round; or a list has no value, which would choose
+            everything.
     """
     found = _Words()
     place = 0
@@ -124,7 +125,9 @@ def _read(verb: str, words: Sequence[str], arguments: ArgumentCollection) -> _Wo
         stop = place
         while stop < len(words) and not is_option_like(words[stop]):
             stop += 1
-        first = joined if equals else words[place] if place < stop else ""
+        if not equals and place == stop:
+            raise UsageError(f"{option} takes one value or more. See volseg {verb} --help.")
+        first = joined if equals else words[place]
         if _is_list(first, hint):
             found.words[-1:] = [option, *(split_numbers(first) if holds_numbers(hint) else [first])]
             place += 0 if equals else 1
