@@ -150,6 +150,12 @@ class Numbered:
         least, greatest = _fitting(np.array(spans))
         return (least, greatest) if least <= greatest else None
 
+    @property
+    def runs_by_place(self) -> bool:
+        """Whether the images of one position follow each other, as many at each."""
+        counts = self._counts_by_place(self.numbers)
+        return counts is not None and counts[0] == counts[1] == len(self.numbers) / self.count
+
     def allow(self, numbers: NDArray[np.int64]) -> bool:
         """Whether some of the numbers may be those of one volume, by how all of them run."""
         if len(self.numbers) <= self.count or int(np.ptp(numbers)) < len(numbers):

@@ -349,8 +349,10 @@ def mixed(volumes: Sequence[Volume], marked: Marked, place_of: Mapping[int, int]
     places = np.array([order[place_of[member]] for member in members])
     whole = Numbered(np.array(numbers), places, len(order), min(numbers), 0, 1, None)
     number_of = dict(zip(members, numbers, strict=True))
+    certain = series.step == 1 and whole.runs_by_place
     return [
-        volume.is_doubtful or not whole.allow(np.array([number_of[member] for member in volume.members]))
+        (volume.is_doubtful and not certain)
+        or not whole.allow(np.array([number_of[member] for member in volume.members]))
         for volume in volumes
     ]
 
