@@ -22,12 +22,12 @@ from volseg.dicom.series.slices import Slice
 from volseg.dicom.series.splitting import (
     SeriesNumbers,
     SplitFault,
+    Told,
     Volume,
     agreeing,
     mixed,
     names_of,
     split_volumes,
-    what_tells,
 )
 from volseg.dicom.series.stack import MIN_SLICES, StackFault, StackGeometry, places_of
 from volseg.outcomes import Status
@@ -372,12 +372,15 @@ class _Images:
         alone = [volume for volume, _ in found]
         are_mixed = mixed(alone, self.marked, place_of, series)
         built: list[tuple[str, Series | Rejected]] = []
-        for (volume, places), name, is_mixed in zip(found, names_of(alone, self.marked), are_mixed, strict=True):
+        told = Told(alone, self.marked)
+        names = names_of(alone, self.marked)
+        for number, (volume, places) in enumerate(found):
+            name = names[number]
             part = self.part.parted([self.part.slices[member] for member in volume.members], name)
             part = replace(part, changes=(*self.part.changes, *volume.changes))
             fault = faults.get(id(volume))
-            made = None if fault else self._volume(part, volume, places, alone)
-            if isinstance(made, Series) and is_mixed:
+            made = None if fault else self._volume(part, told, number, places)
+            if isinstance(made, Series) and are_mixed[number]:
                 fault = SplitFault("images-missing", _JUMPING)
             if fault:
                 made = self.builder.rejected(part, (StackFault(fault.code, fault.sentence),))
@@ -385,7 +388,8 @@ class _Images:
             built.append((name, made))
         return [one for _, one in sorted(built, key=lambda named: named[0])]
 
-    def _volume(self, part: Part, volume: Volume, expected: Expected, others: Sequence[Volume]) -> Series | Rejected:
+    def _volume(self, part: Part, told: Told, number: int, expected: Expected) -> Series | Rejected:
+        volume = told.volumes[number]
         distances = np.array([image.position_mm for image in part.slices]) @ self.axes[2]
         there = int(places_of(distances).max()) + 1
         if len(expected.required_mm) < MIN_SLICES:
@@ -398,7 +402,7 @@ class _Images:
             filled = self.builder.volume(part, self.axes, volume.notes)
             if isinstance(filled, Series) and GAPS_FILLED in filled.changes:
                 return filled
-        what = what_tells(volume, others, self.marked)
+        what = told.of(number)
         sentence = _lack_of(what, lacking, len(expected.required_mm))
         return self.builder.rejected(part, (StackFault("incomplete-volume", sentence),))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -423,16 +424,33 @@ def _append(names: list[str], numbers: Mapping[int, int], word: str) -> None:
         names[one] = f"{names[one]}_{word}{number:0{width}d}".lstrip("_")
 
 
-def what_tells(volume: Volume, others: Sequence[Volume], marked: Marked) -> str:
-    """What tells a volume from the others of its form, for a person: elements and their values, nothing private."""
-    left, words = [one for one in others if one is not volume], []
-    for mark in (*AGREED, *TELLING):
-        ranked = marked.of(mark)
-        own = set(ranked.ranks[list(volume.members)].tolist())
-        same = [one for one in left if own & set(ranked.ranks[list(one.members)].tolist())]
-        if len(own) == 1 and len(same) < len(left):
-            words.append(described(mark, ranked.values[own.pop()], len(ranked.values)))
-            left = same
-    if left and volume.number:
-        words.append(f"point in time {volume.number}" if words else f"Point in time {volume.number}")
-    return ", ".join(words) or "A part of this series"
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What tells volumes of one form from one another, for a person: elements and their values, nothing private."""
+
+    volumes: Sequence[Volume]
+    marked: Marked
+
+    @cached_property
+    def _ranks(self) -> dict[Mark, NDArray[np.int64]]:
+        """(n,) of each mark: the rank of a volume's value, -1 where it varies."""
+        found = {}
+        for mark in (*AGREED, *TELLING):
+            ranks = self.marked.of(mark).ranks
+            own = [ranks[list(volume.members)] for volume in self.volumes]
+            found[mark] = np.array([one[0] if (one == one[0]).all() else -1 for one in own])
+        return found
+
+    def of(self, number: int) -> str:
+        """What tells one volume."""
+        left, words = np.arange(len(self.volumes)) != number, []
+        for mark, ranks in self._ranks.items():
+            same = left & ((ranks == ranks[number]) | (ranks == -1))
+            if ranks[number] >= 0 and same.sum() < left.sum():
+                values = self.marked.of(mark).values
+                words.append(described(mark, values[ranks[number]], len(values)))
+                left = same
+        time = self.volumes[number].number
+        if left.any() and time:
+            words.append(f"point in time {time}" if words else f"Point in time {time}")
+        return ", ".join(words) or "A part of this series"
