@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from volseg.atomic import exclusive
 from volseg.dicom import Scan
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
-from volseg.errors import InputError
+from volseg.errors import DiskFullError, InputError
 from volseg.outcomes import ALREADY_DONE, Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import NAMES, Naming
@@ -125,10 +126,11 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
             )
             outcomes += [*plan.outcomes, *refused]
             kinds = kinds_of(chosen(found), plan)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, DiskFullError):
         if options.channels:
             outcomes = _without_parts(outcomes, everything)
-        keep(Ledger(tuple(outcomes), provenance, kinds), dataset)
+        with suppress(DiskFullError):  # there may be room for the small files still
+            keep(Ledger(tuple(outcomes), provenance, kinds), dataset)
         raise
     outcomes = sorted((with_mask_of(outcome, nifti_dir) for outcome in outcomes), key=lambda outcome: outcome.case)
     ledger = keep(Ledger(tuple(outcomes), provenance, kinds), dataset)
