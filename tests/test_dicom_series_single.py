@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import volseg
+from tests.dicom_traps.stack import Stack, write_slices
+from tests.heard import Heard
 from volseg import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +28,15 @@ def test_a_series_is_read_as_convert_writes_it(write_series: WriteSeries, tmp_pa
     converted = volseg.read(image)
     assert np.array_equal(volume.array, converted.array)
     assert volume.grid.difference(converted.grid) is None
+
+
+def test_what_convert_warns_of_is_told(tmp_path: Path) -> None:
+    slices = Stack(modality="MR").slices()
+    write_slices(tmp_path, [image.changed(instance=3 * image.number + 1) for image in slices])
+    heard = Heard()
+    volseg.read(tmp_path, progress=heard)
+    (line,) = heard.lines
+    assert line.startswith("warning: Its images are numbered in steps of 3")
 
 
 def test_one_of_several_series_is_named(real_data: RealData) -> None:

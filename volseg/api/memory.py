@@ -35,7 +35,7 @@ def read(
         series: of DICOM, the number or name of the series as ``volseg convert --dry-run`` shows it, where there are
             several.
         suv: whether PET becomes uptake by body weight, in g/ml.
-        progress: who is told of each DICOM file.
+        progress: who is told of each DICOM file, and what ``convert`` would warn of.
 
     Raises:
         UsageError: the path is absent, or several series are there and none is named.
@@ -53,8 +53,13 @@ def read(
             raise UsageError(f"{place} is an image, and only DICOM has series.")
         return read_volume(place)
     from volseg.dicom import read_series
+    from volseg.verbs.convert.sentences import warnings_of
 
-    return read_series(place, None if series is None else str(series), suv=suv, progress=listener(progress)).volume
+    told = listener(progress)
+    loaded = read_series(place, None if series is None else str(series), suv=suv, progress=told)
+    for sentence in warnings_of(loaded.changes, loaded.notes):
+        told.say(f"warning: {sentence}")
+    return loaded.volume
 
 
 def read_mask(path: StrPath) -> Mask:

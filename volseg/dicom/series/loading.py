@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from volseg.errors import InputError
 from volseg.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,11 +45,17 @@ class SliceFault(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A loaded series: its volume, and the codes of what was done to its values or seen in them, such as
-    ``padding-to-air``."""
+    """A loaded series.
+
+    Args:
+        volume: its voxels.
+        changes: the codes of what was done to it or seen in it, such as ``padding-to-air``.
+        notes: of the series; see ``notes``.
+    """
 
     volume: Volume
     changes: tuple[str, ...] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_values(series: Series, *, jobs: int | None = None, suv: bool = False) -> Loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom.file.archives import private_folder
@@ -47,7 +48,8 @@ def read_series(
         one = _chosen(source, found, series)
         if isinstance(one, Rejected):
             raise InputError(f"{source}: {one.message}", code=one.code)
-        return load_values(one, suv=suv)
+        loaded = load_values(one, suv=suv)
+        return replace(loaded, changes=(*one.changes, *loaded.changes), notes=one.notes)
 
 
 def _chosen(source: Path, found: Scan, series: str | None) -> Series | Rejected:

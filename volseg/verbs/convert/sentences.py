@@ -16,7 +16,7 @@ from volseg.outcomes import Outcome, Status
 from volseg.volume import AXES_TURNED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from volseg.dataset.sidecar import Sidecar
@@ -52,12 +52,16 @@ def described(grid: Grid) -> str:
     return f"{sizes} at {' x '.join(f'{step:.4g}' for step in grid.spacing_mm)} mm"
 
 
+def warnings_of(changes: Collection[str], told: Mapping[str, int]) -> list[str]:
+    """What a person has to know of an image: what was put right, and the notes of its series."""
+    return [*(sentence for change, sentence in _CHANGES.items() if change in changes), *notes.sentences(told)]
+
+
 def outcome_of(sidecar: Sidecar, image: Path) -> Outcome:
     """What a finished series' outcome says; all of it stands in the sidecar, so that a later run says the same."""
     from volseg.dataset.sidecar import sidecar_path
 
-    warnings = [sentence for change, sentence in _CHANGES.items() if change in sidecar.changes]
-    warnings.extend(notes.sentences(sidecar.notes))
+    warnings = warnings_of(sidecar.changes, sidecar.notes)
     if sidecar.acquisition.get("burned_in_annotation") == "YES":
         warnings.append("The header says that text is burned into the pixels, which may name the patient.")
     if sidecar.acquisition.get("body_part") in _HEAD:
