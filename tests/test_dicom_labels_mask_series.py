@@ -274,6 +274,19 @@ def test_masks_never_go_to_another_patient_or_study(tmp_path: Path) -> None:
     assert "done" not in codes(ledger)
 
 
+def test_masks_that_nobody_wants_are_no_images_once_they_are_named(tmp_path: Path) -> None:
+    patient = Patient(tmp_path / "dicom")
+    patient.mask("bone", 9, (0.0, 0.0, 0.0, 3.0))
+    ledger = convert(tmp_path / "dicom", tmp_path / "out", OPTIONS)
+    assert codes(ledger) == ["ambiguous-mask"] * 3 + ["done", "done"]
+    assert "name them by --masks-from as well" in "".join(outcome.message for outcome in ledger.outcomes)
+    out = tmp_path / "named"
+    everything = replace(OPTIONS, masks_from=f"{PATTERNS}; *MASKS_DICOM/*", labels="liver; tumour")
+    assert codes(convert(tmp_path / "dicom", out, everything)) == ["done"]
+    (mask,) = (out / "labelsTr").glob("*.nii.gz")
+    np.testing.assert_array_equal(array_of(mask), patient.expected(names_of(out)))
+
+
 def test_two_images_on_one_grid_are_ambiguous_unless_one_is_chosen(tmp_path: Path) -> None:
     patient = Patient(tmp_path / "dicom")
     patient.write("SECOND_DICOM", 9, lambda data, _: setattr(data, "SeriesDescription", "second"))

@@ -184,8 +184,8 @@ OFF_GRID = Unmatched(
 AMBIGUOUS = Unmatched(
     Status.REFUSED,
     "ambiguous-mask",
-    "Several images lie on its grid, and nothing tells which one it was drawn on. Convert one of them at a time, by "
-    "--series.",
+    "Several images lie on its grid, and nothing tells which one it was drawn on. If the others are masks, name them "
+    "by --masks-from as well and choose labels by --labels; else convert one image at a time, by --series.",
 )
 PERHAPS_OF_REFUSED = Unmatched(
     Status.REFUSED,
