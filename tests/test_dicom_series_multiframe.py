@@ -191,7 +191,7 @@ def test_what_a_pacs_does_to_private_elements_changes_nothing(real_data: RealDat
     other = nibabel.load(tmp_path / "other.nii")
     assert len(mangled.series) == len(whole.series) == other.shape[3] == 4
     for time, (one, same) in enumerate(zip(mangled.series, whole.series, strict=True)):
-        assert one.identity.part == same.identity.part == f"time{time + 1}"
+        assert one.identity.part == same.identity.part == f"time00{time + 1}", "of 200 that are stated"
         array = np.asanyarray(other.dataobj)[..., time]
         assert_same_in_world(load_values(one, jobs=1).volume, array, other.affine)
         assert_same_in_world(load_values(same, jobs=1).volume, array, other.affine)

@@ -78,6 +78,16 @@ def test_volumes_that_only_the_instance_number_tells_apart(write_series: WriteSe
     np.testing.assert_array_equal(load_values(found.series[1]).volume.array, stored[4:8].T.astype(int) - 1024)
 
 
+def test_a_run_that_was_stopped_has_the_names_that_the_whole_one_has(write_series: WriteSeries, tmp_path: Path) -> None:
+    """Or its volumes would lie in a data set twice once the rest is there."""
+    stated = set_by_volume("NumberOfTemporalPositions", [12] * 12)
+    write_series(tmp_path / "whole", positions=PLACES * 12, edit=stated)
+    whole = parts(scan(tmp_path / "whole"))
+    assert whole[:2] == ["time01", "time02"]
+    write_series(tmp_path / "stopped", positions=PLACES * 3, edit=stated)
+    assert parts(scan(tmp_path / "stopped")) == whole[:3]
+
+
 def test_a_stated_count_of_time_points_is_believed_over_the_instance_number(
     write_series: WriteSeries, tmp_path: Path
 ) -> None:

@@ -186,7 +186,7 @@ def test_many_lost_slices_are_not_all_named(write_series: WriteSeries, tmp_path:
 
     write_series(tmp_path, positions=[(0.0, 0.0, float(place)) for place in [*range(12), *range(3)]], edit=edit)
     (rejected,) = scan(tmp_path).rejected
-    assert rejected.faults[0].sentence == "EchoTime 2 ms lacks 9 of 12 slices, at 3, 4, 5, 6, 7 and 4 more."
+    assert rejected.faults[0].sentence == "EchoTime 2 ms lacks 9 of 12 slices, at 3, 4, 5, 6, 7 mm and 4 more."
 
 
 def test_a_single_stray_image_is_refused_and_not_passed_over(write_series: WriteSeries, tmp_path: Path) -> None:

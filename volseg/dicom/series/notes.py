@@ -59,12 +59,12 @@ _SENTENCES = {
         "Its slices lie far apart for their thickness: {} % of the body between is in none. Export it again if it has more.",
     ),
     NUMBERS_JUMP: (
-        "The numbers of its images jump once though no position lacks: some images of its series may be missing.",
-        "The numbers of its images jump {} times though no position lacks: some images of its series may be missing.",
+        "The numbers of its images jump once though no position is missing: some images of its series may be missing.",
+        "The numbers of its images jump {} times though no position is missing: some images of its series may be missing.",
     ),
     RUN_CUT_SHORT: (
-        "The last point in time of this series lacks or is incomplete, as after a scan that was stopped early.",
-        "{} points in time of this series lack or are incomplete, as after a scan that was stopped early.",
+        "The last point in time of this series is missing or incomplete, as after a scan that was stopped early.",
+        "{} points in time of this series are missing or incomplete, as after a scan that was stopped early.",
     ),
 }
 

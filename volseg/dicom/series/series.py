@@ -146,8 +146,8 @@ _REMEDIES = {
     "missing-part": "Export the series again, with all its files.",
     "unequal-volumes": "Export the series again, with all its images.",
     "images-missing": "Export the series again, with all its images.",
-    "incomplete-volume": "Export the series again, with all its images. If the scan was stopped early, this volume was "
-    "never whole, and there is nothing to do: those that are whole are converted.",
+    "incomplete-volume": "Export the series again, with all its images. Where the scan was stopped early, there is nothing "
+    "to do: the volumes that are whole are converted.",
 }
 
 
@@ -316,7 +316,7 @@ class _Builder:
 
 
 _JUMPING = (
-    "The numbers of its images jump though no position lacks, so images of the series are missing, and nothing tells "
+    "The numbers of its images jump though no position is missing, so images of the series are missing, and nothing tells "
     "whether those left are of one volume."
 )
 
@@ -429,9 +429,9 @@ def _lack_of(what: str, lacking_mm: Sequence[float], total: int) -> str:
     if len(places) == 1:
         return f"{what} lacks the slice at {places[0]} mm."
     more = len(places) - NAMED_PLACES
-    shown = [*places[:NAMED_PLACES], *([f"{more} more"] if more > 0 else [])]
-    where = f"{', '.join(shown[:-1])} and {shown[-1]}"
-    return f"{what} lacks {len(places)} of {total} slices, at {where}{'' if more > 0 else ' mm'}."
+    shown = [*places[:NAMED_PLACES], f"{more} more"] if more > 0 else places
+    where = f"{', '.join(shown[:-1])}{' mm' * (more > 0)} and {shown[-1]}{' mm' * (more <= 0)}"
+    return f"{what} lacks {len(places)} of {total} slices, at {where}."
 
 
 def _modality(header: Header) -> str:

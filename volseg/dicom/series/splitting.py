@@ -42,9 +42,11 @@ if TYPE_CHECKING:
 RUN_CUT_SHORT = "run-cut-short"
 """The code of volumes behind which points in time lack, as after a scan that was stopped early."""
 NUMBERS_JUMP = "numbers-jump"
-"""The code of volumes whose InstanceNumbers jump though no position lacks."""
+"""The code of volumes whose InstanceNumbers jump though no position is missing."""
 MAX_NUMBER = 2**53
 """InstanceNumbers beyond it are none."""
+MAX_STATED = 99_999
+"""Points in time; a header that states more is not believed."""
 
 _Members = tuple[int, ...]
 
@@ -382,7 +384,7 @@ def names_of(volumes: Sequence[Volume], marked: Marked) -> list[str]:
         numbers = [volumes[one].number for one in group]
         if len(set(numbers)) < len(numbers):
             numbers = list(range(1, len(group) + 1))
-        _append(names, dict(zip(group, numbers, strict=True)), TIME.word)
+        _append(names, dict(zip(group, numbers, strict=True)), TIME.word, _stated(marked, volumes[group[0]]))
     return names
 
 
@@ -403,13 +405,14 @@ def _renamed(
     numbers = {rank: number for number, rank in enumerate(present, start=1)}
     if mark is TIME:
         numbers = _stated_times(present, marked, volumes[group[0]]) or numbers
-    _append(names, {one: numbers[rank] for one, rank in rank_of.items()}, mark.word)
+    stated = _stated(marked, volumes[group[0]]) if mark is TIME else 0
+    _append(names, {one: numbers[rank] for one, rank in rank_of.items()}, mark.word, stated)
     return [[one for one in group if rank_of[one] == rank] for rank in present]
 
 
 def _stated_times(ranks: Sequence[int], marked: Marked, volume: Volume) -> dict[int, int]:
     """The points in time as their headers count them, so that a name doesn't depend on what else is there."""
-    stated = marked.slices[volume.members[0]].header.integer(tags.NUMBER_OF_TEMPORAL_POSITIONS) or 0
+    stated = _stated(marked, volume)
     values = marked.of(TIME).values
     numbers = {
         rank: int(part) for rank in ranks for part in values[rank][:1] if isinstance(part, float) and part.is_integer()
@@ -418,8 +421,15 @@ def _stated_times(ranks: Sequence[int], marked: Marked, volume: Volume) -> dict[
     return numbers if inside else {}
 
 
-def _append(names: list[str], numbers: Mapping[int, int], word: str) -> None:
-    width = len(str(max(numbers.values())))
+def _stated(marked: Marked, volume: Volume) -> int:
+    """How many points in time the header of a volume states, within reason; 0 where it doesn't."""
+    stated = marked.slices[volume.members[0]].header.integer(tags.NUMBER_OF_TEMPORAL_POSITIONS) or 0
+    return stated if 0 < stated <= MAX_STATED else 0
+
+
+def _append(names: list[str], numbers: Mapping[int, int], word: str, stated: int = 0) -> None:
+    """Number names with as many digits as the greatest number takes, or the stated one where files lack."""
+    width = len(str(max(*numbers.values(), stated)))
     for one, number in numbers.items():
         names[one] = f"{names[one]}_{word}{number:0{width}d}".lstrip("_")
 
