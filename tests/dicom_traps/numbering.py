@@ -352,6 +352,12 @@ GOOD = (
         for name, set_tags in (("types", _set_echo_and_type), ("times", POINTS_IN_TIME.set_tags))
         for order in (odd_first, even_first, downwards)
     ),
+    good(
+        "times-from-101",
+        2,
+        lambda volume, number: 101 + odd_first(number) * 2 + volume,
+        set_tags=POINTS_IN_TIME.set_tags,
+    ),
     good("types-shuffled", 4, telling_nothing(4, POSITIONS), set_tags=_set_echo_and_type),
     good("numbers-alone-odd-first", 3, volume_by_volume(odd_first)),
     good("numbers-alone-even-first", 3, volume_by_volume(even_first)),
