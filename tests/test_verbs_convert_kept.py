@@ -262,6 +262,44 @@ def test_two_inputs_and_a_part_of_one_keep_each_other_s_refusals(
     assert str(tmp_path) not in (out / "conversion.json").read_text()
 
 
+@pytest.mark.parametrize("name", [(), ("--name", "{StudyDate}")])
+def test_an_image_of_a_series_that_splits_now_is_told_until_it_is_removed(
+    name: tuple[str, ...], tmp_path: Path, write_series: WriteSeries, run: Callable[..., tuple[int, str]]
+) -> None:
+    """Nothing would tell it from those made now; of a version that split otherwise it may mix two volumes."""
+
+    def echo(number: int) -> Callable[[Any, int], None]:
+        def edit(data: Any, _: int) -> None:
+            data.StudyDate, data.EchoTime = "20200101", 10 * number
+            data.SOPInstanceUID = f"{data.SOPInstanceUID[:50]}.{number}"
+
+        return edit
+
+    source, out = tmp_path / "source", tmp_path / "out"
+    write_series(source / "1", positions=POSITIONS, edit=echo(1))
+    assert run(source, *name)[0] == 0
+    old = image_of(out)
+    before = old.read_bytes()
+    write_series(source / "2", positions=POSITIONS, edit=echo(2))
+    for _ in range(2):
+        code, shown = run(source, *name)
+        assert (code, f"{old.name[:-7]}: refused [other-volumes]" in shown) == (1, True)
+        assert sorted(since for *_, since, _ in entries(out)) == ["", "", "refused [other-v"]
+        assert old.read_bytes() == before
+    old.unlink()
+    assert run(source, *name)[0] == 0
+    assert entries(out) == [("done", "done", "", ["native"])] * 2
+
+
+def test_a_part_that_was_not_chosen_is_no_image_of_other_volumes(
+    whole: Path, tmp_path: Path, write_series: WriteSeries, run: Callable[..., tuple[int, str]]
+) -> None:
+    write_series(tmp_path / "whole" / "more", seed=9, positions=POSITIONS)
+    assert run(whole, "--name", "{PatientID}")[0] == 0
+    assert run(whole, "--name", "{PatientID}", "--series", "1")[0] == 0
+    assert run(whole)[0] == 1  # the same under other names
+
+
 def test_an_interrupted_run_is_recorded_as_its_own(
     whole: Path,
     tmp_path: Path,

@@ -19,10 +19,12 @@ from volseg.errors import (
     InputError,
     UsageError,
 )
-from volseg.outcomes import Status
+from volseg.outcomes import Ledger, Status
 from volseg.verbs.predict import predict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from tests.conftest import WriteSeries
@@ -101,6 +103,31 @@ class TestDicom:
         (outcome,) = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out").outcomes
         assert outcome.status is Status.DONE
         assert "On the way from DICOM this was changed: copies-dropped." in outcome.warnings
+
+    def test_a_mask_of_a_series_that_splits_now_is_told(
+        self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path
+    ) -> None:
+        def echo(number: int) -> Callable[[Any, int], None]:
+            def edit(data: Any, _: int) -> None:
+                data.EchoTime, data.SOPInstanceUID = 10 * number, f"{data.SOPInstanceUID[:50]}.{number}"
+
+            return edit
+
+        source, out = tmp_path / "dicom", tmp_path / "out"
+        write_series(source / "1", edit=echo(1))
+        (first,) = predict(trained_bundle, source, out).outcomes
+        write_series(source / "2", edit=echo(2))
+        ledger = predict(trained_bundle, source, out)
+        assert ledger.exit_code == 1
+        assert sorted((one.case, one.code) for one in ledger.outcomes) == [
+            (first.case, "other-volumes"), (f"{first.case}_echo1", "done"), (f"{first.case}_echo2", "done")
+        ]  # fmt: skip
+        kept = Ledger.read(out / "prediction.json")
+        assert kept is not None
+        assert [one.since[:23] for one in kept.outcomes] == ["refused [other-volumes]", "", ""]
+        (out / f"{first.case}.nii.gz").unlink()
+        (out / "images" / f"{first.case}.nii.gz").unlink()
+        assert predict(trained_bundle, source, out).exit_code == 0
 
     def test_a_series_that_is_refused_never_costs_the_others(
         self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path

@@ -37,6 +37,7 @@ PSEUDONYM_LENGTH = 12
 """Of base32: 60 bits, so that a million series meet by chance with a probability below 1e-6."""
 
 _WITH_ORDER = re.compile(rf"([a-z]+)_\d{{2,4}}_(?=[a-z2-7]{{{PSEUDONYM_LENGTH}}}(?:_|$))")
+_OF_SERIES = re.compile(rf"[a-z]+_([a-z2-7]{{{PSEUDONYM_LENGTH}}})(?:_|$)")
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,12 @@ class Naming:
 def without_order(case: str) -> str:
     """The name that a case gets now, of one that earlier versions gave with the place of the series in its study."""
     return _WITH_ORDER.sub(r"\1_", case)
+
+
+def series_in(case: str) -> str:
+    """The pseudonym of the series in a case's name; empty where the name is of another kind."""
+    found = _OF_SERIES.match(without_order(case))
+    return found[1] if found else ""
 
 
 def _require_private(path: Path, found: os.stat_result) -> None:

@@ -18,16 +18,21 @@ from volseg.dicom.series.stack import StackFault
 from volseg.errors import DiskFullError, FileError, InputError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
+from volseg.pseudonyms import without_order
 from volseg.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
     from pathlib import Path
 
     from volseg.dicom.series.repair import Repairs
     from volseg.pseudonyms import Naming
 
 NOT_DICOM = "file that is not DICOM"
+_OTHER_VOLUMES = (
+    "An earlier run made it of this series, which is made of other volumes now, or of volumes that are called otherwise. "
+    "Don't rely on it: remove it with all that belongs to it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,23 @@ class Scan:
         )
         bad = (Outcome.of_error(naming.file(file.name), file.error, private=file.name) for file in self.bad_files)
         return (*rejected, *bad)
+
+    def outdated(self, naming: Naming, there: Mapping[str, str], names: Container[str] = ()) -> tuple[Outcome, ...]:
+        """The refusals of cases that an earlier run made of series that are here, and that no volume here is called.
+
+        Args:
+            naming: by which series and cases are named.
+            there: the pseudonym of the series of each case that lies there.
+            names: that volumes have beside those by ``naming``.
+        """
+        everything = [one for _, one in numbered(self)]
+        series = {naming.series(one.identity): one.source for one in everything}
+        known = {naming.case(one.identity, one.modality) for one in everything}
+        return tuple(
+            Outcome(case, Status.REFUSED, "other-volumes", _OTHER_VOLUMES, private=series[of])
+            for case, of in sorted(there.items())
+            if of in series and without_order(case) not in known and case not in names
+        )
 
 
 def numbered(found: Scan) -> tuple[tuple[int, Series | Rejected], ...]:

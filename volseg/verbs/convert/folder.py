@@ -29,10 +29,10 @@ from volseg.verbs.convert.conversion import (
 from volseg.verbs.convert.mask_series import take_masks
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
-from volseg.verbs.convert.record import LEDGER_FILE, kinds_of, record, with_mask_of
+from volseg.verbs.convert.record import LEDGER_FILE, kinds_of, record, sidecar_of, with_mask_of
 from volseg.verbs.convert.selection import AS_MASK, NOT_CHOSEN, chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
-from volseg.volume import split_channel
+from volseg.volume import split_channel, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -103,6 +103,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     else:
         everything, nameless = _conversions(found, naming, nifti_dir, options)
     outcomes = [*chosen(found).outcomes(naming), *nameless, *_converted_before(masks, naming, nifti_dir)]
+    outcomes += found.outdated(naming, *_under_other_names(found, everything.values(), naming, nifti_dir))
     aside = {naming.case(one.identity, one.modality) for one in found.rejected if one.code == NOT_CHOSEN}
     keep = partial(record, nifti_dir=nifti_dir, before=before, origin=naming.origin(dicom_dir), aside=aside)
     kinds = chosen(found).skipped_kinds
@@ -199,6 +200,23 @@ def _converted_before(masks: Sequence[NamedSeries], naming: Naming, nifti_dir: P
         for case, series in cases.items()
         if case in there
     ]
+
+
+def _under_other_names(
+    found: Scan, conversions: Iterable[Conversion], naming: Naming, nifti_dir: Path
+) -> tuple[dict[str, str], set[str]]:
+    """The series of each image that this run doesn't name, as ``Scan.outdated`` takes them, and the names that it gives.
+
+    Series of which a part was left out are none of them: names that a person chose are not known of that part.
+    """
+    names = {one.case for one in conversions}
+    left_out = {naming.series(one.identity) for one in found.rejected if one.code == NOT_CHOSEN}
+    there = {}
+    for path in images_there(nifti_dir).values():
+        sidecar = None if stem_of(path) in names else sidecar_of(path)
+        if sidecar is not None and sidecar.series not in left_out:
+            there[sidecar.case] = sidecar.series
+    return there, names
 
 
 def _cases(conversions: Iterable[Conversion], *, channels: bool) -> dict[str, list[Conversion]]:

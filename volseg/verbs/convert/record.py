@@ -12,7 +12,7 @@ from volseg.errors import InputError
 from volseg.kept import merged
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.convert.sentences import outcome_of
-from volseg.volume import nifti_name, split_channel
+from volseg.volume import nifti_name, split_channel, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -61,7 +61,7 @@ def record(
     for folder in (TEST_IMAGES, TRAINING_IMAGES):
         for sidecar_file in sorted((nifti_dir / folder).glob("*.json")):
             image = sidecar_file.with_name(nifti_name(sidecar_file.stem))
-            sidecar = _sidecar_of(image, sidecar_file)
+            sidecar = sidecar_of(image)
             if sidecar is None:
                 continue
             modalities.add(sidecar.modality)
@@ -95,14 +95,15 @@ def _has_mask(nifti_dir: Path, case: str) -> bool:
     return any(mask_record(nifti_dir, name) is not None for name in {case, split_channel(case)[0]})
 
 
-def _sidecar_of(image: Path, sidecar_file: Path) -> Sidecar | None:
-    """The sidecar of an image that is there; None for other JSON files and for those of another's making."""
-    from volseg.dataset.sidecar import read_sidecar
+def sidecar_of(image: Path) -> Sidecar | None:
+    """The sidecar of an image that is there; None where it has none, or one of another's making."""
+    from volseg.dataset.sidecar import read_sidecar, sidecar_path
 
-    if not image.is_file():
+    beside = sidecar_path(image)
+    if not image.is_file() or not beside.is_file():
         return None
     try:
-        sidecar = read_sidecar(sidecar_file)
+        sidecar = read_sidecar(beside)
     except InputError:
         return None
-    return sidecar if sidecar.case == sidecar_file.stem else None
+    return sidecar if sidecar.case == stem_of(image) else None

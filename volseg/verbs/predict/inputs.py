@@ -15,6 +15,7 @@ from volseg.verbs.predict.sources import FileSource, SeriesSource
 from volseg.volume import is_image, list_images
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from volseg.bundle.folder import Bundle
@@ -42,7 +43,14 @@ class Inputs:
 
 
 def find_inputs(
-    bundle: Bundle, source: Path, out_dir: Path, fold: int | None, channels: int, progress: Progress, scratch: Path
+    bundle: Bundle,
+    source: Path,
+    out_dir: Path,
+    fold: int | None,
+    channels: int,
+    progress: Progress,
+    scratch: Path,
+    earlier: Collection[str] = (),
 ) -> Inputs:
     """Find what there is to segment.
 
@@ -55,6 +63,7 @@ def find_inputs(
         channels: how many the network takes.
         progress: receives the progress.
         scratch: a private folder that archives are unpacked into, to be kept until the last case is done.
+        earlier: the cases whose masks earlier runs made.
 
     Raises:
         UsageError, InputError: there is nothing to segment.
@@ -66,7 +75,7 @@ def find_inputs(
         return _of_dataset(bundle, read_dataset(source, discover_labels=False), fold, out_dir)
     if source.is_file() and not is_image(source):
         if is_archive(source, source.name):
-            return _from_dicom(source, out_dir, progress, scratch)
+            return _from_dicom(source, out_dir, progress, scratch, earlier)
         raise UsageError(
             f"{source} is no image that volseg reads: it has to be .nii.gz, .nii, .nrrd, .mha or .mhd, or a zip or tar "
             "archive of DICOM."
@@ -77,7 +86,7 @@ def find_inputs(
         raise UsageError(
             f"{source} is empty. Name an image, a folder of images, a data set or a folder of DICOM.", code="no-images"
         )
-    return _from_dicom(source, out_dir, progress, scratch)
+    return _from_dicom(source, out_dir, progress, scratch, earlier)
 
 
 def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Path) -> Inputs:
@@ -121,10 +130,10 @@ def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Pat
     return replace(_of_cases(cases, out_dir), outcomes=tuple(broken[name] for name in sorted(broken)))
 
 
-def _from_dicom(source: Path, out_dir: Path, progress: Progress, scratch: Path) -> Inputs:
+def _from_dicom(source: Path, out_dir: Path, progress: Progress, scratch: Path, earlier: Collection[str]) -> Inputs:
     """The series of a folder or an archive of DICOM as sources: each is read, and its image written, when its turn comes."""
     from volseg.dicom import scan
-    from volseg.pseudonyms import Naming
+    from volseg.pseudonyms import Naming, series_in
 
     try:
         found = scan(source, progress, scratch=scratch)
@@ -140,6 +149,7 @@ def _from_dicom(source: Path, out_dir: Path, progress: Progress, scratch: Path) 
     sources = tuple(SeriesSource(naming.case(one.identity, one.modality), one, naming) for one in found.series)
     if not sources and not any(outcome.status in (Status.REFUSED, Status.FAILED) for outcome in outcomes):
         raise InputError(f"{source} holds no image and no DICOM series that is a volume.", code="no-images")
+    outcomes += found.outdated(naming, {case: series_in(case) for case in earlier})
     return Inputs(sources, outcomes, dict(found.skipped_kinds), naming)
 
 

@@ -13,7 +13,7 @@ from volseg.errors import OutputExistsError, UsageError
 from volseg.kept import RunningLedger
 from volseg.labels import LABELS_NAME
 from volseg.options import Many, words_of
-from volseg.outcomes import Ledger, Provenance
+from volseg.outcomes import Ledger, Provenance, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import NAMES, without_order
 from volseg.writers import NIFTI, writers_of
@@ -112,7 +112,12 @@ def _predict(
             found = Ledger.read(out_dir / LEDGER)
             _require_same_model(found, file, out_dir, options)
             earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
-            inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch)
+            there = [
+                one.case
+                for one in earlier.values()
+                if one.status is Status.DONE and any((out_dir / name).is_file() for name in one.outputs)
+            ]
+            inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch, there)
             work = Prediction(file, out_dir, words_of(options.formats), options.overwrite)
             if inputs.naming:
                 inputs.naming.require_names_of(found, out_dir)
