@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from pydicom import Dataset
@@ -278,3 +279,18 @@ def test_a_mask_that_stays_on_an_image_made_anew_is_told_of(tmp_path: Path, chan
         kept.rename(objects)
         (outcome,) = convert(study.root, out, options).outcomes
         assert not outcome.warnings
+
+
+def test_an_image_that_somebody_turned_gets_no_mask_in_the_order_that_it_had(tmp_path: Path) -> None:
+    study, out = Study(tmp_path / "dicom"), tmp_path / "out"
+    objects = study.structures(Roi("Liver", study.contours(study.centre(6.0, (5.0, 3.0)))))
+    kept = objects.rename(tmp_path / "kept")
+    convert(study.root, out, NATIVE)
+    (image,) = out.glob("imagesTs/*.nii.gz")
+    nibabel.save(nibabel.as_closest_canonical(nibabel.load(image)), image)
+    kept.rename(objects)
+    told = convert(study.root, out, NATIVE).outcomes
+    assert [one.code for one in told if one.status is Status.REFUSED] == ["image-edited"]
+    assert not list(out.glob("labelsTr/*.nii.gz"))
+    assert convert(study.root, out, replace(NATIVE, overwrite=True)).exit_code == 0
+    assert len(list(out.glob("labelsTr/*.nii.gz"))) == 1

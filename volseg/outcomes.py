@@ -193,7 +193,7 @@ class Ledger:
 
     def provenance_of(self, outcome: Outcome) -> Provenance:
         """How the files of one of its outcomes were made."""
-        return (self.provenance, *self.earlier)[outcome.run]
+        return self.earlier[outcome.run - 1] if outcome.run else self.provenance
 
     def count(self, status: Status) -> int:
         """How many cases ended so."""

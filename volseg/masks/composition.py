@@ -18,7 +18,7 @@ from volseg.dicom.series.repair import straighten
 from volseg.errors import InputError
 from volseg.outcomes import Made
 from volseg.resampling import resample
-from volseg.volume import Volume
+from volseg.volume import Volume, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,11 +61,22 @@ class Drawn:
 
 
 class Composition:
-    """The label objects of a case, one after the other, in one array on the grid of its first image."""
+    """The label objects of a case, one after the other, in one array on the grid of its first image.
+
+    Raises:
+        InputError: ``image-edited``, the grid of that image is another than ``convert`` gave it.
+    """
 
     def __init__(self, converted: Converted, assignments: Iterable[Assignment], table: LabelTable) -> None:
         self.series = converted.series
-        self.target = read_sidecar(sidecar_path(converted.images[0])).target_grid
+        image = converted.images[0]
+        self.target = read_sidecar(sidecar_path(image)).target_grid
+        if read_header(image).grid.difference(self.target) is not None:  # the mask would get the header of the image
+            raise InputError(
+                "Somebody has changed the grid of its image since it was made. Give --overwrite, or remove the image, "
+                "to have both made anew.",
+                code="image-edited",
+            )
         self.table = table
         counts = Counter(index for one in assignments for index in set(one.chosen.values()))
         self.contested = {index for index, count in counts.items() if count > 1}
