@@ -361,6 +361,18 @@ def test_more_contours_on_a_slice_than_anybody_draws_are_refused(axial: Drawer) 
     assert caught.value.code == "declares-too-much"
 
 
+def test_contours_over_each_other_cost_no_hours(tmp_path: Path) -> None:
+    """Each pair of them is compared; hundreds that fill a slice, in each other, are nobody's."""
+    wide = Drawer(tmp_path, replace(STACK, size=(512, 512), pixel_mm=(0.02, 0.02), gaps_mm=(2.0,) * 3))
+    pixel_mm = wide.stack.pixel_mm
+    centre = 256 * pixel_mm[0], 256 * pixel_mm[1]
+    contours = [circle(wide.stack, 1, centre, (255 - n / 4) * min(pixel_mm), points=12) for n in range(200)]
+    with pytest.raises(InputError) as caught:
+        wide.draw([Roi("A", contours)])
+    assert caught.value.code == "declares-too-much"
+    assert wide.draw([Roi("A", contours[:12])]).labels.any()
+
+
 def test_a_file_that_was_cut_off_is_refused_or_read_to_its_end(axial: Drawer) -> None:
     """Wherever it is cut: no other error than those that volseg raises on purpose."""
     axial.write([Roi("A", [circle(STACK, k, (15, 17), 8) for k in range(8)])])

@@ -44,6 +44,8 @@ MAX_CONTOURS = 200_000
 """In one object; 150 structures on 500 slices are 75,000."""
 MAX_ON_SLICE = 1000
 """Contours of one structure on one slice; even a mesh of vessels has fewer."""
+MAX_OVERLAP = 2**30
+"""Pixels that contours of one structure on one slice share two by two: a hundred nested ones that fill the slice do."""
 MAX_NUMBER = 1e6
 """Of a coordinate in mm: a bound for numbers that only overflow later sums."""
 SAME_PLANE_MM = 0.05
@@ -326,15 +328,17 @@ def _crossings(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int], p
     """How many pairs of contours overlap without one lying inside the other."""
     if len(polygons) < 2:
         return 0
-    if len(polygons) > MAX_ON_SLICE:
+    boxes = np.array([(polygon.min(axis=0), polygon.max(axis=0)) for polygon in polygons[: MAX_ON_SLICE + 1]])
+    low, high = boxes[:, 0], boxes[:, 1]
+    shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+    pairs = np.argwhere(np.triu((shared > 0).all(axis=2), 1))
+    overlap = np.clip(shared[*pairs.T], 0, size[::-1]).prod(axis=1).sum()
+    if len(polygons) > MAX_ON_SLICE or overlap > MAX_OVERLAP:
         raise InputError(
-            f"A structure has more than {MAX_ON_SLICE} contours on one slice; the file was left alone.",
+            "A structure has more contours on one slice, or more of them over each other, than anybody draws; the file "
+            "was left alone.",
             code="declares-too-much",
         )
-    boxes = np.array([(polygon.min(axis=0), polygon.max(axis=0)) for polygon in polygons])
-    low, high = boxes[:, 0], boxes[:, 1]
-    near = ((low[:, None] < high) & (low < high[:, None])).all(axis=2)
-    pairs = np.argwhere(np.triu(near, 1))
     filled = {int(number): fill([polygons[number]], size, pixel_mm) for number in np.unique(pairs)}
     count = 0
     for one, other in pairs:
