@@ -158,6 +158,26 @@ def test_channels_that_make_no_sense_are_bad_usage(channels: str, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
+def test_images_of_one_channel_go_into_no_folder_of_several(tmp_path: Path) -> None:
+    study(tmp_path / "dicom")
+    channels = ConvertOptions(spacing=("native",), channels="A=*t1*;B=*flair*")
+    convert(tmp_path / "dicom", tmp_path / "out", channels)
+    before = sorted((tmp_path / "out").rglob("*"))
+    with pytest.raises(DataSetError, match="has 2 channels") as caught:
+        convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(spacing=("native",)))
+    assert caught.value.code == "other-channels"
+    assert sorted((tmp_path / "out").rglob("*")) == before
+
+
+def test_mistyped_channels_that_made_nothing_are_soon_put_right(tmp_path: Path) -> None:
+    study(tmp_path / "dicom")
+    mistyped = ConvertOptions(spacing=("native",), channels="A=*t1*;B=*fliar*")
+    assert "done" not in {outcome.code for outcome in convert(tmp_path / "dicom", tmp_path / "out", mistyped).outcomes}
+    right = ConvertOptions(spacing=("native",), channels="A=*t1*;FLAIR=*flair*")
+    assert "done" in {outcome.code for outcome in convert(tmp_path / "dicom", tmp_path / "out", right).outcomes}
+    assert json.loads((tmp_path / "out/dataset.json").read_text())["channel_names"] == {"0": "A", "1": "FLAIR"}
+
+
 def test_a_folder_of_other_channels_is_left(tmp_path: Path) -> None:
     study(tmp_path / "dicom")
     convert(tmp_path / "dicom", tmp_path / "out", NATIVE)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from volseg.labels import LabelTable
 
+NAME = "converted by volseg"
+"""Of data sets that nobody else named."""
+
 
 @dataclass(frozen=True)
 class DatasetFile:
@@ -86,7 +89,7 @@ class DatasetFile:
             FileError: the file can't be written.
         """
         channels = {str(number): name for number, name in enumerate(names)}
-        if self.content is not None and self.content.get("channel_names") != channels:
+        if self.content is not None and self.content.get("channel_names") != channels and not self._is_of_nothing():
             raise DataSetError(
                 f"{self.path} has other channels. Convert to another folder, or ask for the same ones.",
                 code="other-channels",
@@ -94,6 +97,25 @@ class DatasetFile:
             )
         begun = {**self._begun(), **({} if self.content else {"labels": {"background": 0}})}
         return self._written({**begun, "channel_names": channels, "file_ending": ".nii.gz"})
+
+    def require_one_channel(self) -> None:
+        """Refuse a folder whose images have several channels.
+
+        Raises:
+            DataSetError: with the code ``other-channels``.
+        """
+        if self.channels > 1 and not self._is_of_nothing():
+            raise DataSetError(
+                f"{self.path} has {self.channels} channels, and these images would have one. Convert to another folder, or "
+                "give the same channels.",
+                code="other-channels",
+                path=self.path,
+            )
+
+    def _is_of_nothing(self) -> bool:
+        """Whether a run that made no image has left it."""
+        folders = (self.path.parent / TRAINING_IMAGES, self.path.parent / TEST_IMAGES)
+        return (self.content or {}).get("name") == NAME and not any(any(one.glob("*")) for one in folders)
 
     def with_images(self, unlabelled: Iterable[str], labelled: Iterable[str], modalities: set[str]) -> DatasetFile:
         """Add images that it doesn't list.
@@ -144,7 +166,7 @@ class DatasetFile:
 
     def _begun(self) -> dict[str, object]:
         content: dict[str, object] = dict(self.content or {})
-        content.setdefault("name", "converted by volseg")  # the folder's own name may be a patient's
+        content.setdefault("name", NAME)  # the folder's own name may be a patient's
         content.setdefault("tensorImageSize", "3D")
         content.setdefault("labels", {"0": "background"})
         return content

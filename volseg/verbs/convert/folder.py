@@ -101,6 +101,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         dataset = dataset.with_channels([channel.name for channel in parse_channels(options.channels)])
         everything, nameless = _channel_conversions(plan_of_channels, naming, nifti_dir, options)
     else:
+        dataset.require_one_channel()
         everything, nameless = _conversions(found, naming, nifti_dir, options)
     outcomes = [*chosen(found).outcomes(naming), *nameless, *_converted_before(masks, naming, nifti_dir)]
     outcomes += found.outdated(naming, *_under_other_names(found, everything.values(), naming, nifti_dir))
