@@ -102,7 +102,7 @@ class TestDicom:
         shutil.copy(tmp_path / "dicom" / "000.dcm", tmp_path / "dicom" / "copy.dcm")
         (outcome,) = predict(trained_bundle, tmp_path / "dicom", tmp_path / "out").outcomes
         assert outcome.status is Status.DONE
-        assert "On the way from DICOM this was changed: copies-dropped." in outcome.warnings
+        assert "Some files are copies of others; each image was taken once." in outcome.warnings
 
     def test_a_mask_of_a_series_that_splits_now_is_told(
         self, trained_bundle: Path, write_series: WriteSeries, tmp_path: Path

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.dicom.file import tags
+from volseg.dicom.series.loading import LOOKS_LIKE_MASK
+from volseg.dicom.series.mosaic import MOSAIC
+from volseg.dicom.series.padding import AIR_HU, PADDING_LEFT, PADDING_TO_AIR
+from volseg.dicom.series.repair import GAPS_FILLED, SPACING_EVENED, TILT_STRAIGHTENED
+from volseg.dicom.series.series import MONOCHROME1
 from volseg.dicom.series.splitting import NUMBERS_JUMP, RUN_CUT_SHORT
 from volseg.dicom.series.stack import StackGeometry, places_of, same_orientation
+from volseg.dicom.series.uptake import SUV
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +43,20 @@ third. Protocols with 1 mm every 10 mm exist, and a person should know."""
 ROUNDED = 0.99
 """Of a spacing that is told by rounded positions."""
 
+CHANGES = {
+    "copies-dropped": "Some files are copies of others; each image was taken once.",
+    "duplicates-dropped": "Some images stand twice at one position with the same pixels; each was taken once.",
+    MOSAIC: "The slices were cut out of mosaics, whose geometry stands in Siemens' private headers.",
+    TILT_STRAIGHTENED: "The gantry was tilted; the slices were interpolated onto an orthogonal grid.",
+    SPACING_EVENED: "The spacing changes from run to run; the slices were interpolated at even spacing.",
+    MONOCHROME1: "Low values are meant to be displayed bright; the values are as stored.",
+    PADDING_TO_AIR: f"What fills the slices where nothing was measured was set to air, {AIR_HU} HU.",
+    PADDING_LEFT: "The header names values of tissue as padding; they were left as they are.",
+    LOOKS_LIKE_MASK: "It holds two values and no other, as a mask does: volseg convert --masks-from makes labels of such series.",
+    SUV: "The activity was converted to uptake by body weight, in g/ml.",
+    GAPS_FILLED: "Slices are missing and were made up from those beside them, as --fill-gaps asks.",
+}
+"""What was done to a series, and what was seen in it, by its code."""
 _SENTENCES = {
     NO_PREAMBLE: (
         "1 file lacks the preamble or the meta header of DICOM; how it is coded was told from its bytes.",

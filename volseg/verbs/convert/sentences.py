@@ -6,12 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom.series import notes
-from volseg.dicom.series.loading import LOOKS_LIKE_MASK
-from volseg.dicom.series.mosaic import MOSAIC
-from volseg.dicom.series.padding import AIR_HU, PADDING_LEFT, PADDING_TO_AIR
-from volseg.dicom.series.repair import GAPS_FILLED, SPACING_EVENED, STRAIGHTENINGS, TILT_STRAIGHTENED
-from volseg.dicom.series.series import MONOCHROME1
-from volseg.dicom.series.uptake import SUV
+from volseg.dicom.series.repair import STRAIGHTENINGS
 from volseg.outcomes import Outcome, Status
 from volseg.volume import AXES_TURNED
 
@@ -25,20 +20,10 @@ if TYPE_CHECKING:
 ORIENTATION_NOT_HELD = "orientation-not-held"
 """The code of an image whose voxel axes point elsewhere than a person asked for."""
 _CHANGES = {
-    "copies-dropped": "Some files are copies of others; each image was taken once.",
-    "duplicates-dropped": "Some images stand twice at one position with the same pixels; each was taken once.",
-    MOSAIC: "The slices were cut out of mosaics, whose geometry stands in Siemens' private headers.",
-    TILT_STRAIGHTENED: "The gantry was tilted; the slices were interpolated onto an orthogonal grid.",
-    SPACING_EVENED: "The spacing changes from run to run; the slices were interpolated at even spacing.",
-    MONOCHROME1: "Low values are meant to be displayed bright; the values are as stored.",
-    PADDING_TO_AIR: f"What fills the slices where nothing was measured was set to air, {AIR_HU} HU.",
-    PADDING_LEFT: "The header names values of tissue as padding; they were left as they are.",
-    LOOKS_LIKE_MASK: "It holds two values and no other, as a mask does: --masks-from makes labels of such series.",
-    SUV: "The activity was converted to uptake by body weight, in g/ml.",
+    **notes.CHANGES,
     "channel-partly-covered": "It doesn't reach over the whole grid of the first channel; beyond it has its lowest value.",
     "bspline-clamped": "The spline swung beyond the lowest or highest value there is; such voxels were set to that value.",
     ORIENTATION_NOT_HELD: "NIfTI doesn't hold this oblique grid in the orientation that was asked for; it has another.",
-    GAPS_FILLED: "Slices are missing and were made up from those beside them, as --fill-gaps asks.",
 }
 """What was put right, and what a person has to know of it."""
 _STRAIGHTENED = "straightened by the positions of the slices"

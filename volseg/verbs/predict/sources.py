@@ -168,15 +168,14 @@ class SeriesSource:
             FileError: the image can't be written.
         """
         from volseg.dicom import load_values
-        from volseg.dicom.series.notes import sentences
+        from volseg.dicom.series.notes import CHANGES, sentences
 
         path = folder / self.written()[0]
         loaded = load_values(self.series)
         volume = for_nifti(loaded.volume)
         write_image(path, volume)
         message = TURNED.format(loaded.volume.grid.orientation, volume.grid.orientation)
-        changes = ", ".join((*self.series.changes, *loaded.changes))
-        warnings = (f"On the way from DICOM this was changed: {changes}.",) if changes else ()
+        warnings = [CHANGES.get(change, change) for change in (*self.series.changes, *loaded.changes)]
         return Prepared(
             Case(self.name, (path,), None),
             self.series,
