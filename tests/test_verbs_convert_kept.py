@@ -15,6 +15,7 @@ from volseg.cli.main import main
 from volseg.dataset.sidecar import Sidecar
 from volseg.outcomes import Ledger, Status
 from volseg.pseudonyms import Naming
+from volseg.verbs.check import check
 from volseg.verbs.convert import ConvertOptions, convert
 
 if TYPE_CHECKING:
@@ -286,7 +287,10 @@ def test_an_image_of_a_series_that_splits_now_is_told_until_it_is_removed(
         assert (code, f"{old.name[:-7]}: refused [other-volumes]" in shown) == (1, True)
         assert sorted(since for *_, since, _ in entries(out)) == ["", "", "refused [other-v"]
         assert old.read_bytes() == before
+        assert run(source, *name, "--dry-run")[1].count("refused [other-volumes]") == 1
+        assert [(one.code, one.case) for one in check(out).warnings] == [("converted-since", old.name[:-7])]
     old.unlink()
+    assert not check(out).warnings
     assert run(source, *name)[0] == 0
     assert entries(out) == [("done", "done", "", ["native"])] * 2
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Fault
-from volseg.errors import DataSetError
+from volseg.errors import DataSetError, FileError, InputError
 from volseg.progress import SILENT, Progress
 from volseg.words import counted
 
@@ -86,6 +86,22 @@ def _check_dataset(folder: Path, options: CheckOptions, progress: Progress) -> C
     except DataSetError as error:
         return CheckReport(folder, "no case could be read", (Fault.of_error(error, folder),))
     require_cases(dataset)
-    faults = find_faults(dataset, jobs=options.jobs, progress=progress)
+    faults = (*find_faults(dataset, jobs=options.jobs, progress=progress), *_told_since(folder))
     with_mask = counted(len(dataset.training), "case")
     return CheckReport(folder, f"{with_mask} with a mask, {len(dataset.test)} without", faults)
+
+
+def _told_since(folder: Path) -> list[Fault]:
+    """What ``convert`` has said of series whose images it made, when it was called for them again."""
+    from volseg.dataset.listing import CONVERSION_JSON
+    from volseg.outcomes import Ledger
+
+    try:
+        ledger = Ledger.read(folder / CONVERSION_JSON)
+    except (InputError, FileError):  # some other program's
+        return []
+    return [
+        Fault("converted-since", one.case, f"convert last said of its series: {one.since}", is_error=False)
+        for one in (ledger.outcomes if ledger else ())
+        if one.since and all((folder / name).is_file() for name in one.outputs)
+    ]

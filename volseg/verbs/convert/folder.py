@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive
+from volseg.dataset.listing import CONVERSION_JSON
 from volseg.dicom import Scan
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
@@ -29,10 +30,10 @@ from volseg.verbs.convert.conversion import (
 from volseg.verbs.convert.mask_series import take_masks
 from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
-from volseg.verbs.convert.record import LEDGER_FILE, kinds_of, record, sidecar_of, with_mask_of
+from volseg.verbs.convert.record import kinds_of, outdated, record, with_mask_of
 from volseg.verbs.convert.selection import AS_MASK, NOT_CHOSEN, chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
-from volseg.volume import split_channel, stem_of
+from volseg.volume import split_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -93,7 +94,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
     chosen_masks = take_masks(found, options, named, progress)
     found, masks = select(chosen_masks.found, options, named, chosen_masks.told), chosen_masks.masks
     naming = Naming.of_folder(nifti_dir)
-    before = Ledger.read(nifti_dir / LEDGER_FILE)
+    before = Ledger.read(nifti_dir / CONVERSION_JSON)
     naming.require_names_of(before, nifti_dir)
     if options.channels:
         plan_of_channels = plan_channels(found, options, naming, chosen_masks.told)
@@ -104,7 +105,7 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
         dataset.require_one_channel()
         everything, nameless = _conversions(found, naming, nifti_dir, options)
     outcomes = [*chosen(found).outcomes(naming), *nameless, *_converted_before(masks, naming, nifti_dir)]
-    outcomes += found.outdated(naming, *_under_other_names(found, everything.values(), naming, nifti_dir))
+    outcomes += outdated(found, {one.case for one in everything.values()}, naming, nifti_dir)
     aside = {naming.case(one.identity, one.modality) for one in found.rejected if one.code == NOT_CHOSEN}
     keep = partial(record, nifti_dir=nifti_dir, before=before, origin=naming.origin(dicom_dir), aside=aside)
     kinds = chosen(found).skipped_kinds
@@ -201,23 +202,6 @@ def _converted_before(masks: Sequence[NamedSeries], naming: Naming, nifti_dir: P
         for case, series in cases.items()
         if case in there
     ]
-
-
-def _under_other_names(
-    found: Scan, conversions: Iterable[Conversion], naming: Naming, nifti_dir: Path
-) -> tuple[dict[str, str], set[str]]:
-    """The series of each image that this run doesn't name, as ``Scan.outdated`` takes them, and the names that it gives.
-
-    Series of which a part was left out are none of them: names that a person chose are not known of that part.
-    """
-    names = {one.case for one in conversions}
-    left_out = {naming.series(one.identity) for one in found.rejected if one.code == NOT_CHOSEN}
-    there = {}
-    for path in images_there(nifti_dir).values():
-        sidecar = None if stem_of(path) in names else sidecar_of(path)
-        if sidecar is not None and sidecar.series not in left_out:
-            there[sidecar.case] = sidecar.series
-    return there, names
 
 
 def _cases(conversions: Iterable[Conversion], *, channels: bool) -> dict[str, list[Conversion]]:

@@ -19,7 +19,7 @@ from volseg.verbs.convert.conversion import conversion_of, finished, images_ther
 from volseg.verbs.convert.mask_series import ChosenMasks, take_masks
 from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
-from volseg.verbs.convert.record import kinds_of
+from volseg.verbs.convert.record import kinds_of, outdated
 from volseg.verbs.convert.selection import select
 from volseg.verbs.convert.sentences import described
 from volseg.verbs.convert.source import require_output, scan_source
@@ -109,6 +109,8 @@ def _preview(
         own = [why.get((row.case, row.source), row) for row in rows]
         rows = [replace(row, action=one.action, status=one.status) for row, one in zip(rows, own, strict=True)]
         rows.extend(row for row in label_rows if row not in own)
+    if naming:
+        rows.extend(map(_outcome_row, outdated(found, {row.case for row in rows}, naming, nifti_dir)))
     return tuple(rows), found
 
 

@@ -6,11 +6,14 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from volseg.dataset.listing import CONVERSION_JSON
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom.file.files import LABEL_KINDS
 from volseg.errors import InputError
 from volseg.kept import merged
 from volseg.outcomes import Ledger, Outcome, Status
+from volseg.verbs.convert.conversion import images_there
+from volseg.verbs.convert.selection import NOT_CHOSEN
 from volseg.verbs.convert.sentences import outcome_of
 from volseg.volume import nifti_name, split_channel, stem_of
 
@@ -22,8 +25,7 @@ if TYPE_CHECKING:
     from volseg.dataset.sidecar import Sidecar
     from volseg.dicom import Scan
     from volseg.masks import LabelPlan
-
-LEDGER_FILE = "conversion.json"
+    from volseg.pseudonyms import Naming
 
 
 def kinds_of(found: Scan, plan: LabelPlan) -> dict[str, int]:
@@ -61,7 +63,7 @@ def record(
     for folder in (TEST_IMAGES, TRAINING_IMAGES):
         for sidecar_file in sorted((nifti_dir / folder).glob("*.json")):
             image = sidecar_file.with_name(nifti_name(sidecar_file.stem))
-            sidecar = sidecar_of(image)
+            sidecar = _sidecar_of(image)
             if sidecar is None:
                 continue
             modalities.add(sidecar.modality)
@@ -73,7 +75,7 @@ def record(
             there.append(with_mask_of(outcome_of(sidecar, image), nifti_dir))
     there = _whole(there, dataset.channels)
     whole = merged(ledger, before, nifti_dir, there, origin=origin, aside=aside)
-    whole.write(nifti_dir / LEDGER_FILE)
+    whole.write(nifti_dir / CONVERSION_JSON)
     if unlabelled or labelled:
         dataset.with_images(unlabelled, labelled, modalities)
     return replace(ledger, done_before=whole.done_before)
@@ -95,7 +97,27 @@ def _has_mask(nifti_dir: Path, case: str) -> bool:
     return any(mask_record(nifti_dir, name) is not None for name in {case, split_channel(case)[0]})
 
 
-def sidecar_of(image: Path) -> Sidecar | None:
+def outdated(found: Scan, names: Container[str], naming: Naming, nifti_dir: Path) -> tuple[Outcome, ...]:
+    """The refusals of images of earlier runs whose series this run makes into others; see ``Scan.outdated``.
+
+    Series of which a part was left out have none: names that a person chose are not known of that part.
+
+    Args:
+        found: the series.
+        names: of the images that this run makes.
+        naming: of the folder.
+        nifti_dir: the folder.
+    """
+    left_out = {naming.series(one.identity) for one in found.rejected if one.code == NOT_CHOSEN}
+    there = {}
+    for image in images_there(nifti_dir).values():
+        sidecar = None if stem_of(image) in names else _sidecar_of(image)
+        if sidecar is not None and sidecar.series not in left_out:
+            there[sidecar.case] = sidecar.series
+    return found.outdated(naming, there, names)
+
+
+def _sidecar_of(image: Path) -> Sidecar | None:
     """The sidecar of an image that is there; None where it has none, or one of another's making."""
     from volseg.dataset.sidecar import read_sidecar, sidecar_path
 
