@@ -215,7 +215,18 @@ def test_contours_between_slices_go_to_the_nearest_or_are_left_out(axial: Drawer
     near, far = circle(STACK, 2, (15, 17), 8) + 0.4 * normal, circle(STACK, 2, (15, 17), 5) + 1.1 * normal
     drawing = axial.draw([Roi("A", [far, near])])
     np.testing.assert_array_equal(drawing.labels[2] == 1, axial.inside(2, disc(15, 17, 8)))
-    assert [(note.code, note.count) for note in drawing.notes] == [("contours-between-slices", 1)]
+    assert [(note.code, note.count) for note in drawing.notes] == [
+        ("contours-between-slices", 1),
+        ("contours-moved", 1),
+    ]
+
+
+def test_of_a_thinned_series_a_contour_that_is_moved_to_another_slice_is_told(tmp_path: Path) -> None:
+    whole = replace(STACK, gaps_mm=(2.5,) * 9)
+    drawer = Drawer(tmp_path, replace(STACK, gaps_mm=(5.0,) * 4))
+    drawing = drawer.draw([Roi("A", [circle(whole, k, (15, 17), 8) for k in range(3, 8)])])
+    # The first lies on a plane that is gone, and nothing on the slice below it.
+    assert [(note.code, note.count) for note in drawing.notes][-1] == ("contours-moved", 1)
 
 
 @pytest.mark.parametrize(("k", "off_mm"), [(0, -1.4), (7, 1.4), (7, 250.0)])

@@ -40,6 +40,7 @@ _NOTES = {
     "were left out.",
     "contours-cross": "{count} pairs of contours of {names} cross; what lies inside both was left out.",
     "contours-cut-off": "{count} contours of {names} reach out of the image and were cut off.",
+    "contours-moved": "{count} contours of {names} lie between slices and were drawn on the nearest slice.",
     "contours-twice": "{count} contours of {names} stand twice on a slice; each was taken once.",
     "mostly-filled": "{names} fills more than half of the image ({count} voxels of it): the higher of the two values of a "
     "mask series was taken for the structure.",

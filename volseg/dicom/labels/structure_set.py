@@ -276,7 +276,8 @@ def _on_slices(
     slices = nearest_slices(middle, geometry)
     # A contour is as far as half a gap from a slice at most, beyond the first and the last one too.
     off = (middle < known[0] - gaps[0] / 2 - SAME_PLANE_MM) | (middle > known[-1] + gaps[-1] / 2 + SAME_PLANE_MM)
-    across = high - low > 2 * max(ON_SLICE * float(gaps.min()), SAME_PLANE_MM)
+    on_slice_mm = max(ON_SLICE * float(gaps.min()), SAME_PLANE_MM)
+    across = high - low > 2 * on_slice_mm
     if across.any():
         raise InputError(
             f"{int(across.sum())} of {len(contours)} contours of a structure lie across the slices of their series, "
@@ -300,6 +301,7 @@ def _on_slices(
         nearest = float(planes[here][np.abs(planes[here]).argmin()])
         kept = [number for number in here if abs(planes[number] - nearest) <= SAME_PLANE_MM]
         notes["contours-between-slices", index] += len(here) - len(kept)
+        notes["contours-moved", index] += len(kept) * (abs(nearest) > on_slice_mm)
         polygons = []
         for number in kept:
             polygon = local[starts[number] : starts[number] + lengths[number]]
