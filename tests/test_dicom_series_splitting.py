@@ -69,6 +69,7 @@ KINDS = (
     Kind("inversions", _set(InversionTime=["100", "500", "900"])),
     Kind("flip-angles", _set(FlipAngle=["3", "10", "20"])),
     Kind("repetitions", _set(RepetitionTime=["500", "1000", "2000"])),
+    Kind("unlisted-types", _set(ImageType=[["ORIGINAL", "PRIMARY", "AXIAL", word] for word in ("QUX", "FOO", "BAZ")])),
     Kind("kernels", _set(ConvolutionKernel=["B30f", "B70f", ["Br40d", "3"]])),
     Kind("contrast", _set(ContrastBolusAgentPhase=["ARTERIAL", "PORTAL_VENOUS", "DELAYED"])),
     Kind("numbers-alone", _set(), is_certain=False),
@@ -159,8 +160,9 @@ def test_lost_files_cost_their_own_volumes_alone(kind: Kind, write_series: Write
             "EchoNumbers 2 lacks 3 of 5 slices, at 5, 7.5 and 10 mm.",
         ),
         ("times", {(0, 0)}, "TemporalPositionIdentifier 1 lacks the slice at 2.5 mm."),
-        ("kernels", {(0, 1)}, "One of 3 values of ConvolutionKernel lacks the slice at 5 mm."),
+        ("kernels", {(0, 1)}, "ConvolutionKernel B30f lacks the slice at 5 mm."),
         ("magnitude-phase-real", {(1, 1)}, "ImageType P lacks the slice at 5 mm."),
+        ("unlisted-types", {(1, 1)}, "One of 3 values of ImageType lacks the slice at 5 mm."),
         ("moments", {(1, 1)}, "One of 3 values of AcquisitionTime lacks the slice at 5 mm."),
         ("numbers-alone", {(1, 1)}, "Point in time 2 lacks the slice at 5 mm."),
         (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from volseg.dicom.file import tags
 from volseg.dicom.series.component import COMPONENT_WORDS, COMPONENTS, component_of
 from volseg.dicom.series.diffusion import diffusion_of
+from volseg.dicom.series.sameness import KERNELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,12 +123,6 @@ _IMAGE_TYPES = frozenset(
      "CSA MPR", "CSA RESAMPLED", "RESAMPLED", "FILTERED", "PROJECTION IMAGE", "STATIC", "GATED", "WHOLE BODY"}
 )  # fmt: skip
 
-_KERNEL = re.compile(
-    r"[ABCDHIJQSTUVEDF][rlvfcpsud]?\d\d[a-z]?|FC\d\d|STANDARD|STND|SOFT|DETAIL|LUNG|BONE|BONEPLUS|CHST|EDGE|"
-    r"[A-FL]|[YUSI][A-D]"
-)
-"""The kernels of Siemens, such as B30f, Canon, GE and Philips; a closed list, written in short."""
-
 
 def acquisition_facts(series: Series) -> dict[str, Fact]:
     """The facts on which all slices of a series agree."""
@@ -148,7 +143,7 @@ def acquisition_facts(series: Series) -> dict[str, Fact]:
     if series.modality == "MR":
         facts |= _of_mr([headers[0], headers[-1]])  # those between agree, or it would be no volume
     kernel = _shared(headers, tags.CONVOLUTION_KERNEL)[:1]
-    if kernel and _KERNEL.fullmatch(kernel[0]):
+    if kernel and KERNELS.fullmatch(kernel[0]):
         facts["kernel"] = kernel[0]
     maker = " ".join(_shared(headers, tags.MANUFACTURER)).upper() + " "
     for beginning, kept in _MAKERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,11 @@ SAME_NUMBER = 1e-4
 HOW_IT_WAS_MADE = frozenset({"ADD"})
 """Words in ImageType that tell how a slice was put together, not what it shows. GE marks those with ``ADD`` that are
 the sum of thinner ones; a head scan may have them beside others in one stack."""
+KERNELS = re.compile(
+    r"[ABCDHIJQSTUVEDF][rlvfcpsud]?\d\d[a-z]?|FC\d\d|STANDARD|STND|SOFT|DETAIL|LUNG|BONE|BONEPLUS|CHST|EDGE|"
+    r"[A-FL]|[YUSI][A-D]"
+)
+"""The kernels of Siemens, such as B30f, Canon, GE and Philips; a closed list, written in short."""
 KNOWN_TYPES = frozenset(
     {"M", "P", "R", "I", "MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "W", "F", "WATER", "FAT", "IP", "OP", "IN_PHASE",
      "OUT_PHASE", "OPP_PHASE", "ADC", "FA", "TRACEW", "AXIAL", "MPR", "MIP", "ND", "NORM", "MEAN", "DIFFUSION"}
@@ -229,13 +235,13 @@ def _sortable(value: Value) -> tuple[tuple[int, float, str], ...]:
     return tuple((0, part, "") if isinstance(part, float) else (1, 0.0, part) for part in value)
 
 
-def described(mark: Mark, value: Value, count: int) -> str:
+def described(mark: Mark, value: Value, values: Sequence[Value]) -> str:
     """A value in words that hold nothing private: numbers within bounds and known words, else that it is one of some.
 
     Args:
         mark: whose value it is.
         value: the value.
-        count: how many values the images have.
+        values: all that the images have.
     """
     numbers = [part for part in value if isinstance(part, float)]
     if not value:
@@ -243,7 +249,9 @@ def described(mark: Mark, value: Value, count: int) -> str:
     if mark.bounds and numbers and all(mark.bounds[0] <= number <= mark.bounds[1] for number in numbers):
         return " ".join(filter(None, (mark.keyword, ", ".join(f"{number:.6g}" for number in numbers), mark.unit)))
     if mark in (IMAGE_TYPE, _COMPONENT):
-        known = [part for part in value if part in KNOWN_TYPES]
-        if known:
-            return f"{mark.keyword} {', '.join(map(str, known))}"
-    return f"One of {count} values of {mark.keyword}"
+        known = [[part for part in one if part in KNOWN_TYPES] for one in (value, *values)]
+        if known[0] and known[1:].count(known[0]) == 1:
+            return f"{mark.keyword} {', '.join(map(str, known[0]))}"
+    if mark is _KERNEL and KERNELS.fullmatch(str(value[0])) and [one[:1] for one in values].count(value[:1]) == 1:
+        return f"{mark.keyword} {value[0]}"
+    return f"One of {len(values)} values of {mark.keyword}"

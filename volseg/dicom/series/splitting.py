@@ -458,7 +458,7 @@ class Told:
             same = left & ((ranks == ranks[number]) | (ranks == -1))
             if ranks[number] >= 0 and same.sum() < left.sum():
                 values = self.marked.of(mark).values
-                words.append(described(mark, values[ranks[number]], len(values)))
+                words.append(described(mark, values[ranks[number]], values))
                 left = same
         time = self.volumes[number].number
         if left.any() and time:
