@@ -182,6 +182,24 @@ def test_a_refusal_says_what_lacks(
     assert rejected.faults[0].sentence == sentence
 
 
+def test_a_value_of_many_parts_is_not_told(write_series: WriteSeries, tmp_path: Path) -> None:
+    """An element may have thousands, and the message goes to the ledger."""
+
+    def edit(data: Dataset, _: int) -> None:
+        data.FlipAngle = list(range(100))
+
+    write_series(tmp_path / "many", edit=edit)
+    write_series(tmp_path / "one", edit=_renumbered)
+    (tmp_path / "many" / "002.dcm").unlink()
+    (rejected,) = scan(tmp_path).rejected
+    assert rejected.message.startswith("One of 2 values of FlipAngle lacks the slice at 5 mm.")
+
+
+def _renumbered(data: Dataset, number: int) -> None:
+    data.FlipAngle, data.InstanceNumber = 5, number + 6
+    data.SOPInstanceUID = f"{data.SOPInstanceUID[:50]}.9"
+
+
 def test_many_lost_slices_are_not_all_named(write_series: WriteSeries, tmp_path: Path) -> None:
     def edit(ds: Dataset, number: int) -> None:
         ds.EchoTime = 1 + number // 12

@@ -1,4 +1,4 @@
-"""Warnings about series that were read although their files violate the standard."""
+"""Warnings about series that were read: their files violate the standard, or slices or points in time may be missing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ _SENTENCES = {
 def sentences(notes: Mapping[str, int]) -> tuple[str, ...]:
     """The sentences for a person, of notes by code with how many files or series each is about; nothing is private."""
     return tuple(
-        one if notes[code] == 1 else several.format(notes[code])
+        one if one and notes[code] == 1 else several.format(notes[code])
         for code, (one, several) in _SENTENCES.items()
         if code in notes
     )

@@ -27,6 +27,8 @@ Value = tuple[float, ...] | tuple[str, ...]
 
 SAME_NUMBER = 1e-4
 """Of a number: what spelling and rounding leave between two that are one."""
+MAX_TOLD = 9
+"""Values with more parts than this are not told: an element may have thousands."""
 HOW_IT_WAS_MADE = frozenset({"ADD"})
 """Words in ImageType that tell how a slice was put together, not what it shows. GE marks those with ``ADD`` that are
 the sum of thinner ones; a head scan may have them beside others in one stack."""
@@ -246,6 +248,8 @@ def described(mark: Mark, value: Value, values: Sequence[Value]) -> str:
     numbers = [part for part in value if isinstance(part, float)]
     if not value:
         return f"What has no {mark.keyword}"
+    if len(value) > MAX_TOLD:
+        return f"One of {len(values)} values of {mark.keyword}"
     if mark.bounds and numbers and all(mark.bounds[0] <= number <= mark.bounds[1] for number in numbers):
         return " ".join(filter(None, (mark.keyword, ", ".join(f"{number:.6g}" for number in numbers), mark.unit)))
     if mark in (IMAGE_TYPE, _COMPONENT):

@@ -15,20 +15,12 @@ from volseg.dicom.file.files import CLASSIC_IMAGES, ENHANCED_IMAGES, is_localize
 from volseg.dicom.series.forms import Axes, Part, by_form, by_frame_form, by_orientation, series_number, without_copies
 from volseg.dicom.series.gathering import gather_slices
 from volseg.dicom.series.mosaic import MOSAIC
+from volseg.dicom.series.part_names import Told, names_of
 from volseg.dicom.series.repair import GAPS_FILLED, STRAIGHTENINGS, Repairs, straight_grid
 from volseg.dicom.series.sameness import Marked
-from volseg.dicom.series.siblings import Expected, Sibling, expected_of
+from volseg.dicom.series.siblings import Expected, Sibling, expected_of, lack_of, lacking_mm
 from volseg.dicom.series.slices import Slice
-from volseg.dicom.series.splitting import (
-    SeriesNumbers,
-    SplitFault,
-    Told,
-    Volume,
-    agreeing,
-    mixed,
-    names_of,
-    split_volumes,
-)
+from volseg.dicom.series.splitting import SeriesNumbers, SplitFault, Volume, agreeing, mixed, split_volumes
 from volseg.dicom.series.stack import MIN_SLICES, StackFault, StackGeometry, places_of
 from volseg.outcomes import Status
 from volseg.pseudonyms import Identity
@@ -37,17 +29,12 @@ from volseg.words import counted, listed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from volseg.dicom.file.header import Header
     from volseg.grid import Grid
 
 DEFAULT_REPAIRS = Repairs()
 NAMED_FILES = 3
 """So many files are named on stderr where a series is refused for some of them."""
-
-NAMED_PLACES = 5
-"""So many positions are named where a volume lacks more."""
 
 MONOCHROME1 = "monochrome1"
 """The code of a series whose lowest values are displayed brightest (PS3.3, C.7.6.3.1.2); its values stay as they are."""
@@ -394,7 +381,7 @@ class _Images:
         there = int(places_of(distances).max()) + 1
         if len(expected.required_mm) < MIN_SLICES:
             return self.builder.too_few(part, there)
-        lacking = [] if volume.is_stretch else _lacking(distances, list(expected.required_mm.values()))
+        lacking = [] if volume.is_stretch else lacking_mm(distances, list(expected.required_mm.values()))
         if not lacking:
             return self.builder.volume(part, self.axes, volume.notes)
         # A gap inside may be filled, as in any volume; what lacks at an end may not.
@@ -403,7 +390,7 @@ class _Images:
             if isinstance(filled, Series) and GAPS_FILLED in filled.changes:
                 return filled
         what = told.of(number)
-        sentence = _lack_of(what, lacking, len(expected.required_mm))
+        sentence = lack_of(what, lacking, len(expected.required_mm))
         return self.builder.rejected(part, (StackFault("incomplete-volume", sentence),))
 
 
@@ -411,27 +398,6 @@ def _expected(several: Sequence[_Images]) -> list[tuple[tuple[int, ...], Expecte
     """The groups of images under one SeriesInstanceUID, and the positions that their volumes must have."""
     groups = [group for one in several for group in one.groups]
     return list(zip(groups, expected_of([sibling for one in several for sibling in one.siblings()]), strict=True))
-
-
-def _lacking(distances_mm: NDArray[np.float64], required_mm: Sequence[float]) -> list[float]:
-    """Those of the required positions at which no image lies."""
-    both = np.concatenate((distances_mm, np.array(required_mm)))
-    places = places_of(both)
-    there = set(places[: len(distances_mm)].tolist())
-    return [
-        mm for place, mm in zip(places[len(distances_mm) :].tolist(), required_mm, strict=True) if place not in there
-    ]
-
-
-def _lack_of(what: str, lacking_mm: Sequence[float], total: int) -> str:
-    """What a volume lacks, for a person."""
-    places = [f"{round(mm, 2) + 0.0:.10g}" for mm in lacking_mm]  # without the sign of a negative zero
-    if len(places) == 1:
-        return f"{what} lacks the slice at {places[0]} mm."
-    more = len(places) - NAMED_PLACES
-    shown = [*places[:NAMED_PLACES], f"{more} more"] if more > 0 else places
-    where = f"{', '.join(shown[:-1])}{' mm' * (more > 0)} and {shown[-1]}{' mm' * (more <= 0)}"
-    return f"{what} lacks {len(places)} of {total} slices, at {where}."
 
 
 def _modality(header: Header) -> str:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MAX_PAIRS_OF = 64
 """Of so many parts that share no position each pair is looked at; of more only all together."""
 
+NAMED_PLACES = 5
+"""So many positions are named where a volume lacks more."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sibling:
@@ -169,3 +172,24 @@ def _is_one_stack(places: set[int], where: Mapping[int, NDArray[np.float64]], ax
         return False
     faults = StackGeometry(axes, positions, (1.0, 1.0), (1, 1)).faults()
     return all(fault.code != "shifted-slices" for fault in faults)
+
+
+def lacking_mm(distances_mm: NDArray[np.float64], required_mm: Sequence[float]) -> list[float]:
+    """Those of the required positions at which no image lies."""
+    both = np.concatenate((distances_mm, np.array(required_mm)))
+    places = places_of(both)
+    there = set(places[: len(distances_mm)].tolist())
+    return [
+        mm for place, mm in zip(places[len(distances_mm) :].tolist(), required_mm, strict=True) if place not in there
+    ]
+
+
+def lack_of(what: str, missing_mm: Sequence[float], total: int) -> str:
+    """What a volume lacks, for a person: the slices of ``total`` at some places, in mm along the normal."""
+    places = [f"{round(mm, 2) + 0.0:.10g}" for mm in missing_mm]  # without the sign of a negative zero
+    if len(places) == 1:
+        return f"{what} lacks the slice at {places[0]} mm."
+    more = len(places) - NAMED_PLACES
+    shown = [*places[:NAMED_PLACES], f"{more} more"] if more > 0 else places
+    where = f"{', '.join(shown[:-1])}{' mm' * (more > 0)} and {shown[-1]}{' mm' * (more <= 0)}"
+    return f"{what} lacks {len(places)} of {total} slices, at {where}."
