@@ -240,3 +240,16 @@ def test_these_warnings_reach_ledger_sidecar_and_preview(tmp_path: Path, capsys:
     for warning in ("one of every 3 slices", "67 % of the body between"):
         assert any(warning in told for told in outcome["warnings"])
         assert warning in shown
+
+
+def test_patients_under_one_series_are_told(tmp_path: Path) -> None:
+    def of(patient: str) -> Callable[[Dataset], None]:
+        return lambda data: setattr(data, "PatientID", patient)
+
+    slices = Stack(modality="MR").slices()
+    others = [image.changed(instance=100 + image.number, tamper=of("B")) for image in slices]
+    write_slices(tmp_path, [*(image.changed(tamper=of("A")) for image in slices), *others])
+    found = scan(tmp_path).series
+    assert [dict(one.notes) for one in found] == [{"several-patients": 2}] * 2
+    (sentence,) = sentences(found[0].notes)
+    assert sentence.startswith("Its series holds images of 2 PatientIDs")

@@ -101,9 +101,14 @@ FOUR_FILES = frozenset(
 )
 
 
+def _told(kind: Kind) -> tuple[str, ...]:
+    """What is warned of beside the split."""
+    return ("several-patients",) if kind.name == "patient" else ()
+
+
 def both_whole(kind: Kind) -> Trap:
     """A trap of two whole volumes."""
-    return Trap(f"{kind.name}-differs", Action.SPLIT, partial(_write, kind, ()))
+    return Trap(f"{kind.name}-differs", Action.SPLIT, partial(_write, kind, ()), warnings=_told(kind))
 
 
 def one_left(kind: Kind, name: str, lost: Collection[Place]) -> Trap:
@@ -120,6 +125,7 @@ def lost_from(kind: Kind, name: str, place: Place, count: int = 2) -> Trap:
         write,
         refused=(INCOMPLETE,),
         says=kind.says,
+        warnings=_told(kind),
         cautious=kind.cautious,
     )
 
@@ -232,5 +238,5 @@ DIFFERING: tuple[Trap, ...] = (
     lost_from(ACQUISITION, "middle-lost", (0, 3)),
     lost_from(ACQUISITION, "last-lost", (1, POSITIONS - 1)),
     *GOOD,
-    Trap("two-patients-one-behind-the-other", Action.SPLIT, _two_patients),
+    Trap("two-patients-one-behind-the-other", Action.SPLIT, _two_patients, warnings=("several-patients",)),
 )

@@ -36,6 +36,8 @@ EVENLY_THINNED = "evenly-thinned"
 slice alone."""
 SLICES_FAR_APART = "slices-far-apart"
 """CT whose slices lie far further apart than they are thick, with the percentage of the way that is in no slice."""
+SEVERAL_PATIENTS = "several-patients"
+"""Series whose SeriesInstanceUID images of other patients bear as well, with the number of patients."""
 
 FAR_APART = 1.5
 """From this many thicknesses on. Contiguous slices lie 1 apart, overlapping ones less; some scanners round either by a
@@ -82,6 +84,10 @@ _SENTENCES = {
         "The numbers of its images jump once though no position is missing: some images of its series may be missing.",
         "The numbers of its images jump {} times though no position is missing: some images of its series may be missing.",
     ),
+    SEVERAL_PATIENTS: (
+        "",
+        "Its series holds images of {} PatientIDs; each patient's were kept apart. Find out where they were mixed.",
+    ),
     RUN_CUT_SHORT: (
         "The last point in time of this series is missing or incomplete, as after a scan that was stopped early.",
         "{} points in time of this series are missing or incomplete, as after a scan that was stopped early.",
@@ -112,6 +118,9 @@ def with_notes(built: Sequence[Series | Rejected], images: Iterable[tuple[Header
     numbers: dict[str, set[int | None]] = defaultdict(set)
     for header, _ in images:
         numbers[header.uid(tags.SERIES_INSTANCE_UID)].add(header.integer(tags.INSTANCE_NUMBER))
+    patients: dict[str, set[str]] = defaultdict(set)
+    for one in built:
+        patients[one.identity.series_uid].add(one.identity.patient_id)
     noted: list[Series | Rejected] = []
     for one in built:
         notes = {}
@@ -120,6 +129,9 @@ def with_notes(built: Sequence[Series | Rejected], images: Iterable[tuple[Header
             others = len(shared[id(one)])
             if others:
                 notes[SHARED_ACQUISITION] = others
+            owners = len(patients[one.identity.series_uid])
+            if owners > 1 and one.identity.series_uid:
+                notes[SEVERAL_PATIENTS] = owners
         noted.append(replace(one, notes=notes) if isinstance(one, Series) and notes else one)
     return noted
 
