@@ -19,6 +19,7 @@ from volseg.dataset.sidecar import read_sidecar
 from volseg.dicom import Loaded, Series
 from volseg.errors import DataSetError, InputError, UsageError
 from volseg.outcomes import Ledger, Status
+from volseg.verbs.check import check
 from volseg.verbs.convert import ConvertOptions, convert, preview
 
 CHANNELS = "T1=*t1*; FLAIR=*flair*"
@@ -184,3 +185,20 @@ def test_a_folder_of_other_channels_is_left(tmp_path: Path) -> None:
     with pytest.raises(DataSetError) as caught:
         convert(tmp_path / "dicom", tmp_path / "out", ConvertOptions(spacing=("native",), channels="A=*t1*;B=*flair*"))
     assert caught.value.code == "other-channels"
+
+
+def test_images_of_a_case_that_is_refused_now_are_told(tmp_path: Path) -> None:
+    study(tmp_path / "dicom")
+    convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+    lost = sorted((tmp_path / "dicom" / "1-2-Ax FLAIR").iterdir())[5]
+    kept = lost.rename(tmp_path / "kept")
+    for code in ("refused [channel-missing]", ""):
+        convert(tmp_path / "dicom", tmp_path / "out", NATIVE)
+        ledger = Ledger.read(tmp_path / "out" / "conversion.json")
+        assert ledger is not None
+        images = [one for one in ledger.outcomes if one.status is Status.DONE]
+        assert [one.since[: len(code)] for one in images] == [code] * 2
+        assert bool(images[0].since) == bool(code)
+        assert len(check(tmp_path / "out").warnings) == (2 if code else 0)
+        if code:
+            kept.rename(lost)

@@ -12,6 +12,7 @@ from volseg.dicom.file.files import LABEL_KINDS
 from volseg.errors import InputError
 from volseg.kept import merged
 from volseg.outcomes import Ledger, Outcome, Status
+from volseg.pseudonyms import series_in
 from volseg.verbs.convert.conversion import images_there
 from volseg.verbs.convert.selection import NOT_CHOSEN
 from volseg.verbs.convert.sentences import outcome_of
@@ -74,7 +75,9 @@ def record(
             # Not the ledger of that run: the sidecar is there still where a person has moved the image.
             there.append(with_mask_of(outcome_of(sidecar, image), nifti_dir))
     there = _whole(there, dataset.channels)
-    whole = merged(ledger, before, nifti_dir, there, origin=origin, aside=aside)
+    of_channels = _of_channels(ledger.outcomes, there)
+    told = replace(ledger, outcomes=(*ledger.outcomes, *of_channels))
+    whole = merged(told, before, nifti_dir, there, origin=origin, aside=aside)
     whole.write(nifti_dir / CONVERSION_JSON)
     if unlabelled or labelled:
         dataset.with_images(unlabelled, labelled, modalities)
@@ -87,6 +90,14 @@ def _whole(there: Sequence[Outcome], channels: int) -> list[Outcome]:
     return [
         one for one in there if split_channel(one.case)[1] is None or counts[split_channel(one.case)[0]] >= channels
     ]
+
+
+def _of_channels(outcomes: Sequence[Outcome], there: Sequence[Outcome]) -> list[Outcome]:
+    """What this run says of cases that it didn't make, for each of their channels that earlier runs made."""
+    told = {one.case for one in outcomes}
+    refused = {one.case: one for one in outcomes if one.status is not Status.DONE}
+    channels = (one.case for one in there if split_channel(one.case)[1] is not None and one.case not in told)
+    return [replace(refused[case], case=one) for one in channels if (case := split_channel(one)[0]) in refused]
 
 
 def _has_mask(nifti_dir: Path, case: str) -> bool:
@@ -111,9 +122,15 @@ def outdated(found: Scan, names: Container[str], naming: Naming, nifti_dir: Path
     left_out = {naming.series(one.identity) for one in found.rejected if one.code == NOT_CHOSEN}
     there = {}
     for image in images_there(nifti_dir).values():
-        sidecar = None if stem_of(image) in names else _sidecar_of(image)
-        if sidecar is not None and sidecar.series not in left_out:
-            there[sidecar.case] = sidecar.series
+        case = stem_of(image)
+        if case in names:
+            continue
+        series = series_in(case)
+        if not series:  # a name that a person chose
+            sidecar = _sidecar_of(image)
+            series = sidecar.series if sidecar else ""
+        if series not in left_out:
+            there[case] = series
     return found.outdated(naming, there, names)
 
 
