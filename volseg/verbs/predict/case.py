@@ -97,9 +97,9 @@ class Prediction:
 
     def _put_in_place(self, folder: Path, names: tuple[str, ...], before: Made | None) -> None:
         """Move a case's files to their places all at once, so that a mask never lies beside another's image."""
-        for name in before.files.keys() - set(names) if before else ():
+        for name, digest in before.files.items() if before else ():
             # Such as the image of a series in whose place a file was given now.
-            if (self.out_dir / name).is_file() and file_digest(self.out_dir / name) == before.files[name]:  # type: ignore[union-attr]
+            if name not in names and (self.out_dir / name).is_file() and file_digest(self.out_dir / name) == digest:
                 (self.out_dir / name).unlink()
         for name in names:
             target = self.out_dir / name
