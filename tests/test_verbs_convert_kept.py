@@ -293,6 +293,7 @@ def test_an_image_of_a_series_that_splits_now_is_told_until_it_is_removed(
     assert not check(out).warnings
     assert run(source, *name)[0] == 0
     assert entries(out) == [("done", "done", "", ["native"])] * 2
+    assert not [fault for fault in check(out).faults if fault.code != "duplicate"]  # dataset.json lists it no longer
 
 
 def test_a_part_that_was_not_chosen_is_no_image_of_other_volumes(

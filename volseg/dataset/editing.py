@@ -16,7 +16,7 @@ from volseg.files import read_bounded
 from volseg.volume import split_channel, stem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from volseg.labels import LabelTable
 
@@ -117,14 +117,17 @@ class DatasetFile:
         folders = (self.path.parent / TRAINING_IMAGES, self.path.parent / TEST_IMAGES)
         return (self.content or {}).get("name") == NAME and not any(any(one.glob("*")) for one in folders)
 
-    def with_images(self, unlabelled: Iterable[str], labelled: Iterable[str], modalities: set[str]) -> DatasetFile:
-        """Add images that it doesn't list.
+    def with_images(
+        self, unlabelled: Iterable[str], labelled: Iterable[str], modalities: set[str], gone: Container[str] = ()
+    ) -> DatasetFile:
+        """Add images that it doesn't list, and drop those that somebody has removed.
 
         Args:
             unlabelled: names of the files in ``imagesTs``.
             labelled: names of the files in ``imagesTr`` whose masks bear the same names.
             modalities: of all these images. One is written as ``{"0": "CT"}``, several as ``{"0": "CT or MR"}``, which
                 no program takes for CT. What is there of one channel is completed, and stays where it names no modality.
+            gone: names of image files that are no longer there, nor masks of these names.
 
         Raises:
             FileError: the file can't be written.
@@ -146,10 +149,15 @@ class DatasetFile:
                 return self._written(content)
         moved = {f"{TEST_IMAGES}/{name}": f"./{TRAINING_IMAGES}/{name}" for name in labelled}
         # What an earlier run listed without a mask has one now; a pair that a person listed keeps its mask.
-        test = [entry for entry in _entries(content, "test") if _image(entry) not in moved]
+        test = [
+            entry
+            for entry in _entries(content, "test")
+            if _image(entry) not in moved and Path(_image(entry)).name not in gone
+        ]
         training = [
             {**entry, "image": moved[_image(entry)]} if isinstance(entry, dict) and _image(entry) in moved else entry
             for entry in _entries(content, "training")
+            if Path(_image(entry)).name not in gone
         ]
         listed = {_image(entry) for entry in (*training, *test)}
         training += [

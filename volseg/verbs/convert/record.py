@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.dataset.listing import CONVERSION_JSON
@@ -20,7 +21,6 @@ from volseg.volume import nifti_name, split_channel, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
-    from pathlib import Path
 
     from volseg.dataset.editing import DatasetFile
     from volseg.dataset.sidecar import Sidecar
@@ -79,8 +79,9 @@ def record(
     told = replace(ledger, outcomes=(*ledger.outcomes, *of_channels))
     whole = merged(told, before, nifti_dir, there, origin=origin, aside=aside)
     whole.write(nifti_dir / CONVERSION_JSON)
-    if unlabelled or labelled:
-        dataset.with_images(unlabelled, labelled, modalities)
+    gone = _gone(before, nifti_dir)
+    if unlabelled or labelled or gone:
+        dataset.with_images(unlabelled, labelled, modalities, gone)
     return replace(ledger, done_before=whole.done_before)
 
 
@@ -90,6 +91,17 @@ def _whole(there: Sequence[Outcome], channels: int) -> list[Outcome]:
     return [
         one for one in there if split_channel(one.case)[1] is None or counts[split_channel(one.case)[0]] >= channels
     ]
+
+
+def _gone(before: Ledger | None, nifti_dir: Path) -> set[str]:
+    """The names of the images that earlier runs made and somebody has removed, with their masks where they had some."""
+    names = {
+        Path(one.outputs[0]).name
+        for one in (before.outcomes if before else ())
+        if one.status is Status.DONE and one.outputs
+    }
+    folders = (TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS)
+    return {name for name in names if not any((nifti_dir / folder / name).exists() for folder in folders)}
 
 
 def _of_channels(outcomes: Sequence[Outcome], there: Sequence[Outcome]) -> list[Outcome]:
