@@ -329,3 +329,16 @@ def test_a_real_run_with_lost_files(series: str, real_data: RealData, tmp_path: 
         shutil.copytree(left, tmp_path / f"{number}-files")
         out = {frozenset(image.name for image in one.slices) for one in scan(tmp_path / f"{number}-files").series}
         assert out == {volume for volume in complete if not volume & lost}
+
+
+def test_points_in_time_that_the_headers_state_and_nothing_shows_are_told(
+    write_series: WriteSeries, tmp_path: Path
+) -> None:
+    def edit(ds: Dataset, number: int) -> None:
+        ds.TemporalPositionIdentifier = 1 + number // 5
+        ds.NumberOfTemporalPositions = 10
+
+    write_series(tmp_path, positions=[(0.0, 0.0, 2.5 * (n % 5)) for n in range(15)], edit=edit)
+    found = scan(tmp_path)
+    assert [series.notes for series in found.series] == [{"run-cut-short": 7}] * 3
+    assert not found.rejected

@@ -20,7 +20,16 @@ from volseg.dicom.series.repair import GAPS_FILLED, STRAIGHTENINGS, Repairs, str
 from volseg.dicom.series.sameness import Marked
 from volseg.dicom.series.siblings import Expected, Sibling, expected_of, lack_of, lacking_mm
 from volseg.dicom.series.slices import Slice
-from volseg.dicom.series.splitting import SeriesNumbers, SplitFault, Volume, agreeing, mixed, split_volumes
+from volseg.dicom.series.splitting import (
+    RUN_CUT_SHORT,
+    SeriesNumbers,
+    SplitFault,
+    Volume,
+    agreeing,
+    mixed,
+    points_in_time_lost,
+    split_volumes,
+)
 from volseg.dicom.series.stack import MIN_SLICES, StackFault, StackGeometry, places_of
 from volseg.outcomes import Status
 from volseg.pseudonyms import Identity
@@ -373,7 +382,12 @@ class _Images:
                 made = self.builder.rejected(part, (StackFault(fault.code, fault.sentence),))
             assert made is not None, "what has no fault was made"
             built.append((name, made))
-        return [one for _, one in sorted(built, key=lambda named: named[0])]
+        lost = points_in_time_lost(alone, self.marked)
+        noted = [
+            (name, replace(one, notes={RUN_CUT_SHORT: lost, **one.notes}) if lost and isinstance(one, Series) else one)
+            for name, one in built
+        ]
+        return [one for _, one in sorted(noted, key=lambda named: named[0])]
 
     def _volume(self, part: Part, told: Told, number: int, expected: Expected) -> Series | Rejected:
         volume = told.volumes[number]

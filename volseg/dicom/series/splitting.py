@@ -347,6 +347,21 @@ def mixed(volumes: Sequence[Volume], marked: Marked, place_of: Mapping[int, int]
     ]
 
 
+def points_in_time_lost(volumes: Sequence[Volume], marked: Marked) -> int:
+    """How many points in time there is no image of, where each image says of which one it is and of how many.
+
+    Args:
+        volumes: of one form and orientation.
+        marked: their images.
+    """
+    ranked = marked.of(TIME)
+    times = {int(ranked.ranks[volume.members[0]]) for volume in volumes}
+    stated = {image.header.integer(tags.NUMBER_OF_TEMPORAL_POSITIONS) or 0 for image in marked.slices}
+    if len(stated) > 1 or not all(ranked.values[time] for time in times):
+        return 0
+    return max(0, stated.pop() - len(times))
+
+
 def _number(image: Slice) -> int | None:
     number = image.header.integer(tags.INSTANCE_NUMBER)
     return number if number is not None and abs(number) < MAX_NUMBER else None
