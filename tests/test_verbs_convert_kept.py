@@ -92,6 +92,18 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_what_a_killed_run_was_writing_is_removed(
+    whole: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]
+) -> None:
+    folders = [tmp_path / "out", *(tmp_path / "out" / name for name in ("imagesTs", "imagesTr", "labelsTr"))]
+    left = [folder / ".ct_x.partial-0123abcd.nii.gz" for folder in folders]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"voxels")
+    assert run(whole)[0] == 0
+    assert not any(path.exists() for path in left)
+
+
 def test_one_pixel_of_one_file_is_another_series(
     whole: Path, tmp_path: Path, run: Callable[..., tuple[int, str]]
 ) -> None:

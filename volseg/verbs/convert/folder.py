@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from volseg.atomic import exclusive
+from volseg.atomic import exclusive, remove_partials
 from volseg.dataset.listing import CONVERSION_JSON
+from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom import Scan
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
@@ -76,6 +77,8 @@ def convert(
     options.require_sense()
     require_output(nifti_dir, dicom_dir)
     with private_folder() as scratch, exclusive(nifti_dir):
+        for folder in ("", TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS):
+            remove_partials(nifti_dir / folder)
         return _convert(dicom_dir, nifti_dir, options, progress, scratch)
 
 
