@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom import Rejected, Scan, Series, numbered
-from volseg.dicom.labels.mask_series import INCOMPLETE, NamedSeries, folder_name, folder_of
 from volseg.dicom.series.series import put_aside
 from volseg.errors import UsageError
 from volseg.outcomes import Status
@@ -15,6 +14,7 @@ from volseg.verbs.convert.selection import AS_MASK
 from volseg.words import listed
 
 if TYPE_CHECKING:
+    from volseg.dicom.labels.mask_series import NamedSeries
     from volseg.progress import Progress
     from volseg.pseudonyms import Naming
     from volseg.verbs.convert.options import ConvertOptions
@@ -49,6 +49,8 @@ def take_masks(found: Scan, options: ConvertOptions, naming: Naming | None, prog
     choices = options.mask_choices
     if not choices:
         return ChosenMasks(found)
+    from volseg.dicom.labels.mask_series import INCOMPLETE, NamedSeries, folder_name, folder_of
+
     masks: list[NamedSeries] = []
     stand_ins: dict[Series | Rejected, Rejected] = {}
     for number, one in numbered(found):

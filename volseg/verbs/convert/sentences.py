@@ -71,17 +71,26 @@ def to_make(source: Grid, target: Grid, changes: Sequence[str]) -> str:
 
 
 def _way(source: Grid, target: Grid, changes: Sequence[str], *, told: bool) -> str:
-    from volseg.resampling import is_turned, reorient_grid
-
     turned = ""
     if source.orientation != target.orientation:
         turned = f", turned from {source.orientation} to {target.orientation}"
     if AXES_TURNED in changes:
         turned += ", which is how NIfTI holds this oblique grid"
     straightened = bool(STRAIGHTENINGS & set(changes))
-    if is_turned(source, target):
+    if _is_same(source, target):
         return f"{described(target)}, " * told + (_STRAIGHTENED if straightened else _AS_SCANNED) + turned
     if not told:
         return f"{f'{_STRAIGHTENED}, ' * straightened}resampled to {described(target)}{turned}"
+    from volseg.resampling import reorient_grid
+
     source = reorient_grid(source, target.orientation)
     return f"Resampled from {described(source)}{f', {_STRAIGHTENED},' * straightened} to {described(target)}{turned}"
+
+
+def _is_same(source: Grid, target: Grid) -> bool:
+    """Whether two grids have the same voxels, whichever way their axes run."""
+    if source.difference(target) is None:
+        return True
+    from volseg.resampling import is_turned
+
+    return is_turned(source, target)
