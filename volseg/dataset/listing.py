@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATASET_JSON = "dataset.json"
-CONVERSION_JSON = "conversion.json"
-"""The ledger of ``convert``, beside it."""
 MAX_LISTING_BYTES = 2**24
 """Ten thousand cases take 1.5 MB. Parsed, JSON grows by a factor of up to 30, so the bound keeps below 0.5 GB."""
 MAX_NAME_LENGTH = 200

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 TRAINING_IMAGES = "imagesTr"
 TRAINING_LABELS = "labelsTr"
 TEST_IMAGES = "imagesTs"
+CONVERSION_JSON = "conversion.json"
+"""The ledger of ``convert``, beside ``dataset.json``."""
 
 
 @dataclass(frozen=True)

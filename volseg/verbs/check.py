@@ -93,7 +93,7 @@ def _check_dataset(folder: Path, options: CheckOptions, progress: Progress) -> C
 
 def _told_since(folder: Path) -> list[Fault]:
     """What ``convert`` has said of series whose images it made, when it was called for them again."""
-    from volseg.dataset.listing import CONVERSION_JSON
+    from volseg.dataset.pairing import CONVERSION_JSON
     from volseg.outcomes import Ledger
 
     try:

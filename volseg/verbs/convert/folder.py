@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive, remove_partials
-from volseg.dataset.listing import CONVERSION_JSON
-from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+from volseg.dataset.pairing import CONVERSION_JSON, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom import Scan
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder

@@ -30,7 +30,8 @@ class ConvertOptions:
     """How voxels are made where the spacing changes: linear, 3rd-order B-spline, or the nearest voxel."""
 
     series: Many[str] = ()
-    """Convert these series alone: numbers or case names as --dry-run shows them, such as 2,5."""
+    """Convert these series alone: numbers or case names as --dry-run shows them, such as 2,5. A name without the hash, such
+    as ct_02, is that of one series in each study."""
 
     modality: Many[str] = ()
     """Convert series of these modalities alone: CT, MR or PT, or several: CT,PT."""

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from volseg.dataset.listing import CONVERSION_JSON
-from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+from volseg.dataset.pairing import CONVERSION_JSON, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom.file.files import LABEL_KINDS
 from volseg.errors import InputError
 from volseg.kept import merged
