@@ -342,3 +342,23 @@ def test_points_in_time_that_the_headers_state_and_nothing_shows_are_told(
     found = scan(tmp_path)
     assert [series.notes for series in found.series] == [{"run-cut-short": 7}] * 3
     assert not found.rejected
+
+
+def test_images_that_all_differ_are_refused_once(write_series: WriteSeries, tmp_path: Path) -> None:
+    def edit(ds: Dataset, number: int) -> None:
+        ds.RepetitionTime = str(700 + 7 * number)
+
+    write_series(tmp_path, edit=edit)
+    (one,) = scan(tmp_path).rejected
+    assert (one.code, one.count) == ("incomplete-volume", 5)
+    assert "Each of its 5 images has another RepetitionTime" in one.message
+
+
+def test_images_that_all_differ_at_one_position_are_no_volume_at_all(write_series: WriteSeries, tmp_path: Path) -> None:
+    def edit(ds: Dataset, number: int) -> None:
+        ds.EchoTime = str(5 * (number + 1))
+
+    write_series(tmp_path, positions=[(0.0, 0.0, 0.0)] * 5, edit=edit)
+    found = scan(tmp_path)
+    assert not found.series
+    assert {one.code for one in found.rejected} == {"one-position"}

@@ -91,6 +91,14 @@ def _append(names: list[str], numbers: Mapping[int, int], word: str, stated: int
         names[one] = f"{names[one]}_{word}{number:0{width}d}".lstrip("_")
 
 
+def all_unlike(marked: Marked) -> str:
+    """What is wrong with images of which no two agree in all that the slices of a volume agree in."""
+    count = len(marked.slices)
+    marks = [mark for mark in AGREED if len(marked.of(mark).values) == count]
+    what = f"another {marks[0].keyword}" if marks else "other values of what a volume's slices agree in"
+    return f"Each of its {count} images has {what}, so none has the slices of a volume."
+
+
 @dataclass(frozen=True, eq=False)
 class Told:
     """What tells volumes of one form from one another, for a person: elements and their values, nothing private."""

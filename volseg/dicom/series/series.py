@@ -15,7 +15,7 @@ from volseg.dicom.file.files import CLASSIC_IMAGES, ENHANCED_IMAGES, is_localize
 from volseg.dicom.series.forms import Axes, Part, by_form, by_frame_form, by_orientation, series_number, without_copies
 from volseg.dicom.series.gathering import gather_slices
 from volseg.dicom.series.mosaic import MOSAIC
-from volseg.dicom.series.part_names import Told, names_of
+from volseg.dicom.series.part_names import Told, all_unlike, names_of
 from volseg.dicom.series.repair import GAPS_FILLED, STRAIGHTENINGS, Repairs, straight_grid
 from volseg.dicom.series.sameness import Marked
 from volseg.dicom.series.siblings import Expected, Sibling, expected_of, lack_of, lacking_mm
@@ -353,6 +353,11 @@ class _Images:
 
     def volumes(self, expected: Mapping[int, Expected], series: SeriesNumbers) -> list[Series | Rejected]:
         """The volumes among them."""
+        shown = {place for group in self.groups for place in expected[id(group)].places.tolist()}
+        if len(self.groups) == len(self.part.slices) and len(shown) >= MIN_SLICES:
+            # Once, not for each image: nobody could tell which volume it lacks slices of.
+            sentence = all_unlike(self.marked)
+            return [self.builder.rejected(self.part, (StackFault("incomplete-volume", sentence),))]
         found: list[tuple[Volume, Expected]] = []
         faults: dict[int, SplitFault] = {}
         place_of: dict[int, int] = {}
