@@ -254,6 +254,11 @@ def _numbered(numbers: Sequence[int], **more: object) -> Callable[[Dataset, int]
     ("edit", "expected"),
     [
         (_numbered([3, 1, 5, 2, 4]), {}),
+        (_numbered([9, 5, 6, 8, 7]), {}),
+        (_numbered([11, 12, 8, 9, 10]), "images-missing"),
+        (_numbered([10, 9, 8, 12, 11]), "images-missing"),
+        (_numbered([12, 10, 8, 11, 9]), "images-missing"),
+        (_numbered([10, 12, 8, 11, 9], NumberOfTemporalPositions=4), "images-missing"),
         (_numbered([9, 7, 5, 3, 1]), {"evenly-thinned": 2}),
         (_numbered([1, 2, 4, 5, 6]), {"numbers-jump": 1}),
         (_numbered([1, 2, 3, 4, 5], NumberOfTemporalPositions=4), {"run-cut-short": 3}),

@@ -69,7 +69,10 @@ class Numbered:
         for rising in (numbers - places, numbers + places):
             if np.ptp(rising) and not np.ptp(rising % self.count):
                 return True
-        return False
+        # As many files in a row as a volume has slices, but from the end of one and the beginning of the next.
+        if not without_gap or self.count <= MIN_SLICES:
+            return False
+        return (self.stated or 1) > 1 or _begins_inside(places[np.argsort(numbers)].tolist())
 
     def jumps(self, distances_mm: NDArray[np.float64]) -> tuple[NDArray[np.int64], bool]:
         """Behind which image along the normal the number jumps, and whether numbers rise or fall throughout.
@@ -210,6 +213,15 @@ def _is_regular(order: list[int]) -> bool:
             if [place for one in classes for place in one] == order:
                 return True
     return False
+
+
+def _begins_inside(order: list[int]) -> bool:
+    """Whether places follow each other as ``_is_regular`` has it, but only if one begins somewhere inside."""
+    if _is_regular(order):
+        return False
+    ends = {*range(MAX_STEP), *range(len(order) - MAX_STEP, len(order))}
+    starts = (order.index(place) for place in ends if 0 <= place < len(order))
+    return any(_is_regular(order[start:] + order[:start]) for start in starts)
 
 
 def _one_to_one(places: NDArray[np.int64], slots: NDArray[np.int64]) -> dict[int, int] | None:

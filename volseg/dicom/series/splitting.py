@@ -339,7 +339,8 @@ def mixed(volumes: Sequence[Volume], marked: Marked, place_of: Mapping[int, int]
     places = np.array([order[place_of[member]] for member in members])
     whole = Numbered(np.array(numbers), places, len(order), min(numbers), 0, 1, None)
     number_of = dict(zip(members, numbers, strict=True))
-    certain = series.step == 1 and whole.runs_by_place
+    # Of one image at each position, numbers without a gap may still be those of the end of one and the beginning of another.
+    certain = series.step == 1 and whole.runs_by_place and len(members) > len(order)
     return [
         (volume.is_doubtful and not certain)
         or not whole.allow(np.array([number_of[member] for member in volume.members]))
