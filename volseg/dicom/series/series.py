@@ -311,9 +311,9 @@ class _Builder:
         return replace(self.rejected(part, (StackFault(code, sentence),)), status=Status.SKIPPED)
 
 
-_JUMPING = (
-    "The numbers of its images jump though no position is missing, so images of the series are missing, and nothing tells "
-    "whether those left are of one volume."
+_BY_NUMBERS = (
+    "No position is missing, but by the InstanceNumbers images of this series are, and those left may be of several "
+    "volumes."
 )
 
 
@@ -382,7 +382,7 @@ class _Images:
             fault = faults.get(id(volume))
             made = None if fault else self._volume(part, told, number, places)
             if isinstance(made, Series) and are_mixed[number]:
-                fault = SplitFault("images-missing", _JUMPING)
+                fault = SplitFault("images-missing", _BY_NUMBERS)
             if fault:
                 made = self.builder.rejected(part, (StackFault(fault.code, fault.sentence),))
             assert made is not None, "what has no fault was made"
