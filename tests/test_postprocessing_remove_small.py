@@ -6,25 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests.pieces import pieces, sizes
 from volseg.grid import Grid
 from volseg.postprocessing import PostprocessingRules, RemoveSmall
-
-
-def pieces() -> np.ndarray:
-    """Label 1: pieces of 98, 4 and 1 voxels; label 2: of 3 and 2."""
-    mask = np.zeros((12, 12, 12), np.uint8)
-    mask[1:6, 1:6, 1:6] = 1
-    mask[2:5, 2:5, 2:5] = 0
-    mask[8:12, 0, 0] = 1
-    mask[11, 11, 11] = 1
-    mask[8:11, 8, 8] = 2
-    mask[8:10, 5, 5] = 2
-    return mask
-
-
-def sizes(mask: np.ndarray, label: int) -> list[int]:
-    numbers, _ = ndimage.label(mask == label, np.ones((3, 3, 3)))
-    return sorted(np.bincount(numbers.ravel())[1:].tolist())
 
 
 def tidy(mask: np.ndarray, grid: Grid, *rules: RemoveSmall) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from scipy import ndimage
 
+from tests.pieces import pieces, sizes
 from volseg.components import find_components
 from volseg.errors import BundleError, UsageError
 from volseg.grid import Grid
@@ -26,29 +27,12 @@ from volseg.postprocessing import (
 GRID = Grid((12, 12, 12), np.diag([0.5, 1.0, 2.0, 1.0]))  # a voxel is 1 mm3
 
 
-def scene() -> np.ndarray:
-    """Label 1: a hollow cube of 5x5x5 (98 voxels) and pieces of 4 and 1; label 2: pieces of 3 and 2."""
-    mask = np.zeros((12, 12, 12), np.uint8)
-    mask[1:6, 1:6, 1:6] = 1
-    mask[2:5, 2:5, 2:5] = 0
-    mask[8:12, 0, 0] = 1
-    mask[11, 11, 11] = 1
-    mask[8:11, 8, 8] = 2
-    mask[8:10, 5, 5] = 2
-    return mask
-
-
-def sizes(mask: np.ndarray, label: int) -> list[int]:
-    numbers, count = ndimage.label(mask == label, np.ones((3, 3, 3)))
-    return sorted(int((numbers == number).sum()) for number in range(1, count + 1))
-
-
 def rules(*wanted: Rule) -> PostprocessingRules:
     return PostprocessingRules(wanted)
 
 
 def test_the_rules_are_applied_in_their_order() -> None:
-    mask = scene()
+    mask = pieces()
     before = mask.copy()
     tidy, changes = rules(KeepLargest(labels=(1,)), RemoveSmall(minimum_mm3=3), FillHoles()).apply(mask, GRID)
     assert sizes(tidy, 1) == [125]
@@ -61,7 +45,7 @@ def test_the_rules_are_applied_in_their_order() -> None:
 
 
 def test_what_is_removed_inside_a_hole_is_filled_with_what_is_around() -> None:
-    mask = scene()
+    mask = pieces()
     mask[3, 3, 3] = 2
     tidy, changes = rules(KeepLargest(), FillHoles(labels=(1,))).apply(mask, GRID)
     assert sizes(tidy, 1) == [125]
@@ -69,7 +53,7 @@ def test_what_is_removed_inside_a_hole_is_filled_with_what_is_around() -> None:
 
 
 def test_a_hole_between_labels_is_told() -> None:
-    mask = scene()
+    mask = pieces()
     mask[3, 3, 3] = 2
     tidy, changes = rules(FillHoles()).apply(mask, GRID)
     assert np.array_equal(tidy, mask)
@@ -78,7 +62,7 @@ def test_a_hole_between_labels_is_told() -> None:
 
 
 def test_another_order_may_give_another_mask() -> None:
-    mask = scene()
+    mask = pieces()
     mask[3, 3, 3] = 2
     filled_last, _ = rules(RemoveSmall(minimum_mm3=3), FillHoles()).apply(mask, GRID)
     filled_first, changes = rules(FillHoles(), RemoveSmall(minimum_mm3=3)).apply(mask, GRID)
@@ -87,7 +71,7 @@ def test_another_order_may_give_another_mask() -> None:
 
 
 def test_a_rule_after_filling_sees_what_was_filled() -> None:
-    tidy, changes = rules(FillHoles(), RemoveSmall(minimum_mm3=100)).apply(scene(), GRID)
+    tidy, changes = rules(FillHoles(), RemoveSmall(minimum_mm3=100)).apply(pieces(), GRID)
     assert (sizes(tidy, 1), sizes(tidy, 2)) == ([125], [])
     assert changes.labels == (LabelChanges(1, 2, 5, 1, 27, 125), LabelChanges(2, 2, 5, 0, 0, 0))
     assert changes.vanished == (2,)
@@ -122,13 +106,13 @@ def test_rules_in_a_row_share_one_search_for_components(monkeypatch: pytest.Monk
         return find_components(mask, connectivity)
 
     monkeypatch.setattr("volseg.postprocessing.edit.find_components", counted)
-    rules(KeepLargest(labels=(1,)), RemoveSmall(minimum_mm3=3), KeepLargest(), FillHoles()).apply(scene(), GRID)
+    rules(KeepLargest(labels=(1,)), RemoveSmall(minimum_mm3=3), KeepLargest(), FillHoles()).apply(pieces(), GRID)
     assert searches == [26]
 
 
 def test_no_rules_change_nothing() -> None:
     assert not PostprocessingRules()
-    mask = scene()
+    mask = pieces()
     tidy, changes = PostprocessingRules().apply(mask, GRID)
     assert np.array_equal(tidy, mask)
     assert tidy is not mask
