@@ -17,6 +17,7 @@ import SimpleITK as sitk
 import torch
 import yaml
 
+from tests.nifti import save, voxels
 from tests.zoo import write_zoo_bundle
 from volseg.errors import (
     BundleError,
@@ -34,18 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tests.conftest import CopyBundle, WriteImage
-
-
-def save(path: Path, values: NDArray[Any], affine: NDArray[np.float64] | None = None) -> Path:
-    image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
-    image.set_sform(image.affine, code=1)
-    image.set_qform(image.affine, code=1)
-    nibabel.save(image, path)
-    return path
-
-
-def voxels(path: Path) -> NDArray[Any]:
-    return np.asarray(nibabel.load(path).dataobj)
 
 
 def dice(first: NDArray[Any], second: NDArray[Any], label: int) -> float:

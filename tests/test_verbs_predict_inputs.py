@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from tests.nifti import save, voxels
 from tests.obliques import apart_mm, axes_of, readings, slanted
 from volseg.errors import (
     DataSetError,
@@ -23,9 +23,6 @@ from volseg.verbs.plan import plan
 from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.train import TrainOptions, train
 from volseg.volume import Volume, axes_to_reverse
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +45,6 @@ def two_channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.write_text(config.read_text().replace("steps_per_epoch: 50", "steps_per_epoch: 1"))
     train(root / "bundle", TrainOptions(epochs=1))
     return root
-
-
-def save(path: Path, values: NDArray[Any], affine: NDArray[np.float64] | None = None) -> Path:
-    image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
-    image.set_sform(image.affine, code=1)
-    image.set_qform(image.affine, code=1)
-    nibabel.save(image, path)
-    return path
-
-
-def voxels(path: Path) -> NDArray[Any]:
-    return np.asarray(nibabel.load(path).dataobj)
 
 
 @pytest.mark.parametrize("suffix", ["nii", "nrrd", "mha"])
