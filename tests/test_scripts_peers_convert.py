@@ -1,4 +1,4 @@
-"""scripts/peers: the judge calls right what is right in world space, and wrong what is not."""
+"""scripts/peers/convert: the judge calls right what is right in world space, and wrong what is not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.dicom_traps import Action, Stack, Trap
 from tests.dicom_traps.corpus import TRAPS
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "peers"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "peers" / "convert"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
