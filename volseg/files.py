@@ -1,16 +1,63 @@
-"""Small files read whole, within bounds."""
+"""Opening files that may be a stranger's, and reading small ones whole, within bounds."""
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from volseg.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+NO_PLAIN_FILE = "no-plain-file"
+"""The code of what stands in a file's place: a pipe or a device would hold its reader for good."""
+_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+
+
+def plain_descriptor(path: Path) -> int:
+    """A descriptor for reading a file that may be a stranger's: never waits, and opens nothing but a plain file.
+
+    Raises:
+        FileError: something else stands in its place (``no-plain-file``).
+        OSError: as ``os.open``.
+    """
+    # Before, since opening alone does something to some devices; and after, since what lies there may change.
+    _require_plain(path, os.stat(path))  # noqa: PTH116  as an OSError
+    descriptor = os.open(path, _FLAGS)
+    try:
+        _require_plain(path, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_plain(path: Path, *, buffering: int = -1) -> BinaryIO:
+    """Open a file that may be a stranger's for reading bytes: never waits, and opens nothing but a plain file.
+
+    Args:
+        path: which; a link to a plain file is followed.
+        buffering: as ``open``.
+
+    Raises:
+        FileError: it is absent (``missing-file``), a folder, pipe, socket or device (``no-plain-file``), or can't be
+            opened (``cannot-read``).
+    """
+    try:
+        return open(plain_descriptor(path), "rb", buffering=buffering)
+    except FileError:
+        raise
+    except FileNotFoundError as error:
+        raise FileError(f"{path} does not exist.", code="missing-file", path=path) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def read_bounded(
@@ -25,26 +72,31 @@ def read_bounded(
         require: raises where the opened file is not to be read.
 
     Raises:
-        FileError: it is absent (``missing-file``), no plain file, or can't be read (``cannot-read``).
+        FileError: as ``open_plain``.
         InputError: it is larger (``too-large``).
     """
-    try:
-        # Without blocking: a pipe in a file's place would hold its reader for good.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise FileError(f"{path} is no plain file, as a {what} is.", code="cannot-read", path=path)
-            if require is not None:
-                require(path, status)
+    with open_plain(path) as file:
+        if require is not None:
+            require(path, os.fstat(file.fileno()))
+        try:
             content = file.read(max_bytes + 1)
-    except FileNotFoundError as error:
-        raise FileError(f"{path} does not exist.", code="missing-file", path=path) from error
-    except FileError:
-        raise
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise FileError(f"{path} can't be read: {reason}.", code="cannot-read", path=path) from error
+        except OSError as error:
+            raise _unreadable(path, error) from error
     if len(content) > max_bytes:
         shown = f"{max_bytes >> 20} MiB" if max_bytes >= 2**20 else f"{max_bytes} bytes"
         raise InputError(f"{path} is larger than {shown}, far above any {what}.", code="too-large", path=path)
     return content
+
+
+def _require_plain(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise FileError(
+            f"{path} is {kind}, not a file. Put the file itself in its place, or remove it.",
+            code=NO_PLAIN_FILE,
+            path=path,
+        )
+
+
+def _unreadable(path: Path, error: OSError) -> FileError:
+    return FileError(f"{path} can't be read: {error.strerror or type(error).__name__}.", code="cannot-read", path=path)
