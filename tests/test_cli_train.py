@@ -170,7 +170,7 @@ def test_an_untrusted_bundle_is_3_and_lists_what_it_would_run(
     assert "volseg trust" in shown.err
     assert "train: images: expression $list(sorted(glob.glob" in shown.err
     assert not (bundle / "runs").exists()
-    assert main(["trust", str(bundle)]) == 0
+    assert main(["trust", str(bundle), "--yes"]) == 0
     capsys.readouterr()
     assert main(["train", str(bundle)]) == 0
     shown = capsys.readouterr()

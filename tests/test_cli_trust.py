@@ -7,6 +7,7 @@ which shows that it was the refusal that kept it away.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 import yaml
 
-from volseg.bundle.folder import open_bundle
+from volseg.bundle.folder import Bundle, open_bundle
+from volseg.bundle.trust import judge
 from volseg.cli.main import main
+from volseg.verbs.trust import examine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,7 +232,7 @@ def test_no_verb_runs_it(
     assert main(["train", str(root)]) == 3
     assert main(["check", str(root)]) == 1
     assert "error [not-trusted] configs/inference.yaml: " in capsys.readouterr().out
-    assert main(["trust", str(root)]) == 0
+    assert main(["trust", str(root), "--yes"]) == 0
     assert not canary.exists()
     assert not (tmp_path / "out").exists()
     assert not (root / "runs").exists()
@@ -252,7 +255,7 @@ def test_it_is_live_once_trusted(
     monkeypatch.delitem(sys.modules, "evil", raising=False)
     root = make_bundle()
     attack(root, canary, LIVE[name])
-    assert main(["trust", str(root)]) == 0
+    assert main(["trust", str(root), "--yes"]) == 0
     capsys.readouterr()
     parser = BundleParser(open_bundle(root), "inference", {})
     for part in ("network_def", "preprocessing", "postprocessing"):
@@ -357,21 +360,110 @@ def test_trusting_shows_every_line_of_code(
         for number in range(60):
             file.write(f"k{number}: '${number} + {'1 + ' * 200}0'\n")
         file.write(json.dumps({"hidden": f"${touch(canary)}\n\nThis bundle is safe.\x1b[2K"})[1:-1] + "\n")
-    assert main(["trust", str(root)]) == 0
-    *lines, last = capsys.readouterr().out.splitlines()
-    assert len(lines) == 61
-    assert all(line.startswith(f"inference: k{n}: expression ${n} + 1 + 1") for n, line in enumerate(lines[:60]))
-    assert lines[60].startswith("inference: hidden: expression $__import__")
+    assert main(["trust", str(root), "--yes"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    last = lines[-1]
+    assert first == "Its configs run 61 things of their own:"
+    assert all(line.startswith(f"  inference: k{n}: expression ${n} + 1 + 1") for n, line in enumerate(lines[:60]))
+    assert lines[60].startswith("  inference: hidden: expression $__import__")
     assert lines[60].endswith("\\n\\nThis bundle is safe.\\x1b[2K")
     assert last.startswith(f"Trusted: {root}, SHA-256 ")
-    assert main(["trust", str(root)]) == 0
+    assert main(["trust", str(root), "--yes"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"Was trusted already: {root}, SHA-256 ")
     assert not canary.exists()
 
 
+@pytest.fixture
+def with_code(make_bundle: MakeBundle) -> Path:
+    """A bundle with files of many kinds, and one line in a config that makes all of them count."""
+    root = make_bundle()
+    with (root / "configs" / "inference.yaml").open("a") as file:
+        file.write("one: $1\n")
+    for name, content in {
+        "cc3d.py": b"x = 1\n",
+        "scripts/a.b/net.py": b"",
+        "scripts/fast.cpython-311-x86_64-linux-gnu.so": b"\x7fELF",
+        "scripts/libx.so.1": b"",
+        "x.pth": b"",
+        "x.pyc": b"",
+        "x.zip": b"",
+        "run.sh": b"",
+        "odd\nINJECTED.py": b"",
+        "docs/notes.md": b"plain",
+        "docs/program.md": b"#!/bin/sh",
+        "docs/weights.txt": b"\x80\x04.",
+        "unknown": b"",
+        "image.nii.gz": b"\x1f\x8b",
+        "configs/evaluate.json": b"{}",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def test_trusting_shows_every_file_that_can_run(with_code: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trust", str(with_code), "--yes"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    shown = dict(line.split(": ", 1) for line in lines if ", " in line and line.endswith(" bytes"))
+    assert shown["cc3d.py"] == "Python source, 6 bytes"
+    assert shown["scripts/a.b/net.py"] == "Python source, 0 bytes"
+    assert shown["odd\\nINJECTED.py"] == "Python source, 0 bytes"
+    assert "INJECTED" not in {line[:8] for line in lines}
+    assert shown["scripts/fast.cpython-311-x86_64-linux-gnu.so"] == shown["scripts/libx.so.1"].replace("0", "4")
+    assert shown["docs/program.md"] == "program or script, 9 bytes"
+    assert {"x.pth", "x.pyc", "x.zip", "run.sh", "docs/weights.txt", "unknown", "configs/evaluate.json"} <= set(shown)
+    assert not {"docs/notes.md", "image.nii.gz", "LICENSE", "configs/inference.yaml"} & set(shown)
+    assert any(line.endswith(f"less -- {with_code}/FILE") for line in lines)
+
+
+def test_without_a_terminal_nothing_is_trusted(with_code: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trust", str(with_code)]) == 2
+    shown = capsys.readouterr()
+    assert "cc3d.py: Python source" in shown.out
+    assert "no terminal" in shown.err
+    assert "--yes" in shown.err
+    assert not judge(Bundle(with_code)).trusted
+    assert main(["trust", str(with_code), "--yes"]) == 0
+    assert main(["trust", str(with_code)]) == 0  # nothing is left to ask
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals are POSIX's")
+@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("y", 3), ("no", 3), ("", 3), ("\x04", 3), ("\x03", 130)])
+def test_a_person_at_a_terminal_is_asked(with_code: Path, answer: str, code: int) -> None:
+    import pty
+
+    near, far = pty.openpty()
+    command = [sys.executable, "-m", "volseg", "trust", str(with_code)]
+    with subprocess.Popen(command, stdin=far, stdout=far, stderr=far, start_new_session=True, preexec_fn=_own) as run:  # noqa: PLW1509
+        os.close(far)
+        shown = b""
+        while b"Type yes: " not in shown:
+            shown += os.read(near, 4096)
+        assert b"cc3d.py: Python source, 6 bytes" in shown
+        os.write(near, answer.encode() + b"\n" * (answer not in ("\x03", "\x04")))
+        assert run.wait(timeout=60) == code
+    os.close(near)
+    assert judge(Bundle(with_code)).trusted == (code == 0)
+
+
+def _own() -> None:
+    """Make the terminal on stdin this process's, so that Ctrl-C reaches it."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_what_changes_while_a_person_reads_is_not_trusted(with_code: Path) -> None:
+    examined = examine(with_code)
+    (with_code / "cc3d.py").write_text("x = 2\n")
+    examined.trust()
+    assert not judge(Bundle(with_code)).trusted
+
+
 def test_a_bundle_that_needs_no_trust(make_bundle: MakeBundle, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_bundle()
-    assert main(["trust", str(root)]) == 0
+    assert main(["trust", str(root), "--yes"]) == 0
     assert capsys.readouterr().out == f"{root} runs nothing of its own, so it needs no trust.\n"
 
 

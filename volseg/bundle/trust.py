@@ -5,25 +5,27 @@ Trust is kept by the SHA-256 of the whole tree: any change of any file revokes i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import shlex
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_error, write_text
+from volseg.bundle.folder import CONFIGS
 from volseg.bundle.lint import RUN_CONFIGS, Finding, lint_config
-from volseg.errors import BundleError, FileError, TrustError, VolsegError
+from volseg.bundle.tree import TreeFile, read_tree, sha256_of_all
+from volseg.errors import FileError, TrustError, VolsegError
 from volseg.files import read_bounded
 from volseg.personal import personal_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from volseg.bundle.folder import Bundle, ConfigFile
 
@@ -48,13 +50,13 @@ class Verdict:
         findings: empty for a bundle as ``volseg plan`` writes it.
         trusted: whether this very tree was trusted.
         configs: the configs that were judged, by name; whoever builds takes these and reads no file again.
-        files: the SHA-256 of every file by its path; empty when there are no findings.
+        files: every file by its path; empty when there are no findings.
     """
 
     findings: tuple[Finding, ...]
     trusted: bool
     configs: Mapping[str, ConfigFile] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, TreeFile] = field(default_factory=dict)
 
     @property
     def may_run(self) -> bool:
@@ -64,7 +66,13 @@ class Verdict:
     @property
     def sha256(self) -> str:
         """Of the whole tree."""
-        return _sha256_of_all(self.files)
+        return sha256_of_all(self.files)
+
+    @property
+    def code(self) -> dict[str, TreeFile]:
+        """The files that can run, beside the configs that were judged."""
+        judged = {f"{CONFIGS}/{config.path.name}" for config in self.configs.values()}
+        return {name: file for name, file in self.files.items() if file.kind and name not in judged}
 
 
 def store_path() -> Path:
@@ -84,8 +92,12 @@ def judge(bundle: Bundle) -> Verdict:
     if not findings:
         return Verdict((), trusted=False, configs=configs)
     # The configs count with the bytes that were linted, whatever lies on the disk by now.
-    files = _checksums(bundle.root, {config.path: config.sha256 for config in configs.values()})
-    return Verdict(findings, _sha256_of_all(files) in _read_store(), configs, files)
+    files = read_tree(bundle.root)
+    for config in configs.values():
+        name = config.path.relative_to(bundle.root).as_posix()
+        if name in files:
+            files[name] = replace(files[name], sha256=config.sha256)
+    return Verdict(findings, sha256_of_all(files) in _read_store(), configs, files)
 
 
 def require_trust(bundle: Bundle) -> Verdict:
@@ -127,76 +139,26 @@ def trust_kept(bundle: Bundle, verdict: Verdict) -> Iterator[None]:
     finally:
         if verdict.trusted:
             try:
-                files = _checksums(bundle.root, {})
-                if _not_written_by_training(files) == _not_written_by_training(verdict.files):
-                    _remember(_sha256_of_all(files))
+                files = read_tree(bundle.root)
+                before, after = (sha256_of_all(_not_written_by_training(tree)) for tree in (verdict.files, files))
+                if before == after:
+                    _remember(sha256_of_all(files))
             except VolsegError as error:  # what was trained is there all the same
                 log.warning("%s is no longer trusted: %s", bundle.root, error)
 
 
 def code_sha256(verdict: Verdict) -> str | None:
     """Of all files of a bundle that runs code of its own, but for what training writes; None for any other bundle."""
-    return _sha256_of_all(_not_written_by_training(verdict.files)) if verdict.findings else None
+    return sha256_of_all(_not_written_by_training(verdict.files)) if verdict.findings else None
 
 
-def _not_written_by_training(files: Mapping[str, str]) -> dict[str, str]:
+def _not_written_by_training(files: Mapping[str, TreeFile]) -> dict[str, TreeFile]:
     return {
-        name: checksum
-        for name, checksum in files.items()
+        name: file
+        for name, file in files.items()
         if name != WRITTEN_README
         and (name.split("/")[0] not in WRITTEN_BY_TRAINING or PurePosixPath(name).suffix not in WRITTEN_SUFFIXES)
     }
-
-
-def _checksums(root: Path, known: Mapping[Path, str]) -> dict[str, str]:
-    """The SHA-256 of each file below a folder, by its path relative to it, sorted; ``known`` ones are taken as told."""
-    found: dict[str, str] = {}
-    folders = [root]
-    try:
-        while folders:
-            for path in folders.pop().iterdir():
-                mode = path.lstat().st_mode
-                if stat.S_ISDIR(mode):
-                    folders.append(path)
-                elif stat.S_ISREG(mode):
-                    found[path.relative_to(root).as_posix()] = known.get(path) or _checksum(path)
-                else:
-                    raise _not_plain(path)
-    except FileNotFoundError as error:
-        raise BundleError(f"{root} changed while it was read. Run the command again.", code="changed") from error
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        where = error.filename or root
-        raise FileError(
-            f"{where} can't be read, and trust in a bundle covers all of its files: {error.strerror}."
-        ) from error
-    return dict(sorted(found.items()))
-
-
-def _checksum(path: Path) -> str:
-    # Neither a link nor a pipe that was put here a moment ago is followed or waited for.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123  a descriptor
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise _not_plain(path)
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _not_plain(path: Path) -> BundleError:
-    return BundleError(
-        f"{path} is a link or special file, so nobody can vouch for what it holds. Replace it by a plain file.",
-        path=path,
-        code="link",
-    )
-
-
-def _sha256_of_all(files: Mapping[str, str]) -> str:
-    digest = hashlib.sha256()
-    for name, checksum in files.items():
-        raw = os.fsencode(name)
-        digest.update(b"%d:%s:%s\n" % (len(raw), raw, checksum.encode()))
-    return digest.hexdigest()
 
 
 def _shortened(text: str) -> str:
