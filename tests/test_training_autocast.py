@@ -75,3 +75,13 @@ def test_another_inferer_is_run_inside() -> None:
     found = AutocastInferer(window)(torch.ones(1, 1, 9, 8, 7), lambda image: image * 2)
     assert isinstance(found, torch.Tensor)
     torch.testing.assert_close(found, torch.full((1, 1, 9, 8, 7), 2.0))
+
+
+def test_bfloat16_anywhere_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "use_bfloat16", lambda _: False)
+    convolution = torch.nn.Conv3d(1, 1, 1)
+    seen = []
+    convolution.register_forward_hook(lambda *found: seen.append(found[-1].dtype))
+    for anywhere in (False, True):
+        assert AutocastInferer(anywhere=anywhere)(torch.ones(1, 1, 4, 4, 4), convolution).dtype == torch.float32
+    assert seen == [torch.float32, torch.bfloat16]

@@ -171,6 +171,43 @@ def test_a_mask_that_somebody_corrected_stays_as_long_as_its_image_does(
     assert (out / "prediction.json").read_bytes() == ledger.replace(b'"overwrite": false', b'"overwrite": true')
 
 
+def test_masks_of_another_precision_are_not_taken_for_the_same(
+    trained_bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["predict", str(trained_bundle), str(images), str(out), "--precision"]
+
+    def recorded(case: str) -> tuple[object, str]:
+        ledger = Ledger.read(out / "prediction.json")
+        assert ledger is not None
+        (one,) = (one for one in ledger.outcomes if one.case == case)
+        provenance = ledger.provenance_of(one)
+        return provenance.options["precision"], provenance.device
+
+    assert main([*command, "bfloat16"]) == 0
+    assert recorded("case_10") == ("bfloat16", "cpu bfloat16")
+    before = bytes_of(out)
+    assert main([*command, "float32"]) == 2
+    assert "in another precision" in capsys.readouterr().err
+    assert bytes_of(out) == before
+    assert main([*command, "float32", "--overwrite"]) == 0
+    assert recorded("case_10") == ("float32", "cpu")
+    assert main([*command, "float32"]) == 0
+
+
+def test_auto_is_recorded_as_what_it_came_to(
+    trained_bundle: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for enabled, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("volseg.training.autocast.use_bfloat16", lambda _, enabled=enabled: enabled)
+        ledger = predict(trained_bundle, images / "case_10.nii.gz", tmp_path / expected)
+        assert ledger.provenance.options["precision"] == expected
+        (again,) = predict(
+            trained_bundle, images / "case_10.nii.gz", tmp_path / expected, PredictOptions(precision=expected)
+        ).outcomes
+        assert again.code == "already-done"
+
+
 def test_masks_of_other_rules_stay_recorded_as_they_were_made(
     trained_bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

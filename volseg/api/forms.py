@@ -98,8 +98,8 @@ def _predict(
     """``predict(bundle_dir, volume)`` gives the ``Mask`` of a ``Volume``; ``volseg.load`` keeps the bundle for many."""
     if not isinstance(volume, Volume):
         raise UsageError("volseg.predict takes a bundle, images and a folder for the masks, or a bundle and a Volume.")
-    if replace(options, fold=None, device=None, raw=False) != PredictOptions():
-        raise UsageError("In memory, volseg.predict takes fold, device and raw alone.")
+    if replace(options, fold=None, device=None, raw=False, precision="auto") != PredictOptions():
+        raise UsageError("In memory, volseg.predict takes fold, device, raw and precision alone.")
     return load_for(path_of(bundle_dir, "bundle_dir"), options).predict(volume, progress=progress)
 
 

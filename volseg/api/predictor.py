@@ -74,7 +74,12 @@ class Predictor:
 
 
 def load(
-    bundle_dir: StrPath, *, fold: int | None = None, device: Literal["cpu", "cuda"] | None = None, raw: bool = False
+    bundle_dir: StrPath,
+    *,
+    fold: int | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
+    raw: bool = False,
+    precision: Literal["float32", "bfloat16", "auto"] = "auto",
 ) -> Predictor:
     """Load a trained bundle, to segment many volumes in memory.
 
@@ -83,13 +88,15 @@ def load(
         fold: whose model; by default the one that is published.
         device: cpu or cuda; a GPU where there is one unless told otherwise.
         raw: leave out the bundle's rules for labels.
+        precision: what the network computes in; ``auto`` takes bfloat16 where the device is made for it.
 
     Raises:
         UsageError: there is no such bundle.
         TrustError: the bundle would run code that nobody has trusted.
         BundleError: the bundle is incomplete or has no weights.
     """
-    return load_for(path_of(bundle_dir, "bundle_dir"), PredictOptions(fold=fold, device=device, raw=raw))
+    options = PredictOptions(fold=fold, device=device, raw=raw, precision=precision)
+    return load_for(path_of(bundle_dir, "bundle_dir"), options)
 
 
 def load_for(bundle_dir: Path, options: PredictOptions) -> Predictor:
@@ -99,7 +106,8 @@ def load_for(bundle_dir: Path, options: PredictOptions) -> Predictor:
     from volseg.verbs.predict.model import ModelFile, load_model
 
     bundle = open_bundle(bundle_dir)
-    file = ModelFile.of(bundle, options.fold, choose_device(options.device), raw=options.raw)
+    device = choose_device(options.device)
+    file = ModelFile.of(bundle, options.fold, device, raw=options.raw, precision=options.precision)
     # Not through the cache, which is the verb's and keeps one model alive.
     model = load_model.__wrapped__(file)
     return Predictor(bundle.root.resolve().name, model, bundle.labels)

@@ -41,17 +41,20 @@ class AutocastInferer(Inferer):  # type: ignore[misc]
 
     Args:
         inferer: what runs the network; one pass over the whole input by default.
+        anywhere: whether bfloat16 is used on every device, and not only where it pays.
     """
 
-    def __init__(self, inferer: Inferer | None = None) -> None:
+    def __init__(self, inferer: Inferer | None = None, *, anywhere: bool = False) -> None:
         super().__init__()
         self.inferer = inferer if inferer is not None else SimpleInferer()
+        self.anywhere = anywhere
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> torch.Tensor | list[torch.Tensor]:
         """Logits (batch, class, i, j, k) in float32, or one such for each head."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=use_bfloat16(inputs.device)):
+        enabled = self.anywhere or use_bfloat16(inputs.device)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=enabled):
             logits: torch.Tensor = self.inferer(inputs, network, *args, **kwargs)
         logits = logits.float()
         return list(torch.unbind(logits, dim=1)) if logits.ndim == inputs.ndim + 1 else logits

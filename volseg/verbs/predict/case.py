@@ -76,7 +76,7 @@ class Prediction:
         if case.earlier and state in (State.CURRENT, State.EDITED):
             return kept_outcome(case.earlier, state)
         if state is not State.UNKNOWN:
-            require_replaceable(state, "by another model or with other rules")
+            require_replaceable(state, "by another model, with other rules or in another precision")
         model = load_model(self.model)
         with _folder_of(self.out_dir, source.name) as folder:
             prepared = source.prepare(folder)

@@ -6,9 +6,9 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from volseg.errors import BundleError
+from volseg.errors import BundleError, UsageError
 from volseg.labels import LabelTable
 from volseg.outcomes import sha256_of
 from volseg.postprocessing import PostprocessingRules
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from volseg.bundle.parser import BundleParser
     from volseg.inference.segmenter import Segmenter
 
+Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 MODALITIES = ("CT", "MR", "PT")
 """Those that convert makes images of; what else a channel may be called tells nothing for certain."""
 
@@ -33,6 +34,7 @@ class ModelFile:
         fold: whose weights; None for the bundle's own.
         device: ``cpu`` or ``cuda``.
         raw: whether the bundle's rules for labels are left out.
+        precision: in which the network computes.
         config_sha256: of ``inference.yaml``.
         weights_sha256: of the weights.
         others_sha256: of whatever else of the bundle decides on masks: its metadata, and where it runs code beyond the
@@ -43,15 +45,27 @@ class ModelFile:
     fold: int | None
     device: str
     raw: bool
+    precision: Literal["float32", "bfloat16"]
     config_sha256: str
     weights_sha256: str
     others_sha256: str
 
     @classmethod
-    def of(cls, bundle: Bundle, fold: int | None, device: str, *, raw: bool) -> ModelFile:
+    def of(
+        cls, bundle: Bundle, fold: int | None, device: str, *, raw: bool, precision: Precision = "auto"
+    ) -> ModelFile:
         """Find a bundle's weights.
 
+        Args:
+            bundle: the bundle.
+            fold: whose weights; None for the bundle's own.
+            device: ``cpu`` or ``cuda``.
+            raw: whether the bundle's rules for labels are left out.
+            precision: ``auto`` takes a bundle of ours in bfloat16 where the device is made for it, as it was validated.
+                Networks of others may need float32: they run as they are described.
+
         Raises:
+            UsageError: there is no such precision.
             TrustError: the bundle would run code that nobody has trusted.
             BundleError: there are none.
             FileError: a file can't be read.
@@ -59,12 +73,16 @@ class ModelFile:
         from volseg.bundle.parser import require_weights
         from volseg.bundle.trust import code_sha256, require_trust
 
+        if precision not in get_args(Precision):
+            raise UsageError(f"--precision {precision}: the network computes in float32 or bfloat16, or auto chooses.")
         verdict = require_trust(bundle)
         weights = _weights(bundle, fold)
         require_weights(weights)
         config, metadata = (sha256_of(bundle.config_path(name)) for name in ("inference", "metadata"))
         others = code_sha256(verdict) or metadata
-        return cls(bundle.root, fold, device, raw, config, sha256_of(weights), others)
+        if precision == "auto":
+            precision = "float32" if verdict.findings or not _pays(device) else "bfloat16"
+        return cls(bundle.root, fold, device, raw, precision, config, sha256_of(weights), others)
 
     @property
     def checksums(self) -> dict[str, str]:
@@ -74,8 +92,13 @@ class ModelFile:
     @property
     def method(self) -> str:
         """A digest of all that masks depend on beside the image."""
-        words = "\n".join((*self.checksums.values(), "raw" if self.raw else ""))
+        words = "\n".join((*self.checksums.values(), "raw" if self.raw else "", self.precision))
         return hashlib.sha256(words.encode()).hexdigest()
+
+    @property
+    def device_words(self) -> str:
+        """The device and, where it is not float32, the precision."""
+        return self.device if self.precision == "float32" else f"{self.device} {self.precision}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +141,7 @@ def load_model(file: ModelFile) -> Model:
     from volseg.postprocessing.transforms import without_rules
 
     bundle = open_bundle(file.bundle_dir)
-    if ModelFile.of(bundle, file.fold, file.device, raw=file.raw) != file:
+    if ModelFile.of(bundle, file.fold, file.device, raw=file.raw, precision=file.precision) != file:
         raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")
     device = torch.device(file.device)
     parser = BundleParser(bundle, "inference", {"device": device})
@@ -131,12 +154,12 @@ def load_model(file: ModelFile) -> Model:
     segmenter = Segmenter(
         preprocessing=parser.build("preprocessing"),
         network=network,
-        inferer=_inferer(parser),
+        inferer=_inferer(parser, file.precision),
         postprocessing=postprocessing,
         device=device,
     )
     rules = PostprocessingRules() if file.raw else rules
-    return Model(segmenter, rules, bundle.labels, _channels(bundle), _modality(bundle), _device_words(segmenter))
+    return Model(segmenter, rules, bundle.labels, _channels(bundle), _modality(bundle), file.device_words)
 
 
 def _weights(bundle: Bundle, fold: int | None) -> Path:
@@ -152,23 +175,20 @@ def _weights(bundle: Bundle, fold: int | None) -> Path:
     return best
 
 
-def _inferer(parser: BundleParser) -> Inferer:
-    """The bundle's inferer; in a bundle of ours with bfloat16 where the processor is made for it, as it was validated.
+def _pays(device: str) -> bool:
+    """Whether a device is made for bfloat16."""
+    import torch
 
-    Networks of others may need float32: they run as they are described.
-    """
+    from volseg.training.autocast import use_bfloat16
+
+    return use_bfloat16(torch.device(device))
+
+
+def _inferer(parser: BundleParser, precision: str) -> Inferer:
     from volseg.training import AutocastInferer
 
     inferer: Inferer = parser.build("inferer")
-    return inferer if parser.verdict.findings else AutocastInferer(inferer)
-
-
-def _device_words(segmenter: Segmenter) -> str:
-    """The device and, where it is not float32, the precision."""
-    from volseg.training.autocast import AutocastInferer, use_bfloat16
-
-    lower = isinstance(segmenter.inferer, AutocastInferer) and use_bfloat16(segmenter.device)
-    return f"{segmenter.device.type} bfloat16" if lower else segmenter.device.type
+    return inferer if precision == "float32" else AutocastInferer(inferer, anywhere=True)
 
 
 def _channels(bundle: Bundle) -> int:
