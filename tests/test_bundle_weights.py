@@ -50,6 +50,48 @@ def test_what_is_no_state_dict(network: torch.nn.Module, tmp_path: Path, content
     assert caught.value.code == ("weights-differ" if content == {} else "bad-weights")
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_and_never_published(
+    network: torch.nn.Module, bundle: Bundle, tmp_path: Path, bad: float
+) -> None:
+    state = network.state_dict()
+    state["1.weight"][0, 1] = bad
+    torch.save({"model": state}, tmp_path / "model.pt")
+    for refuse in (
+        lambda: load_into(network, tmp_path / "model.pt"),
+        lambda: read_state_dict(tmp_path / "model.pt"),
+        lambda: publish(bundle, None, state, "fold_0", 0.9),
+    ):
+        with pytest.raises(
+            BundleError, match=r"model.pt: the weight 1.weight has numbers that are not finite"
+        ) as caught:
+            refuse()
+        assert caught.value.code == "not-finite"
+    assert not bundle.model_path.exists()
+
+
+def test_weights_that_overflow_the_network_s_own_type_are_refused(network: torch.nn.Module, tmp_path: Path) -> None:
+    wide = {name: tensor.double() * 1e300 for name, tensor in network.state_dict().items()}
+    torch.save(wide, tmp_path / "model.pt")
+    with pytest.raises(BundleError) as caught:
+        load_into(network, tmp_path / "model.pt")
+    assert caught.value.code == "not-finite"
+
+
+@pytest.mark.parametrize("stride", [(0, 0, 0), (1, 1, 1), (0, 1, 0)])
+def test_a_tensor_that_only_claims_to_be_huge_is_refused_at_once(tmp_path: Path, stride: tuple[int, ...]) -> None:
+    huge = torch.zeros(2**17).as_strided((2**15, 2**15, 2**15), stride)
+    torch.save({"weight": huge}, tmp_path / "model.pt")
+    with pytest.raises(BundleError) as caught:
+        read_state_dict(tmp_path / "model.pt")
+    assert caught.value.code == "bad-weights"
+    torch.save({"positions": torch.arange(196).expand(1, 196), "i": torch.eye(3).to_sparse()}, tmp_path / "model.pt")
+    with pytest.raises(BundleError):
+        read_state_dict(tmp_path / "model.pt")
+    torch.save({"positions": torch.arange(196).expand(4, 196)}, tmp_path / "model.pt")
+    assert read_state_dict(tmp_path / "model.pt")["positions"].shape == (4, 196)
+
+
 def test_every_weight_is_put_in_its_place(network: torch.nn.Module, tmp_path: Path) -> None:
     wanted = {name: torch.full_like(tensor, 3.0) for name, tensor in network.state_dict().items()}
     torch.save(wanted | {"heads.0.weight": torch.zeros(9)}, tmp_path / "model.pt")

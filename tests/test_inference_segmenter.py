@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +121,58 @@ def test_voxels_that_are_no_numbers_are_refused(tmp_path: Path, write_image: Wri
     with pytest.raises(InputError, match="not finite") as caught:
         segmenter().segment([path], read_header(path).grid)
     assert caught.value.code == "not-finite"
+
+
+def test_an_image_whose_values_overflow_the_network_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
+    path = write_image(tmp_path / "a.nii.gz", np.where(blocks() > THRESHOLD, 1e5, 1).astype(np.float32))
+    found = segmenter()
+    grid = read_header(path).grid
+    np.testing.assert_array_equal(found.segment([path], grid), 1)
+    half = replace(found, inferer=lambda image, network: network(image.half()).float())  # at most 65504
+    with pytest.raises(BundleError, match=r"The network's output is not finite \(NaN or infinity\)") as caught:
+        half.segment([path], grid)
+    assert caught.value.code == "not-finite"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_inferer_or_a_step_hides_nothing_that_is_not_finite(
+    tmp_path: Path, write_image: WriteImage, bad: float
+) -> None:
+    path = write_image(tmp_path / "a.nii.gz", blocks())
+    grid, sound = read_header(path).grid, segmenter()
+
+    class Bad(Brighter):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(image)
+            logits[0, 1, 3, 3, 3] = bad
+            return logits
+
+    def spoil(item: dict[str, Any]) -> dict[str, Any]:
+        return item | {"pred": torch.where(item["pred"] > 0, bad, item["pred"])}
+
+    choosing = replace(sound, network=Bad(), inferer=lambda image, network: torch.nan_to_num(network(image)))
+    inner = Compose([Compose([spoil]), sound.postprocessing])
+    for wrong in (replace(sound, network=Bad()), choosing, replace(sound, postprocessing=inner)):
+        with pytest.raises(BundleError) as caught:
+            wrong.segment([path], grid)
+        assert caught.value.code == "not-finite"
+    np.testing.assert_array_equal(sound.segment([path], grid), blocks() > THRESHOLD)
+    assert not choosing.network._forward_hooks
+
+
+def test_a_mark_that_is_no_number_may_stand_in_one_channel(tmp_path: Path, write_image: WriteImage) -> None:
+    """Some bundles mark voxels so after they chose the label, and put a number there at last."""
+    path = write_image(tmp_path / "a.nii.gz", blocks())
+    found = segmenter()
+    marks = Compose(
+        [
+            found.postprocessing,
+            lambda item: item | {"pred": torch.where(item["pred"] == 1, np.nan, item["pred"].float())},
+            lambda item: item | {"pred": torch.nan_to_num(item["pred"], nan=7)},
+        ]
+    )
+    mask = replace(found, postprocessing=marks).segment([path], read_header(path).grid)
+    np.testing.assert_array_equal(mask, 7 * (blocks() > THRESHOLD))
 
 
 def test_a_bundle_that_stays_on_its_own_grid_is_refused(tmp_path: Path, write_image: WriteImage) -> None:

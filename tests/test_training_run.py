@@ -258,9 +258,42 @@ def test_the_loss_of_the_very_last_step_is_looked_at(tmp_path: Path) -> None:
                 bench.network.weight.fill_(math.inf)
 
     bench = Bench(tmp_path, epochs=1, interrupt=poison)
-    with pytest.raises(BundleError, match=f"at step {STEPS}"):
+    with pytest.raises(BundleError, match=f"step {STEPS}"):
         bench.go()
     assert not (tmp_path / "final.pt").exists()
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_weights_that_are_no_numbers_are_never_published(tmp_path: Path, averages: bool) -> None:
+    """However well they score: a mask of background alone may be better than nothing."""
+    bench = Bench(tmp_path, score=lambda epoch: epoch / 10, averages=averages)
+
+    def poison(engine: Any) -> None:
+        if engine.state.iteration == 2 * STEPS:
+            with torch.no_grad():
+                bench.network.weight.fill_(math.nan)
+            if bench.run.average is not None:
+                bench.run.average.update()
+
+    # Before the handler that validates, which comes at the end of the epoch.
+    bench.trainer.add_event_handler(Events.ITERATION_COMPLETED, poison)
+    with pytest.raises(BundleError, match=f"The weight weight is no number any more after step {2 * STEPS}"):
+        bench.go()
+    assert [math.isfinite(weights["weight"]) for weights in bench.published] == [True]
+    assert math.isfinite(torch.load(tmp_path / "best.pt", weights_only=True)["weight"])
+
+
+@pytest.mark.parametrize("part", ["network", "optimizer"])
+def test_a_checkpoint_with_numbers_that_are_not_finite_is_not_gone_on_from(tmp_path: Path, part: str) -> None:
+    Bench(tmp_path).go()
+    state = Bench(tmp_path).saved()
+    if part == "network":
+        state.network["weight"].fill_(math.inf)
+    else:
+        state.optimizer["state"][0]["momentum_buffer"].fill_(math.nan)
+    with pytest.raises(BundleError, match=rf"last\.pt: {part}\..* not finite.*--fresh") as caught:
+        Bench(tmp_path, epochs=5).run.resume(state)
+    assert caught.value.code == "not-finite"
 
 
 def test_the_best_validation_is_kept_and_published(tmp_path: Path) -> None:

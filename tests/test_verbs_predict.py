@@ -27,6 +27,7 @@ from volseg.errors import (
 )
 from volseg.labels import LabelTable
 from volseg.outcomes import Status
+from volseg.verbs.check import check
 from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.train import train
 from volseg.verbs.trust import trust
@@ -72,6 +73,23 @@ def test_held_out_cases_get_good_masks_of_their_own_geometry(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         [*(f"{case}.nii.gz" for case in held_out), "labels.txt", "prediction.json"]
     )
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+def test_weights_that_are_not_finite_make_no_mask(
+    copy_bundle: CopyBundle, cohort: Path, tmp_path: Path, bad: str
+) -> None:
+    bundle = copy_bundle(trained=True)
+    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    name = next(name for name, tensor in state.items() if tensor.ndim == 5)
+    state[name][0, 0, 1, 1, 1] = float(bad)
+    torch.save(state, bundle / "models" / "model.pt")
+    with pytest.raises(BundleError, match=name) as caught:
+        predict(bundle, cohort / "imagesTs" / "case_10.nii.gz", tmp_path / "out")
+    assert caught.value.code == "not-finite"
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.nii.gz"))
+    found = [fault for fault in check(bundle).errors if fault.code == "not-finite"]
+    assert [(fault.case, name in fault.message) for fault in found] == [("models/model.pt", True)]
 
 
 def test_convert3d_reads_the_same_geometry(trained_bundle: Path, cohort: Path, tmp_path: Path) -> None:

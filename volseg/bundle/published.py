@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from volseg.atomic import remove_partials, write_bytes
 from volseg.bundle.folder import refuse_links
-from volseg.bundle.weights import require_fit
+from volseg.bundle.weights import require_finite, require_fit
 from volseg.errors import BundleError
 from volseg.files import read_bounded
 from volseg.outcomes import sha256_of
@@ -105,12 +105,13 @@ def publish(
         score: its validation Dice.
 
     Raises:
-        BundleError: the weights don't fit the bundle's inference network, or ``models`` is a link.
+        BundleError: the weights don't fit the bundle's inference network or are not finite, or ``models`` is a link.
         FileError: a file can't be written.
     """
     import torch
 
     require_fit(bundle, network, weights)
+    require_finite(weights, bundle.model_path)
     refuse_links(bundle)
     remove_partials(bundle.model_path.parent)
     names = weights.keys() if network is None else network.state_dict().keys()

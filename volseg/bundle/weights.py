@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from volseg.bundle.parser import BundleParser, load_weights
 from volseg.errors import BundleError
+from volseg.finite import not_finite
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,12 +18,16 @@ if TYPE_CHECKING:
 
     from volseg.bundle.folder import Bundle
 
+REPEATED_BYTES = 2**20
+"""A small tensor may repeat its numbers without taking their memory, as networks' tables of positions do."""
+SHOWN_CHARACTERS = 200
+
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a state dict, flat or as MONAI's ``CheckpointSaver`` nests it (``{"model": ...}``).
 
     Raises:
-        BundleError: there are no weights, or the file is damaged or holds something else.
+        BundleError: there are no weights, the file is damaged or holds something else, or a weight is not finite.
     """
     import torch
 
@@ -29,14 +35,44 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]
     if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) and _is_plain(tensor)
+        for name, tensor in state.items()
     ):
         raise BundleError(
             f"{path} holds no weights of a network by their names. Train the bundle or get its weights anew.",
             code="bad-weights",
             path=path,
         )
+    require_finite(state, path)
     return dict(state)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor takes the memory that its numbers need: a stranger's may repeat one a trillion times."""
+    import torch
+
+    is_dense = tensor.layout == torch.strided and not tensor.is_quantized
+    return is_dense and tensor.numel() * tensor.element_size() <= max(tensor.untyped_storage().nbytes(), REPEATED_BYTES)
+
+
+def require_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that hold NaN or infinity: the network would give one label everywhere.
+
+    Args:
+        weights: by their names.
+        path: the file that they are from or would go to.
+
+    Raises:
+        BundleError: one is not finite, with the code ``not-finite``.
+    """
+    bad = not_finite(weights)
+    if bad is not None:
+        raise BundleError(
+            f"{path}: the weight {printable(bad[:SHOWN_CHARACTERS], keep='')} has numbers that are not finite (NaN or "
+            "infinity), so no mask made with it would mean anything. Get the weights anew, or train the bundle again.",
+            code="not-finite",
+            path=path,
+        )
 
 
 def misfit(network: Module, state: Mapping[str, Tensor]) -> str | None:
@@ -92,7 +128,7 @@ def load_into(network: Module, weights: Path) -> Module:
     """Load a state dict into a network, every weight in its place.
 
     Raises:
-        BundleError: there are no weights, they are damaged, or they are another network's.
+        BundleError: there are no weights, they are damaged or not finite, or they are another network's.
     """
     state = read_state_dict(weights)
     try:
@@ -105,4 +141,5 @@ def load_into(network: Module, weights: Path) -> Module:
             code="weights-differ",
         )
     network.load_state_dict({name: state[name] for name in network.state_dict()}, strict=True)
+    require_finite(network.state_dict(), weights)  # numbers of 64 bits may have become infinite
     return network

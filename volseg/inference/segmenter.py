@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,15 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
-from monai.transforms import Compose, SaveImage, SaveImaged
+from monai.transforms import AsDiscrete, AsDiscreted, Compose, SaveImage, SaveImaged
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from volseg.errors import BundleError, GeometryError, InputError
+from volseg.finite import all_finite
 from volseg.labels import MAX_INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 AFFINE_TOLERANCE_MM = 0.01
 """How far the inverted mask's corner may lie from its image's; MONAI inverts in float32 and float64."""
+
+
+NOT_FINITE = (
+    "not finite (NaN or infinity), so no mask can be made of it. See whether the image is like those that the bundle "
+    "was trained on, and whether its weights are whole; float32 has more room than float16 or bfloat16."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +68,7 @@ class Segmenter:
         Raises:
             InputError: a voxel is not a number.
             GeometryError: the bundle's mask is not on the image's grid.
-            BundleError: what the bundle gives is no mask of whole numbers.
+            BundleError: what the bundle gives is no mask of whole numbers, or the network's output is not finite.
         """
         names = [str(path) for path in images]
         item = self.preprocessing({"image": names[0] if len(names) == 1 else names})
@@ -72,9 +80,13 @@ class Segmenter:
             )
         with torch.inference_mode():
             network = _told(self.network, self.inferer, image.shape[1:], advance) if advance else self.network
-            item["pred"] = self.inferer(image.unsqueeze(0).to(self.device), network)[0]
+            with _finite_outputs(self.network):
+                item["pred"] = self.inferer(image.unsqueeze(0).to(self.device), network)[0]
             # Within the block, since a step may change its input in place, which is forbidden outside.
-            result = self.postprocessing(item)["pred"]
+            for step in _steps(self.postprocessing):
+                _require_finite(item, step)
+                item = Compose([step])(item)
+            result = item["pred"]
         self._require_grid(result, grid)
         return _whole_numbers(result)
 
@@ -96,6 +108,53 @@ class Segmenter:
                     "preprocessing.",
                     code="mask-off-grid",
                 )
+
+
+@contextmanager
+def _finite_outputs(network: torch.nn.Module) -> Iterator[None]:
+    """Refuse, once a case is through, what a network gave that is not finite: it would become one label everywhere.
+
+    Each output is looked at as it comes, since an inferer may choose the likeliest label itself.
+
+    Raises:
+        BundleError: with the code ``not-finite``.
+    """
+    found: list[torch.Tensor] = []
+
+    def note(_: torch.nn.Module, __: object, output: object) -> None:
+        parts = (
+            output.values() if isinstance(output, dict) else output if isinstance(output, (list, tuple)) else [output]
+        )
+        found.extend(all_finite(one) for one in parts if isinstance(one, torch.Tensor))
+
+    hook = network.register_forward_hook(note)
+    try:
+        yield
+    finally:
+        hook.remove()
+    if found and not bool(torch.stack(found).all()):
+        raise BundleError(f"The network's output is {NOT_FINITE}", code="not-finite")
+
+
+def _steps(postprocessing: Any) -> list[Any]:
+    """The transforms one by one."""
+    if type(postprocessing) is not Compose:  # its children choose among theirs
+        return [postprocessing]
+    return [part for step in postprocessing.transforms for part in _steps(step)]
+
+
+def _require_finite(item: dict[str, Any], step: object) -> None:
+    """Refuse classes that are not finite before a step that may choose among them.
+
+    Raises:
+        BundleError: with the code ``not-finite``.
+    """
+    classes = item.get("pred")
+    if not isinstance(classes, torch.Tensor) or not classes.is_floating_point():
+        return
+    chooses = isinstance(step, (AsDiscrete, AsDiscreted)) or len(classes) > 1  # of one channel, NaN may be a mark
+    if chooses and not bool(all_finite(classes)):
+        raise BundleError(f"What the bundle makes of the network's output is {NOT_FINITE}", code="not-finite")
 
 
 def _told(

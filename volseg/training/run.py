@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Events
 
 from volseg.errors import BundleError
+from volseg.finite import not_finite
 from volseg.progress import SILENT, Progress
 from volseg.training.checkpoint import RunFolder, RunState
 from volseg.training.history import Epoch, Validation, best_epoch
@@ -19,7 +20,7 @@ from volseg.training.listeners import LISTENERS, Listener, RunView
 from volseg.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ignite.engine import Engine
 
@@ -82,8 +83,16 @@ class Run:
         """Go on from an earlier run's state.
 
         Raises:
-            BundleError: the checkpoint doesn't fit the network or optimizer.
+            BundleError: the checkpoint doesn't fit the network or optimizer, or holds numbers that are not finite.
         """
+        parts = {"network": state.network, "average": state.average or {}, "optimizer": state.optimizer}
+        bad = not_finite(parts)
+        if bad is not None:
+            raise BundleError(
+                f"{self.folder.last}: {bad} has numbers that are not finite (NaN or infinity), so training can't go on "
+                "from it. Start the fold over with --fresh.",
+                code="not-finite",
+            )
         try:
             self.trainer.network.load_state_dict(state.network)
             self.trainer.optimizer.load_state_dict(state.optimizer)
@@ -203,7 +212,7 @@ class Run:
             BundleError: a weight is no number any more; the checkpoint before stays.
             FileError: a file can't be written.
         """
-        self._require_finite()
+        self._require_finite(self.trainer.network.state_dict())
         before = time.monotonic()
         steps = self.budget.steps  # the engine may have counted one that was interrupted
         state = RunState(
@@ -275,10 +284,10 @@ class Run:
             raise _not_finite(f"The loss became {value} at step {step}")
         self._losses.append(value)
 
-    def _require_finite(self) -> None:
-        for name, tensor in self.trainer.network.state_dict().items():
-            if not bool(torch.isfinite(tensor).all()):
-                raise _not_finite(f"The weight {name} is no number any more after step {self.budget.steps}")
+    def _require_finite(self, weights: Mapping[str, torch.Tensor]) -> None:
+        bad = not_finite(weights)
+        if bad is not None:
+            raise _not_finite(f"The weight {bad} is no number any more after step {self.budget.steps}")
 
     def _after_epoch(self, engine: Engine) -> None:
         self._end_epoch()
@@ -342,6 +351,7 @@ class Run:
 
     def _improve(self, score: float | None) -> None:
         weights = self._weights()
+        self._require_finite(weights)  # background alone may score better than nothing
         for listener in self.listeners:
             listener.improved(weights, score)
 

@@ -1,0 +1,43 @@
+"""Whether tensors hold finite numbers: one that does not ends as a label that looks like any other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+def all_finite(tensor: Tensor) -> Tensor:
+    """Whether a tensor holds neither NaN nor infinity, as one truth value on its own device, which nobody waits for.
+
+    The least and the greatest number tell it in one pass without memory: NaN goes before both.
+    """
+    import torch
+
+    if not tensor.numel() or not tensor.is_floating_point():
+        return torch.isfinite(tensor).all()
+    low, high = torch.aminmax(tensor)
+    return torch.isfinite(low) & torch.isfinite(high)
+
+
+def not_finite(tensors: Mapping[str, Any]) -> str | None:
+    """The first tensor, by its name, that has a number which is not finite; None where all are.
+
+    What is no tensor counts for nothing; tensors in mappings below are named by their path, ``state.0.exp_avg``.
+
+    Args:
+        tensors: a state dict.
+    """
+    import torch
+
+    for name, value in tensors.items():
+        if isinstance(value, dict):
+            below = not_finite(value)
+            if below is not None:
+                return f"{name}.{below}"
+        elif isinstance(value, torch.Tensor) and not bool(all_finite(value)):
+            return str(name)
+    return None
