@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from copy import deepcopy
 from pydoc import ErrorDuringImport
 from typing import TYPE_CHECKING, Any
 
 from volseg.atomic import is_disk_full
+from volseg.bundle.modules import open_modules, own_sources, stand_ins
 from volseg.bundle.trust import Verdict, require_trust
 from volseg.device import memory_short
 from volseg.errors import BundleError, VolsegError
@@ -40,7 +40,7 @@ class BundleParser:
 
     Raises:
         TrustError: the bundle would run code that nobody has trusted.
-        BundleError: the config is missing or malformed.
+        BundleError: the config is missing or malformed, or names a module that something installed has, too.
     """
 
     def __init__(self, bundle: Bundle, name: str, overrides: Mapping[str, object]) -> None:
@@ -54,7 +54,7 @@ class BundleParser:
             )
         self.path = self.verdict.configs[name].path
         if self.verdict.findings:
-            _open_scripts(bundle)
+            _open_scripts(bundle, self.verdict)
         from monai.bundle import ConfigParser
 
         content = deepcopy(self.verdict.configs[name].content)
@@ -164,12 +164,23 @@ def _is_compressed(path: Path) -> bool:
         return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 
-def _open_scripts(bundle: Bundle) -> None:
-    """Let a trusted bundle import its own modules, without leaving byte code that would change its tree."""
-    sys.dont_write_bytecode = True
-    root = str(bundle.root.resolve())
-    if root not in sys.path:
-        sys.path.insert(0, root)
+def _open_scripts(bundle: Bundle, verdict: Verdict) -> None:
+    """Let a trusted bundle import its own modules, as they were hashed.
+
+    Raises:
+        BundleError: its configs name a module that is not the bundle's alone.
+    """
+    names = stand_ins(verdict.files)
+    for name in names:
+        named = re.compile(rf"(^|[^\w./@#'\"]){re.escape(name)}(?=$|[\s.,;)])")
+        if any(named.search(finding.text) for finding in verdict.findings):
+            raise BundleError(
+                f"{bundle.root}: its configs name {name}, a module of the bundle, and a package that is installed here "
+                "has the same name. Nobody can tell which is meant: rename the one, or uninstall the other.",
+                code="stand-in",
+                path=bundle.root,
+            )
+    open_modules(bundle.root.resolve(), own_sources(verdict.files))
 
 
 def _literal(text: str) -> str:

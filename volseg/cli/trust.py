@@ -8,7 +8,7 @@ from pathlib import Path
 
 from volseg.errors import UsageError
 from volseg.verbs.trust import Examined, examine
-from volseg.words import counted, printable
+from volseg.words import counted, listed, printable
 
 NOT_TRUSTED = 3
 ANSWER = "yes"
@@ -45,6 +45,8 @@ def _show(bundle_dir: Path, examined: Examined) -> None:
     print(f"Its configs run {counted(len(examined.findings), 'thing')} of their own:")
     for finding in examined.findings:
         print(f"  {printable(str(finding))}")
+    if examined.unused:
+        print(f"Modules with the names of installed ones, which are imported in their place: {listed(examined.unused)}")
     if examined.code:
         print(f"It has {counted(len(examined.code), 'file')} that can run, or be run by what its configs name:")
         for file in examined.code:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from volseg.bundle.folder import Bundle, open_bundle
 from volseg.bundle.lint import Finding
+from volseg.bundle.modules import stand_ins
 from volseg.bundle.trust import Verdict, judge, record_trust
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Examined:
     def code(self) -> tuple[CodeFile, ...]:
         """Its files that can run."""
         return tuple(CodeFile(path, file.size, file.kind) for path, file in self.verdict.code.items())
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The names of its modules that are never imported, for something installed has the same name."""
+        return stand_ins(self.verdict.files)
 
     def trust(self) -> Trusted:
         """Record that what was examined may run, whatever the bundle is by now.
