@@ -92,8 +92,9 @@ def test_a_model_that_changed_under_its_name(bundle: Bundle) -> None:
             ("rules", "configs/inference.yaml")
         ]),
         ("inference", lambda c: c.update(volseg_postprocessing=[1]), [("rules", "configs/inference.yaml")]),
-        ("inference", lambda c: c["network_def"].update(filters="many"), [("cannot-build", "configs/inference.yaml")]),
-        ("inference", lambda c: c.update(network_def="a text"), [("cannot-build", "configs/inference.yaml")]),
+        ("inference", lambda c: c["network_def"].update(filters="many"), [("not-trusted", "configs/inference.yaml")]),
+        ("inference", lambda c: c["network_def"].update(strides=[]), [("cannot-build", "configs/inference.yaml")]),
+        ("inference", lambda c: c.update(network_def="a text"), [("not-trusted", "configs/inference.yaml")]),
         ("inference", lambda c: c.update(x="$1"), [("not-trusted", "configs/inference.yaml")]),
         ("train", lambda c: c["train"].pop("trainer"), [("missing-part", "configs/train.yaml")]),
         ("train", lambda c: c.update(train=5), [("missing-part", "configs/train.yaml")]),

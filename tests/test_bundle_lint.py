@@ -10,7 +10,7 @@ import yaml
 from volseg.bundle.folder import Bundle
 from volseg.bundle.lint import Finding, lint_config
 from volseg.bundle.trust import judge
-from volseg.bundle.vocabulary import TARGETS
+from volseg.bundle.vocabulary import ONE_FILE
 from volseg.planning.networks import NETWORKS, Topology
 from volseg.planning.normalisation import Normalisation
 
@@ -36,30 +36,33 @@ def kinds(text: str, name: str = "inference") -> list[tuple[str, str]]:
         ('a: "\\u2003$1"', "expression", "a"),
         ("a: [x, [{b: $1}]]", "expression", "a#1#0#b"),
         ("a: {_desc_: $1}", "expression", "a#_desc_"),
+        ("preprocessing: {_target_: monai.transforms.Compose, _desc_: $1}", "expression", "preprocessing#_desc_"),
         ("imports: [$import os]", "expression", "imports#0"),
         ("imports: ['$import glob as torch']", "expression", "imports#0"),
         ("imports: ['$import glob ']", "expression", "imports#0"),
         ("imports: {x: $from os import system}", "expression", "imports#x"),
         ("imports: [$@evaluator.run()]", "expression", "imports#0"),
         ("a: $import torch", "expression", "a"),
-        ("a: $@evaluator.run() or 1", "expression", "a"),
-        ("a: '$@evaluator.run()\n'", "expression", "a"),
-        ("a: '$[{''image'': [f[:-12] + ''_%04d.nii.gz'' % c for c in range(2)]} for f in @datalist]'", "expression", "a"),
+        ("a: $@evaluator.run()", "expression", "a"),
+        ("network: $@evaluator.run() or 1", "expression", "network"),
+        ("network: '$@network_def.to(@device)\n'", "expression", "network"),
+        (f"dataset: {{_target_: monai.data.Dataset, data: \"{ONE_FILE} \"}}", "expression", "dataset#data"),
         ("a: '%b'", "macro", "a"),
         ("a: ' %b'", "macro", "a"),
         ("a: '%other.yaml#b'", "macro", "a"),
         ("a: '%#b'", "macro", "a"),
-        ("a: '@#b'", "reference", "a"),
-        ("a: '@##b'", "reference", "a"),
-        ("a: '@b::c'", "reference", "a"),
-        ("a: '@b.c'", "reference", "a"),
-        ("a: '@b()'", "reference", "a"),
-        ("a: ' @b'", "reference", "a"),
-        ('a: "@b\\n"', "reference", "a"),
-        ("a: '@'", "reference", "a"),
-        ("a: '@b + @c'", "reference", "a"),
-        ("a: '@imports#0'", "reference", "a"),
-        ("a: '@imports'", "reference", "a"),
+        ("a: '@b'", "reference", "a"),
+        ("a: '@device'", "reference", "a"),
+        ("inferer: '@#b'", "reference", "inferer"),
+        ("inferer: '@##b'", "reference", "inferer"),
+        ("inferer: '@b::c'", "reference", "inferer"),
+        ("inferer: '@inferer()'", "reference", "inferer"),
+        ("inferer: ' @inferer'", "reference", "inferer"),
+        ('inferer: "@inferer\\n"', "reference", "inferer"),
+        ("inferer: '@'", "reference", "inferer"),
+        ("inferer: '@imports#0'", "reference", "inferer"),
+        ("inferer: '@network_def'", "reference", "inferer"),
+        ("device: '@imports'", "reference", "device"),
         ("'a#b': 1", "key", "(root)"),
         ("'a::b': 1", "key", "(root)"),
         ("a: {'+b': 1}", "key", "a"),
@@ -67,32 +70,31 @@ def kinds(text: str, name: str = "inference") -> list[tuple[str, str]]:
         ("a: {1.5: 1}", "key", "a"),
         ("a: {true: 1}", "key", "a"),
         ("a: {null: 1}", "key", "a"),
+        ("train: {'a#b': 1}", "key", "train"),
+        ("preprocessing: {_target_: monai.transforms.Compose, 'a#b': 1}", "key", "preprocessing"),
         ("_target_: os.system\ncommand: x", "target", "(root)"),
         ("a: {_target_: os.system, command: x}", "target", "a"),
+        ("train: {_target_: os.system, command: x}", "target", "train"),
         ("a: [{b: {_target_: builtins.eval}}]", "target", "a#0#b"),
-        ("a: {_target_: Compose}", "target", "a"),
-        ("a: {_target_: monai.transforms.Lambdad}", "target", "a"),
-        ("a: {_target_: ' monai.transforms.Compose'}", "target", "a"),
-        ("a: {_target_: '@b'}", "target", "a"),
-        ("a: {_target_: [monai.transforms.Compose]}", "target", "a"),
-        ("a: {_target_: {_target_: monai.transforms.Compose}}", "target", "a"),
-        ("a: {_target_: null}", "target", "a"),
-        ("a: {_target_: monai.transforms.Compose, map_items: true}", "argument", "a"),
-        ("a: {_target_: monai.transforms.Compose, _mode_: debug}", "argument", "a"),
-        ("a: {_target_: monai.transforms.Compose, _mode_: callable}", "argument", "a"),
-        ("a: {_target_: monai.transforms.Compose, _requires_: '@b'}", "argument", "a"),
-        ("a: {_target_: monai.transforms.Compose, _disabled_: true}", "argument", "a"),
-        ("a: {_target_: monai.transforms.Compose, _debug_: true}", "argument", "a"),
-        ("a: {_target_: monai.transforms.LoadImaged, keys: x}", "argument", "a"),
-        ("a: {_target_: monai.transforms.LoadImaged, keys: x, reader: evil.Reader}", "argument", "a"),
-        ("a: {_target_: monai.transforms.LoadImaged, keys: x, reader: [NibabelReader, evil.Reader]}", "argument", "a"),
-        ("a: {_target_: monai.transforms.LoadImaged, keys: x, reader: '@b'}", "argument", "a"),
-        ("a: {_target_: monai.data.Dataset, data: [{image: /etc/passwd}]}", "argument", "a"),
-        ("a: {_target_: monai.data.CacheDataset, data: '@b'}", "argument", "a"),
-        ("a: {_target_: monai.handlers.CheckpointLoader, load_path: /tmp/x.pt}", "argument", "a"),
-        ("a: {_target_: volseg.training.fold_cases, dataset_dir: /x, record: '@cases_record'}", "argument", "a"),
+        ("a: {_target_: monai.transforms.Compose}", "target", "a"),
+        ("preprocessing: {_target_: Compose}", "target", "preprocessing"),
+        ("preprocessing: {_target_: ' monai.transforms.Compose'}", "target", "preprocessing"),
+        ("preprocessing: {_target_: '@b'}", "target", "preprocessing"),
+        ("preprocessing: {_target_: [monai.transforms.Compose]}", "target", "preprocessing"),
+        ("preprocessing: {_target_: {_target_: monai.transforms.Compose}}", "target", "preprocessing"),
+        ("preprocessing: {_target_: null}", "target", "preprocessing"),
+        ("dataset: {_target_: monai.data.Dataset, data: [{image: /etc/passwd}]}", "value", "dataset#data"),
+        ("dataset: {_target_: monai.data.CacheDataset, data: '@b'}", "reference", "dataset#data"),
+        ("dataset: {_target_: monai.data.CacheDataset, data: '@datalist'}", "reference", "dataset#data"),
+        ("dataset: {_target_: monai.data.CacheDataset}", "argument", "dataset"),
+        ("dataset: {_target_: monai.data.Dataset, data: {_target_: volseg.training.fold_cases, dataset_dir: /x}}", "value",
+         "dataset#data#dataset_dir"),
+        ("handlers: [{_target_: monai.handlers.CheckpointLoader, load_path: /tmp/x.pt}]", "value", "handlers#0#load_path"),
+        ("handlers: [{_target_: monai.handlers.CheckpointLoader}]", "argument", "handlers#0"),
+        ("datalist: [/etc/passwd]", "value", "datalist"),
         ("output_dir: /home/somebody", "value", "output_dir"),
-        ("output_dir: '@elsewhere'", "value", "output_dir"),
+        ("output_dir: '@elsewhere'", "reference", "output_dir"),
+        ("dataset_dir: '@elsewhere'", "reference", "dataset_dir"),
         ("a: !!omap [b: {_target_: os.system}]", "value", "a"),
         ("a: !!set {b, c}", "value", "a"),
         ("a: !!pairs [b: 1]", "value", "a#0"),
@@ -107,20 +109,118 @@ def test_what_goes_beyond_the_vocabulary_is_found(text: str, kind: str, place: s
 
 
 @pytest.mark.parametrize(
+    ("text", "kind", "place"),
+    [
+        ("map_items: true", "argument", "preprocessing"),
+        ("_mode_: debug", "argument", "preprocessing"),
+        ("_mode_: callable", "argument", "preprocessing"),
+        ("_requires_: '@b'", "argument", "preprocessing"),
+        ("_disabled_: true", "argument", "preprocessing"),
+        ("_debug_: true", "argument", "preprocessing"),
+        ("transforms: [{_target_: monai.transforms.LoadImaged, keys: x}]", "argument", "preprocessing#transforms#0"),
+        ("transforms: [{_target_: monai.transforms.LoadImaged, reader: evil.Reader}]", "value",
+         "preprocessing#transforms#0#reader"),
+        ("transforms: [{_target_: monai.transforms.LoadImaged, reader: [NibabelReader, evil.Reader]}]", "value",
+         "preprocessing#transforms#0#reader"),
+        ("transforms: [{_target_: monai.transforms.LoadImaged, reader: '@b'}]", "reference",
+         "preprocessing#transforms#0#reader"),
+        ("transforms: ['@postprocessing#transforms#2']", "reference", "preprocessing#transforms#0"),
+        ("transforms: ['@postprocessing#transforms']", "reference", "preprocessing#transforms#0"),
+        ("transforms: '@postprocessing#transforms'", "reference", "preprocessing#transforms"),
+        ("transforms: ['@postprocessing']", "reference", "preprocessing#transforms#0"),
+        ("transforms: [{_target_: monai.transforms.Compose, transforms: []}]", "target", "preprocessing#transforms#0"),
+        ("transforms: [{_target_: monai.transforms.SaveImaged, keys: x}]", "target", "preprocessing#transforms#0"),
+        ("transforms: [{_target_: monai.data.CacheDataset, data: x}]", "target", "preprocessing#transforms#0"),
+        ("transforms: [{_target_: monai.transforms.Lambdad}]", "target", "preprocessing#transforms#0"),
+    ],
+)  # fmt: skip
+def test_what_a_part_may_hold(text: str, kind: str, place: str) -> None:
+    assert (kind, place) in kinds(f"preprocessing: {{_target_: monai.transforms.Compose, {text}}}")
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ("inference", f'network_def: {{_target_: monai.data.CacheDataset, data: "{ONE_FILE}"}}'),
+        ("inference", "preprocessing: '@postprocessing'"),
+        ("inference", "inferer: {_target_: monai.networks.nets.UNet}"),
+        ("inference", "postprocessing: {_target_: monai.networks.nets.UNet}"),
+        ("train", "postprocessing: {_target_: monai.transforms.Compose, transforms: []}"),
+        ("train", "cases_record: /home/somebody/training.json"),
+        ("train", "train: {handlers: [{_target_: monai.handlers.CheckpointLoader}]}"),
+        ("train", "train: {sampler: {_target_: torch.utils.data.RandomSampler, num_samples: '@max_epochs'}}"),
+        ("train", "validate: {postprocessing: {_target_: monai.transforms.Compose, transforms: [{_target_: "
+         + "monai.transforms.SaveImaged}]}}"),
+        ("train", "lr_scheduler: 5"),
+        ("train", "steps_per_epoch: [0]"),
+        ("train", "steps_per_epoch: '4'"),
+        ("train", "steps_per_epoch: true"),
+        ("train", "batch_size: 4.0"),
+        ("train", "batch_size: 100000"),
+        ("train", "batch_size: -1"),
+        ("train", "num_workers: 5000"),
+        ("train", "max_epochs: 0"),
+        ("train", "max_epochs: 1" + "0" * 300),
+        ("train", "learning_rate: .nan"),
+        ("train", "learning_rate: .inf"),
+        ("train", "minutes: -.inf"),
+        ("inference", "dataloader: {_target_: monai.data.DataLoader, num_workers: 5000}"),
+        ("inference", f'dataset: {{_target_: monai.data.CacheDataset, data: "{ONE_FILE}", num_workers: 5000}}'),
+        ("inference", "inferer: {_target_: monai.inferers.SlidingWindowInferer, roi_size: [9000, 9000, 9000]}"),
+        ("inference", "inferer: {_target_: monai.inferers.SlidingWindowInferer, roi_size: [-1, 96, 96]}"),
+        ("inference", "inferer: {_target_: monai.inferers.SlidingWindowInferer, overlap: 0.999}"),
+        ("inference", "inferer: {_target_: monai.inferers.SlidingWindowInferer, overlap: .nan}"),
+        ("inference", "inferer: {_target_: monai.inferers.SlidingWindowInferer, sw_batch_size: 10000}"),
+        ("inference", "network_def: {_target_: monai.networks.nets.UNet, channels: [100000]}"),
+        ("inference", "network_def: {_target_: monai.networks.nets.UNet, kernel_size: 999}"),
+        ("inference", "network_def: {_target_: monai.networks.nets.UNet, strides: [[1, 1000, 1]]}"),
+        ("inference", "network_def: {_target_: monai.networks.nets.UNet, num_res_units: 10000}"),
+        ("inference", f"network_def: {{_target_: monai.networks.nets.UNet, channels: [{'4, ' * 5000} 4]}}"),
+        ("inference", "network_def: {_target_: monai.networks.nets.UNet, norm: [INSTANCE, {affine: true}]}"),
+    ],
+)  # fmt: skip
+def test_each_key_takes_values_of_its_own_kind_within_bounds(config: str, text: str) -> None:
+    assert kinds(text, config)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("SpatialPadd", "spatial_size: [5000, 5000, 5000]"),
+        ("SpatialPadd", "spatial_size: 5000"),
+        ("RandGaussianSmoothd", "sigma_x: [1.0e+6, 1.0e+6]"),
+        ("Spacingd", "pixdim: [1.0e-9, 1, 1]"),
+        ("AsDiscreted", "to_onehot: 100000000"),
+        ("ClassesToIndicesd", "max_samples_per_class: 1000000000"),
+        ("RandCropByLabelClassesd", "num_samples: 100000"),
+    ],
+)
+def test_numbers_of_transforms_have_bounds(name: str, wrong: str) -> None:
+    def found(argument: str) -> list[tuple[str, str]]:
+        text = f"{{_target_: monai.transforms.{name}, keys: image, {argument}}}"
+        return kinds(f"train: {{random_transforms: [{text}]}}", "train")
+
+    key = wrong.partition(":")[0]
+    right = {"spatial_size": "[8, 8, 8]", "sigma_x": "[0.5, 1]", "pixdim": "[1, 1, 2.5]"}.get(key, "4")
+    assert found(f"{key}: {right}") == []
+    assert found(wrong)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "a: 1",
         "a: plain words, 100 %, me@home, $5 is not at the front - x$",
         "dataset_dir: ../data@home/50%/a#b",
-        "a: '@b'",
-        "a: '@b#0#c'",
         "a: {1: x, b_2: y}",
         "a: [1.5, .inf, null, true]",
         "imports: [$import glob, $import torch]",
-        "a: $@network_def.to(@device)",
-        "a: {_target_: monai.transforms.Compose, _desc_: what it is, transforms: []}",
+        "network: $@network_def.to(@device)",
+        "device: cpu",
+        "preprocessing: {_target_: monai.transforms.Compose, _desc_: what it is, transforms: []}",
         "output_dir: $@bundle_root + '/eval'",
         "a: {b: {output_dir: x}}",
+        "evaluator: {_target_: monai.engines.SupervisedEvaluator, inferer: '@inferer'}",
     ],
 )
 def test_what_is_plain_data_or_in_the_vocabulary_passes(text: str) -> None:
@@ -132,16 +232,36 @@ def test_saving_stands_at_the_end_of_postprocessing_only(make_bundle: MakeBundle
     saving = config["postprocessing"]["transforms"][-1]  # type: ignore[index, call-overload]
     assert saving["_target_"] == "monai.transforms.SaveImaged"  # type: ignore[index, call-overload]
     assert lint_config("inference", config) == ()
+
+    def found(step: Any, key: str = "postprocessing") -> list[str]:
+        part: dict[str, Any] = {"_target_": "monai.transforms.Compose", "transforms": step}
+        return [finding.kind for finding in lint_config("inference", {key: part})]
+
+    assert found([saving]) == []
     for wrong in (
         {"output_ext": ".pth"},
         {"output_postfix": "../../x"},
         {"separate_folder": True},
         {"output_dir": "/"},
     ):
-        changed: dict[str, Any] = {"postprocessing": {"transforms": [saving | wrong]}}  # type: ignore[operator]
-        assert [finding.kind for finding in lint_config("inference", changed)] == ["argument"]
-    for place in ({"preprocessing": {"transforms": [saving]}}, {"postprocessing": {"transforms": {"x": [saving]}}}):
-        assert [finding.kind for finding in lint_config("inference", place)] == ["target"]  # type: ignore[arg-type]
+        assert found([saving | wrong]) == ["value"]  # type: ignore[operator]
+    assert found([saving], "preprocessing") == ["target", "reference"]  # the folder, by a reference
+    assert found({"x": [saving]}) == ["target", "reference"]
+
+
+def test_the_time_of_the_search_grows_with_the_size_alone() -> None:
+    import time
+
+    many: dict[str, Any] = {f"key_{number}": {"b": f"${number}"} for number in range(20_000)}
+    started = time.process_time()
+    assert len(lint_config("train", many)) == 20_000
+    assert time.process_time() - started < 5
+
+
+def test_a_finding_shows_little_of_a_long_value() -> None:
+    (found,) = lint_config("train", {"batch_size": int("9" * 400)})
+    assert len(str(found)) < 200
+    assert str(found).endswith("instead of a whole number from 1 to 512")
 
 
 def test_findings_come_in_the_order_of_the_file_and_name_their_config() -> None:
@@ -245,4 +365,4 @@ def test_inference_names_stock_monai_only(make_plan: MakePlan) -> None:
             if isinstance(node, dict) and "_target_" in node
         ]
         assert targets
-        assert all(target.startswith("monai.") and target in TARGETS for target in targets)
+        assert all(target.startswith("monai.") for target in targets)

@@ -92,6 +92,6 @@ def test_names_words_and_choices_agree() -> None:
 def test_a_network_s_arguments_are_literals(name: str, make_plan: MakePlan) -> None:
     """So that other tools read them, and nothing of a network has to be evaluated."""
     described = make_plan(network=name).network.component()
-    assert set(described) - {"_target_"} <= TARGETS[str(described["_target_"])]
+    assert set(described) - {"_target_"} <= set(TARGETS["network_def"][str(described["_target_"])])
     assert "$" not in str(described)
     assert "@" not in str(described)

@@ -153,7 +153,7 @@ def _verdict(bundle: Bundle, faults: list[Fault]) -> Verdict | None:
         for finding in verdict.findings[:SHOWN_FINDINGS]:
             place = _place(bundle, finding.config)
             what = f"{finding.place}: {finding.kind} {finding.text}"
-            faults.append(Fault("not-trusted", place, f"it would run code that nobody has trusted: {what}"))
+            faults.append(Fault("not-trusted", place, f"it goes beyond what runs without trust: {what}"))
         more = len(verdict.findings) - SHOWN_FINDINGS
         if more > 0:
             faults.append(Fault("not-trusted", "", f"{more} more such findings; volseg trust lists all."))

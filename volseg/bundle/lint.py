@@ -7,33 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from volseg.bundle.folder import walk
-from volseg.bundle.vocabulary import (
-    CHANNEL_FILES,
-    COMPONENT_KEYS,
-    DATA_EXPRESSIONS,
-    DATA_SETS,
-    DATA_SOURCE,
-    EXPRESSIONS,
-    FIXED_ARGUMENTS,
-    FIXED_KEYS,
-    IMPORTS,
-    PLACES,
-    TARGETS,
-)
+from volseg.bundle.vocabulary import COMPONENT_KEYS, KEYS, KINDS, TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from volseg.bundle.grammar import Kind
     from volseg.planning.component import ConfigValue
 
 RUN_CONFIGS = ("train", "inference")
 """The configs that volseg builds; no other file of a bundle is run by it."""
-PLAIN_REFERENCE = re.compile(r"@(?!imports\b)[A-Za-z_][A-Za-z0-9_]*(#[A-Za-z0-9_]+)*")
-"""Another part of the same config; never the modules that ``imports`` brings in."""
 PLAIN_KEY = re.compile(r"[A-Za-z0-9_]+")
 """MONAI takes ``#`` and ``::`` in a key for a path to another part."""
 
 PLAIN_TYPES = (list, bool, int, float, type(None))
+SHOWN_CHARACTERS = 80
+"""Of a value that is out of place."""
+ROOT = "(root)"
 
 
 @dataclass(frozen=True)
@@ -60,7 +50,7 @@ class Finding:
 
 def lint_config(name: str, config: dict[str, ConfigValue]) -> tuple[Finding, ...]:
     """Everything in a config that lies outside of the vocabulary, in the order of the file."""
-    return tuple(_findings(name, config))
+    return tuple(_Lint(name, KEYS.get(name, {})).section("", config))
 
 
 def rounds_masks(config: dict[str, ConfigValue]) -> bool:
@@ -74,66 +64,136 @@ def rounds_masks(config: dict[str, ConfigValue]) -> bool:
     )
 
 
-def _findings(name: str, config: ConfigValue) -> Iterator[Finding]:
-    for parts, node in walk(config):
-        place = "#".join(parts) or "(root)"
-        if len(parts) == 1 and parts[0] in FIXED_KEYS and node != FIXED_KEYS[parts[0]]:
-            yield Finding(name, place, "value", f"{node!r} instead of {FIXED_KEYS[parts[0]]!r}")
-        if isinstance(node, str):
-            yield from _text(name, place, parts, node)
-        elif isinstance(node, dict):
-            for key in node:
-                if not _is_plain_key(key):
-                    yield Finding(name, place, "key", repr(key))
-            if "_target_" in node:
-                yield from _component(name, parts, node)
-        elif type(node) not in PLAIN_TYPES:
-            # YAML's !!omap, !!set and the like: MONAI hands them on as they are, and nobody has looked inside.
-            yield Finding(name, place, "value", f"of type {type(node).__name__}")
+class _Lint:
+    """The search through one config. Each value is looked at once, or twice where it is out of place.
+
+    Args:
+        name: of the config.
+        keys: the kind of each key that has one.
+    """
+
+    def __init__(self, name: str, keys: dict[str, str]) -> None:
+        self.name = name
+        self.keys = keys
+        self.sections = {key.partition("#")[0] for key in keys if "#" in key}
+
+    def section(self, place: str, node: dict[str, ConfigValue]) -> Iterator[Finding]:
+        """The top of the config, or a mapping that groups keys."""
+        if "_target_" in node:
+            yield from self.plain(place, node)
+            return
+        yield from self.odd_keys(place, node)
+        for key, value in node.items():
+            below = _join(place, key)
+            if value is None:
+                continue
+            if below in self.keys:
+                yield from self.value(below, value, self.keys[below])
+            elif below in self.sections and isinstance(value, dict):
+                yield from self.section(below, value)
+            else:
+                yield from self.plain(below, value)
+
+    def value(self, place: str, node: ConfigValue, name: str) -> Iterator[Finding]:
+        """What stands where a value of a kind belongs."""
+        kind = KINDS[name]
+        if any(form.takes(node) for form in kind.values):
+            return
+        if isinstance(node, list) and kind.items is not None and len(node) <= kind.most:
+            for number, item in enumerate(node):
+                yield from self.value(_join(place, number), item, kind.items)
+        elif isinstance(node, dict) and "_target_" in node:
+            yield from self.component(place, node, name)
+        elif isinstance(node, dict) and kind.entries is not None:
+            yield from self.odd_keys(place, node)
+            for key, entry in node.items():
+                below = kind.entries.get(str(key)) or kind.entries.get("*")
+                yield from (
+                    self.value(_join(place, key), entry, below) if below else self.plain(_join(place, key), entry)
+                )
+        elif not (isinstance(node, str) and self.is_reference(node, name, kind)):
+            found = tuple(self.plain(place, node))
+            yield from found or (Finding(self.name, place, "value", _misfit(node, name, kind)),)
+
+    def is_reference(self, text: str, name: str, kind: Kind) -> bool:
+        """Whether a text refers to a key of that kind."""
+        return text.startswith("@") and self.keys.get(text[1:]) in (name, *kind.also)
+
+    def component(self, place: str, node: dict[str, ConfigValue], name: str) -> Iterator[Finding]:
+        """A part where one of a kind belongs."""
+        target = node["_target_"]
+        known = TARGETS.get(name, {}).get(target) if isinstance(target, str) else None
+        if known is None:
+            yield from self.plain(place, node)
+            return
+        yield from self.odd_keys(place, node)
+        for key, value in node.items():
+            below = _join(place, key)
+            if key in COMPONENT_KEYS:
+                yield from self.plain(below, value)
+            elif key in known:
+                yield from self.value(below, value, known[key][0])
+            else:
+                yield Finding(self.name, place, "argument", f"{key} of {target}")
+                yield from self.plain(below, value)
+        for key, (_, needed) in known.items():
+            if needed and key not in node:
+                yield Finding(self.name, place, "argument", f"{target} without {key}")
+
+    def plain(self, place: str, node: ConfigValue) -> Iterator[Finding]:
+        """What nothing is built from: no part, nothing that is evaluated."""
+        for parts, found in walk(node):
+            at = "#".join((place, *parts)) if place else "#".join(parts)
+            if isinstance(found, str):
+                yield from self.text(at, found)
+            elif isinstance(found, dict):
+                yield from self.odd_keys(at, found)
+                if "_target_" in found:
+                    yield Finding(self.name, at or ROOT, "target", _target(found["_target_"]))
+            elif type(found) not in PLAIN_TYPES:
+                # YAML's !!omap, !!set and the like: MONAI hands them on as they are, and nobody has looked inside.
+                yield Finding(self.name, at, "value", f"of type {type(found).__name__}")
+
+    def text(self, place: str, text: str) -> Iterator[Finding]:
+        """Text where nothing is evaluated."""
+        # MONAI looks at the first character alone; what only follows blanks is told as well, to be on the safe side.
+        # Such a character further inside is data, as in ../data@home.
+        first = text.lstrip()[:1]
+        if first == "$":
+            yield Finding(self.name, place, "expression", text)
+        elif first == "%":
+            yield Finding(self.name, place, "macro", text)
+        elif first == "@":
+            yield Finding(self.name, place, "reference", text)
+
+    def odd_keys(self, place: str, node: dict[str, ConfigValue]) -> Iterator[Finding]:
+        """Keys that MONAI would read as something else."""
+        for key in node:
+            if not _is_plain_key(key):
+                yield Finding(self.name, place or ROOT, "key", repr(key))
+
+
+def _join(place: str, key: object) -> str:
+    return f"{place}#{key}" if place else str(key)
+
+
+def _target(target: ConfigValue) -> str:
+    belongs = isinstance(target, str) and any(target in found for found in TARGETS.values())
+    return f"{target}, which belongs elsewhere" if belongs else str(target)
+
+
+def _misfit(node: ConfigValue, name: str, kind: Kind) -> str:
+    if isinstance(node, list):
+        shown = f"a list of {len(node)}"
+    else:
+        shown = "a mapping" if isinstance(node, dict) else f"{node!r:.{SHOWN_CHARACTERS}}"
+    expected = [kind.words] if kind.values else [f"a part for {name.replace('_', ' ')}"] * (name in TARGETS)
+    if kind.items is not None:
+        expected.append(f"a list of at most {kind.most}")
+    return f"{shown} instead of {' or '.join(expected)}" if expected else f"{shown} where a mapping belongs"
 
 
 def _is_plain_key(key: object) -> bool:
     if isinstance(key, str):
         return PLAIN_KEY.fullmatch(key) is not None
     return isinstance(key, int) and not isinstance(key, bool)
-
-
-def _text(name: str, place: str, parts: tuple[str, ...], text: str) -> Iterator[Finding]:
-    # MONAI looks at the first character alone; what only follows blanks is told as well, to be on the safe side.
-    # Such a character further inside is data, as in ../data@home.
-    first = text.lstrip()[:1]
-    if first == "$":
-        allowed = IMPORTS if parts[:1] == ("imports",) else EXPRESSIONS
-        if text not in allowed and not CHANNEL_FILES.fullmatch(text):
-            yield Finding(name, place, "expression", text)
-    elif first == "%":
-        yield Finding(name, place, "macro", text)
-    elif first == "@" and not PLAIN_REFERENCE.fullmatch(text):
-        yield Finding(name, place, "reference", text)
-
-
-def _component(name: str, parts: tuple[str, ...], node: dict[str, ConfigValue]) -> Iterator[Finding]:
-    place = "#".join(parts) or "(root)"
-    target = node["_target_"]
-    if not isinstance(target, str) or target not in TARGETS:
-        yield Finding(name, place, "target", str(target))
-        return
-    if target in PLACES and not PLACES[target].fullmatch(place):
-        yield Finding(name, place, "target", f"{target}, which belongs elsewhere")
-    fixed = FIXED_ARGUMENTS.get(target, {})
-    for key, value in node.items():
-        if key in COMPONENT_KEYS:
-            continue
-        if key not in TARGETS[target]:
-            yield Finding(name, place, "argument", f"{key} of {target}")
-        elif (key in fixed and value != fixed[key]) or (
-            target in DATA_SETS and key == "data" and not _is_own_data(value)
-        ):
-            yield Finding(name, place, "argument", f"{key}={value!r} of {target}")
-    yield from (Finding(name, place, "argument", f"{target} without {key}") for key in fixed if key not in node)
-
-
-def _is_own_data(value: ConfigValue) -> bool:
-    if isinstance(value, dict):
-        return value.get("_target_") == DATA_SOURCE
-    return isinstance(value, str) and (value in DATA_EXPRESSIONS or CHANNEL_FILES.fullmatch(value) is not None)

@@ -1,34 +1,17 @@
 """The words that a config may use without being trusted: what ``volseg plan`` writes, and the likes of it.
 
-A target is a class or function by its full path with the arguments that it may be given: some take names of classes
-as plain text (``LoadImaged`` finds a reader so), which would be a way around.
+Each key of a config is of a kind; each target is of one, and takes arguments of certain kinds. Numbers have bounds, far
+beyond what anybody trains and far below what stops a machine. A bundle that needs more can be trusted.
 """
 
 from __future__ import annotations
 
 import re
 
-IMPORTS = frozenset({"$import glob", "$import torch"})
+from volseg.bundle.grammar import Exactly, Expression, Flag, Form, Kind, Real, Size, Text, Whole
 
 ONE_FILE = "$[{'image': i} for i in @datalist]"
 """The expression that makes a case of each image."""
-
-EXPRESSIONS = frozenset(
-    {
-        "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "$@network_def.to(@device)",
-        "$@network_def.parameters()",
-        "$@batch_size * @steps_per_epoch",
-        "$@bundle_root + '/eval'",
-        "$@bundle_root + '/models/model.pt'",
-        "$sorted(glob.glob(@dataset_dir + '/imagesTs/*.nii.gz'))",
-        ONE_FILE,
-        "$@train#deterministic_transforms + @train#random_transforms",
-        "$@evaluator.run()",
-        "$@train#trainer.run()",
-        "$@validate#evaluator.run()",
-    }
-)
 
 _CHANNEL_FILES = "$[{'image': [f[:-12] + '_%04d.nii.gz' % c for c in range(COUNT)]} for f in @datalist if f.endswith('_0000.nii.gz')]"
 CHANNEL_FILES = re.compile(re.escape(_CHANNEL_FILES).replace("COUNT", "[1-9][0-9]?"))
@@ -40,102 +23,340 @@ def channel_files(count: int) -> str:
     return _CHANNEL_FILES.replace("COUNT", str(count))
 
 
-_SUPERVISED = "device max_epochs epoch_length train_data_loader val_data_loader network optimizer loss_function inferer"
+IMPORTS = frozenset({"$import glob", "$import torch"})
 
-TARGETS: dict[str, frozenset[str]] = {
-    name: frozenset(arguments.split())
-    for name, arguments in {
-        "monai.transforms.Compose": "transforms",
-        "monai.transforms.LoadImaged": "keys reader image_only",
-        "monai.transforms.SaveImaged": (
-            "keys writer output_dir output_postfix output_ext output_dtype separate_folder resample print_log"
-        ),
-        "monai.transforms.EnsureChannelFirstd": "keys",
-        "monai.transforms.Orientationd": "keys axcodes labels",
-        "monai.transforms.Spacingd": "keys pixdim mode padding_mode",
-        "monai.transforms.ScaleIntensityRanged": "keys a_min a_max b_min b_max clip",
-        "monai.transforms.NormalizeIntensityd": "keys subtrahend divisor nonzero channel_wise",
-        "monai.transforms.ThresholdIntensityd": "keys threshold above cval",
-        "monai.transforms.MapLabelValued": "keys orig_labels target_labels",
-        "monai.transforms.EnsureTyped": "keys track_meta",
-        "monai.transforms.SpatialPadd": "keys spatial_size mode",
-        "monai.transforms.ClassesToIndicesd": "keys num_classes max_samples_per_class",
-        "monai.transforms.RandCropByLabelClassesd": (
-            "keys label_key spatial_size num_classes num_samples indices_key ratios warn"
-        ),
-        "monai.transforms.RandSpatialCropd": "keys roi_size random_size",
-        "monai.transforms.RandAffined": "keys prob rotate_range scale_range translate_range mode padding_mode",
-        "monai.transforms.RandFlipd": "keys prob spatial_axis",
-        "monai.transforms.RandGaussianNoised": "keys prob mean std",
-        "monai.transforms.RandGaussianSmoothd": "keys prob sigma_x sigma_y sigma_z",
-        "monai.transforms.RandScaleIntensityd": "keys prob factors channel_wise",
-        "monai.transforms.RandShiftIntensityd": "keys prob offsets channel_wise",
-        "monai.transforms.RandAdjustContrastd": "keys prob gamma",
-        "monai.transforms.AsDiscreted": "keys argmax to_onehot rounding",
-        "monai.transforms.Invertd": "keys transform orig_keys nearest_interp to_tensor",
-        "monai.transforms.KeepLargestConnectedComponentd": "keys applied_labels is_onehot independent connectivity",
-        "monai.transforms.FillHolesd": "keys applied_labels connectivity",
-        "monai.data.Dataset": "data transform",
-        "monai.data.CacheDataset": "data transform cache_rate cache_num num_workers progress copy_cache",
-        "monai.data.DataLoader": "dataset batch_size shuffle sampler num_workers persistent_workers drop_last",
-        "torch.utils.data.RandomSampler": "data_source replacement num_samples",
-        "monai.networks.nets.UNet": (
-            "spatial_dims in_channels out_channels channels strides kernel_size up_kernel_size num_res_units norm dropout"
-        ),
-        "monai.networks.nets.DynUNet": (
-            "spatial_dims in_channels out_channels kernel_size strides upsample_kernel_size filters norm_name res_block "
-            "deep_supervision deep_supr_num dropout"
-        ),
-        "monai.losses.DiceCELoss": (
-            "include_background to_onehot_y sigmoid softmax squared_pred batch smooth_nr smooth_dr lambda_dice lambda_ce"
-        ),
-        "monai.losses.DeepSupervisionLoss": "loss weight_mode",
-        "torch.optim.AdamW": "params lr weight_decay betas",
-        "torch.optim.SGD": "params lr momentum nesterov weight_decay",
-        "monai.inferers.SimpleInferer": "",
-        "monai.inferers.SlidingWindowInferer": (
-            "roi_size sw_batch_size overlap mode sigma_scale padding_mode cval progress cache_roi_weight_map"
-        ),
-        "monai.handlers.MeanDice": "include_background output_transform num_classes",
-        "monai.handlers.from_engine": "keys first",
-        "monai.handlers.CheckpointLoader": "load_path load_dict map_location strict",
-        "monai.engines.SupervisedTrainer": f"{_SUPERVISED} train_handlers postprocessing key_train_metric decollate amp",
-        "monai.engines.SupervisedEvaluator": f"{_SUPERVISED} val_handlers postprocessing key_val_metric amp",
-        "volseg.training.fold_cases": "dataset_dir part fold record",
-        "volseg.training.Budget": "epochs minutes steps_per_epoch",
-        "volseg.training.BudgetedRate": "optimizer budget power warm_up",
-        "volseg.training.PacedValidation": "evaluator budget share",
-        "volseg.training.AutocastInferer": "inferer",
-        "volseg.training.EvaluatedDice": "include_background output_transform",
-        "volseg.training.WeightAverage": "network decay",
-    }.items()
+CLASSES = 65536
+"""Labels are of 16 bits, and 0 is the background."""
+WINDOW_VOXELS = 2**27
+"""Of a patch or window: 512 in each direction."""
+
+
+def _values(*forms: Form | str | bool | None) -> Kind:
+    return Kind(tuple(Exactly(form) if form is None or isinstance(form, (str, bool)) else form for form in forms))
+
+
+def _one_or_more(kind: str, most: int, *forms: Form | str | bool | None) -> Kind:
+    """Such values alone, or in a list, or in lists of lists."""
+    return Kind(_values(*forms).values, items=kind, most=most)
+
+
+def _word(pattern: str, words: str) -> Text:
+    return Text(re.compile(pattern), words)
+
+
+KINDS: dict[str, Kind] = {
+    # Plain values.
+    "flag": _values(Flag()),
+    "flag?": _values(Flag(), None),
+    "null": _values(None),
+    "path": _values(Text()),
+    "name": _values(_word(r"[A-Za-z][A-Za-z0-9_]{0,60}", "a name")),
+    "names": _one_or_more("name", 8, _word(r"[A-Za-z][A-Za-z0-9_]{0,60}", "a name")),
+    "word": _values(_word(r"[A-Za-z_]{1,40}", "a word")),
+    "words": _one_or_more("word", 8, _word(r"[A-Za-z_]{1,40}", "a word")),
+    "word?": _values(_word(r"[A-Za-z_]{1,40}", "a word"), None),
+    "axcodes": _values(_word(r"[RLAPSI]{3}", "three letters for the axes")),
+    "dtype": _values("uint8", "uint16"),
+    "share": _values(Real(0, 1)),
+    "share?": _values(Real(0, 1), None),
+    "real": _values(Real(-1e12, 1e12)),
+    "reals": _one_or_more("reals", 1000, Real(-1e12, 1e12), None),
+    "sigmas": _one_or_more("sigmas", 2, Real(0, 20)),
+    "spacing": _one_or_more("spacing", 3, Real(1e-6, 1e4)),
+    "axes": _one_or_more("axes", 3, Whole(0, 2), None),
+    "labels": _one_or_more("labels", CLASSES, Whole(0, CLASSES - 1), None),
+    "connectivity": _values(Whole(1, 3), None),
+    "size": _values(Size(WINDOW_VOXELS)),
+    "classes": _values(Whole(1, CLASSES)),
+    "classes?": _values(Whole(1, CLASSES), None),
+    "class_samples": _values(Whole(1, 10**6), None),
+    "patches": _values(Whole(1, 64)),
+    "cached": _values(Whole(0, 10**6)),
+    "part": _values("training", "validation"),
+    # Of networks.
+    "three": _values(Whole(3, 3)),
+    "inputs": _values(Whole(1, 256)),
+    "features": _one_or_more("features", 12, Whole(1, 10**4)),
+    "kernels": _one_or_more("kernels", 12, Whole(1, 15)),
+    "strides": _one_or_more("strides", 12, Whole(1, 16)),
+    "units": _values(Whole(0, 8)),
+    "heads": _values(Whole(1, 11)),
+    # Of windows.
+    "windows": _values(Whole(1, 64)),
+    "overlap": _one_or_more("overlap", 3, Real(0, 0.9)),
+    "sigma_scale": _values(Real(0.01, 1)),
+    # Of training; keys at the top of a config are of these kinds, so that others can refer to them.
+    "batch": _values(Whole(1, 512)),
+    "steps": _values(Whole(1, 10**6)),
+    "draws": _values(Whole(1, 10**8), "$@batch_size * @steps_per_epoch"),
+    "epochs": _values(Whole(1, 10**9)),
+    "minutes": _values(Real(0, 10**7), None),
+    "workers": _values(Whole(0, 32)),
+    "rate": _values(Real(0, 100)),
+    "power": _values(Real(0, 100)),
+    "fold": _values(Whole(0, 999), None),
+    "device": _values(
+        "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')", _word(r"cpu|cuda(:[0-9]{1,2})?", "cpu or cuda")
+    ),
+    # A reader or writer is a class by its name; these are the ones that volseg plan writes.
+    "reader": _values("NibabelReader"),
+    "writer": _values("NibabelWriter"),
+    # Where it writes and under which names, a stranger doesn't choose.
+    "output_dir": _values("$@bundle_root + '/eval'"),
+    "to_output_dir": _values("@output_dir"),
+    "no_postfix": _values(""),
+    "nifti": _values(".nii.gz"),
+    "false": _values(False),
+    "model_path": _values("$@bundle_root + '/models/model.pt'"),
+    # The data set that volseg has checked is the one that is read.
+    "to_dataset_dir": _values("@dataset_dir"),
+    "to_record": _values("@cases_record"),
+    "datalist": _values("$sorted(glob.glob(@dataset_dir + '/imagesTs/*.nii.gz'))"),
+    "items": _values(ONE_FILE, Expression(CHANNEL_FILES, "the files of the channels")),
+    "imports": Kind(items="import", most=8),
+    "import": _values(*sorted(IMPORTS)),
+    "run": Kind(items="call", most=8),
+    "call": _values("$@evaluator.run()", "$@train#trainer.run()", "$@validate#evaluator.run()"),
+    # Parts; their targets are below.
+    "network_def": Kind(),
+    "network": _values("$@network_def.to(@device)"),
+    "networks": Kind(entries={"model": "network"}),
+    "parameters": _values("$@network_def.parameters()"),
+    "transform": Kind(),
+    "transforms": Kind(items="transform", most=200),
+    "all_transforms": Kind(
+        _values("$@train#deterministic_transforms + @train#random_transforms").values,
+        items="transform",
+        most=200,
+        also=("transforms",),
+    ),
+    "preprocessing": Kind(),
+    "postprocessing": Kind(),
+    # volseg leaves the step that saves out and writes masks itself; it may stand here alone.
+    "saving_postprocessing": Kind(),
+    "saving_transforms": Kind(items="saving_transform", most=200),
+    "saving_transform": Kind(),
+    "after": Kind(also=("postprocessing", "saving_postprocessing")),
+    "dataset": Kind(),
+    "sampler": Kind(),
+    "loader": Kind(),
+    "loss": Kind(),
+    "optimizer": Kind(),
+    "inferer": Kind(),
+    "budget": Kind(),
+    "average": Kind(),
+    "handler": Kind(),
+    "handlers": Kind(items="handler", most=32),
+    "inference_handler": Kind(),
+    "inference_handlers": Kind(items="inference_handler", most=32),
+    "any_handlers": Kind(items="handler", most=32, also=("handlers", "inference_handlers")),
+    "metric": Kind(),
+    "metrics": Kind(entries={"*": "metric"}),
+    "from_engine": Kind(),
+    "trainer": Kind(),
+    "evaluator": Kind(),
 }
 
-FIXED_ARGUMENTS: dict[str, dict[str, str | bool]] = {
-    # A reader or writer is a class by its name; these are the ones that volseg plan writes.
-    "monai.transforms.LoadImaged": {"reader": "NibabelReader"},
-    # Where it writes and under which names, a stranger doesn't choose.
-    "monai.transforms.SaveImaged": {
-        "writer": "NibabelWriter", "output_dir": "@output_dir", "output_postfix": "", "output_ext": ".nii.gz",
-        "separate_folder": False,
+_TRANSFORMS = {
+    "monai.transforms.LoadImaged": "keys:names reader:reader! image_only:flag",
+    "monai.transforms.EnsureChannelFirstd": "keys:names",
+    "monai.transforms.Orientationd": "keys:names axcodes:axcodes labels:null",
+    "monai.transforms.Spacingd": "keys:names pixdim:spacing mode:words padding_mode:words",
+    "monai.transforms.ScaleIntensityRanged": "keys:names a_min:real a_max:real b_min:real b_max:real clip:flag",
+    "monai.transforms.NormalizeIntensityd": (
+        "keys:names subtrahend:reals divisor:reals nonzero:flag channel_wise:flag"
+    ),
+    "monai.transforms.ThresholdIntensityd": "keys:names threshold:real above:flag cval:real",
+    "monai.transforms.MapLabelValued": "keys:names orig_labels:labels target_labels:labels",
+    "monai.transforms.EnsureTyped": "keys:names track_meta:flag",
+    "monai.transforms.SpatialPadd": "keys:names spatial_size:size mode:words",
+    "monai.transforms.ClassesToIndicesd": "keys:names num_classes:classes max_samples_per_class:class_samples",
+    "monai.transforms.RandCropByLabelClassesd": (
+        "keys:names label_key:name spatial_size:size num_classes:classes num_samples:patches indices_key:name "
+        "ratios:reals warn:flag"
+    ),
+    "monai.transforms.RandSpatialCropd": "keys:names roi_size:size random_size:flag",
+    "monai.transforms.RandAffined": (
+        "keys:names prob:share rotate_range:reals scale_range:reals translate_range:reals mode:words padding_mode:words"
+    ),
+    "monai.transforms.RandFlipd": "keys:names prob:share spatial_axis:axes",
+    "monai.transforms.RandGaussianNoised": "keys:names prob:share mean:real std:real",
+    "monai.transforms.RandGaussianSmoothd": "keys:names prob:share sigma_x:sigmas sigma_y:sigmas sigma_z:sigmas",
+    "monai.transforms.RandScaleIntensityd": "keys:names prob:share factors:reals channel_wise:flag",
+    "monai.transforms.RandShiftIntensityd": "keys:names prob:share offsets:reals channel_wise:flag",
+    "monai.transforms.RandAdjustContrastd": "keys:names prob:share gamma:reals",
+    "monai.transforms.AsDiscreted": "keys:names argmax:flag to_onehot:classes? rounding:word?",
+    "monai.transforms.Invertd": (
+        "keys:names transform:preprocessing orig_keys:names nearest_interp:flag to_tensor:flag"
+    ),
+    "monai.transforms.KeepLargestConnectedComponentd": (
+        "keys:names applied_labels:labels is_onehot:flag? independent:flag connectivity:connectivity"
+    ),
+    "monai.transforms.FillHolesd": "keys:names applied_labels:labels connectivity:connectivity",
+}
+_SAVING = {
+    "monai.transforms.SaveImaged": (
+        "keys:names writer:writer! output_dir:to_output_dir! output_postfix:no_postfix! output_ext:nifti! "
+        "output_dtype:dtype separate_folder:false! resample:flag print_log:flag"
+    )
+}
+_ENGINE = "device:device max_epochs:epochs epoch_length:steps network:network inferer:inferer amp:flag"
+
+_TARGETS: dict[str, dict[str, str]] = {
+    "network_def": {
+        "monai.networks.nets.UNet": (
+            "spatial_dims:three in_channels:inputs out_channels:classes channels:features strides:strides "
+            "kernel_size:kernels up_kernel_size:kernels num_res_units:units norm:word dropout:share"
+        ),
+        "monai.networks.nets.DynUNet": (
+            "spatial_dims:three in_channels:inputs out_channels:classes kernel_size:kernels strides:strides "
+            "upsample_kernel_size:strides filters:features norm_name:word res_block:flag deep_supervision:flag "
+            "deep_supr_num:heads dropout:share?"
+        ),
     },
-    "monai.handlers.CheckpointLoader": {"load_path": "$@bundle_root + '/models/model.pt'"},
-    # The data set that volseg has checked is the one that is read.
-    "volseg.training.fold_cases": {"dataset_dir": "@dataset_dir", "record": "@cases_record"},
-}  # fmt: skip
-"""Targets whose named arguments must be there with exactly that value."""
+    "transform": _TRANSFORMS,
+    "saving_transform": _TRANSFORMS | _SAVING,
+    "preprocessing": {"monai.transforms.Compose": "transforms:all_transforms"},
+    "postprocessing": {"monai.transforms.Compose": "transforms:transforms"},
+    "after": {"monai.transforms.Compose": "transforms:transforms"},
+    "saving_postprocessing": {"monai.transforms.Compose": "transforms:saving_transforms"},
+    "items": {
+        "volseg.training.fold_cases": "dataset_dir:to_dataset_dir! part:part fold:fold record:to_record!",
+    },
+    "dataset": {
+        "monai.data.Dataset": "data:items! transform:preprocessing",
+        "monai.data.CacheDataset": (
+            "data:items! transform:preprocessing cache_rate:share cache_num:cached num_workers:workers progress:flag "
+            "copy_cache:flag"
+        ),
+    },
+    "loader": {
+        "monai.data.DataLoader": (
+            "dataset:dataset batch_size:batch shuffle:flag sampler:sampler num_workers:workers persistent_workers:flag "
+            "drop_last:flag"
+        )
+    },
+    "sampler": {"torch.utils.data.RandomSampler": "data_source:dataset replacement:flag num_samples:draws"},
+    "loss": {
+        "monai.losses.DiceCELoss": (
+            "include_background:flag to_onehot_y:flag sigmoid:flag softmax:flag squared_pred:flag batch:flag "
+            "smooth_nr:real smooth_dr:real lambda_dice:real lambda_ce:real"
+        ),
+        "monai.losses.DeepSupervisionLoss": "loss:loss weight_mode:word",
+    },
+    "optimizer": {
+        "torch.optim.AdamW": "params:parameters lr:rate weight_decay:share betas:reals",
+        "torch.optim.SGD": "params:parameters lr:rate momentum:share nesterov:flag weight_decay:share",
+    },
+    "inferer": {
+        "monai.inferers.SimpleInferer": "",
+        "monai.inferers.SlidingWindowInferer": (
+            "roi_size:size sw_batch_size:windows overlap:overlap mode:word sigma_scale:sigma_scale padding_mode:word "
+            "cval:real progress:flag cache_roi_weight_map:flag"
+        ),
+        "volseg.training.AutocastInferer": "inferer:inferer",
+    },
+    "metric": {
+        "monai.handlers.MeanDice": "include_background:flag output_transform:from_engine num_classes:classes",
+        "volseg.training.EvaluatedDice": "include_background:flag output_transform:from_engine",
+    },
+    "from_engine": {"monai.handlers.from_engine": "keys:names first:flag"},
+    "handler": {
+        "volseg.training.BudgetedRate": "optimizer:optimizer budget:budget power:power warm_up:share",
+        "volseg.training.PacedValidation": "evaluator:evaluator budget:budget share:share",
+    },
+    "inference_handler": {
+        "monai.handlers.CheckpointLoader": ("load_path:model_path! load_dict:networks map_location:device strict:flag"),
+    },
+    "trainer": {
+        "monai.engines.SupervisedTrainer": (
+            f"{_ENGINE} train_data_loader:loader optimizer:optimizer loss_function:loss train_handlers:handlers "
+            "postprocessing:postprocessing key_train_metric:metrics decollate:flag"
+        )
+    },
+    "evaluator": {
+        "monai.engines.SupervisedEvaluator": (
+            f"{_ENGINE} val_data_loader:loader val_handlers:any_handlers postprocessing:after key_val_metric:metrics"
+        )
+    },
+    "budget": {"volseg.training.Budget": "epochs:epochs minutes:minutes steps_per_epoch:steps"},
+    "average": {"volseg.training.WeightAverage": "network:network decay:share"},
+}
 
-FIXED_KEYS = {"output_dir": "$@bundle_root + '/eval'"}
-"""Keys at the top of a config that must have exactly that value where they are there."""
+Arguments = dict[str, tuple[str, bool]]
+"""Of a target: the kind of each by its name, and whether it must be there."""
 
-PLACES = {"monai.transforms.SaveImaged": re.compile(r"postprocessing#transforms#[0-9]+")}
-"""Targets that may stand in one place only: volseg leaves this step out and writes masks itself."""
 
-DATA_SETS = frozenset({"monai.data.Dataset", "monai.data.CacheDataset"})
-"""Their ``data`` names files, and a damaged one is handed from reader to reader: no list of a stranger's choice."""
-DATA_SOURCE = "volseg.training.fold_cases"
-DATA_EXPRESSIONS = frozenset({ONE_FILE})
-"""What ``data`` may be, beside ``CHANNEL_FILES`` and a ``DATA_SOURCE``."""
+def _arguments(text: str) -> Arguments:
+    pairs = [one.split(":") for one in text.split()]
+    return {name: (kind.removesuffix("!"), kind.endswith("!")) for name, kind in pairs}
+
+
+TARGETS: dict[str, dict[str, Arguments]] = {
+    kind: {target: _arguments(text) for target, text in found.items()} for kind, found in _TARGETS.items()
+}
+"""By kind, the classes and functions that make a part of it, by their full path, with the arguments that they take.
+
+Some classes take names of classes as plain text (``LoadImaged`` finds a reader so), which would be a way around.
+"""
+
+_COMMON = {
+    "imports": "imports",
+    "bundle_root": "path",
+    "dataset_dir": "path",
+    "device": "device",
+    "network_def": "network_def",
+    "network": "network",
+    "run": "run",
+}
+
+KEYS: dict[str, dict[str, str]] = {
+    "inference": _COMMON
+    | {
+        "output_dir": "output_dir",
+        "datalist": "datalist",
+        "preprocessing": "preprocessing",
+        "dataset": "dataset",
+        "dataloader": "loader",
+        "inferer": "inferer",
+        "postprocessing": "saving_postprocessing",
+        "handlers": "inference_handlers",
+        "evaluator": "evaluator",
+    },
+    "train": _COMMON
+    | {
+        "fold": "fold",
+        "cases_record": "null",
+        "max_epochs": "epochs",
+        "minutes": "minutes",
+        "steps_per_epoch": "steps",
+        "batch_size": "batch",
+        "num_workers": "workers",
+        "learning_rate": "rate",
+        "loss": "loss",
+        "optimizer": "optimizer",
+        "average": "average",
+        "budget": "budget",
+        "lr_scheduler": "null",
+        "train#deterministic_transforms": "transforms",
+        "train#random_transforms": "transforms",
+        "train#preprocessing": "preprocessing",
+        "train#dataset": "dataset",
+        "train#sampler": "sampler",
+        "train#dataloader": "loader",
+        "train#inferer": "inferer",
+        "train#handlers": "handlers",
+        "train#trainer": "trainer",
+        "validate#preprocessing": "preprocessing",
+        "validate#dataset": "dataset",
+        "validate#dataloader": "loader",
+        "validate#inferer": "inferer",
+        "validate#postprocessing": "postprocessing",
+        "validate#key_metric": "metrics",
+        "validate#evaluator": "evaluator",
+    },
+}
+"""By config, the kind of each key that something may be built from or refer to; any other holds plain data alone."""
 
 COMPONENT_KEYS = frozenset({"_target_", "_desc_"})
 """What a component may hold beside its arguments: no ``_mode_`` (it can start a debugger), no ``_requires_``."""
