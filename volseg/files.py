@@ -17,20 +17,24 @@ NO_PLAIN_FILE = "no-plain-file"
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a link", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
 }  # fmt: skip
 
 
-def plain_descriptor(path: Path) -> int:
+def plain_descriptor(path: Path, *, follow: bool = True) -> int:
     """A descriptor for reading a file that may be a stranger's: never waits, and opens nothing but a plain file.
+
+    Args:
+        path: which.
+        follow: whether it may be a link to a plain file.
 
     Raises:
         FileError: something else stands in its place (``no-plain-file``).
         OSError: as ``os.open``.
     """
     # Before, since opening alone does something to some devices; and after, since what lies there may change.
-    _require_plain(path, os.stat(path))  # noqa: PTH116  as an OSError
-    descriptor = os.open(path, _FLAGS)
+    _require_plain(path, path.stat(follow_symlinks=follow))
+    descriptor = os.open(path, _FLAGS | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
     try:
         _require_plain(path, os.fstat(descriptor))
     except BaseException:
@@ -39,19 +43,20 @@ def plain_descriptor(path: Path) -> int:
     return descriptor
 
 
-def open_plain(path: Path, *, buffering: int = -1) -> BinaryIO:
+def open_plain(path: Path, *, buffering: int = -1, follow: bool = True) -> BinaryIO:
     """Open a file that may be a stranger's for reading bytes: never waits, and opens nothing but a plain file.
 
     Args:
-        path: which; a link to a plain file is followed.
+        path: which.
         buffering: as ``open``.
+        follow: whether it may be a link to a plain file.
 
     Raises:
         FileError: it is absent (``missing-file``), a folder, pipe, socket or device (``no-plain-file``), or can't be
             opened (``cannot-read``).
     """
     try:
-        return open(plain_descriptor(path), "rb", buffering=buffering)
+        return open(plain_descriptor(path, follow=follow), "rb", buffering=buffering)
     except FileError:
         raise
     except FileNotFoundError as error:

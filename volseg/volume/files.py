@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from volseg.errors import GeometryError, InputError
-from volseg.volume.itk import itk_data_file, read_itk, read_itk_header
+from volseg.volume.metaimage import read_metaimage
 from volseg.volume.model import ImageHeader, Volume
 from volseg.volume.naming import is_nifti
 from volseg.volume.nifti import read_nifti, read_nifti_header, write_nifti, write_nifti_like
+from volseg.volume.nrrd import read_nrrd
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from volseg.volume.raw import Stored
 
 WHOLE_NUMBER_TOLERANCE = 1e-3
 """Labels stored as floats or through a scale factor come back as 0.99999994. What is this near to a whole number is
@@ -30,7 +33,11 @@ def read_header(path: Path) -> ImageHeader:
         InputError: the file is damaged, or declares more than it can hold.
         GeometryError: the voxels have no certain place in the patient.
     """
-    return read_nifti_header(path) if is_nifti(path) else read_itk_header(path)
+    return read_nifti_header(path) if is_nifti(path) else _stored(path).header
+
+
+def _stored(path: Path) -> Stored:
+    return read_nrrd(path) if path.name.lower().endswith(".nrrd") else read_metaimage(path)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -40,11 +47,11 @@ def files_of(path: Path) -> tuple[Path, ...]:
         FileError: a file is absent.
         InputError: the header names voxels elsewhere.
     """
-    return (path,) if is_nifti(path) else tuple(dict.fromkeys((path, itk_data_file(path))))
+    return (path,) if is_nifti(path) else _stored(path).files
 
 
 def read_volume(path: Path) -> Volume:
-    """Read an image: NIfTI through nibabel's header, NRRD and MetaImage through SimpleITK.
+    """Read an image: NIfTI through nibabel's header, NRRD and MetaImage by their own grammars.
 
     Voxels keep their stored type unless the file scales them, which gives float32 (float64 for 64-bit types).
     Several channels lie on a fourth axis.
@@ -54,7 +61,7 @@ def read_volume(path: Path) -> Volume:
         InputError: the file is damaged, or declares more than it can hold.
         GeometryError: the voxels have no certain place in the patient.
     """
-    return read_nifti(path) if is_nifti(path) else read_itk(path)
+    return read_nifti(path) if is_nifti(path) else _stored(path).read()
 
 
 def read_mask(path: Path) -> Volume:
