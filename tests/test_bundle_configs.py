@@ -100,6 +100,11 @@ def test_deep_supervision_is_trained_and_left_out_of_inference(make_plan: MakePl
     described = inference_network(bundle)
     assert described is not None
     assert set(described.state_dict()) < names
+    # By which the weights that another program trains are told apart.
+    (left_out,) = (
+        handler["leave_out"] for handler in bundle.read_config("train")["train"]["handlers"] if "leave_out" in handler
+    )
+    assert {name for name in names if not any(part in name for part in left_out)} == set(described.state_dict())
 
 
 def _case(plan: Any, folder: Path, write_image: WriteImage, name: str = "case") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from volseg.bundle.vocabulary import ONE_FILE, channel_files
+from volseg.bundle.vocabulary import MODEL_KEY, ONE_FILE, channel_files
 from volseg.planning.component import Component, component
 from volseg.planning.normalisation import normalising_components
 
@@ -78,6 +78,7 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
         "dataset_dir": dataset_dir,
         "fold": 0,
         "cases_record": None,
+        MODEL_KEY: "$@bundle_root + '/models/model.pt'",
         "max_epochs": plan.max_epochs,
         "minutes": None,
         "steps_per_epoch": plan.steps_per_epoch,
@@ -120,6 +121,14 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
             "handlers": [
                 plan.schedule.component(),
                 component("volseg.training.PacedValidation", evaluator="@validate#evaluator", budget="@budget"),
+                component(
+                    "volseg.training.Standalone",
+                    budget="@budget",
+                    average="@average",
+                    evaluator="@validate#evaluator",
+                    path=f"@{MODEL_KEY}",
+                    leave_out=list(plan.network.training_only if plan.network.heads else ()),
+                ),
             ],
             "trainer": component(
                 "monai.engines.SupervisedTrainer",

@@ -25,6 +25,9 @@ def channel_files(count: int) -> str:
 
 IMPORTS = frozenset({"$import glob", "$import torch"})
 
+MODEL_KEY = "model_path"
+"""Where other programs than ``volseg train`` write the weights that they train; that one leaves it out."""
+
 CLASSES = 65536
 """Labels are of 16 bits, and 0 is the background."""
 WINDOW_VOXELS = 2**27
@@ -264,6 +267,9 @@ _TARGETS: dict[str, dict[str, str]] = {
     "handler": {
         "volseg.training.BudgetedRate": "optimizer:optimizer budget:budget power:power warm_up:share",
         "volseg.training.PacedValidation": "evaluator:evaluator budget:budget share:share",
+        "volseg.training.Standalone": (
+            "budget:budget average:average evaluator:evaluator path:model_path! leave_out:words"
+        ),
     },
     "inference_handler": {
         "monai.handlers.CheckpointLoader": ("load_path:model_path! load_dict:networks map_location:device strict:flag"),
@@ -329,6 +335,7 @@ KEYS: dict[str, dict[str, str]] = {
         "cases_record": "null",
         "max_epochs": "epochs",
         "minutes": "minutes",
+        MODEL_KEY: "model_path",
         "steps_per_epoch": "steps",
         "batch_size": "batch",
         "num_workers": "workers",

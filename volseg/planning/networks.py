@@ -44,6 +44,9 @@ class Network(Built):
         """Number of deep-supervision outputs beside the main one in training."""
         return 0
 
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Parts of names of weights that the plain form lacks."""
+
     @property
     def for_inference(self) -> Network:
         """Its plain form: the same weights without the heads that only training needs."""
@@ -63,6 +66,7 @@ class DynUNet(Network):
     name: ClassVar[str] = "dynunet"
     words: ClassVar[str] = "nnU-Net's plain U-Net at full resolution, with deep supervision"
     residual: ClassVar[bool] = False
+    training_only: ClassVar[tuple[str, ...]] = ("deep_supervision_heads", "super_head")
 
     @property
     def heads(self) -> int:

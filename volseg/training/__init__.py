@@ -5,6 +5,7 @@ from volseg.training.average import WeightAverage
 from volseg.training.budget import Budget, BudgetedRate, PacedValidation
 from volseg.training.dice import EvaluatedDice
 from volseg.training.items import fold_cases
+from volseg.training.standalone import Standalone
 
 __all__ = [
     "AutocastInferer",
@@ -12,6 +13,7 @@ __all__ = [
     "BudgetedRate",
     "EvaluatedDice",
     "PacedValidation",
+    "Standalone",
     "WeightAverage",
     "fold_cases",
 ]

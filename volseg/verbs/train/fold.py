@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive, remove_partials
+from volseg.bundle.vocabulary import MODEL_KEY
 from volseg.device import memory_short
 from volseg.errors import BundleError
 from volseg.outcomes import Provenance, sha256_of
@@ -326,6 +327,7 @@ def _overrides(fold: Fold, data: Path | None) -> dict[str, object]:
         "fold": fold.number,
         RECORD_KEY: str(fold.folder.record.resolve()),
         "minutes": fold.options.minutes,
+        MODEL_KEY: None,
     }
     if data is not None:
         wanted["dataset_dir"] = str(data.resolve())
