@@ -15,6 +15,7 @@ from volseg.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from torch.nn import Module
 
@@ -162,8 +163,9 @@ def _verdict(bundle: Bundle, faults: list[Fault]) -> Verdict | None:
 
 def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bool) -> list[Fault]:
     faults: list[Fault] = []
-    place = bundle.model_path.relative_to(bundle.root).as_posix()
-    has_weights = bundle.model_path.is_file()
+    weights = _weights_path(bundle) if may_run else bundle.model_path
+    place = weights.relative_to(bundle.root).as_posix()
+    has_weights = weights.is_file()
     if not has_weights:
         message = "there are no weights yet. Train the bundle with volseg train, or get its weights."
         faults.append(Fault("no-weights", place, message, is_error=False))
@@ -174,7 +176,7 @@ def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bo
     state = None
     if has_weights:
         try:
-            state = read_state_dict(bundle.model_path)
+            state = read_state_dict(weights)
         except VolsegError as error:
             faults.append(Fault.of_error(error, bundle.root, place))
         else:
@@ -194,6 +196,17 @@ def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bo
             message = f"the network is another than the one in the inference config: {wrong} here."
             faults.append(Fault("networks-differ", _place(bundle, "train"), message))
     return faults
+
+
+def _weights_path(bundle: Bundle) -> Path:
+    """The file that the inference config loads; ``models/model.pt`` where that can't be made out."""
+    from volseg.bundle.parser import BundleParser
+    from volseg.bundle.serving import weights_path
+
+    try:
+        return weights_path(BundleParser(bundle, "inference", {}))
+    except VolsegError:  # what is wrong with the config is told elsewhere
+        return bundle.model_path
 
 
 def _published_faults(bundle: Bundle, place: str) -> Iterator[Fault]:

@@ -85,6 +85,14 @@ def first_channel(metadata: dict[str, ConfigValue]) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def channel_names(metadata: dict[str, ConfigValue]) -> tuple[str, ...]:
+    """The names of the network's channels in their order; empty where the metadata doesn't name each of several."""
+    names = at(metadata, NETWORK_FORMAT, "inputs", "image", "channel_def")
+    count = input_channels(metadata) or 0
+    found = [names.get(str(number)) for number in range(count)] if isinstance(names, dict) and count > 1 else []
+    return tuple(str(name) for name in found) if found and all(isinstance(name, str) for name in found) else ()
+
+
 def label_table(metadata: dict[str, ConfigValue]) -> LabelTable | None:
     """The labels of a mask: volseg's own table, else the output's channels; None where the metadata has no sound one."""
     table = metadata.get("label_table")

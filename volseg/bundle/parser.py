@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+import sys
+from contextlib import contextmanager
 from copy import deepcopy
 from pydoc import ErrorDuringImport
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,7 @@ from volseg.device import memory_short
 from volseg.errors import BundleError, VolsegError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from volseg.bundle.folder import Bundle
@@ -86,7 +89,8 @@ class BundleParser:
                 path=self.path,
             )
         try:
-            return self._parser.get_parsed_content(key)
+            with searched_arrays():
+                return self._parser.get_parsed_content(key)
         except Exception as error:
             raise self._refusal(key, error) from error
 
@@ -152,6 +156,24 @@ def load_weights(path: Path) -> Any:
             code="bad-weights",
             path=path,
         ) from error
+
+
+@contextmanager
+def searched_arrays() -> Iterator[None]:
+    """Let ``torch.load`` read arrays and numbers of numpy: the file of an architecture search holds some.
+
+    Nothing in such a file can run all the same: they are numbers in a shape.
+    """
+    import numpy as np
+    import torch
+
+    numbers = np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.float16, np.float32, np.float64
+    makers = sys.modules[np.empty(0).__reduce__()[0].__module__]  # numpy has moved it, and files name both places
+    allowed: list[Any] = [np.ndarray, np.dtype, codecs.encode, *(type(np.dtype(one)) for one in numbers)]
+    for place in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        allowed += [(getattr(makers, name), f"{place}.{name}") for name in ("_reconstruct", "scalar")]
+    with torch.serialization.safe_globals(allowed):
+        yield
 
 
 def _is_compressed(path: Path) -> bool:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.data.utils import list_data_collate
 from monai.inferers import SlidingWindowInferer
-from monai.transforms import AsDiscrete, AsDiscreted, Compose, SaveImage, SaveImaged
+from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd, SaveImage, SaveImaged
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 
+from volseg.device import memory_short
 from volseg.errors import BundleError, GeometryError, InputError
 from volseg.finite import all_finite
 from volseg.labels import MAX_INDEX
@@ -28,8 +30,20 @@ if TYPE_CHECKING:
 
 AFFINE_TOLERANCE_MM = 0.01
 """How far the inverted mask's corner may lie from its image's; MONAI inverts in float32 and float64."""
+MULTIPLES = (4, 8, 16, 32, 64)
+"""Of voxels, that networks with so many halvings need along each axis."""
 
 
+def one_image(images: Sequence[Path]) -> dict[str, Any]:
+    """A case for a preprocessing that loads its image, or the files of its channels, as ``image``."""
+    names = [str(path) for path in images]
+    return {"image": names[0] if len(names) == 1 else names}
+
+
+BETWEEN = (
+    "The bundle's own postprocessing interpolates between labels, which MONAI's runner saves as fractions: {} voxels at "
+    "borders were rounded to the nearest label, which may be one whose number lies between two others."
+)
 NOT_FINITE = (
     "not finite (NaN or infinity), so no mask can be made of it. See whether the image is like those that the bundle "
     "was trained on, and whether its weights are whole; float32 has more room than float16 or bfloat16."
@@ -47,6 +61,10 @@ class Segmenter:
         postprocessing: from ``{"image", "pred"}`` to a mask (1, i, j, k) on the image's own grid; steps that save
             files are left out.
         device: where the network lies.
+        item_of: from the files of a case to what the preprocessing takes.
+        channels: how many the network takes, which the preprocessed image is compared with; None where it is not known.
+        prepare_batch: from a batch, the device and False to what the inferer takes, as MONAI's evaluators have it; None
+            for the image alone.
     """
 
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
@@ -54,9 +72,16 @@ class Segmenter:
     inferer: Callable[..., torch.Tensor]
     postprocessing: Callable[[dict[str, Any]], dict[str, Any]]
     device: torch.device
+    item_of: Callable[[Sequence[Path]], dict[str, Any]] = one_image
+    channels: int | None = None
+    prepare_batch: Callable[..., Any] | None = None
 
     def segment(
-        self, images: Sequence[Path], grid: Grid, advance: Callable[[float], object] | None = None
+        self,
+        images: Sequence[Path],
+        grid: Grid,
+        advance: Callable[[float], object] | None = None,
+        tell: Callable[[str], object] = lambda _: None,
     ) -> NDArray[np.unsignedinteger]:
         """The mask (i, j, k) of one case: uint8, or uint16 when a label is above 255.
 
@@ -64,15 +89,15 @@ class Segmenter:
             images: one file for each channel, or one that holds all.
             grid: of the first image; what comes out has to lie on it.
             advance: called with each further share, of 1 in all, of a sliding window's places that are done.
+            tell: called with what a person has to know of how the mask came about.
 
         Raises:
-            InputError: a voxel is not a number.
+            InputError: a voxel is not a number, or the image has other channels than the network takes.
             GeometryError: the bundle's mask is not on the image's grid.
             BundleError: what the bundle gives is no mask of whole numbers, or the network's output is not finite.
         """
-        names = [str(path) for path in images]
-        item = self.preprocessing({"image": names[0] if len(names) == 1 else names})
-        image = item["image"]
+        item = self.preprocessing(self.item_of(images))
+        image = torch.as_tensor(item["image"])
         if not bool(torch.isfinite(image).all()):
             raise InputError(
                 "The image has voxels that are not finite numbers after preprocessing. Repair or export it again.",
@@ -81,14 +106,84 @@ class Segmenter:
         with torch.inference_mode():
             network = _told(self.network, self.inferer, image.shape[1:], advance) if advance else self.network
             with _finite_outputs(self.network):
-                item["pred"] = self.inferer(image.unsqueeze(0).to(self.device), network)[0]
+                item["pred"] = self._infer(item, image, network, tell)
             # Within the block, since a step may change its input in place, which is forbidden outside.
+            between = 0
             for step in _steps(self.postprocessing):
                 _require_finite(item, step)
+                interpolates = isinstance(step, Invertd) and _between_labels(item) == 0
                 item = Compose([step])(item)
+                between += (_between_labels(item) or 0) if interpolates else 0
             result = item["pred"]
+            if between and _between_labels(item):
+                tell(BETWEEN.format(between))
+                result = result.round()
         self._require_grid(result, grid)
         return _whole_numbers(result)
+
+    def _infer(
+        self, item: dict[str, Any], image: torch.Tensor, network: Callable[..., Any], tell: Callable[[str], object]
+    ) -> torch.Tensor:
+        """What the inferer gives for one case, (channel, i, j, k); as MONAI's ``SupervisedEvaluator`` calls it."""
+        arguments: tuple[Any, ...] = ()
+        named: dict[str, Any] = {}
+        inputs = image.unsqueeze(0).to(self.device)
+        if self.prepare_batch is not None:
+            prepared = self.prepare_batch(list_data_collate([item]), self.device, False)
+            inputs, _, *more = prepared
+            arguments, named = more or ((), {})
+        try:
+            classes: torch.Tensor = self.inferer(inputs, network, *arguments, **named)[0]
+        except (RuntimeError, ValueError) as error:
+            if memory_short(error) is not None:
+                raise
+            padded = self._padded(inputs, network, arguments, named, tell)
+            if padded is None:
+                if self.channels not in (None, inputs.shape[1]):
+                    raise InputError(
+                        f"The image has {inputs.shape[1]} channels after the bundle's preprocessing, and the network "
+                        f"takes {self.channels}.",
+                        code="channels",
+                    ) from error
+                raise
+            classes = padded[0]
+        return classes
+
+    def _padded(
+        self,
+        inputs: torch.Tensor,
+        network: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        named: dict[str, Any],
+        tell: Callable[[str], object],
+    ) -> torch.Tensor | None:
+        """What a network gives that takes sizes of certain multiples alone, of the image with its end repeated.
+
+        None where no multiple helps, so that the fault lies elsewhere.
+        """
+        shape = tuple(map(int, inputs.shape[2:]))
+        tried = {shape}
+        for multiple in MULTIPLES:
+            wanted = tuple(math.ceil(size / multiple) * multiple for size in shape)
+            if wanted in tried:
+                continue
+            tried.add(wanted)
+            more = [one for size, goal in zip(shape[::-1], wanted[::-1], strict=True) for one in (0, goal - size)]
+            padded = torch.nn.functional.pad(inputs, more, mode="replicate")
+            try:
+                result = self.inferer(padded, network, *arguments, **named)
+            except (RuntimeError, ValueError) as error:
+                if memory_short(error) is not None:
+                    raise
+                continue
+            if isinstance(result, torch.Tensor) and tuple(result.shape[2:]) == wanted:
+                tell(
+                    f"The network takes multiples of {multiple} voxels alone: an image of {_by(shape)} was made "
+                    f"{_by(wanted)} by repeating its last layers, which are cut off the mask again."
+                )
+                cut: torch.Tensor = result[(slice(None), slice(None), *(slice(size) for size in shape))]
+                return cut
+        return None
 
     @staticmethod
     def _require_grid(result: torch.Tensor, grid: Grid) -> None:
@@ -108,6 +203,14 @@ class Segmenter:
                     "preprocessing.",
                     code="mask-off-grid",
                 )
+
+
+def _between_labels(item: dict[str, Any]) -> int | None:
+    """How many voxels of a mask are between two labels; None where the item has classes and no mask yet."""
+    mask = item.get("pred")
+    if not isinstance(mask, torch.Tensor) or len(mask) != 1:
+        return None
+    return int((mask != mask.round()).sum()) if mask.is_floating_point() else 0
 
 
 @contextmanager
@@ -178,6 +281,10 @@ def _told(
         return result
 
     return call
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def without_saving(postprocessing: Any) -> Any:

@@ -17,6 +17,7 @@ from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.verbs.predict.model import MODALITIES, Model, ModelFile, load_model
 from volseg.verbs.predict.plausibility import is_no_ct
 from volseg.volume import read_header
+from volseg.words import printable
 from volseg.writers import MaskedImage, writers_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from volseg.verbs.predict.sources import FileSource, Prepared, SeriesSource
 
 
+CHANNEL = "_{:04d}"
+SHOWN_CHARACTERS = 40
+"""Of a channel's name."""
 NO_CT = "The bundle was made for CT, and the values of the image are no Hounsfield units: don't rely on the mask."
 
 
@@ -141,7 +145,7 @@ def segment(
     case, warnings = prepared.case, prepared.warnings
     headers = [read_header(image) for image in case.images]
     found = headers[0].channels if len(headers) == 1 else len(headers)
-    if found != model.channels:
+    if model.exact and found != model.channels:
         raise InputError(f"The image has {found} channels, and the bundle takes {model.channels}.", code="channels")
     for header in headers[1:]:
         apart = header.grid.difference(headers[0].grid)
@@ -157,7 +161,11 @@ def segment(
         elif modality not in MODALITIES and model.modality == "CT" and is_no_ct(case.images[0]):
             warnings += (NO_CT,)
     grid = headers[0].grid
-    mask = model.segmenter.segment(case.images, grid, advance)
+    if len(model.order) == len(case.images):
+        warnings += (_order_words(model.order),)
+    told: list[str] = []
+    mask = model.segmenter.segment(case.images, grid, advance, told.append)
+    warnings += tuple(told)
     if model.rules:
         cleaned, changes = model.rules.apply(mask, grid)
         mask = cleaned.astype(mask.dtype)
@@ -166,3 +174,9 @@ def segment(
     if not mask.any():
         warnings += ("The mask is empty: the network found none of the labels.",)
     return mask, grid, warnings
+
+
+def _order_words(order: tuple[str, ...]) -> str:
+    """Which file was taken for what, in the bundle's words, none of which can break a line."""
+    named = [f"{CHANNEL.format(n)} is {printable(name, keep='')[:SHOWN_CHARACTERS]}" for n, name in enumerate(order)]
+    return f"The files of the case were taken in the order of the bundle: {', '.join(named)}."

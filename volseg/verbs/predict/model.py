@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from volseg.bundle.folder import Bundle
     from volseg.bundle.parser import BundleParser
+    from volseg.bundle.serving import Serving
     from volseg.inference.segmenter import Segmenter
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
@@ -109,7 +110,9 @@ class Model:
         segmenter: from images to a mask.
         rules: for labels, applied to the mask.
         table: of its labels; empty where the bundle names none.
-        channels: how many it takes.
+        channels: how many files a case has at most, or channels in one file.
+        exact: whether an image has to have just these; the preprocessing of a foreign bundle may add some.
+        order: what the files of a case are, in their order; empty where the bundle is ours or takes one.
         modality: what its first channel is, as DICOM names it; None where the bundle doesn't tell.
         device: in words, with the precision where it is not float32.
     """
@@ -118,6 +121,8 @@ class Model:
     rules: PostprocessingRules
     table: LabelTable
     channels: int
+    exact: bool
+    order: tuple[str, ...]
     modality: str | None
     device: str
 
@@ -135,7 +140,9 @@ def load_model(file: ModelFile) -> Model:
     import torch
 
     from volseg.bundle.folder import open_bundle
+    from volseg.bundle.metadata import channel_names, input_channels
     from volseg.bundle.parser import BundleParser
+    from volseg.bundle.serving import serving_of
     from volseg.bundle.weights import load_into
     from volseg.inference.segmenter import Segmenter, without_saving
     from volseg.postprocessing.transforms import without_rules
@@ -145,28 +152,49 @@ def load_model(file: ModelFile) -> Model:
         raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")
     device = torch.device(file.device)
     parser = BundleParser(bundle, "inference", {"device": device})
+    ours = not parser.verdict.findings
     network = load_into(parser.build("network_def"), _weights(bundle, file.fold)).to(device).eval()
+    preprocessing = parser.build(_part(parser, "preprocessing", "val_data_loader", "dataset", "transform"))
+    postprocessing = without_saving(parser.build(_part(parser, "postprocessing", "postprocessing")))
+    serving = serving_of(preprocessing, postprocessing)
     # What transforms say the same as rules is done as rules, before those that the config names.
-    postprocessing, rules = without_rules(without_saving(parser.build("postprocessing")), bundle.labels.indices)
+    postprocessing, rules = without_rules(postprocessing, bundle.labels.indices)
     named = parser.plain("volseg_postprocessing")
     if named is not None:
         rules += PostprocessingRules.from_config(named)
+    channels = _channels(bundle, serving, ours=ours)
+    batch = None if ours or not parser.has("evaluator#prepare_batch") else parser.build("evaluator#prepare_batch")
     segmenter = Segmenter(
-        preprocessing=parser.build("preprocessing"),
+        preprocessing=preprocessing,
         network=network,
         inferer=_inferer(parser, file.precision),
         postprocessing=postprocessing,
         device=device,
+        item_of=serving.item,
+        channels=input_channels(bundle.metadata),
+        prepare_batch=batch,
     )
     rules = PostprocessingRules() if file.raw else rules
-    return Model(segmenter, rules, bundle.labels, _channels(bundle), _modality(bundle), file.device_words)
+    order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
+    return Model(segmenter, rules, bundle.labels, channels, ours, order, _modality(bundle), file.device_words)
+
+
+def _part(parser: BundleParser, name: str, *steps: str) -> str:
+    """The id of a part: the one that the evaluator uses, in a foreign config by whatever name; else MONAI's name."""
+    from volseg.bundle.serving import locate
+
+    return (locate(parser, "evaluator", *steps) if parser.verdict.findings else None) or name
 
 
 def _weights(bundle: Bundle, fold: int | None) -> Path:
+    from volseg.bundle.parser import BundleParser
+    from volseg.bundle.serving import weights_path
+    from volseg.bundle.trust import require_trust
     from volseg.training.checkpoint import RunFolder
 
     if fold is None:
-        return bundle.model_path
+        foreign = bool(require_trust(bundle).findings)
+        return weights_path(BundleParser(bundle, "inference", {})) if foreign else bundle.model_path
     best = RunFolder(bundle.runs / f"fold_{fold}").best
     if not best.is_file():
         raise BundleError(
@@ -187,25 +215,27 @@ def _pays(device: str) -> bool:
 def _inferer(parser: BundleParser, precision: str) -> Inferer:
     from volseg.training import AutocastInferer
 
-    inferer: Inferer = parser.build("inferer")
+    inferer: Inferer = parser.build(_part(parser, "inferer", "inferer"))
     return inferer if precision == "float32" else AutocastInferer(inferer, anywhere=True)
 
 
-def _channels(bundle: Bundle) -> int:
-    """How many channels the network takes, by the metadata.
+def _channels(bundle: Bundle, serving: Serving, *, ours: bool) -> int:
+    """How many files a case has, by what the config loads and by the metadata.
 
     Raises:
-        BundleError: the metadata doesn't say.
+        BundleError: the metadata of a bundle of ours doesn't say.
     """
     from volseg.bundle.metadata import input_channels
 
+    if len(serving.keys) > 1:
+        return len(serving.keys)
     channels = input_channels(bundle.metadata)
-    if channels is None:
+    if channels is None and ours:
         raise BundleError(
             f"{bundle.config_path('metadata')} doesn't say how many channels the input image has "
             "(network_data_format, inputs, image, num_channels)."
         )
-    return channels
+    return channels or 1
 
 
 def _modality(bundle: Bundle) -> str | None:
