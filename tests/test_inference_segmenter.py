@@ -227,3 +227,95 @@ def test_steps_that_save_are_left_out(tmp_path: Path) -> None:
     assert [type(step) for step in without_saving(Compose([discrete, save])).transforms] == [AsDiscreted]
     assert without_saving(discrete) is discrete
     assert list(tmp_path.iterdir()) == []
+
+
+class Halving(torch.nn.Module):
+    """As U-Nets: what it halved has to fit what it kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = torch.nn.MaxPool3d(2, ceil_mode=True)
+        self.up = torch.nn.Upsample(scale_factor=2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        above = image - THRESHOLD + 0 * self.up(self.up(self.down(self.down(image))))
+        return torch.cat([-above, above], dim=1)
+
+
+def test_an_image_is_padded_where_the_network_takes_multiples_alone(tmp_path: Path, write_image: WriteImage) -> None:
+    values = blocks()  # 14 x 16 x 12
+    path = write_image(tmp_path / "image.nii.gz", values)
+    grid = read_header(path).grid
+    halving = replace(segmenter(), network=Halving())
+    told: list[str] = []
+    mask = halving.segment([path], grid, tell=told.append)
+    np.testing.assert_array_equal(mask, values > THRESHOLD)
+    assert len(told) == 1
+    assert "multiples of 4 voxels alone" in told[0]
+    assert "14 x 16 x 12 was made 16 x 16 x 12" in told[0]
+    fits = write_image(tmp_path / "fits.nii.gz", values[:12])
+    halving.segment([fits], read_header(fits).grid, tell=told.append)
+    assert len(told) == 1
+
+
+class TwoChannels(Brighter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv3d(2, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.convolution(image)
+        return logits
+
+
+def test_channels_are_counted_after_preprocessing(tmp_path: Path, write_image: WriteImage) -> None:
+    path = write_image(tmp_path / "image.nii.gz", blocks())
+    two = replace(segmenter(), network=TwoChannels(), channels=2)
+    with pytest.raises(InputError, match="has 1 channels after the bundle's preprocessing, and the network takes 2"):
+        two.segment([path], read_header(path).grid)
+
+    def twice(item: dict[str, Any]) -> dict[str, Any]:
+        item["image"] = torch.cat([item["image"], item["image"]])
+        return item
+
+    added = replace(
+        two, preprocessing=Compose([two.preprocessing, twice]), postprocessing=AsDiscreted("pred", argmax=True)
+    )
+    assert added.segment([path], read_header(path).grid).shape == blocks().shape
+
+
+def test_a_batch_is_prepared_as_the_config_says(tmp_path: Path, write_image: WriteImage) -> None:
+    values = blocks()
+    path = write_image(tmp_path / "image.nii.gz", values)
+    seen: list[Any] = []
+
+    def prepare(batch: dict[str, Any], device: torch.device, _: bool) -> tuple[Any, ...]:
+        return 1 - batch["image"].to(device), None, ("more",), {"also": 1}
+
+    def inferer(inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append((args, kwargs))
+        result: torch.Tensor = network(inputs)
+        return result
+
+    turned = replace(segmenter(), prepare_batch=prepare, inferer=inferer)
+    np.testing.assert_array_equal(turned.segment([path], read_header(path).grid), values < THRESHOLD)
+    assert seen == [(("more",), {"also": 1})]
+
+
+def test_labels_that_a_bundle_interpolates_are_rounded_and_told(tmp_path: Path, write_image: WriteImage) -> None:
+    """A mask of labels on a coarser grid, inverted linearly: MONAI's own result, rounded."""
+    path = write_image(tmp_path / "image.nii.gz", blocks())
+    coarse = segmenter((1.7, 1.0, 1.0))
+    assert isinstance(coarse.postprocessing, Compose)
+    inverting, argmax = coarse.postprocessing.transforms
+    first = replace(coarse, postprocessing=Compose([argmax, inverting]))
+    told: list[str] = []
+    mask = first.segment([path], read_header(path).grid, tell=told.append)
+    item = first.preprocessing({"image": str(path)})
+    item["pred"] = Brighter()(item["image"][None])[0]
+    theirs = np.asarray(inverting(argmax(item))["pred"][0])
+    between = int((theirs != np.round(theirs)).sum())
+    assert between > 0
+    np.testing.assert_array_equal(mask, np.round(theirs))
+    assert len(told) == 1
+    assert f": {between} voxels at borders were rounded" in told[0]
