@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from torch.nn import Module
+
     from volseg.bundle.folder import Bundle
     from volseg.planning.component import ConfigValue
 
+TRAINER = "train#trainer"
 SHOWN_CHARACTERS = 200
 """Of what a library says when it can't build a part."""
 NAMES_A_FILE = re.compile(r"[/\\]|\.(nii|gz|dcm|nrrd|mha|mhd|img|hdr|npy|npz|pt|csv|json|yaml)\b", re.IGNORECASE)
@@ -65,7 +68,9 @@ class BundleParser:
         for key, value in overrides.items():
             # Whatever a caller passes stands beside what ConfigValue allows: devices, for one.
             content[key] = _literal(value) if isinstance(value, str) else value  # type: ignore[assignment]
+        self.device = overrides.get("device", "cpu")
         self._parser = ConfigParser(content)
+        self._judged: set[bool] = set()
 
     def has(self, key: str) -> bool:
         """Whether the config has a part of that id, such as ``train#trainer``."""
@@ -88,11 +93,40 @@ class BundleParser:
                 code="missing-part",
                 path=self.path,
             )
+        self._require_affordable(key)
         try:
             with searched_arrays():
                 return self._parser.get_parsed_content(key)
         except Exception as error:
             raise self._refusal(key, error) from error
+
+    def sketch(self, key: str) -> Module | None:
+        """A network without memory for its weights, on torch's meta device; None where the part is no network.
+
+        Raises:
+            BundleError: it can't be built.
+        """
+        import torch
+        from monai.bundle import ConfigParser
+
+        try:
+            with torch.device("meta"):
+                network = ConfigParser(deepcopy(self._parser.get())).get_parsed_content(key)
+        except Exception as error:
+            raise self._refusal(key, error) from error
+        return network if isinstance(network, torch.nn.Module) else None
+
+    def _require_affordable(self, key: str) -> None:
+        """Judge the network's size once, and once more before it is trained."""
+        training = key == TRAINER
+        if self.verdict.findings or training in self._judged or not isinstance(self.plain("network_def"), dict):
+            return
+        self._judged.add(training)
+        from volseg.bundle.cost import require_affordable
+
+        network = self.sketch("network_def")
+        if network is not None:
+            require_affordable(network, self._parser.get(), self.path, str(self.device), training=training)
 
     def _refusal(self, key: str, error: Exception) -> BaseException:
         """The volseg error for an exception raised while a part is built; a third-party config may raise any."""

@@ -1,0 +1,170 @@
+"""What a network costs, against torch itself and formulas; what no machine can hold is refused before it is built."""
+
+from __future__ import annotations
+
+import resource
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import yaml
+from monai.networks.nets import DynUNet, UNet
+
+from volseg.bundle import cost as module
+from volseg.bundle.cost import cost_of, machine_bytes
+from volseg.bundle.folder import Bundle
+from volseg.bundle.parser import BundleParser
+from volseg.cli.main import main
+from volseg.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import MakeBundle
+
+
+def saved_bytes(network: torch.nn.Module, image: torch.Tensor) -> int:
+    """What autograd keeps of a real forward pass, beside the weights."""
+    weights = {tensor.data_ptr() for tensor in network.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = network(image)
+    kept[output.untyped_storage().data_ptr()] = output
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+NETWORKS: list[Callable[[], torch.nn.Module]] = [
+    lambda: UNet(3, 1, 3, (8, 16, 32), (2, 2), num_res_units=2, norm="INSTANCE"),
+    lambda: DynUNet(
+        3,
+        1,
+        3,
+        [[3, 3, 3]] * 3,
+        [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+        [[2, 2, 2]] * 2,
+        filters=[8, 16, 32],
+        res_block=True,
+    ),
+]
+
+
+@pytest.mark.parametrize("build", NETWORKS)
+def test_a_cost_is_what_torch_takes(build: Callable[[], torch.nn.Module]) -> None:
+    network = build().train()
+    found = cost_of(network, 2, 1, (32, 32, 32))
+    assert network.training
+    assert all(tensor.device.type == "cpu" for tensor in network.parameters())
+    assert found.parameters == sum(tensor.numel() for tensor in network.parameters())
+    assert found.weight_bytes == 4 * found.parameters
+    real = saved_bytes(network, torch.rand(2, 1, 32, 32, 32))
+    assert found.kept_bytes == pytest.approx(real, rel=0.1)
+    assert 4 * 2 * 32**3 * 2 < found.inference_bytes < found.kept_bytes
+    with torch.device("meta"):
+        assert cost_of(build(), 2, 1, (32, 32, 32)) == found
+
+
+def test_the_multiplications_of_a_convolution() -> None:
+    found = cost_of(torch.nn.Conv3d(2, 5, 3, padding=1), 3, 2, (8, 9, 10))
+    assert found.multiplications == 3 * 8 * 9 * 10 * 2 * 5 * 27
+    assert found.inference_bytes == 4 * 3 * 8 * 9 * 10 * (2 + 5)
+
+
+def test_a_network_that_takes_no_such_input() -> None:
+    with pytest.raises(BundleError) as caught:
+        cost_of(torch.nn.Conv3d(2, 5, 3), 1, 1, (8, 8, 8))
+    assert caught.value.code == "cannot-run"
+
+
+def test_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert 2**28 < machine_bytes("cpu") < 2**63
+    (tmp_path / "memory.max").write_text(f"{2**20}\n")
+    monkeypatch.setattr(module, "MEMORY_LIMITS", (str(tmp_path / "memory.max"), str(tmp_path / "absent")))
+    assert machine_bytes("cpu") == 2**20
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine_bytes("cpu") > 2**28
+
+
+def edited(root: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Bundle:
+    path = root / "configs" / f"{name}.yaml"
+    config = yaml.safe_load(path.read_text())
+    change(config)
+    path.write_text(yaml.safe_dump(config))
+    return Bundle(root)
+
+
+def huge(config: dict[str, Any]) -> None:
+    config["network_def"] = {
+        "_target_": "monai.networks.nets.UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3,
+        "channels": [8192] * 4, "strides": [2, 2, 2], "num_res_units": 8,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["inference", "train"])
+def test_a_network_that_no_machine_holds_is_refused_before_it_is_built(make_bundle: MakeBundle, name: str) -> None:
+    bundle = edited(make_bundle(), name, huge)
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(BundleError) as caught:
+        BundleParser(bundle, name, {}).build("network_def")
+    assert time.process_time() - started < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
+    assert caught.value.code == "too-large"
+    assert "70.7 thousand million parameters, which takes 263 GiB" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda c: c["inferer"].update(roi_size=[512, 512, 512]),
+            "windows, 2 of 512 x 512 x 512 voxels at once (inferer)",
+        ),
+        (lambda c: c["inferer"].update(sw_batch_size=64), "windows, 64 of "),
+    ],
+)
+def test_windows_that_fill_the_memory_are_refused(
+    make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], object], says: str
+) -> None:
+    bundle = Bundle(make_bundle())
+    monkeypatch.setattr(module, "machine_bytes", lambda _: 2**20)
+    BundleParser(bundle, "inference", {}).build("network_def")
+    with pytest.raises(BundleError) as caught:
+        BundleParser(edited(bundle.root, "inference", change), "inference", {}).build("network_def")
+    assert caught.value.code == "too-large"
+    assert says in caught.value.message
+    assert "GiB of memory, and this machine has 0.000977." in caught.value.message
+
+
+def test_what_would_compute_for_years_is_refused(make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_MULTIPLICATIONS", 1e6)
+    with pytest.raises(BundleError, match="ends on no machine"):
+        BundleParser(Bundle(make_bundle()), "inference", {}).build("network_def")
+
+
+def test_training_patches_are_judged_before_training_alone(
+    make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = edited(make_bundle(), "train", lambda c: c.update(batch_size=256))
+    monkeypatch.setattr(module, "machine_bytes", lambda _: 2**22)
+    parser = BundleParser(bundle, "train", {})
+    parser.build("network_def")
+    with pytest.raises(BundleError) as caught:
+        parser.build("train#trainer")
+    assert caught.value.code == "too-large"
+    assert "and is trained on patches, 256 of " in caught.value.message
+
+
+def test_check_tells_it_in_a_sentence(make_bundle: MakeBundle, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = edited(make_bundle(), "inference", huge)
+    torch.save({}, bundle.model_path)
+    assert main(["check", str(bundle.root)]) == 1
+    out = capsys.readouterr().out
+    assert "[too-large] configs/inference.yaml: " in out
+    assert "263 GiB" in out
