@@ -123,6 +123,8 @@ class Provenance:
     checksums: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     seed: int | None = None
+    shims: tuple[str, ...] = ()
+    """What bridged a bundle's words to those of today's libraries, by name."""
 
     @classmethod
     def of(
@@ -133,9 +135,10 @@ class Provenance:
         checksums: Mapping[str, str] | None = None,
         device: str = "cpu",
         seed: int | None = None,
+        shims: tuple[str, ...] = (),
     ) -> Provenance:
         """Record a verb's frozen options dataclass and the versions of what it stands on."""
-        return cls(command, _plain_options(options), installed_versions(), checksums or {}, device, seed)
+        return cls(command, _plain_options(options), installed_versions(), checksums or {}, device, seed, shims)
 
     def to_json(self) -> str:
         """As JSON: one that was read back gives the same as the one that was written."""

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from volseg.bundle.folder import Bundle, refuse_links
 from volseg.bundle.lint import RUN_CONFIGS
-from volseg.bundle.metadata import NETWORK_FORMAT, at, label_faults, label_table, metadata_faults
+from volseg.bundle.metadata import NETWORK_FORMAT, at, label_faults, label_table, metadata_faults, older_keys
+from volseg.bundle.packages import missing_packages
+from volseg.bundle.scope import beyond_masks
 from volseg.bundle.trust import SHOWN_FINDINGS, Verdict, judge
 from volseg.dataset.case import Fault
 from volseg.errors import VolsegError
@@ -48,8 +50,12 @@ def find_faults(bundle: Bundle) -> tuple[Fault, ...]:
         faults.append(Fault.of_error(error, bundle.root))
     configs = _configs(bundle, faults)
     is_readable = not any(fault.code in UNREADABLE for fault in faults)
+    beyond = beyond_masks(configs)
+    if beyond is not None:
+        return (*faults, Fault(beyond[0], "", f"the bundle {beyond[1]}"))
     if "metadata" in configs:
         place, metadata = _place(bundle, "metadata"), configs["metadata"]
+        faults += [Fault("metadata", place, f"{clause}.", is_error=False) for clause in older_keys(metadata)]
         faults += [Fault("metadata", place, f"{clause}.") for clause in metadata_faults(metadata)]
         faults += [Fault("labels", place, f"{clause}.") for clause in label_faults(metadata)]
     for name in RUN_CONFIGS:
@@ -57,6 +63,8 @@ def find_faults(bundle: Bundle) -> tuple[Fault, ...]:
             faults += _part_faults(bundle, name, configs[name])
     if "inference" in configs:
         faults += _agreement_faults(bundle, configs["inference"], configs.get("metadata", {}))
+    for need in missing_packages(bundle, configs):
+        faults.append(Fault("missing-package", need.place, f"{need}", is_error=need.stops == "predicting"))
     verdict = _verdict(bundle, faults) if is_readable else None
     faults += _weight_faults(bundle, configs, may_run=verdict is not None and verdict.may_run)
     return tuple(faults)
@@ -231,6 +239,7 @@ def _network(bundle: Bundle, name: str, faults: list[Fault]) -> Module | None:
 
     try:
         parser = BundleParser(bundle, name, {})
+        faults += [Fault("shim", _place(bundle, name), f"{used}", is_error=False) for used in parser.bridged]
         if not parser.has("network_def"):
             return None
         network = parser.build("network_def")

@@ -22,6 +22,8 @@ REQUIRED_TEXTS = (
 )  # fmt: skip
 OPTIONAL_TEXTS = ("data_source", "data_type", "image_classes", "label_classes", "pred_classes", "intended_use")
 REQUIRED_MAPPINGS = ("required_packages_version",)
+OLDER_MAPPINGS = {"required_packages_version": "optional_packages_version"}
+"""What a key was called before the schema of 2024-07-25; the Zoo of 2024 has it so."""
 OPTIONAL_MAPPINGS = ("changelog", "eval_metrics", "supported_apps")
 NETWORK_FORMAT = "network_data_format"
 LABEL_DETAILS = "label_details"
@@ -36,7 +38,7 @@ def metadata_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
         if key not in metadata:
             yield f"{key} is missing"
     for key in (*REQUIRED_MAPPINGS, NETWORK_FORMAT):
-        if key not in metadata:
+        if key not in metadata and not (key in OLDER_MAPPINGS and isinstance(metadata.get(OLDER_MAPPINGS[key]), dict)):
             yield f"{key} is missing"
     for key in (*REQUIRED_TEXTS, *OPTIONAL_TEXTS):
         if not isinstance(metadata.get(key, ""), str):
@@ -50,6 +52,13 @@ def metadata_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
     for key, value in metadata.items():
         if isinstance(key, str) and FORMATS.fullmatch(key):
             yield from _format_faults(key, value)
+
+
+def older_keys(metadata: dict[str, ConfigValue]) -> Iterator[str]:
+    """Each key that stands under the name of an earlier schema, as a clause; it is read all the same."""
+    for key, before in OLDER_MAPPINGS.items():
+        if key not in metadata and isinstance(metadata.get(before), dict):
+            yield f"{before} is what MONAI calls {key} since its schema of 2024-07-25; it is read as that"
 
 
 def label_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:

@@ -7,22 +7,23 @@ import re
 import sys
 from contextlib import contextmanager
 from copy import deepcopy
-from pydoc import ErrorDuringImport
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volseg.atomic import is_disk_full
 from volseg.bundle.modules import open_modules, own_sources, stand_ins
 from volseg.bundle.trust import Verdict, require_trust
-from volseg.device import memory_short
+from volseg.causes import cause_of, root_of
+from volseg.device import choose_device, memory_short
 from volseg.errors import BundleError, VolsegError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from torch.nn import Module
 
     from volseg.bundle.folder import Bundle
+    from volseg.bundle.shims import Used
     from volseg.planning.component import ConfigValue
 
 TRAINER = "train#trainer"
@@ -64,6 +65,13 @@ class BundleParser:
         from monai.bundle import ConfigParser
 
         content = deepcopy(self.verdict.configs[name].content)
+        self.bridged: tuple[Used, ...] = ()
+        if self.verdict.findings:  # our own bundles are of these versions
+            from volseg.bundle.shims import SHIMS, bridge, bundled_of
+
+            device = overrides.get("device")
+            kind = choose_device(None) if device is None else str(device).partition(":")[0]
+            content, self.bridged = bridge(content, name, bundled_of(bundle, content, kind), SHIMS)
         content["bundle_root"] = _literal(str(bundle.root.resolve()))
         for key, value in overrides.items():
             # Whatever a caller passes stands beside what ConfigValue allows: devices, for one.
@@ -130,7 +138,7 @@ class BundleParser:
 
     def _refusal(self, key: str, error: Exception) -> BaseException:
         """The volseg error for an exception raised while a part is built; a third-party config may raise any."""
-        cause = _root_cause(error)
+        cause = root_of(error)
         if isinstance(cause, VolsegError):
             return cause.reworded(cause.message)
         short = memory_short(cause)
@@ -138,20 +146,39 @@ class BundleParser:
             return short
         if is_disk_full(cause):
             return cause
-        package = cause.name if isinstance(cause, ModuleNotFoundError) else None
-        if package:
+        found, place = cause_of(error), _place_of(error, key)
+        if found.module:
+            from volseg.bundle.packages import how_to_install, package_of
+
+            package = package_of(found.module) or _shown(found.module)
             return BundleError(
-                f"{self.path}: {key!r} needs the Python package {_shown(package)}, which is not installed. Install it.",
+                f"{self.path}: {place!r} needs the Python package {package}, which is not installed. "
+                f"{how_to_install(found.module)}",
                 code="missing-package",
                 path=self.path,
             )
-        said = "" if isinstance(cause, OSError) else _shown(str(cause))
+        lacking = self._lacking(cause)
+        if lacking:
+            return BundleError(f"{self.path}: {place!r} reads {lacking}", code="missing-file", path=self.path)
+        said = found.clause
+        if not found.known:
+            text = "" if isinstance(cause, OSError) else _shown(str(cause)).rstrip(".")
+            said = f"{type(cause).__name__}: {text}" if text else found.clause
         return BundleError(
-            f"{self.path}: {key!r} can't be built: {type(cause).__name__}{': ' * bool(said)}{said.rstrip('.')}. "
-            "Repair the config; --debug shows where it fails.",
+            f"{self.path}: {place!r} can't be built: {said}. Repair the config; --debug shows where it fails.",
             code="cannot-build",
             path=self.path,
         )
+
+    def _lacking(self, cause: BaseException) -> str:
+        """What a missing file is: one of the bundle by its place in it, any other without its name."""
+        if not isinstance(cause, FileNotFoundError):
+            return ""
+        root = self.bundle.root.resolve()
+        named = Path(cause.filename) if isinstance(cause.filename, str) else None
+        if named is None or not named.is_relative_to(root):
+            return "a file outside of the bundle that doesn't exist. Name a data set with --data."
+        return f"{_printable(named.relative_to(root))}, which the bundle lacks. Get it whole, with its large files."
 
 
 def require_weights(path: Path) -> None:
@@ -255,11 +282,19 @@ def _shown(text: str) -> str:
     return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]} [...]"
 
 
-def _root_cause(error: BaseException) -> BaseException:
-    seen: set[int] = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        below = error.value if isinstance(error, ErrorDuringImport) else error.__cause__
-        if isinstance(below, BaseException):
-            error = below
-    return error
+def _printable(name: Path) -> str:
+    return "".join(c if c.isprintable() else "?" for c in name.as_posix())[:SHOWN_CHARACTERS]
+
+
+def _place_of(error: BaseException, key: str) -> str:
+    """The innermost part of the config that was being built, parts joined by ``#``; ``key`` where nobody knows.
+
+    MONAI resolves parts within each other, each in a call that knows the part's name.
+    """
+    trace, place = error.__traceback__, key
+    while trace is not None:
+        name = trace.tb_frame.f_locals.get("id")
+        if trace.tb_frame.f_code.co_name == "_resolve_one_item" and isinstance(name, str) and name:
+            place = name.replace("::", "#")
+        trace = trace.tb_next
+    return _shown(place) or key

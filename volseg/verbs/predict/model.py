@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from volseg.bundle.folder import Bundle
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.serving import Serving
+    from volseg.bundle.shims import Used
     from volseg.inference.segmenter import Segmenter
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
@@ -115,6 +116,7 @@ class Model:
         order: what the files of a case are, in their order; empty where the bundle is ours or takes one.
         modality: what its first channel is, as DICOM names it; None where the bundle doesn't tell.
         device: in words, with the precision where it is not float32.
+        bridged: the shims that its config needed.
     """
 
     segmenter: Segmenter
@@ -125,6 +127,7 @@ class Model:
     order: tuple[str, ...]
     modality: str | None
     device: str
+    bridged: tuple[Used, ...] = ()
 
 
 @functools.lru_cache(maxsize=1)

@@ -93,6 +93,7 @@ def _predict(
     scratch: Path,
 ) -> Ledger:
     from volseg.bundle.folder import open_bundle
+    from volseg.bundle.scope import require_segmentation
     from volseg.device import choose_device
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import find_inputs
@@ -101,6 +102,7 @@ def _predict(
 
     writers_of(words_of(options.formats))
     bundle = open_bundle(bundle_dir)
+    require_segmentation(bundle)
     if not source.exists():
         raise UsageError(
             f"{source} does not exist. Name an image, a folder of images, a data set or a folder of DICOM."
@@ -115,6 +117,8 @@ def _predict(
     try:
         with exclusive(out_dir):
             model = load_model(file)
+            for used in model.bridged:
+                progress.say(f"warning: {used.config} config: {used}")
             found = Ledger.read(out_dir / LEDGER)
             _require_same_model(found, file, out_dir, options)
             earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
@@ -129,7 +133,13 @@ def _predict(
                 inputs.naming.require_names_of(found, out_dir)
             named = inputs.naming.mark if inputs.naming else found.provenance.checksums.get(NAMES) if found else None
             checksums = file.checksums | ({NAMES: named} if named else {})
-            provenance = Provenance.of("predict", options, checksums=checksums, device=model.device)
+            provenance = Provenance.of(
+                "predict",
+                options,
+                checksums=checksums,
+                device=model.device,
+                shims=tuple(used.name for used in model.bridged),
+            )
             known = {without_order(case): case for case in earlier}
             named_before = [
                 replace(one, name=known.get(one.name, one.name)) if isinstance(one, SeriesSource) else one

@@ -45,6 +45,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
 
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.lint import rounds_masks
+    from volseg.bundle.scope import require_segmentation
     from volseg.bundle.trust import require_trust, trust_kept
     from volseg.bundle.weights import inference_network
     from volseg.dataset.faults import require_sound
@@ -57,6 +58,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     options = options or TrainOptions()
     options.require_sense()
     bundle = open_bundle(bundle_dir)
+    require_segmentation(bundle)
     verdict = require_trust(bundle)
     device = torch.device(choose_device(options.device))
     known = bundle.read_config("train")
@@ -84,6 +86,8 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
                     fold.record(data)  # refuses a fold that is empty before another one is trained
             # All configs are judged before anything is written, which would end the trust in a bundle that needs it.
             parsers = {fold.name: fold.config(place) for fold in pending}
+            for used in dict.fromkeys(used for parser in parsers.values() for used in parser.bridged):
+                progress.say(f"warning: {used.config} config: {used}")
             network = inference_network(bundle)
             if split is not None:
                 write_split(bundle, split, options)

@@ -1,0 +1,46 @@
+"""What shims have to know of a bundle, found in its texts."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from volseg.bundle.folder import walk
+from volseg.bundle.packages import own_modules
+from volseg.bundle.shims.components import class_of
+from volseg.bundle.shims.shim import Bundled, version_of
+
+if TYPE_CHECKING:
+    from volseg.bundle.folder import Bundle
+    from volseg.planning.component import ConfigValue
+
+META_DICT = "_meta_dict"
+
+
+def bundled_of(bundle: Bundle, config: dict[str, ConfigValue], device: str) -> Bundled:
+    """What is known of a bundle beside one of its configs; its modules are parsed, not run.
+
+    Args:
+        bundle: the bundle.
+        config: the config that is to be built.
+        device: ``cpu`` or ``cuda``.
+    """
+    nodes = [node for _, node in walk(config)]
+    expressions = (node for node in nodes if isinstance(node, str) and node.startswith("$"))
+    return Bundled(
+        monai=version_of(bundle.metadata.get("monai_version")) if bundle.find_config("metadata") else None,
+        device=device,
+        reads_meta_dicts=any(META_DICT in text for text in expressions) or _modules_read_meta_dicts(bundle),
+        reads_lps=any(
+            isinstance(node, dict) and class_of(node).startswith("LoadImage") and node.get("affine_lps_to_ras") is False
+            for node in nodes
+        ),
+    )
+
+
+def _modules_read_meta_dicts(bundle: Bundle) -> bool:
+    return any(
+        isinstance(node, ast.Constant) and isinstance(node.value, str) and META_DICT in node.value
+        for tree in own_modules(bundle).values()
+        for node in ast.walk(tree)
+    )
