@@ -179,7 +179,17 @@ def load_model(file: ModelFile) -> Model:
     )
     rules = PostprocessingRules() if file.raw else rules
     order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
-    return Model(segmenter, rules, bundle.labels, channels, ours, order, _modality(bundle), file.device_words)
+    return Model(
+        segmenter,
+        rules,
+        bundle.labels,
+        channels,
+        ours,
+        order,
+        _modality(bundle),
+        file.device_words,
+        parser.bridged,
+    )
 
 
 def _part(parser: BundleParser, name: str, *steps: str) -> str:
