@@ -212,14 +212,22 @@ def test_many_findings_are_counted(bundle: Bundle) -> None:
     assert faults[-1].message == "60 more such findings; volseg trust lists all."
 
 
+@pytest.mark.parametrize("name", ["inference.json", "inference.yml", "train.json", "metadata.yml"])
+def test_a_second_config_of_one_name(bundle: Bundle, name: str) -> None:
+    (bundle.root / "configs" / name).write_text('{"network_def": "$__import__(\'os\')"}')
+    place = "configs/metadata.json" if name == "metadata.yml" else f"configs/{name}"
+    assert ("two-configs", place, True) in found(bundle)
+
+
 def test_links(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (bundle.root / "runs").symlink_to(tmp_path / "runs")
     assert found(bundle) == [("link", "", True)]
     (bundle.root / "runs").unlink()
-    edit(bundle, "inference", lambda c: c.update(x="$1"))
     (bundle.root / "docs" / "more").symlink_to("README.md")
     assert found(bundle) == [("link", "", True)]
+    edit(bundle, "inference", lambda c: c.update(x="$1"))
+    assert ("link", "", True) in found(bundle)
 
 
 def test_a_damaged_record_of_trust_is_no_fault_of_the_bundle(bundle: Bundle, trust_store: Path) -> None:

@@ -19,6 +19,7 @@ from volseg.bundle.folder import (
     open_bundle,
     walk,
 )
+from volseg.cli.main import main
 from volseg.errors import BundleError, FileError, UsageError
 
 if TYPE_CHECKING:
@@ -199,19 +200,94 @@ def test_open_bundle(make_bundle: MakeBundle, tmp_path: Path) -> None:
     assert caught.value.code == "no-config"
 
 
-@pytest.mark.parametrize("place", ["configs", "models", "runs", "runs/fold_0"])
-def test_a_link_in_a_folders_place_is_refused(make_bundle: MakeBundle, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    "place",
+    [
+        "configs",
+        "models",
+        "runs",
+        "runs/fold_0",
+        "eval",
+        "docs/deeper/still",
+        "LICENSE",
+        "configs/inference.yaml",
+        "x.txt",
+    ],
+)
+def test_a_link_anywhere_is_refused_by_every_verb(
+    make_bundle: MakeBundle, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = make_bundle()
-    (root / "runs").mkdir()
-    elsewhere = tmp_path / "elsewhere"
-    if (root / place).exists():
-        (root / place).rename(elsewhere)
+    path, elsewhere = root / place, tmp_path / "elsewhere"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        path.rename(elsewhere)
     else:
         elsewhere.mkdir()
-    (root / place).symlink_to(elsewhere)
+    path.symlink_to(elsewhere)
     with pytest.raises(BundleError) as caught:
         open_bundle(root)
     assert caught.value.code == "link"
+    for verb in (["train", "--data", "."], ["predict", str(tmp_path), str(tmp_path / "out")]):
+        assert main([verb[0], str(root), *verb[1:]]) == 2
+        assert "is a link" in capsys.readouterr().err
+    assert main(["check", str(root)]) == 1
+    assert "[link]" in capsys.readouterr().out
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    if place != "configs":
+        with pytest.raises(BundleError, match="is a link"):
+            open_bundle(root)
+
+
+def test_a_bundle_may_be_reached_through_a_link(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    (tmp_path / "mine").symlink_to(make_bundle())
+    assert open_bundle(tmp_path / "mine").metadata["name"] == "bundle"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_in_a_bundle_is_refused(make_bundle: MakeBundle) -> None:
+    root = make_bundle()
+    os.mkfifo(root / "models" / "model.pt")
+    with pytest.raises(BundleError) as caught:
+        open_bundle(root)
+    assert caught.value.code == "link"
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_tens_of_thousands_of_keys_are_refused_at_once(
+    make_bundle: MakeBundle, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    import json
+
+    root = make_bundle()
+    many = {f"key_{number}": number for number in range(45_000)}
+    (root / "configs" / "inference.yaml").unlink()
+    text = json.dumps(many) if suffix == ".json" else "\n".join(f"{key}: {value}" for key, value in many.items())
+    (root / "configs" / f"inference{suffix}").write_text(text)
+    started = time.process_time()
+    assert main(["check", str(root)]) == 1
+    assert time.process_time() - started < 6
+    assert "too large" in capsys.readouterr().out
+
+
+def test_as_many_keys_as_are_allowed_are_read_once(make_bundle: MakeBundle) -> None:
+    from volseg.bundle.trust import judge
+
+    root = make_bundle()
+    many = "\n".join(f"key_{number}: {number}" for number in range(MAX_CONFIG_NODES - 1000))
+    path = root / "configs" / "inference.yaml"
+    path.write_text(f"{path.read_text()}\n{many}\n")
+    started = time.process_time()
+    for _ in range(4):
+        assert judge(Bundle(root)).findings == ()
+    assert time.process_time() - started < 8
+
+
+def test_what_a_reader_changes_stays_his(bundle: Bundle) -> None:
+    put(bundle, "a: [1]")
+    bundle.read_config("inference")["a"].append(2)  # type: ignore[union-attr]
+    assert bundle.read_config("inference") == {"a": [1]}
 
 
 def test_walk_gives_every_node_parents_first_in_the_order_of_the_file() -> None:

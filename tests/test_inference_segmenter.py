@@ -21,7 +21,8 @@ from monai.transforms import (
 )
 
 from volseg.errors import BundleError, GeometryError, InputError
-from volseg.inference.segmenter import Segmenter, without_saving
+from volseg.inference.saving import without_saving
+from volseg.inference.segmenter import Segmenter
 from volseg.volume import read_header
 
 if TYPE_CHECKING:

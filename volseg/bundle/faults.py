@@ -91,6 +91,16 @@ def _configs(bundle: Bundle, faults: list[Fault]) -> Configs:
             found[name] = bundle.read_config(name)
         except VolsegError as error:
             faults.append(Fault.of_error(error, bundle.root, _place(bundle, name)))
+        read, *others = bundle.find_configs(name)
+        faults += [
+            Fault(
+                "two-configs",
+                other.relative_to(bundle.root).as_posix(),
+                f"volseg reads {read.name} beside it and not this one, which nobody has checked; other programs may run "
+                "it. Remove one of them.",
+            )
+            for other in others
+        ]
     if bundle.find_config("metadata") is None:
         faults.append(
             Fault("no-config", "", "configs/metadata.json is missing, which every bundle has. Get the bundle anew.")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import yaml
 
-from volseg.errors import BundleError, InputError, UsageError
+from volseg.errors import BundleError, FileError, InputError, UsageError
 from volseg.files import read_bounded
 from volseg.labels import LabelTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from volseg.planning.component import ConfigValue
 
@@ -24,13 +26,11 @@ CONFIGS = "configs"
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
 MAX_CONFIG_BYTES = 2**20
 """The largest config in the Model Zoo is under 100 kB."""
-MAX_CONFIG_NODES = 50_000
-"""A bound for YAML aliases that unfold without end; MONAI's time grows with the square of this."""
+MAX_CONFIG_NODES = 15_000
+"""The largest in the Model Zoo has a few hundred; MONAI's time grows with the square of this."""
 MAX_CONFIG_DEPTH = 60
 MAX_NUMBER_CHARACTERS = 400
 """No number in a config is longer; YAML's base 60 takes quadratic time to read."""
-OWN_FOLDERS = (CONFIGS, "models", "runs")
-"""What volseg reads and writes in a bundle: a link here would lead its files elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,12 @@ class Bundle:
 
     def find_config(self, name: str) -> Path | None:
         """The config of that name, such as ``inference``; of several formats the first of ``CONFIG_SUFFIXES``."""
+        return next(iter(self.find_configs(name)), None)
+
+    def find_configs(self, name: str) -> list[Path]:
+        """All configs of that name; volseg reads the first alone."""
         paths = (self.root / CONFIGS / f"{name}{suffix}" for suffix in CONFIG_SUFFIXES)
-        return next((path for path in paths if path.is_file()), None)
+        return [path for path in paths if path.is_file()]
 
     def config_path(self, name: str) -> Path:
         """The config of that name, whatever its format.
@@ -101,7 +105,7 @@ class Bundle:
             raw = read_bounded(path, MAX_CONFIG_BYTES, "config")
         except InputError as error:
             raise BundleError(error.message, path=path) from error
-        content = _parse(path, raw)
+        content = deepcopy(_parse(path, raw))
         if not isinstance(content, dict):
             raise _bad(path, "does not hold a mapping, as every config of a bundle does.")
         for count, (place, _) in enumerate(walk(content)):
@@ -142,7 +146,7 @@ def open_bundle(root: Path) -> Bundle:
 
     Raises:
         UsageError: the folder doesn't exist or is a file.
-        BundleError: it holds no bundle, or a folder of it is a link.
+        BundleError: it holds no bundle, or a link.
     """
     if not root.exists():
         raise UsageError(f"{root} does not exist. Name a bundle's folder, or write one with volseg plan.")
@@ -155,22 +159,37 @@ def open_bundle(root: Path) -> Bundle:
 
 
 def refuse_links(bundle: Bundle) -> None:
-    """Refuse a bundle whose folders are links: what volseg writes would land elsewhere.
+    """Refuse a bundle with a link anywhere in it: what volseg or a transform writes would land elsewhere.
+
+    The bundle's folder itself may be reached through one, which is the choice of whoever names it.
 
     Raises:
-        BundleError: ``configs``, ``models``, ``runs`` or a run's folder is a link, with the code ``link``.
+        BundleError: there is a link, or a special file such as a pipe, with the code ``link``.
+        FileError: a folder can't be read.
     """
-    folders = [bundle.root / name for name in OWN_FOLDERS]
-    if bundle.runs.is_dir() and not bundle.runs.is_symlink():
-        folders += bundle.runs.iterdir()
-    for folder in folders:
-        if folder.is_symlink():
-            raise BundleError(
-                f"{folder} is a link, and volseg writes nothing through links in a bundle. "
-                "Put the folder itself in its place.",
-                code="link",
-                path=folder,
-            )
+    folders = [bundle.root]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                found = [(Path(entry.path), entry.is_dir(follow_symlinks=False), _is_plain(entry)) for entry in entries]
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        except OSError as error:
+            raise FileError(f"{error.filename or bundle.root} can't be read: {error.strerror}.") from error
+        for path, is_folder, is_plain in found:
+            if not is_plain:
+                raise BundleError(
+                    f"{path} is a link or special file, and volseg follows none in a bundle. Put the file or folder "
+                    "itself in its place.",
+                    code="link",
+                    path=path,
+                )
+            if is_folder:
+                folders.append(path)
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
 
 
 def walk(config: ConfigValue, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], ConfigValue]]:
@@ -194,8 +213,22 @@ def _below(place: tuple[str, ...], node: ConfigValue) -> Iterator[tuple[tuple[st
             yield (*place, str(number)), value
 
 
+class _TooLargeError(ValueError):
+    """More than any config holds."""
+
+
 class _BoundedLoader(yaml.SafeLoader):
     """Safe YAML loader with bounds on time and memory."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._left = 2 * MAX_CONFIG_NODES  # of keys and values
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooLargeError
+        return super().compose_node(parent, index)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Flatten merge keys (``<<``) within bounds: a chain of them doubles at every link."""
@@ -227,13 +260,19 @@ _BoundedLoader.add_constructor("tag:yaml.org,2002:float", _BoundedLoader.constru
 
 def _parse(path: Path, raw: bytes) -> object:
     try:
-        text = raw.decode("utf-8-sig")
-        return json.loads(text) if path.suffix == ".json" else yaml.load(text, _BoundedLoader)
-    except RecursionError as error:
-        raise _bad(path, "is nested too deeply to be a config.") from error
+        return _content(raw, is_json=path.suffix == ".json")
+    except (RecursionError, _TooLargeError) as error:
+        raise _bad(path, "is too large or nested too deeply to be a config.") from error
     # PyYAML's constructors trip over odd scalars (!!int '', !!bool x, !!timestamp x) in all these ways.
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise _bad(path, f"is not valid {path.suffix[1:].upper()}. Repair it or get the bundle anew.") from error
+
+
+@lru_cache(maxsize=8)
+def _content(raw: bytes, *, is_json: bool) -> object:
+    """The data in a config's bytes; a command reads the same ones several times."""
+    text = raw.decode("utf-8-sig")
+    return json.loads(text) if is_json else yaml.load(text, _BoundedLoader)
 
 
 def _bad(path: Path, what: str) -> BundleError:

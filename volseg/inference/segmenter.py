@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.data.utils import list_data_collate
 from monai.inferers import SlidingWindowInferer
-from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd, SaveImage, SaveImaged
+from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from volseg.device import memory_short
@@ -285,14 +285,6 @@ def _told(
 
 def _by(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
-
-
-def without_saving(postprocessing: Any) -> Any:
-    """The transforms without those that write files: volseg writes masks itself, with the image's own header."""
-    steps = getattr(postprocessing, "transforms", None)
-    if steps is None:
-        return postprocessing
-    return Compose([step for step in steps if not isinstance(step, (SaveImage, SaveImaged))])
 
 
 def _whole_numbers(result: torch.Tensor) -> NDArray[np.unsignedinteger]:

@@ -147,7 +147,8 @@ def load_model(file: ModelFile) -> Model:
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.serving import serving_of
     from volseg.bundle.weights import load_into
-    from volseg.inference.segmenter import Segmenter, without_saving
+    from volseg.inference.saving import without_saving
+    from volseg.inference.segmenter import Segmenter
     from volseg.postprocessing.transforms import without_rules
 
     bundle = open_bundle(file.bundle_dir)
@@ -157,7 +158,9 @@ def load_model(file: ModelFile) -> Model:
     parser = BundleParser(bundle, "inference", {"device": device})
     ours = not parser.verdict.findings
     network = load_into(parser.build("network_def"), _weights(bundle, file.fold)).to(device).eval()
-    preprocessing = parser.build(_part(parser, "preprocessing", "val_data_loader", "dataset", "transform"))
+    preprocessing = without_saving(
+        parser.build(_part(parser, "preprocessing", "val_data_loader", "dataset", "transform"))
+    )
     postprocessing = without_saving(parser.build(_part(parser, "postprocessing", "postprocessing")))
     serving = serving_of(preprocessing, postprocessing)
     # What transforms say the same as rules is done as rules, before those that the config names.
