@@ -462,6 +462,33 @@ class TestBundleOfAnotherMake:
             train(bundle)
         assert train(bundle, TrainOptions(data=cohort))[0].complete
 
+    def test_a_data_set_that_is_named_is_split_and_the_config_s_own_list_never_read(
+        self, cohort: Path, tmp_path: Path
+    ) -> None:
+        bundle = write_zoo_bundle(tmp_path / "bundle", tmp_path / "gone", epochs=1)
+        path = bundle / "configs" / "train.json"
+        config = json.loads(path.read_text())
+        reads = f"$open({str(tmp_path / 'read')!r}, 'w').close() or [{{'image': 'gone', 'label': 'gone'}}]"
+        for part, kind in (("train", "PersistentDataset"), ("validate", "PersistentDataset")):
+            config[part]["dataset"] = {
+                "_target_": kind, "data": reads, "transform": f"@{part}#preprocessing",
+                "cache_dir": "$@bundle_root + '/cache'",
+            }  # fmt: skip
+        path.write_text(json.dumps(config))
+        trust(bundle)
+        (result,) = train(bundle, TrainOptions(data=cohort))
+        assert result.complete
+        assert not (tmp_path / "read").exists()
+        assert not (bundle / "cache").exists()
+        record = RunRecord.read(bundle / "runs" / "fold_0" / "training.json")
+        assert (len(record.cases.training), len(record.cases.validation)) == (8, 2)
+        assert (result.training, result.validation) == (8, 2)
+        split = json.loads((bundle / "runs" / "folds.json").read_text())
+        assert sorted(split[0]["val"]) == sorted(record.cases.validation)
+        with pytest.raises(UsageError, match=r"begun with a data set\. Name it again with --data"):
+            train(bundle, TrainOptions(epochs=2))
+        assert train(bundle, TrainOptions(epochs=2, data=cohort))[0].complete
+
 
 def test_masks_drawn_in_itk_snap_on_a_converted_folder_are_trained_on(
     write_series: WriteSeries, tmp_path: Path

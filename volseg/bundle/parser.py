@@ -88,6 +88,10 @@ class BundleParser:
         """The part as plain data, not built; None where it is missing."""
         return self._parser.get(key)  # type: ignore[no-any-return]
 
+    def put(self, key: str, value: list[dict[str, Any]] | None) -> None:
+        """Replace a part; texts in it are taken as they are. What was built before is built anew."""
+        self._parser[key] = value and [{name: _literals(one) for name, one in item.items()} for item in value]
+
     def build(self, key: str) -> Any:
         """Build a part; what it refers to is built once and shared.
 
@@ -272,6 +276,10 @@ def _literal(text: str) -> str:
         return text
     safe = "".join(c if PLAIN_PATH.fullmatch(c) and c != "\\" else f"\\U{ord(c):08x}" for c in text)
     return f"$'{safe}'"
+
+
+def _literals(value: Any) -> Any:
+    return [_literal(one) for one in value] if isinstance(value, list) else _literal(value)
 
 
 def _shown(text: str) -> str:

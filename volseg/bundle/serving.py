@@ -14,9 +14,10 @@ from volseg.bundle.folder import walk
 from volseg.errors import BundleError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from volseg.bundle.parser import BundleParser
+    from volseg.dataset.case import Case
 
 IMAGE, LABEL = "image", "label"
 """MONAI's names of what a network gets, and of the mask that it is compared with."""
@@ -66,8 +67,7 @@ def serving_of(preprocessing: object, postprocessing: object = None) -> Serving:
     from monai.transforms import LoadImaged
 
     steps = list(_steps(preprocessing))
-    loaded = [key for step in steps if isinstance(step, LoadImaged) for key in step.keys if isinstance(key, str)]
-    loaded = list(dict.fromkeys(loaded))
+    loaded = _loaded(steps)
     used = {text for step in steps if not isinstance(step, LoadImaged) for text in _texts(step)}
     keys = tuple(key for key in loaded if key == IMAGE or (key in used and key != LABEL))
     if not keys:
@@ -77,6 +77,68 @@ def serving_of(preprocessing: object, postprocessing: object = None) -> Serving:
         if any(key in omitted for key in getattr(step, "keys", ())):
             step.allow_missing_keys = True  # type: ignore[attr-defined]
     return Serving(keys, omitted)
+
+
+def serve_cases(parser: BundleParser, training: Sequence[Case], validation: Sequence[Case]) -> None:
+    """Give the data sets of a foreign train config a person's cases, in the place of its own lists.
+
+    What it keeps of prepared cases on the disk, by their names alone, is left out: images may have changed since.
+
+    Args:
+        parser: of the train config, of which nothing is built yet.
+        training: cases to train on, with masks.
+        validation: cases that are held out.
+
+    Raises:
+        BundleError: the config names no data set, or loads no mask.
+        InputError: cases have other images than the config loads.
+    """
+    for part, loader, cases in (
+        ("train#trainer", "train_data_loader", training),
+        ("validate#evaluator", "val_data_loader", validation),
+    ):
+        place = locate(parser, part, loader, "dataset")
+        transform = None if place is None else locate(parser, part, loader, "dataset", "transform")
+        if place is None or transform is None or not parser.has(f"{place}#data"):
+            if part == "train#trainer":
+                raise BundleError(
+                    f"{parser.path}: {part} has no {loader} with a dataset, data and transform, so it can't be given "
+                    "other data.",
+                    code="missing-part",
+                    path=parser.path,
+                )
+            continue
+        serving, label = _with_label(parser, transform)
+        parser.put(f"{place}#data", [serving.item(case.images) | {label: str(case.label)} for case in cases])
+        if parser.has(f"{place}#cache_dir"):
+            parser.put(f"{place}#cache_dir", None)
+
+
+def _with_label(parser: BundleParser, transform: str) -> tuple[Serving, str]:
+    """What a transform of training loads: images, and the key of the mask.
+
+    Raises:
+        BundleError: it loads no mask.
+    """
+    loaded = _loaded(_steps(parser.build(transform)))
+    others = [key for key in loaded if key != IMAGE]
+    label = LABEL if LABEL in loaded else others[0] if len(others) == 1 and IMAGE in loaded else None
+    if label is None:
+        named = f"loads {', '.join(loaded)}" if loaded else "loads nothing by LoadImaged"
+        raise BundleError(
+            f"{parser.path}: {transform} {named}, and none of it is called {LABEL}: it isn't known what the mask is.",
+            code="missing-part",
+            path=parser.path,
+        )
+    return Serving(tuple(key for key in loaded if key != label)), label
+
+
+def _loaded(steps: Iterable[object]) -> list[str]:
+    """The keys of images and masks that a config loads, in its order."""
+    from monai.transforms import LoadImaged
+
+    found = [key for step in steps if isinstance(step, LoadImaged) for key in step.keys if isinstance(key, str)]
+    return list(dict.fromkeys(found))
 
 
 def _steps(transform: object) -> Iterator[object]:

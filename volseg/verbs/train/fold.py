@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive, remove_partials
+from volseg.bundle.serving import serve_cases
 from volseg.bundle.vocabulary import MODEL_KEY
 from volseg.device import memory_short
-from volseg.errors import BundleError
+from volseg.errors import BundleError, UsageError
 from volseg.outcomes import Provenance, sha256_of
 from volseg.training.autocast import AutocastInferer, use_bfloat16
 from volseg.training.budget import LEAST_STEPS
@@ -77,6 +78,7 @@ class Fold:
         device: where to compute.
         known: the bundle's train config as it lies on the disk.
         complete: whether there is nothing left to do.
+        served: whether a config of others gets its cases from the data set that a person named.
     """
 
     bundle: Bundle
@@ -85,6 +87,7 @@ class Fold:
     device: torch.device
     known: Mapping[str, object]
     complete: bool
+    served: bool = False
 
     @classmethod
     def open(
@@ -94,6 +97,8 @@ class Fold:
         options: TrainOptions,
         device: torch.device,
         known: Mapping[str, object],
+        *,
+        served: bool = False,
     ) -> Fold:
         """Look at what an earlier run left of a fold.
 
@@ -103,7 +108,7 @@ class Fold:
         state = None if options.fresh else _read_state(_run_folder(bundle, number))
         options = _with_recorded_length(options, state)
         complete = state is not None and _is_complete(state, options)
-        return cls(bundle, number, options, device, known, complete)
+        return cls(bundle, number, options, device, known, complete, served)
 
     @property
     def name(self) -> str:
@@ -117,8 +122,24 @@ class Fold:
 
     @property
     def records_cases(self) -> bool:
-        """Whether the config splits as volseg does; any other brings a split of its own, of which we know nothing."""
-        return RECORD_KEY in self.known
+        """Whether volseg splits the data; any other config brings a split of its own, of which we know nothing."""
+        return RECORD_KEY in self.known or self.served
+
+    def require_same_source(self) -> None:
+        """Refuse to go on by other cases than a run of a bundle of others was begun with.
+
+        Raises:
+            UsageError: it was begun with a data set of ``--data`` and goes on without, or the other way round.
+        """
+        begun = not self.options.fresh and self.folder.last.is_file()
+        if not begun or RECORD_KEY in self.known or self.served == self.folder.record.is_file():
+            return
+        remedy = (
+            "the bundle's own list of data. Leave --data out"
+            if self.served
+            else "a data set. Name it again with --data"
+        )
+        raise UsageError(f"{self.name} was begun with {remedy}, or start over with --fresh.")
 
     def state(self) -> RunState | None:
         """What an earlier run left, unless it is to be forgotten."""
@@ -224,6 +245,10 @@ def train_fold(
             record = record.with_digests({name: content.digest for name, content in data.contents.items()})
             record = record.with_session(_session(fold, record, parser))
             record.write(fold.folder.record)
+            if fold.served:
+                cases = {case.name: case for case in data.dataset.training}
+                parts = (record.cases.training, record.cases.validation)
+                serve_cases(parser, *([cases[name] for name in names] for names in parts))
         try:
             with _seeded(fold.options.seed, state), _threads_ended():
                 return _run(fold, parser, state, network, started, progress)

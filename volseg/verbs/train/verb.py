@@ -62,15 +62,19 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     verdict = require_trust(bundle)
     device = torch.device(choose_device(options.device))
     known = bundle.read_config("train")
-    _require_folds(bundle, known, options)
+    served = bool(verdict.findings) and RECORD_KEY not in known and options.data is not None
+    if not served:
+        _require_folds(bundle, known, options)
     place = _data_folder(bundle, known, options)
-    is_split = RECORD_KEY in known and not options.all_cases
+    is_split = (RECORD_KEY in known or served) and not options.all_cases
     with trust_kept(bundle, verdict):
         split = known_split(bundle, options) if is_split else None
         numbers = options.numbers(FOLDS if split is None else len(split.folds))
-        folds = [Fold.open(bundle, number, options, device, known) for number in numbers]
+        folds = [Fold.open(bundle, number, options, device, known, served=served) for number in numbers]
         results = {fold.name: fold.finished() for fold in folds if fold.complete}
         pending = [fold for fold in folds if not fold.complete]
+        for fold in pending:
+            fold.require_same_source()
         if pending:
             data = None
             dataset = _dataset(place, options)
@@ -109,7 +113,7 @@ def _require_folds(bundle: Bundle, known: Mapping[str, object], options: TrainOp
     if "fold" not in known and asked:
         raise UsageError(
             f"{bundle.root} splits its data in its own way: its train config has no 'fold'. "
-            "Leave --fold, --folds, --cv and --all-cases out."
+            "Leave --fold, --folds, --cv and --all-cases out, or name a data set with --data, which volseg splits."
         )
 
 
