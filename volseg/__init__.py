@@ -8,7 +8,11 @@ Each verb of the command line is one function here, with the same options as key
 All names are imported at first use, so that ``import volseg`` is fast.
 """
 
-from __future__ import annotations
+# Before any other import, even of __future__: it might come from the folder that one stands in.
+from volseg import safepath
+
+if safepath.is_command():
+    safepath.leave_current_folder()
 
 import importlib
 import logging
@@ -58,6 +62,10 @@ def _silence_monai() -> None:
 
 
 _silence_monai()
+if safepath.is_command():
+    from volseg.localsettings import pass_over_local_settings
+
+    pass_over_local_settings()
 
 __all__ = [
     "BundleError",

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import sys
-import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext, SpawnProcess
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from volseg.batch.children import safe_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -128,23 +127,16 @@ def _in_own_process(work: Callable[[T], R], item: T) -> R | None:
             return None
 
 
-_starting = threading.Lock()
-
-
 class _FreshProcess(SpawnProcess):
-    """A process that doesn't run the caller's script again, as Python's own do where it lacks a main guard.
+    """A process that never imports from the folder one stands in, nor runs the caller's script again.
 
-    What workers run lives in importable modules, so they have no use for it.
+    Python's own run that script where it lacks a main guard. What workers run lives in importable modules.
     """
 
     @staticmethod
     def _Popen(process_obj: BaseProcess) -> Any:
-        with _starting:
-            script, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-            try:
-                return SpawnProcess._Popen(process_obj)
-            finally:
-                sys.modules["__main__"] = script
+        with safe_children():
+            return SpawnProcess._Popen(process_obj)
 
 
 class _FreshContext(SpawnContext):
@@ -155,7 +147,8 @@ class _FreshContext(SpawnContext):
 def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes; an error or interrupt stops them, and they remove what they had half-written."""
     others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(count, mp_context=_FreshContext(), initializer=_begin_worker)
+    with safe_children():  # its queues start a process, too
+        executor = ProcessPoolExecutor(count, mp_context=_FreshContext(), initializer=_begin_worker)
     try:
         yield executor
     except BaseException:

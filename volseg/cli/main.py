@@ -40,6 +40,7 @@ from volseg.atomic import is_disk_full
 from volseg.cli.arguments import set_paths_apart
 from volseg.device import memory_short
 from volseg.errors import TrustError, UsageError, VolsegError
+from volseg.safepath import SafeEnvironment
 from volseg.words import printable
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ours = words.index("--") if "--" in words else len(words)
     debug = "--debug" in words[:ours]
     words = [word for place, word in enumerate(words) if word != "--debug" or place > ours]
-    with _terminable(), _quiet_libraries(debug=debug):
+    with SafeEnvironment(), _terminable(), _quiet_libraries(debug=debug):
         try:
             code = _run(words)
             sys.stdout.flush()

@@ -19,6 +19,7 @@ import numpy as np
 from volseg.dicom.pixels import worker as protocol
 from volseg.dicom.pixels.worker import UNREADABLE
 from volseg.errors import FileError, InputError, VolsegError
+from volseg.safepath import absolute_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ class DecoderProcess:
     """
 
     def __init__(self) -> None:
-        paths = json.dumps([path for path in sys.path if path])
+        paths = json.dumps(absolute_path())
         # -I: neither the folder that one works in nor the person's own packages get a say in what is imported.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", _START, paths],

@@ -43,6 +43,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     started = time.monotonic()
     import torch
 
+    from volseg.batch.children import safe_children
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.lint import rounds_masks
     from volseg.bundle.scope import require_segmentation
@@ -67,7 +68,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
         _require_folds(bundle, known, options)
     place = _data_folder(bundle, known, options)
     is_split = (RECORD_KEY in known or served) and not options.all_cases
-    with trust_kept(bundle, verdict):
+    with trust_kept(bundle, verdict), safe_children():  # a data loader may start some
         split = known_split(bundle, options) if is_split else None
         numbers = options.numbers(FOLDS if split is None else len(split.folds))
         folds = [Fold.open(bundle, number, options, device, known, served=served) for number in numbers]
