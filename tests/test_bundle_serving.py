@@ -39,7 +39,7 @@ def test_keys_are_those_that_the_image_is_made_of_in_the_order_of_the_config() -
         Compose([loading, Compose([EnsureChannelFirstd(keys=phases), ConcatItemsd(keys=phases, name="image")])]),
         Compose([saving]),
     )
-    assert serving == Serving(("late", "early", "middle"), ("label", "notes"))
+    assert serving == Serving(("late", "early", "middle"), ("label", "notes"), one_file=False)
     assert loading.allow_missing_keys
     assert saving.allow_missing_keys
     files = [Path(f"{name}.nii.gz") for name in "abc"]
@@ -51,11 +51,13 @@ def test_keys_are_those_that_the_image_is_made_of_in_the_order_of_the_config() -
 
 
 def test_one_key_takes_all_channels() -> None:
-    serving = serving_of(Compose([LoadImaged(keys="image"), ScaleIntensityd(keys="image")]))
+    serving = serving_of(Compose([LoadImaged(keys="image", ensure_channel_first=True), ScaleIntensityd(keys="image")]))
     assert serving == Serving(("image",))
     assert serving.item([Path("a.nii.gz")]) == {"image": "a.nii.gz"}
     assert serving.item([Path("a.nii.gz"), Path("b.nii.gz")]) == {"image": ["a.nii.gz", "b.nii.gz"]}
-    assert serving_of(Compose([ScaleIntensityd(keys="image")])) == Serving()
+    assert serving_of(Compose([LoadImaged(keys="image"), EnsureChannelFirstd(keys="image")])) == Serving()
+    # Files of one channel each are stacked with the channels first; one file of all would have them last.
+    assert serving_of(Compose([LoadImaged(keys="image"), ScaleIntensityd(keys="image")])) == Serving(one_file=False)
 
 
 def test_a_key_that_a_step_names_in_any_argument_is_used() -> None:

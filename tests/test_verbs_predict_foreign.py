@@ -125,6 +125,22 @@ def test_keys_lists_weights_and_batches_of_its_own(bundle: Path, tmp_path: Path)
     np.testing.assert_array_equal(ours, np.asarray(nibabel.load(saved[0]).dataobj))
 
 
+def test_one_file_of_all_channels_is_the_same(bundle: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    both = np.stack([volume(0), volume(1)], axis=-1)
+    affine = np.diag([1.1, -0.9, 1.2, 1])
+    for number in range(2):
+        nibabel.save(nibabel.Nifti1Image(both[..., number], affine), images / f"case_000{number}.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(both, affine), tmp_path / "case.nii.gz")
+    trust(bundle)
+    ledgers = [predict(bundle, source, tmp_path / source.name[:4]) for source in (images, tmp_path / "case.nii.gz")]
+    assert [ledger.exit_code for ledger in ledgers] == [0, 0]
+    assert ledgers[0].outcomes[0].warnings == ledgers[1].outcomes[0].warnings
+    masks = [np.asarray(nibabel.load(tmp_path / name / "case.nii.gz").dataobj) for name in ("imag", "case")]
+    np.testing.assert_array_equal(*masks)
+
+
 def test_a_phase_that_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -132,4 +148,4 @@ def test_a_phase_that_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
     trust(bundle)
     ledger = predict(bundle, images, tmp_path / "ours")
     assert [outcome.code for outcome in ledger.outcomes] == ["channels"]
-    assert "reads 2 images of a case, late, early in this order, and there is 1" in ledger.outcomes[0].message
+    assert ledger.outcomes[0].message == "The image has 1 channels, and the bundle takes 2: late, early."

@@ -32,10 +32,13 @@ class Serving:
     Args:
         keys: of images, in the config's order: one file each where there are several, all files where there is one.
         omitted: keys that it loads and that no image is made of, such as a label's.
+        one_file: whether one file may hold all channels: a key of their own for each, or a preprocessing that leaves the
+            channels where the file has them, last, want a file of each.
     """
 
     keys: tuple[str, ...] = (IMAGE,)
     omitted: tuple[str, ...] = ()
+    one_file: bool = True
 
     def item(self, images: Sequence[Path]) -> dict[str, Any]:
         """A case for the preprocessing.
@@ -64,7 +67,7 @@ def serving_of(preprocessing: object, postprocessing: object = None) -> Serving:
 
     A key that is loaded and that no other step of the preprocessing names can't be part of the image.
     """
-    from monai.transforms import LoadImaged
+    from monai.transforms import AsChannelLastd, EnsureChannelFirstd, LoadImaged, Transposed
 
     steps = list(_steps(preprocessing))
     loaded = _loaded(steps)
@@ -76,7 +79,9 @@ def serving_of(preprocessing: object, postprocessing: object = None) -> Serving:
     for step in (*steps, *_steps(postprocessing)):
         if any(key in omitted for key in getattr(step, "keys", ())):
             step.allow_missing_keys = True  # type: ignore[attr-defined]
-    return Serving(keys, omitted)
+    moves = any(isinstance(step, (EnsureChannelFirstd, AsChannelLastd, Transposed)) for step in steps)
+    moves = moves or any(getattr(getattr(step, "_loader", None), "ensure_channel_first", False) for step in steps)
+    return Serving(keys, omitted, one_file=len(keys) == 1 and moves)
 
 
 def serve_cases(parser: BundleParser, training: Sequence[Case], validation: Sequence[Case]) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import TEMPORARY_MARK, write_error
 from volseg.batch import advance_case
+from volseg.dicom.file.archives import private_folder
 from volseg.errors import InputError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
 from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.verbs.predict.model import MODALITIES, Model, ModelFile, load_model
 from volseg.verbs.predict.plausibility import is_no_ct
-from volseg.volume import read_header
+from volseg.volume import Volume, read_header, read_volume, write_image
 from volseg.words import printable
 from volseg.writers import MaskedImage, writers_of
 
@@ -145,8 +146,11 @@ def segment(
     case, warnings = prepared.case, prepared.warnings
     headers = [read_header(image) for image in case.images]
     found = headers[0].channels if len(headers) == 1 else len(headers)
-    if model.exact and found != model.channels:
-        raise InputError(f"The image has {found} channels, and the bundle takes {model.channels}.", code="channels")
+    if found != model.channels and (model.exact or not model.one_file):
+        named = f": {', '.join(map(_shown, model.order))}" if model.order else ""
+        raise InputError(
+            f"The image has {found} channels, and the bundle takes {model.channels}{named}.", code="channels"
+        )
     for header in headers[1:]:
         apart = header.grid.difference(headers[0].grid)
         if apart is not None:
@@ -161,10 +165,11 @@ def segment(
         elif modality not in MODALITIES and model.modality == "CT" and is_no_ct(case.images[0]):
             warnings += (NO_CT,)
     grid = headers[0].grid
-    if len(model.order) == len(case.images):
+    if len(model.order) == found:
         warnings += (_order_words(model.order),)
     told: list[str] = []
-    mask = model.segmenter.segment(case.images, grid, advance, told.append)
+    with _channel_files(case.images, found, model) as images:
+        mask = model.segmenter.segment(images, grid, advance, told.append)
     warnings += tuple(told)
     if model.rules:
         cleaned, changes = model.rules.apply(mask, grid)
@@ -176,7 +181,25 @@ def segment(
     return mask, grid, warnings
 
 
+@contextmanager
+def _channel_files(images: tuple[Path, ...], channels: int, model: Model) -> Iterator[tuple[Path, ...]]:
+    """The files of a case; of one that holds all channels, a file of each where the bundle reads them so."""
+    if model.one_file or len(images) > 1 or channels == 1:
+        yield images
+        return
+    with private_folder() as folder:
+        volume = read_volume(images[0])
+        files = tuple(folder / f"image{CHANNEL.format(number)}.nii" for number in range(channels))
+        for number, file in enumerate(files):
+            write_image(file, Volume(volume.array[..., number], volume.grid))
+        yield files
+
+
 def _order_words(order: tuple[str, ...]) -> str:
-    """Which file was taken for what, in the bundle's words, none of which can break a line."""
-    named = [f"{CHANNEL.format(n)} is {printable(name, keep='')[:SHOWN_CHARACTERS]}" for n, name in enumerate(order)]
-    return f"The files of the case were taken in the order of the bundle: {', '.join(named)}."
+    """Which channel was taken for what, in the bundle's words, none of which can break a line."""
+    named = [f"{CHANNEL.format(number)} is {_shown(name)}" for number, name in enumerate(order)]
+    return f"The channels of the case were taken in the order of the bundle: {', '.join(named)}."
+
+
+def _shown(name: str) -> str:
+    return printable(name, keep="")[:SHOWN_CHARACTERS]

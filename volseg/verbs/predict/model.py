@@ -113,7 +113,8 @@ class Model:
         table: of its labels; empty where the bundle names none.
         channels: how many files a case has at most, or channels in one file.
         exact: whether an image has to have just these; the preprocessing of a foreign bundle may add some.
-        order: what the files of a case are, in their order; empty where the bundle is ours or takes one.
+        one_file: whether the bundle can read all channels from one file.
+        order: what the channels of a case are, in their order; empty where the bundle is ours or takes one.
         modality: what its first channel is, as DICOM names it; None where the bundle doesn't tell.
         device: in words, with the precision where it is not float32.
         bridged: the shims that its config needed.
@@ -124,6 +125,7 @@ class Model:
     table: LabelTable
     channels: int
     exact: bool
+    one_file: bool
     order: tuple[str, ...]
     modality: str | None
     device: str
@@ -188,6 +190,7 @@ def load_model(file: ModelFile) -> Model:
         bundle.labels,
         channels,
         ours,
+        ours or serving.one_file,
         order,
         _modality(bundle),
         file.device_words,
