@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from volseg.bundle.metadata import input_channels, label_faults, label_table, metadata_faults
+from volseg.bundle.metadata import input_channels, label_faults, metadata_faults
 from volseg.bundle.write import bundle_metadata
 
 if TYPE_CHECKING:
@@ -25,17 +25,9 @@ def metadata(make_plan: MakePlan) -> dict[str, Any]:
     return found
 
 
-def prediction(metadata: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = metadata["network_data_format"]["outputs"]["pred"]
-    return found
-
-
 def test_what_plan_writes_is_sound(metadata: dict[str, Any]) -> None:
     assert list(metadata_faults(metadata)) == []
     assert list(label_faults(metadata)) == []
-    table = label_table(metadata)
-    assert table is not None
-    assert table.names == ("structure 1", "structure 2")
 
 
 def test_all_faults_come_at_once() -> None:
@@ -98,41 +90,15 @@ def test_the_rules_agree_with_the_schema_on_mutations(metadata: dict[str, Any], 
         (lambda m: m["network_data_format"]["inputs"].pop("image"), "how many channels"),
         (lambda m: m["network_data_format"]["inputs"]["image"].update(num_channels=0), "how many channels"),
         (lambda m: m["network_data_format"]["inputs"]["image"].update(num_channels=True), "how many channels"),
-        (lambda m: prediction(m).update(num_channels=7), "names 3 outputs, and num_channels says 7"),
-        (lambda m: m.update(label_table=[1, 2]), "is not a mapping"),
-        (lambda m: m.update(label_table={}), "no label above the background"),
-        (lambda m: m.update(label_table={"0": "background"}), "no label above the background"),
-        (lambda m: m.update(label_table={"one": "liver", "0": "background", "2": "x"}), "'one' is no whole number"),
-        (lambda m: m.update(label_table={"-1": "liver", "0": "background", "2": "x"}), "'-1' is no whole number"),
-        (lambda m: m.update(label_table={"70000": "liver", "0": "background", "2": "x"}), "no whole number up to 65535"),
-        (lambda m: m.update(label_table={"0": "background", "1": "a", "2": "a"}), "twice"),
-        (lambda m: m.update(label_table={"0": "background", "1": "a", "01": "b"}), "twice"),
-        (lambda m: m.update(label_table={"0": "background", "1": " ", "2": "b"}), "has no name"),
-        (lambda m: m.update(label_table={"0": "background", "1": 5, "2": "b"}), "has no name"),
         (lambda m: m.update(label_table={"0": "background", "1": "a"}), "label_table has 2 entries, and channel_def has 3"),
         (lambda m: m.update(label_details={"1": {"colour": [1, 2, 256]}}), "label_details is not a mapping"),
         (lambda m: m.update(label_details=[1]), "label_details is not a mapping"),
-        (lambda m: (m.pop("label_table"), prediction(m).pop("channel_def")), "neither label_table nor channel_def"),
     ],
 )  # fmt: skip
 def test_labels_that_make_no_sense(metadata: dict[str, Any], change: Any, says: str) -> None:
     change(metadata)
     found = list(label_faults(metadata))
     assert any(says in clause for clause in found), found
-
-
-def test_the_outputs_stand_in_for_a_missing_table(metadata: dict[str, Any]) -> None:
-    del metadata["label_table"]
-    prediction(metadata)["channel_def"] = {"0": "background", "1": "spleen", "2": "liver"}
-    assert list(label_faults(metadata)) == []
-    table = label_table(metadata)
-    assert table is not None
-    assert dict(zip(table.indices, table.names, strict=True)) == {1: "spleen", 2: "liver"}
-
-
-def test_without_a_sound_table_there_is_none() -> None:
-    assert label_table({}) is None
-    assert label_table({"label_table": {"x": "y"}}) is None
 
 
 @pytest.mark.parametrize(

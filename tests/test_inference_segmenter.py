@@ -10,6 +10,7 @@ import pytest
 import torch
 from monai.inferers import SimpleInferer
 from monai.transforms import (
+    Activationsd,
     AsDiscreted,
     Compose,
     EnsureChannelFirstd,
@@ -20,9 +21,9 @@ from monai.transforms import (
     Spacingd,
 )
 
-from volseg.errors import BundleError, GeometryError, InputError
+from volseg.errors import BundleError, GeometryError, InputError, VolsegError
 from volseg.inference.saving import without_saving
-from volseg.inference.segmenter import Segmenter
+from volseg.inference.segmenter import OWN_STEP, Segmenter
 from volseg.volume import read_header
 
 if TYPE_CHECKING:
@@ -209,6 +210,91 @@ def test_labels_above_255_take_two_bytes(tmp_path: Path, write_image: WriteImage
     mask = large.segment([path], read_header(path).grid)
     assert mask.dtype == np.uint16
     np.testing.assert_array_equal(mask, 700 * (blocks() > THRESHOLD))
+
+
+LEVELS = (0.5, 0.2, 1.5)
+
+
+class Overlapping(torch.nn.Module):
+    """Logits of one output for each level: where the image is above it."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([image - level for level in LEVELS], dim=1)
+
+
+def overlapping(*last: Any) -> Segmenter:
+    found = segmenter()
+    inverts = Invertd(keys="pred", transform=found.preprocessing, orig_keys="image", nearest_interp=False)
+    sigmoid, cut = Activationsd(keys="pred", sigmoid=True), AsDiscreted(keys="pred", threshold=0.5)
+    steps = {"sigmoid": sigmoid, "invert": inverts, "cut": cut}
+    chosen = [steps.get(one, one) if isinstance(one, str) else one for one in last]
+    return replace(found, network=Overlapping(), postprocessing=Compose(chosen))
+
+
+def merge(item: dict[str, Any]) -> dict[str, Any]:
+    found = item["pred"]
+    found[0] *= 0  # whatever it does to what it was given
+    return item | {"pred": found[[0]] + 2 * found[[1]]}
+
+
+def keep_first(item: dict[str, Any]) -> dict[str, Any]:
+    return item | {"pred": item["pred"] * 3}
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("sigmoid", "invert", "cut"),
+        ("sigmoid", "invert", "cut", merge),
+        ("sigmoid", "cut", merge, "invert"),
+        ("sigmoid", "cut", merge, keep_first, "invert"),
+    ],
+)
+def test_regions_are_what_each_output_gives(tmp_path: Path, write_image: WriteImage, steps: tuple[Any, ...]) -> None:
+    values = 2 * blocks()
+    values[3:5, 4:8, 3] = 0.3
+    path = write_image(tmp_path / "a.nii.gz", values, np.diag([-1.0, 1.0, 1.0, 1.0]))
+    told: list[str] = []
+    masks = overlapping(*steps).segment_regions([path], read_header(path).grid, 3, tell=told.append)
+    assert masks.dtype == np.uint8
+    np.testing.assert_array_equal(masks, np.stack([values > level for level in LEVELS]))
+    assert told == []
+
+
+def test_a_step_of_the_bundle_s_own_that_changes_regions_is_told(tmp_path: Path, write_image: WriteImage) -> None:
+    path = write_image(tmp_path / "a.nii.gz", blocks())
+    turned = overlapping("sigmoid", "invert", "cut", lambda item: item | {"pred": item["pred"].flip(0)})
+    told: list[str] = []
+    masks = turned.segment_regions([path], read_header(path).grid, 3, tell=told.append)
+    np.testing.assert_array_equal(masks, np.stack([blocks() > level for level in LEVELS[::-1]]))
+    assert told == [OWN_STEP]
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "code"),
+    [
+        (("sigmoid", "invert", "cut"), 2, "channels"),
+        (("sigmoid", "invert"), 3, "no-mask"),
+        (("sigmoid", "invert", "cut", keep_first), 3, "no-regions"),
+        (("sigmoid", "cut"), 3, "mask-off-grid"),
+    ],
+)
+def test_what_are_no_regions_is_refused(
+    tmp_path: Path, write_image: WriteImage, steps: tuple[Any, ...], count: int, code: str
+) -> None:
+    path = write_image(tmp_path / "a.nii.gz", 2 * blocks(), np.diag([-1.0, 1.0, 1.0, 1.0]))
+    with pytest.raises(VolsegError) as caught:
+        overlapping(*steps).segment_regions([path], read_header(path).grid, count)
+    assert caught.value.code == code
+
+
+def test_overlapping_masks_that_nothing_merges_are_refused_with_what_to_do(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
+    path = write_image(tmp_path / "a.nii.gz", blocks())
+    with pytest.raises(BundleError, match=r"gives 3 masks that may overlap.* --regions") as caught:
+        overlapping("sigmoid", "invert", "cut").segment([path], read_header(path).grid)
+    assert caught.value.code == "needs-regions"
 
 
 def test_a_step_may_change_its_input_in_place(tmp_path: Path, write_image: WriteImage) -> None:

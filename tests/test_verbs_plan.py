@@ -260,7 +260,6 @@ def test_colours_and_codes_travel_from_a_segmentation_to_the_labels_of_masks(
 
     from tests.drawn import Segment, read_images, segmentation
     from volseg.bundle.folder import open_bundle
-    from volseg.bundle.metadata import label_table
     from volseg.bundle.weights import inference_network
     from volseg.labels import LabelTable
     from volseg.verbs.convert import ConvertOptions, convert
@@ -286,7 +285,7 @@ def test_colours_and_codes_travel_from_a_segmentation_to_the_labels_of_masks(
 
     plan(tmp_path / "data", tmp_path / "bundle")
     bundle = open_bundle(tmp_path / "bundle")
-    assert label_table(bundle.metadata) == table
+    assert bundle.labels == table
     network = inference_network(bundle)
     assert network is not None
     torch.save(network.state_dict(), bundle.model_path)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 NETWORK = {
     "_target_": "UNet",
     "spatial_dims": 3,
@@ -180,27 +182,7 @@ def write_zoo_bundle(root: Path, dataset_dir: Path, *, epochs: int = 2) -> Path:
             ],
         },
     }  # fmt: skip
-    metadata = {
-        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
-        "version": "0.1.0",
-        "monai_version": "1.4.0",
-        "pytorch_version": "2.4.0",
-        "numpy_version": "1.24.4",
-        "required_packages_version": {},
-        "task": "Segmentation of a core and its shell",
-        "description": "For tests",
-        "authors": "nobody",
-        "copyright": "nobody",
-        "network_data_format": {
-            "inputs": {"image": {"type": "image", "format": "magnitude", "num_channels": 1, "spatial_shape": [16, 16, 16],
-                                 "dtype": "float32", "value_range": [0, 1], "is_patch_data": True,
-                                 "channel_def": {"0": "image"}}},
-            "outputs": {"pred": {"type": "image", "format": "segmentation", "num_channels": 3,
-                                 "spatial_shape": [16, 16, 16], "dtype": "float32", "value_range": [0, 1],
-                                 "is_patch_data": True,
-                                 "channel_def": {"0": "background", "1": "shell", "2": "core"}}},
-        },
-    }  # fmt: skip
+    metadata = _metadata(1, "magnitude", {0: "background", 1: "shell", 2: "core"})
     for name, content in (("train", train), ("inference", inference), ("metadata", metadata)):
         (root / "configs").mkdir(parents=True, exist_ok=True)
         (root / "configs" / f"{name}.json").write_text(json.dumps(content, indent=4))
@@ -208,3 +190,93 @@ def write_zoo_bundle(root: Path, dataset_dir: Path, *, epochs: int = 2) -> Path:
     (root / "scripts" / "__init__.py").write_text("from .window import Windowd\n")
     (root / "scripts" / "window.py").write_text(SCRIPT)
     return root
+
+
+MERGED = {
+    "_target_": "Lambdad",
+    "keys": "pred",
+    "func": "$lambda x: torch.where(x[[2]] > 0, 4, torch.where(x[[0]] > 0, 1, torch.where(x[[1]] > 0, 2, 0)))",
+}
+"""The step of the Zoo's tumour bundle that makes one mask of three that overlap."""
+THRESHOLDED = {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}
+INVERTED = {
+    "_target_": "Invertd",
+    "keys": "pred",
+    "transform": "@preprocessing",
+    "orig_keys": "image",
+    "nearest_interp": False,
+}
+
+
+def write_sigmoid_bundle(
+    root: Path,
+    above: tuple[float, ...] = (200.0, 100.0, 300.0),
+    names: tuple[str, ...] = ("Tumor core", "Whole tumor", "Enhancing tumor"),
+    steps: tuple[dict[str, Any], ...] = (INVERTED, THRESHOLDED, MERGED),
+) -> Path:
+    """Write a bundle, with weights, whose outputs overlap: each is where the image is above a value.
+
+    Args:
+        root: where.
+        above: the value of each output.
+        names: of the outputs.
+        steps: of the postprocessing between the sigmoid and the step that saves.
+    """
+    network = torch.nn.Conv3d(1, len(above), 1)
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+        network.bias.copy_(-torch.tensor(above))  # type: ignore[union-attr]
+    inference = {
+        "imports": ["$import torch"],
+        "bundle_root": ".",
+        "output_dir": "$@bundle_root + '/eval'",
+        "device": "cpu",
+        "network_def": {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": len(above), "kernel_size": 1},
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": "image"},
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+                {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+            ],
+        },
+        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "overlap": 0.5},
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "Activationsd", "keys": "pred", "sigmoid": True},
+                *steps,
+                {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir"},
+            ],
+        },
+    }
+    metadata = _metadata(1, "magnitude", dict(enumerate(names)))
+    for name, content in (("inference", inference), ("metadata", metadata)):
+        (root / "configs").mkdir(parents=True, exist_ok=True)
+        (root / "configs" / f"{name}.json").write_text(json.dumps(content, indent=4))
+    (root / "models").mkdir()
+    torch.save(network.state_dict(), root / "models" / "model.pt")
+    return root
+
+
+def _metadata(channels: int, kind: str, classes: dict[int, str]) -> dict[str, Any]:
+    common = {
+        "type": "image",
+        "spatial_shape": [16, 16, 16],
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": True,
+    }
+    image = {"format": kind, "num_channels": channels, "channel_def": {"0": "image"}}
+    pred = {
+        "format": "segmentation",
+        "num_channels": len(classes),
+        "channel_def": {str(k): v for k, v in classes.items()},
+    }
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
+        "version": "0.1.0", "monai_version": "1.4.0", "pytorch_version": "2.4.0", "numpy_version": "1.24.4",
+        "required_packages_version": {}, "task": "Segmentation", "description": "For tests", "authors": "nobody",
+        "copyright": "nobody",
+        "network_data_format": {"inputs": {"image": common | image}, "outputs": {"pred": common | pred}},
+    }  # fmt: skip

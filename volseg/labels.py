@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
+import unicodedata
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeGuard
@@ -14,7 +15,7 @@ from volseg.files import read_bounded
 from volseg.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 BACKGROUND = 0
@@ -24,6 +25,7 @@ LABELS_NAME = "labels.txt"
 """Lies beside masks, in ITK-SNAP's label description format."""
 MAX_LABELS_BYTES = 2**24
 """65,535 labels with long names; what is larger is no label description."""
+MAX_FOLDER_LENGTH = 60
 SHOWN_NAMES = 30
 """A sentence lists this many names and counts the others."""
 
@@ -59,6 +61,42 @@ class Label:
         hue = (0.02 + 0.61803398875 * (self.index - 1)) % 1.0  # golden-ratio steps keep neighbours apart
         red, green, blue = colorsys.hsv_to_rgb(hue, 0.75 if self.index % 2 else 0.95, 0.95)
         return round(red * 255), round(green * 255), round(blue * 255)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A structure that may overlap others, such as a whole tumour and its core: a mask of its own for each.
+
+    Args:
+        name: of the structure.
+        labels: of a mask whose labels exclude each other, those whose union it is; none where that is not known.
+    """
+
+    name: str
+    labels: tuple[int, ...] = ()
+
+    @property
+    def table(self) -> LabelTable:
+        """Of its own mask: 1 is the region."""
+        return LabelTable((Label(1, self.name),))
+
+
+def folders_of(regions: Sequence[Region], taken: Collection[str] = ()) -> tuple[str, ...]:
+    """A folder for the masks of each region, such as ``tumor-core``: plain letters, digits and hyphens, no two alike.
+
+    Args:
+        regions: whose masks; their names are a stranger's.
+        taken: names of folders that are for something else.
+    """
+    folders: list[str] = []
+    for number, region in enumerate(regions, 1):
+        plain = unicodedata.normalize("NFKD", region.name).encode("ascii", "ignore").decode().lower()
+        slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_FOLDER_LENGTH].strip("-")
+        is_free = slug and slug not in folders and slug not in taken
+        folders.append(slug if is_free else f"{slug or 'region'}-{number}")
+        while folders[-1] in (*folders[:-1], *taken):
+            folders[-1] += f"-{number}"
+    return tuple(folders)
 
 
 @dataclass(frozen=True)
@@ -149,6 +187,14 @@ class LabelTable:
         if not self.labels:
             return "No labels.txt or dataset.json beside the masks names any: give numbers."
         return f"There are {listed([f'{label.name} ({label.index})' for label in self.labels], SHOWN_NAMES)}."
+
+    def with_values(self, values: Iterable[int]) -> LabelTable:
+        """The table with a neutral name, such as ``label 4``, for each value of a mask that it lacks."""
+        taken = set(self.names)
+        beyond = sorted({int(value) for value in values}.difference(self.indices, (BACKGROUND,)))
+        named = (f"label {value}" for value in beyond)
+        free = (name if name not in taken else f"{name} (not in the table)" for name in named)
+        return LabelTable((*self.labels, *(Label(value, name) for value, name in zip(beyond, free, strict=True))))
 
     @classmethod
     def from_indices(cls, indices: Iterable[int]) -> LabelTable:

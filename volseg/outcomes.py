@@ -88,6 +88,7 @@ class Outcome:
         run: how they were made: 0 by the ledger's ``provenance``, n by the n-th of its ``earlier``.
         since: what the last run said that would not or could not make it anew, such as ``refused [exists] ...``.
         origin: of a case that is not done, the keyed mark of the input folder that it was found in.
+        values_outside: values of its mask that the label table doesn't name; 0 is the background and none of them.
     """
 
     case: str
@@ -101,6 +102,7 @@ class Outcome:
     run: int = 0
     since: str = ""
     origin: str = ""
+    values_outside: tuple[int, ...] = ()
 
     @classmethod
     def of_error(cls, case: str, error: VolsegError, *, private: str = "") -> Outcome:

@@ -30,6 +30,14 @@ def bounding_box(mask: NDArray[np.generic]) -> Box:
     return box[0], box[1], box[2]
 
 
+def values_in(mask: NDArray[np.unsignedinteger]) -> tuple[int, ...]:
+    """The values of a mask, uint8 or uint16, ascending."""
+    found = np.zeros(2 ** (8 * mask.itemsize), bool)
+    for box in slabs(mask):
+        found[mask[box]] = True
+    return tuple(map(int, np.flatnonzero(found)))
+
+
 def union(one: Box, other: Box) -> Box:
     """The smallest box that holds two boxes; an empty one adds nothing."""
     if any(part.start == part.stop for part in one):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, cast, overload
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from volseg.options import Many, StrPath
     from volseg.outcomes import Ledger
     from volseg.progress import Progress
+    from volseg.verbs.predict.model import Precision
 
 P = ParamSpec("P")
 
@@ -66,6 +67,20 @@ class Predict(Protocol[P]):
         self, bundle_dir: StrPath, source: StrPath, out_dir: StrPath, /, *args: P.args, **options: P.kwargs
     ) -> Ledger: ...
     @overload
+    def __call__(  # type: ignore[overload-overlap]  # of the same call, the first that fits counts
+        self,
+        bundle_dir: StrPath,
+        volume: Volume,
+        /,
+        *,
+        regions: Literal[True],
+        fold: int | None = ...,
+        device: Literal["cpu", "cuda"] | None = ...,
+        raw: bool = ...,
+        precision: Precision = ...,
+        progress: Progress | bool = ...,
+    ) -> dict[str, Mask]: ...
+    @overload
     def __call__(self, bundle_dir: StrPath, volume: Volume, /, *args: P.args, **options: P.kwargs) -> Mask: ...
 
 
@@ -94,13 +109,15 @@ def evaluate_forms(
 
 def _predict(
     options: PredictOptions, bundle_dir: object, volume: object = None, *, progress: Progress | bool = True
-) -> Mask:
-    """``predict(bundle_dir, volume)`` gives the ``Mask`` of a ``Volume``; ``volseg.load`` keeps the bundle for many."""
+) -> Mask | dict[str, Mask]:
+    """``predict(bundle_dir, volume)`` gives the ``Mask`` of a ``Volume``, with ``regions=True`` one for each region by
+    its name; ``volseg.load`` keeps the bundle for many."""
     if not isinstance(volume, Volume):
         raise UsageError("volseg.predict takes a bundle, images and a folder for the masks, or a bundle and a Volume.")
-    if replace(options, fold=None, device=None, raw=False, precision="auto") != PredictOptions():
-        raise UsageError("In memory, volseg.predict takes fold, device, raw and precision alone.")
-    return load_for(path_of(bundle_dir, "bundle_dir"), options).predict(volume, progress=progress)
+    if replace(options, fold=None, device=None, raw=False, regions=False, precision="auto") != PredictOptions():
+        raise UsageError("In memory, volseg.predict takes fold, device, raw, regions and precision alone.")
+    predictor = load_for(path_of(bundle_dir, "bundle_dir"), options)
+    return (predictor.predict_regions if options.regions else predictor.predict)(volume, progress=progress)
 
 
 def _postprocess(options: PostprocessOptions, mask: object, grid: object = None) -> Mask | NDArray[Any]:

@@ -18,10 +18,14 @@ from volseg.verbs.predict import PredictOptions
 from volseg.volume import Mask, Volume, axes_to_reverse, write_image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from volseg.options import StrPath
     from volseg.progress import Progress
+    from volseg.verbs.predict.case import Segmented
     from volseg.verbs.predict.model import Model
 
 log = logging.getLogger("volseg")
@@ -59,6 +63,33 @@ class Predictor:
             FileError: no temporary file can be written.
         """
         from volseg.verbs.predict.case import segment
+
+        found = self._segmented(volume, segment, progress)
+        return self._mask(found.masks[0], volume, self.labels.with_values(found.values_outside))
+
+    def predict_regions(self, volume: Volume, *, progress: Progress | bool = True) -> dict[str, Mask]:
+        """Segment the regions of a volume, which may overlap: the very masks of ``volseg.predict(..., regions=True)``.
+
+        Args:
+            volume: (i, j, k), or (i, j, k, channel).
+            progress: who is told how far the work is; see ``volseg.predict``.
+
+        Returns:
+            For each region its mask, 1 inside and 0 outside, by the name of the region.
+
+        Raises:
+            UsageError: the bundle has no regions.
+            InputError, GeometryError, FileError: as in ``predict``.
+        """
+        from volseg.verbs.predict.case import segment_regions
+        from volseg.verbs.predict.model import require_regions
+
+        regions = require_regions(self.model).values()
+        found = self._segmented(volume, segment_regions, progress)
+        masks = zip(regions, found.masks, strict=True)
+        return {region.name: self._mask(mask, volume, region.table) for region, mask in masks}
+
+    def _segmented(self, volume: Volume, how: Callable[..., Segmented], progress: Progress | bool) -> Segmented:
         from volseg.verbs.predict.sources import Prepared
 
         if not isinstance(volume, Volume):
@@ -67,10 +98,14 @@ class Predictor:
         with private_folder() as folder, listener(progress).task("Predicting", 1.0) as task:
             image = folder / "volume.nii"
             write_image(image, volume)
-            mask, _, warnings = segment(Prepared(Case("volume", (image,), None)), None, self.model, task.advance)
-        for warning in warnings:
+            found = how(Prepared(Case("volume", (image,), None)), None, self.model, task.advance)
+        for warning in found.warnings:
             log.warning("%s", warning)
-        return Mask(np.flip(mask, axes_to_reverse(volume.grid)), volume.grid, self.labels)
+        return found
+
+    @staticmethod
+    def _mask(mask: NDArray[np.unsignedinteger], volume: Volume, labels: LabelTable) -> Mask:
+        return Mask(np.flip(mask, axes_to_reverse(volume.grid)), volume.grid, labels)
 
 
 def load(

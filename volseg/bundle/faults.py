@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from volseg.bundle.folder import Bundle, refuse_links
 from volseg.bundle.lint import RUN_CONFIGS
-from volseg.bundle.metadata import NETWORK_FORMAT, at, label_faults, label_table, metadata_faults, older_keys
+from volseg.bundle.metadata import NETWORK_FORMAT, at, label_faults, metadata_faults, older_keys
+from volseg.bundle.outputs import Outputs, meaning_of
 from volseg.bundle.packages import missing_packages
 from volseg.bundle.scope import beyond_masks
 from volseg.bundle.trust import SHOWN_FINDINGS, Verdict, judge
@@ -58,6 +59,7 @@ def find_faults(bundle: Bundle) -> tuple[Fault, ...]:
         faults += [Fault("metadata", place, f"{clause}.", is_error=False) for clause in older_keys(metadata)]
         faults += [Fault("metadata", place, f"{clause}.") for clause in metadata_faults(metadata)]
         faults += [Fault("labels", place, f"{clause}.") for clause in label_faults(metadata)]
+        faults += _meaning_faults(place, metadata, configs.get("inference", {}))
     for name in RUN_CONFIGS:
         if name in configs:
             faults += _part_faults(bundle, name, configs[name])
@@ -73,12 +75,12 @@ def find_faults(bundle: Bundle) -> tuple[Fault, ...]:
 def summary(bundle: Bundle) -> str:
     """What the bundle is, in a few words, as far as its metadata can be read."""
     try:
-        table = label_table(bundle.read_config("metadata"))
+        meaning = bundle.meaning
     except VolsegError:
-        table = None
-    if table is None:
         return "bundle"
-    return f"bundle of {counted(len(table), 'label')}"
+    if meaning.outputs is Outputs.REGIONS and meaning.regions:
+        return f"bundle of {counted(len(meaning.regions), 'region')} that may overlap"
+    return f"bundle of {counted(len(meaning.table), 'label')}" if len(meaning.table) else "bundle"
 
 
 def _configs(bundle: Bundle, faults: list[Fault]) -> Configs:
@@ -128,6 +130,19 @@ def _part_faults(bundle: Bundle, name: str, config: dict[str, ConfigValue]) -> I
         )
 
 
+def _meaning_faults(place: str, metadata: dict[str, ConfigValue], inference: dict[str, ConfigValue]) -> Iterator[Fault]:
+    """Why masks would be named neutrally; of a table that volseg writes, that is an error."""
+    if inference.get("postprocessing") is None and "label_table" not in metadata:
+        return  # which is told as such
+    meaning = meaning_of(metadata, inference)
+    if meaning.why:
+        message = f"{meaning.why}, so the values of masks get neutral names, such as label 1."
+        yield Fault("labels", place, message, is_error="label_table" in metadata)
+    if meaning.regions_why and meaning.outputs is Outputs.REGIONS:
+        message = f"{meaning.regions_why}, so regions get neutral names, such as region 1."
+        yield Fault("labels", place, message, is_error=False)
+
+
 def _agreement_faults(
     bundle: Bundle, config: dict[str, ConfigValue], metadata: dict[str, ConfigValue]
 ) -> Iterator[Fault]:
@@ -141,8 +156,8 @@ def _agreement_faults(
                 "channels", place, f"the network has {key} {built}, and the metadata says {told} for {entry}. Make "
                 "them agree.",
             )  # fmt: skip
-    table = label_table(metadata)
-    indices = table.indices if table is not None else ()
+    table = meaning_of(metadata, config).table
+    indices = table.indices
     steps = at(config, "postprocessing", "transforms")
     # Alone each, as a transform that stands before others is no less wrong.
     found = [
@@ -155,7 +170,7 @@ def _agreement_faults(
     except VolsegError as error:
         yield Fault("rules", place, error.message)
     unknown = sorted({label for rules in found for label in rules.labels}.difference(indices))
-    if table is not None and unknown:
+    if len(table) and unknown:
         named = listed([str(label) for label in unknown])
         yield Fault("rules", place, f"its rules name the labels {named}, which are not in the label table.")
 

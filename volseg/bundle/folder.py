@@ -15,11 +15,12 @@ import yaml
 
 from volseg.errors import BundleError, FileError, InputError, UsageError
 from volseg.files import read_bounded
-from volseg.labels import LabelTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from volseg.bundle.outputs import Meaning
+    from volseg.labels import LabelTable
     from volseg.planning.component import ConfigValue
 
 CONFIGS = "configs"
@@ -128,11 +129,16 @@ class Bundle:
         return self.read_config("metadata")
 
     @cached_property
-    def labels(self) -> LabelTable:
-        """What the numbers in its masks stand for; empty where the metadata doesn't say."""
-        from volseg.bundle.metadata import label_table
+    def meaning(self) -> Meaning:
+        """What its masks mean, by its metadata and its inference config."""
+        from volseg.bundle.outputs import meaning_of
 
-        return label_table(self.metadata) or LabelTable(())
+        return meaning_of(self.metadata, self.read_config("inference") if self.find_config("inference") else {})
+
+    @property
+    def labels(self) -> LabelTable:
+        """What the numbers in its masks stand for; empty where nobody knows which there are."""
+        return self.meaning.table
 
 
 def is_bundle(folder: Path) -> bool:

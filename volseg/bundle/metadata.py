@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from pydantic import TypeAdapter, ValidationError
 
-from volseg.dataset.listing import LabelDetail, with_details
-from volseg.errors import InputError
-from volseg.labels import MAX_INDEX, Label, LabelTable
+from volseg.dataset.listing import LabelDetail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,30 +60,21 @@ def older_keys(metadata: dict[str, ConfigValue]) -> Iterator[str]:
 
 
 def label_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
-    """Each way in which the metadata doesn't tell what a mask made with the bundle would hold, as a clause."""
+    """Each way in which the metadata contradicts itself on images and labels, as a clause."""
     if input_channels(metadata) is None:
         yield f"{NETWORK_FORMAT} doesn't say how many channels the input named image has (num_channels)"
-    outputs = at(metadata, NETWORK_FORMAT, "outputs", "pred", "num_channels")
     classes = at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
     table = metadata.get("label_table")
-    if classes is not None:
-        yield from _table_faults("channel_def of the output named pred", classes)
-        if isinstance(classes, dict) and _is_whole(outputs) and len(classes) != outputs:
-            yield f"channel_def names {len(classes)} outputs, and num_channels says {outputs}"
-    if table is not None:
-        yield from _table_faults("label_table", table)
-        if isinstance(table, dict) and isinstance(classes, dict) and len(table) != len(classes):
-            yield f"label_table has {len(table)} entries, and channel_def has {len(classes)}"
-    if _details(metadata) is None:
+    if isinstance(table, dict) and isinstance(classes, dict) and len(table) != len(classes):
+        yield f"label_table has {len(table)} entries, and channel_def has {len(classes)}"
+    if details(metadata) is None:
         yield f"{LABEL_DETAILS} is not a mapping from labels to colours, three whole numbers up to 255, and codes"
-    if table is None and classes is None:
-        yield "neither label_table nor channel_def of the output named pred says what the labels are"
 
 
 def input_channels(metadata: dict[str, ConfigValue]) -> int | None:
     """How many channels the network takes; None where the metadata doesn't say."""
     channels = at(metadata, NETWORK_FORMAT, "inputs", "image", "num_channels")
-    return int(channels) if _is_whole(channels) and channels >= 1 else None
+    return int(channels) if is_whole(channels) and channels >= 1 else None
 
 
 def first_channel(metadata: dict[str, ConfigValue]) -> str | None:
@@ -102,50 +91,12 @@ def channel_names(metadata: dict[str, ConfigValue]) -> tuple[str, ...]:
     return tuple(str(name) for name in found) if found and all(isinstance(name, str) for name in found) else ()
 
 
-def label_table(metadata: dict[str, ConfigValue]) -> LabelTable | None:
-    """The labels of a mask: volseg's own table, else the output's channels; None where the metadata has no sound one."""
-    table = metadata.get("label_table")
-    if table is None:
-        table = at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
-    try:
-        return None if not isinstance(table, dict) else with_details(_read_table(table), _details(metadata) or {})
-    except InputError:
-        return None
-
-
-def _details(metadata: dict[str, ConfigValue]) -> dict[str, LabelDetail] | None:
-    """The colours and codes; None where they make no sense."""
+def details(metadata: dict[str, ConfigValue]) -> dict[str, LabelDetail] | None:
+    """The colours and codes of labels; None where they make no sense."""
     try:
         return TypeAdapter(dict[str, LabelDetail]).validate_python(metadata.get(LABEL_DETAILS, {}))
     except ValidationError:
         return None
-
-
-def _table_faults(name: str, table: ConfigValue) -> Iterator[str]:
-    if not isinstance(table, dict):
-        yield f"{name} is not a mapping from whole numbers to names"
-        return
-    try:
-        read = _read_table(table)
-    except InputError as error:
-        yield f"{name}: {error.message.rstrip('.')}"
-        return
-    if not len(read):
-        yield f"{name} names no label above the background, 0"
-
-
-def _read_table(table: dict[str, ConfigValue]) -> LabelTable:
-    labels = []
-    for key, value in table.items():
-        # YAML gives whole numbers, JSON gives texts.
-        text = str(key)
-        if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > MAX_INDEX:
-            raise InputError(f"the key {text[:40]!r} is no whole number up to {MAX_INDEX}")
-        if not isinstance(value, str) or not value.strip():
-            raise InputError(f"the label {text} has no name")
-        if int(text):
-            labels.append(Label(int(text), value))
-    return LabelTable(tuple(labels))
 
 
 def _format_faults(name: str, value: ConfigValue) -> Iterator[str]:
@@ -174,7 +125,7 @@ def _entry_faults(place: str, entry: ConfigValue) -> Iterator[str]:
     checks = {
         "type": (_is_text, "a text"),
         "format": (_is_text, "a text"),
-        "num_channels": (_is_whole, "a whole number"),
+        "num_channels": (is_whole, "a whole number"),
         "spatial_shape": (_is_shape, "a list of whole numbers or texts"),
         "dtype": (_is_text, "a text"),
         "value_range": (_is_range, "a list of numbers"),
@@ -194,12 +145,13 @@ def _is_text(value: ConfigValue) -> bool:
     return isinstance(value, str)
 
 
-def _is_whole(value: ConfigValue) -> TypeGuard[int]:
+def is_whole(value: ConfigValue) -> TypeGuard[int]:
+    """Whether a value is a whole number, which JSON may write as 3.0."""
     return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
 
 
 def _is_shape(value: ConfigValue) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) or _is_whole(one) for one in value)
+    return isinstance(value, list) and all(isinstance(one, str) or is_whole(one) for one in value)
 
 
 def _is_range(value: ConfigValue) -> bool:

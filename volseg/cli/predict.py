@@ -42,6 +42,7 @@ def predict(
         volseg predict bundle/ image.nii.gz masks/
         volseg predict bundle/ dicom/ masks/
         volseg predict bundle/ hippocampus/ masks/ --fold 0
+        volseg predict brats_mri_segmentation/ images/ masks/ --regions
     """
     with redirect_stdout(sys.stderr):  # transforms of a bundle may print; stdout is for results
         ledger = verb(bundle_dir, source, out_dir, options, ConsoleProgress())
@@ -49,6 +50,6 @@ def predict(
     if ledger.count(Status.DONE):
         mask = nifti_name("<case>")
         image = out_dir / IMAGES / mask if (out_dir / IMAGES).is_dir() else "each image"
-        labels = out_dir / LABELS_NAME
-        print(f"Open {image} with {out_dir / mask} as its segmentation and {labels} as its labels.")
+        folder = out_dir / "<region>" if options.regions else out_dir
+        print(f"Open {image} with {folder / mask} as its segmentation and {folder / LABELS_NAME} as its labels.")
     return ledger.exit_code

@@ -12,13 +12,14 @@ import torch
 from monai.data import MetaTensor
 from monai.data.utils import list_data_collate
 from monai.inferers import SlidingWindowInferer
-from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd
+from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd, Lambda, Lambdad
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from volseg.device import memory_short
 from volseg.errors import BundleError, GeometryError, InputError
 from volseg.finite import all_finite
 from volseg.labels import MAX_INDEX
+from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,8 @@ BETWEEN = (
     "The bundle's own postprocessing interpolates between labels, which MONAI's runner saves as fractions: {} voxels at "
     "borders were rounded to the nearest label, which may be one whose number lies between two others."
 )
+CUT_AGAIN = "The bundle's own postprocessing interpolates its regions: {} voxels at their borders were cut at one half."
+OWN_STEP = "A step of the bundle's own changed the regions: their names may no longer fit them."
 NOT_FINITE = (
     "not finite (NaN or infinity), so no mask can be made of it. See whether the image is like those that the bundle "
     "was trained on, and whether its weights are whole; float32 has more room than float16 or bfloat16."
@@ -96,6 +99,95 @@ class Segmenter:
             GeometryError: the bundle's mask is not on the image's grid.
             BundleError: what the bundle gives is no mask of whole numbers, or the network's output is not finite.
         """
+        item = self._inferred(images, advance, tell)
+        between = 0
+        with torch.inference_mode():
+            for step in _steps(self.postprocessing):
+                _require_finite(item, step)
+                interpolates = isinstance(step, Invertd) and _between_labels(item) == 0
+                item = Compose([step])(item)
+                between += (_between_labels(item) or 0) if interpolates else 0
+        result = item["pred"]
+        if between and _between_labels(item):
+            tell(BETWEEN.format(between))
+            result = result.round()
+        if len(result) > 1 and tuple(result.shape[1:]) == grid.shape:
+            raise BundleError(
+                f"The bundle gives {len(result)} masks that may overlap, and merges them into none. "
+                "Predict with --regions, which writes one file for each.",
+                code="needs-regions",
+            )
+        self._require_grid(result, grid, 1)
+        return _whole_numbers(result[0])
+
+    def segment_regions(
+        self,
+        images: Sequence[Path],
+        grid: Grid,
+        count: int,
+        advance: Callable[[float], object] | None = None,
+        tell: Callable[[str], object] = lambda _: None,
+    ) -> NDArray[np.uint8]:
+        """The masks (region, i, j, k) of one case, 1 inside and 0 outside.
+
+        A step that merges channels is left out, and of what follows it all that doesn't bring the masks back onto the
+        image's grid, since that is for the merged labels.
+
+        Args:
+            images: one file for each channel, or one that holds all.
+            grid: of the first image; what comes out has to lie on it.
+            count: how many regions there have to be.
+            advance: as in ``segment``.
+            tell: as in ``segment``.
+
+        Raises:
+            InputError, GeometryError: as in ``segment``.
+            BundleError: the network gives other regions, the bundle doesn't say where each begins, or as in
+                ``segment``.
+        """
+        item = self._inferred(images, advance, tell)
+        if len(item["pred"]) != count:
+            raise BundleError(
+                f"The network gives {len(item['pred'])} outputs, and the bundle's configs say {count}. Repair num_channels "
+                "and channel_def of the output named pred in configs/metadata.json.",
+                code="channels",
+            )
+        merges, changed, between = False, False, 0
+        with torch.inference_mode():
+            for step in _steps(self.postprocessing):
+                if merges and not isinstance(step, Invertd):
+                    continue
+                _require_finite(item, step)
+                is_known = type(step).__module__.startswith("monai.") and not isinstance(step, (Lambda, Lambdad))
+                before = item["pred"] if is_known else item["pred"].clone()
+                after = Compose([step])(dict(item))
+                if len(after["pred"]) < count:
+                    merges, item = True, item | {"pred": before}
+                    continue
+                changed = changed or not is_known
+                between += _fractions(after["pred"]) if isinstance(step, Invertd) and not _fractions(before) else 0
+                item = after
+        result = item["pred"]
+        if changed:
+            tell(OWN_STEP)
+        if between and _fractions(result):
+            tell(CUT_AGAIN.format(between))
+            result = result.round()
+        self._require_grid(result, grid, count)
+        found = [_whole_numbers(one) for one in result]
+        if any(one.max() > 1 for one in found):
+            raise BundleError(
+                "The bundle's postprocessing gives no regions of 0 and 1. Predict without --regions.", code="no-regions"
+            )
+        return np.stack(found).astype(np.uint8, copy=False)
+
+    def _inferred(
+        self,
+        images: Sequence[Path],
+        advance: Callable[[float], object] | None,
+        tell: Callable[[str], object],
+    ) -> dict[str, Any]:
+        """The preprocessed image, and what the network makes of it, (channel, i, j, k)."""
         item = self.preprocessing(self.item_of(images))
         image = torch.as_tensor(item["image"])
         if not bool(torch.isfinite(image).all()):
@@ -107,19 +199,7 @@ class Segmenter:
             network = _told(self.network, self.inferer, image.shape[1:], advance) if advance else self.network
             with _finite_outputs(self.network):
                 item["pred"] = self._infer(item, image, network, tell)
-            # Within the block, since a step may change its input in place, which is forbidden outside.
-            between = 0
-            for step in _steps(self.postprocessing):
-                _require_finite(item, step)
-                interpolates = isinstance(step, Invertd) and _between_labels(item) == 0
-                item = Compose([step])(item)
-                between += (_between_labels(item) or 0) if interpolates else 0
-            result = item["pred"]
-            if between and _between_labels(item):
-                tell(BETWEEN.format(between))
-                result = result.round()
-        self._require_grid(result, grid)
-        return _whole_numbers(result)
+        return item
 
     def _infer(
         self, item: dict[str, Any], image: torch.Tensor, network: Callable[..., Any], tell: Callable[[str], object]
@@ -186,11 +266,11 @@ class Segmenter:
         return None
 
     @staticmethod
-    def _require_grid(result: torch.Tensor, grid: Grid) -> None:
-        if tuple(result.shape) != (1, *grid.shape):
+    def _require_grid(result: torch.Tensor, grid: Grid, channels: int) -> None:
+        if tuple(result.shape) != (channels, *grid.shape):
             raise GeometryError(
                 f"The bundle gives a mask of shape {tuple(result.shape)} for an image of shape {grid.shape}. "
-                "Its postprocessing has to invert the preprocessing and give one channel.",
+                f"Its postprocessing has to invert the preprocessing and give {counted(channels, 'channel')}.",
                 code="mask-off-grid",
             )
         if isinstance(result, MetaTensor):
@@ -210,6 +290,10 @@ def _between_labels(item: dict[str, Any]) -> int | None:
     mask = item.get("pred")
     if not isinstance(mask, torch.Tensor) or len(mask) != 1:
         return None
+    return _fractions(mask)
+
+
+def _fractions(mask: torch.Tensor) -> int:
     return int((mask != mask.round()).sum()) if mask.is_floating_point() else 0
 
 
@@ -289,7 +373,7 @@ def _by(shape: Sequence[int]) -> str:
 
 def _whole_numbers(result: torch.Tensor) -> NDArray[np.unsignedinteger]:
     values = result.as_tensor() if isinstance(result, MetaTensor) else result
-    array = values[0].cpu().numpy()
+    array = values.cpu().numpy()
     low, high = float(array.min()), float(array.max())
     is_mask = low >= 0 and high <= MAX_INDEX  # false for what is not a number
     mask: NDArray[np.unsignedinteger] = array.astype(np.uint8 if high <= 255 else np.uint16) if is_mask else array

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from volseg.atomic import TEMPORARY_MARK, write_error
@@ -14,11 +14,13 @@ from volseg.batch import advance_case
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import InputError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
+from volseg.labels import BACKGROUND
 from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.verbs.predict.model import MODALITIES, Model, ModelFile, load_model
 from volseg.verbs.predict.plausibility import is_no_ct
 from volseg.volume import Volume, read_header, read_volume, write_image
-from volseg.words import printable
+from volseg.voxels import values_in
+from volseg.words import listed, printable
 from volseg.writers import MaskedImage, writers_of
 
 if TYPE_CHECKING:
@@ -35,6 +37,29 @@ CHANNEL = "_{:04d}"
 SHOWN_CHARACTERS = 40
 """Of a channel's name."""
 NO_CT = "The bundle was made for CT, and the values of the image are no Hounsfield units: don't rely on the mask."
+
+
+OUTSIDE = "values-outside: The mask has the values {}, which the bundle's labels don't name."
+UNNAMED = "The values of the mask have neutral names, such as label 1: {}."
+UNNAMED_REGIONS = "The regions have neutral names, such as region 1: {}."
+RULES_LEFT_OUT = "The bundle's rules are for its merged labels, so they were not applied to the regions."
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """What a model made of a case.
+
+    Args:
+        masks: (i, j, k) each; one of labels, or one for each region.
+        grid: of its image, on which they lie.
+        warnings: what a person has to know.
+        values_outside: values of the mask that the model's table doesn't name.
+    """
+
+    masks: tuple[NDArray[np.unsignedinteger], ...]
+    grid: Grid
+    warnings: tuple[str, ...]
+    values_outside: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,12 +84,14 @@ class Prediction:
         out_dir: where the masks go.
         formats: names of the writers.
         overwrite: whether files that are there are replaced, whatever they are.
+        folders: of the regions, where each gets a mask of its own.
     """
 
     model: ModelFile
     out_dir: Path
     formats: tuple[str, ...]
     overwrite: bool = False
+    folders: tuple[str, ...] = ()
 
     def __call__(self, case: CaseToPredict) -> Outcome:
         """Predict one case.
@@ -74,7 +101,9 @@ class Prediction:
         """
         source, writers = case.source, writers_of(self.formats)
         image = MaskedImage(source.name, self.out_dir, source.series)
-        names = (*source.written(), *(name for writer in writers for name in writer.names(image)))
+        masks = [name for writer in writers for name in writer.names(image)]
+        folders = self.folders or ("",)
+        names = (*source.written(), *(str(PurePosixPath(place, name)) for place in folders for name in masks))
         now = Made(source.digest(), self.model.method, dict.fromkeys(names, FileDigest(0, "")))
         before = case.earlier.made if case.earlier else None
         state = State.ABSENT if self.overwrite else state_of(before, now, self.out_dir)
@@ -85,10 +114,13 @@ class Prediction:
         model = load_model(self.model)
         with _folder_of(self.out_dir, source.name) as folder:
             prepared = source.prepare(folder)
-            mask, grid, warnings = segment(prepared, source.modality, model)
+            found = (segment_regions if self.folders else segment)(prepared, source.modality, model)
             image = MaskedImage(source.name, prepared.case.images[0], prepared.series)
-            for writer in writers:
-                writer.write(folder, mask, grid, model.table, image)
+            tables = [region.table for region in model.regions.values()] if self.folders else [model.table]
+            for place, mask, table in zip(folders, found.masks, tables, strict=True):
+                (folder / place).mkdir(exist_ok=True)
+                for writer in writers:
+                    writer.write(folder / place, mask, found.grid, table, image)
             files = {name: file_digest(folder / name) for name in names}
             if state is State.UNKNOWN:
                 # What a run that was killed had just written is the same as what was written now.
@@ -96,9 +128,19 @@ class Prediction:
                     if (self.out_dir / name).is_file() and file_digest(self.out_dir / name) != digest:
                         require_replaceable(state)
             self._put_in_place(folder, names, before)
-        warnings = (ANEW, *warnings) if state is State.STALE and before and before.input != now.input else warnings
-        made = replace(now, files=files)
-        return Outcome(source.name, Status.DONE, "done", prepared.message, names, warnings, made=made)
+        warnings = found.warnings
+        if state is State.STALE and before and before.input != now.input:
+            warnings = (ANEW, *warnings)
+        return Outcome(
+            source.name,
+            Status.DONE,
+            "done",
+            prepared.message,
+            names,
+            warnings,
+            made=replace(now, files=files),
+            values_outside=found.values_outside,
+        )
 
     def _put_in_place(self, folder: Path, names: tuple[str, ...], before: Made | None) -> None:
         """Move a case's files to their places all at once, so that a mask never lies beside another's image."""
@@ -137,8 +179,60 @@ def _plain(name: str) -> str:
 
 def segment(
     prepared: Prepared, modality: str | None, model: Model, advance: Callable[[float], object] = advance_case
-) -> tuple[NDArray[np.unsignedinteger], Grid, tuple[str, ...]]:
-    """The mask of a case, the grid of its image, and what a person has to know.
+) -> Segmented:
+    """The mask of a case.
+
+    Raises:
+        InputError: the image is none for this model.
+        GeometryError, BundleError: as in ``Segmenter.segment``.
+    """
+    grid, channels, warnings = _checked(prepared, modality, model)
+    told: list[str] = []
+    with _channel_files(prepared.case.images, channels, model) as images:
+        mask = model.segmenter.segment(images, grid, advance, told.append)
+    warnings += tuple(told)
+    if model.rules:
+        cleaned, changes = model.rules.apply(mask, grid)
+        mask = cleaned.astype(mask.dtype)
+        if changes.vanished:
+            warnings += (f"The rules removed all of the labels {', '.join(map(str, changes.vanished))}.",)
+    outside = tuple(sorted({*values_in(mask)}.difference(model.table.indices, (BACKGROUND,))))
+    if model.meaning.why:
+        warnings += (UNNAMED.format(model.meaning.why),)
+    elif outside:
+        warnings += (OUTSIDE.format(listed([str(value) for value in outside])),)
+    if not mask.any():
+        warnings += ("The mask is empty: the network found none of the labels.",)
+    return Segmented((mask,), grid, warnings, outside)
+
+
+def segment_regions(
+    prepared: Prepared, modality: str | None, model: Model, advance: Callable[[float], object] = advance_case
+) -> Segmented:
+    """The masks of a case's regions, 1 inside and 0 outside.
+
+    Raises:
+        InputError: the image is none for this model.
+        GeometryError, BundleError: as in ``Segmenter.segment_regions``.
+    """
+    grid, channels, warnings = _checked(prepared, modality, model)
+    regions = model.regions
+    told: list[str] = []
+    with _channel_files(prepared.case.images, channels, model) as images:
+        masks = model.segmenter.segment_regions(images, grid, len(regions), advance, told.append)
+    warnings += tuple(told)
+    if model.meaning.regions_why:
+        warnings += (UNNAMED_REGIONS.format(model.meaning.regions_why),)
+    if model.rules:
+        warnings += (RULES_LEFT_OUT,)
+    empty = [folder for folder, mask in zip(regions, masks, strict=True) if not mask.any()]
+    if empty:
+        warnings += (f"The network found nothing of {listed(empty)}: these masks are empty.",)
+    return Segmented(tuple(masks), grid, warnings)
+
+
+def _checked(prepared: Prepared, modality: str | None, model: Model) -> tuple[Grid, int, tuple[str, ...]]:
+    """The grid of a case's image, its channels, and what a person has to know of it.
 
     Raises:
         InputError: the image is none for this model.
@@ -164,21 +258,9 @@ def segment(
             )
         elif modality not in MODALITIES and model.modality == "CT" and is_no_ct(case.images[0]):
             warnings += (NO_CT,)
-    grid = headers[0].grid
     if len(model.order) == found:
         warnings += (_order_words(model.order),)
-    told: list[str] = []
-    with _channel_files(case.images, found, model) as images:
-        mask = model.segmenter.segment(images, grid, advance, told.append)
-    warnings += tuple(told)
-    if model.rules:
-        cleaned, changes = model.rules.apply(mask, grid)
-        mask = cleaned.astype(mask.dtype)
-        if changes.vanished:
-            warnings += (f"The rules removed all of the labels {', '.join(map(str, changes.vanished))}.",)
-    if not mask.any():
-        warnings += ("The mask is empty: the network found none of the labels.",)
-    return mask, grid, warnings
+    return headers[0].grid, found, warnings
 
 
 @contextmanager

@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from volseg.errors import BundleError, UsageError
-from volseg.labels import LabelTable
+from volseg.labels import folders_of
 from volseg.outcomes import sha256_of
 from volseg.postprocessing import PostprocessingRules
+from volseg.verbs.predict.sources import IMAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from monai.inferers import Inferer
 
     from volseg.bundle.folder import Bundle
+    from volseg.bundle.outputs import Meaning
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.serving import Serving
     from volseg.bundle.shims import Used
     from volseg.inference.segmenter import Segmenter
+    from volseg.labels import LabelTable, Region
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 MODALITIES = ("CT", "MR", "PT")
@@ -36,6 +41,7 @@ class ModelFile:
         fold: whose weights; None for the bundle's own.
         device: ``cpu`` or ``cuda``.
         raw: whether the bundle's rules for labels are left out.
+        regions: whether each region gets a mask of its own.
         precision: in which the network computes.
         config_sha256: of ``inference.yaml``.
         weights_sha256: of the weights.
@@ -47,6 +53,7 @@ class ModelFile:
     fold: int | None
     device: str
     raw: bool
+    regions: bool
     precision: Literal["float32", "bfloat16"]
     config_sha256: str
     weights_sha256: str
@@ -54,7 +61,14 @@ class ModelFile:
 
     @classmethod
     def of(
-        cls, bundle: Bundle, fold: int | None, device: str, *, raw: bool, precision: Precision = "auto"
+        cls,
+        bundle: Bundle,
+        fold: int | None,
+        device: str,
+        *,
+        raw: bool,
+        regions: bool = False,
+        precision: Precision = "auto",
     ) -> ModelFile:
         """Find a bundle's weights.
 
@@ -63,6 +77,7 @@ class ModelFile:
             fold: whose weights; None for the bundle's own.
             device: ``cpu`` or ``cuda``.
             raw: whether the bundle's rules for labels are left out.
+            regions: whether each region gets a mask of its own.
             precision: ``auto`` takes a bundle of ours in bfloat16 where the device is made for it, as it was validated.
                 Networks of others may need float32: they run as they are described.
 
@@ -84,7 +99,7 @@ class ModelFile:
         others = code_sha256(verdict) or metadata
         if precision == "auto":
             precision = "float32" if verdict.findings or not _pays(device) else "bfloat16"
-        return cls(bundle.root, fold, device, raw, precision, config, sha256_of(weights), others)
+        return cls(bundle.root, fold, device, raw, regions, precision, config, sha256_of(weights), others)
 
     @property
     def checksums(self) -> dict[str, str]:
@@ -95,6 +110,7 @@ class ModelFile:
     def method(self) -> str:
         """A digest of all that masks depend on beside the image."""
         words = "\n".join((*self.checksums.values(), "raw" if self.raw else "", self.precision))
+        words += "\nregions" if self.regions else ""
         return hashlib.sha256(words.encode()).hexdigest()
 
     @property
@@ -110,7 +126,7 @@ class Model:
     Args:
         segmenter: from images to a mask.
         rules: for labels, applied to the mask.
-        table: of its labels; empty where the bundle names none.
+        meaning: of its masks.
         channels: how many files a case has at most, or channels in one file.
         exact: whether an image has to have just these; the preprocessing of a foreign bundle may add some.
         one_file: whether the bundle can read all channels from one file.
@@ -122,7 +138,7 @@ class Model:
 
     segmenter: Segmenter
     rules: PostprocessingRules
-    table: LabelTable
+    meaning: Meaning
     channels: int
     exact: bool
     one_file: bool
@@ -130,6 +146,17 @@ class Model:
     modality: str | None
     device: str
     bridged: tuple[Used, ...] = ()
+
+    @property
+    def table(self) -> LabelTable:
+        """Of its labels; empty where nobody knows which values its masks have."""
+        return self.meaning.table
+
+    @property
+    def regions(self) -> Mapping[str, Region]:
+        """Its regions by the folders that their masks go to."""
+        regions = self.meaning.regions
+        return dict(zip(folders_of(regions, (IMAGES,)), regions, strict=True))
 
 
 @functools.lru_cache(maxsize=1)
@@ -146,6 +173,7 @@ def load_model(file: ModelFile) -> Model:
 
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.metadata import channel_names, input_channels
+    from volseg.bundle.outputs import Outputs
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.serving import serving_of
     from volseg.bundle.weights import load_into
@@ -154,7 +182,8 @@ def load_model(file: ModelFile) -> Model:
     from volseg.postprocessing.transforms import without_rules
 
     bundle = open_bundle(file.bundle_dir)
-    if ModelFile.of(bundle, file.fold, file.device, raw=file.raw, precision=file.precision) != file:
+    same = ModelFile.of(bundle, file.fold, file.device, raw=file.raw, regions=file.regions, precision=file.precision)
+    if same != file:
         raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")
     device = torch.device(file.device)
     parser = BundleParser(bundle, "inference", {"device": device})
@@ -165,8 +194,10 @@ def load_model(file: ModelFile) -> Model:
     )
     postprocessing = without_saving(parser.build(_part(parser, "postprocessing", "postprocessing")))
     serving = serving_of(preprocessing, postprocessing)
-    # What transforms say the same as rules is done as rules, before those that the config names.
-    postprocessing, rules = without_rules(postprocessing, bundle.labels.indices)
+    rules = PostprocessingRules()
+    if file.raw or bundle.meaning.outputs is not Outputs.REGIONS:  # those are MONAI's own, on the channels too
+        # What transforms say the same as rules is done as rules, before those that the config names.
+        postprocessing, rules = without_rules(postprocessing, bundle.labels.indices)
     named = parser.plain("volseg_postprocessing")
     if named is not None:
         rules += PostprocessingRules.from_config(named)
@@ -187,7 +218,7 @@ def load_model(file: ModelFile) -> Model:
     return Model(
         segmenter,
         rules,
-        bundle.labels,
+        bundle.meaning,
         channels,
         ours,
         ours or serving.one_file,
@@ -203,6 +234,21 @@ def _part(parser: BundleParser, name: str, *steps: str) -> str:
     from volseg.bundle.serving import locate
 
     return (locate(parser, "evaluator", *steps) if parser.verdict.findings else None) or name
+
+
+def require_regions(model: Model) -> Mapping[str, Region]:
+    """The regions of a model by their folders.
+
+    Raises:
+        UsageError: the bundle has no regions, with the code ``no-regions``.
+    """
+    if not model.regions:
+        raise UsageError(
+            "The bundle's labels exclude each other, or nothing tells how many outputs its network has: it has no "
+            "regions. Leave --regions out.",
+            code="no-regions",
+        )
+    return model.regions
 
 
 def _weights(bundle: Bundle, fold: int | None) -> Path:

@@ -19,6 +19,10 @@ from volseg.pseudonyms import NAMES, without_order
 from volseg.writers import NIFTI, writers_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from volseg.labels import LabelTable, Region
+    from volseg.outcomes import Outcome
     from volseg.verbs.predict.model import ModelFile
 
 LEDGER = "prediction.json"
@@ -40,6 +44,9 @@ class PredictOptions:
     formats: Many[str] = (NIFTI,)
     """Formats that the masks are written in."""
 
+    regions: bool = False
+    """Write one mask for each region, in a folder of its own, where a bundle's structures may overlap."""
+
     raw: bool = False
     """Leave out the bundle's rules for labels, such as the largest component."""
 
@@ -59,7 +66,7 @@ def predict(
     """Segment images with a trained bundle, which is loaded once.
 
     Writes ``<case>.nii.gz`` with the header geometry of its image byte for byte, ``labels.txt`` for ITK-SNAP and the
-    ledger ``prediction.json``. From DICOM the images go to ``images/``, since masks are opened on them. Masks that
+    ledger ``prediction.json``; for regions that may overlap both in a folder of each region's name. From DICOM the images go to ``images/``, since masks are opened on them. Masks that
     are there already stay where image, model and options are the same, so that an interrupted cohort goes on where it
     stopped; where the image has changed they are made anew. One that somebody edited is never replaced unasked.
 
@@ -97,7 +104,7 @@ def _predict(
     from volseg.device import choose_device
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import find_inputs
-    from volseg.verbs.predict.model import ModelFile, load_model
+    from volseg.verbs.predict.model import ModelFile, load_model, require_regions
     from volseg.verbs.predict.sources import SeriesSource
 
     writers_of(words_of(options.formats))
@@ -112,13 +119,16 @@ def _predict(
     if out_dir.resolve() == bundle.root.resolve():
         raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
     device = choose_device(options.device)
-    file = ModelFile.of(bundle, options.fold, device, raw=options.raw, precision=options.precision)
+    file = ModelFile.of(
+        bundle, options.fold, device, raw=options.raw, regions=options.regions, precision=options.precision
+    )
     options = replace(options, precision=file.precision)  # the record says what it came to
     try:
         with exclusive(out_dir):
             model = load_model(file)
             for used in model.bridged:
                 progress.say(f"warning: {used.config} config: {used}")
+            regions = require_regions(model) if options.regions else {}
             found = Ledger.read(out_dir / LEDGER)
             _require_same_model(found, file, out_dir, options)
             earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
@@ -128,7 +138,7 @@ def _predict(
                 if one.status is Status.DONE and any((out_dir / name).is_file() for name in one.outputs)
             ]
             inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch, there)
-            work = Prediction(file, out_dir, words_of(options.formats), options.overwrite)
+            work = Prediction(file, out_dir, words_of(options.formats), options.overwrite, tuple(regions))
             if inputs.naming:
                 inputs.naming.require_names_of(found, out_dir)
             named = inputs.naming.mark if inputs.naming else found.provenance.checksums.get(NAMES) if found else None
@@ -150,7 +160,12 @@ def _predict(
             ledger = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
             origin = inputs.naming.origin(source) if inputs.naming else ""
             with RunningLedger(out_dir / LEDGER, ledger, found, origin) as running:
-                model.table.describe(out_dir / LABELS_NAME)
+                described = Described(out_dir, model.table, regions, found.outcomes if found else ())
+
+                def add(outcome: Outcome) -> None:
+                    running.add(outcome)
+                    described.add(outcome)
+
                 outcomes = run_cases(
                     work,
                     cases,
@@ -159,11 +174,38 @@ def _predict(
                     title="Predicting",
                     executor=executor,
                     progress=progress,
-                    on_outcome=running.add,
+                    on_outcome=add,
                 )
             return replace(running.ledger, outcomes=inputs.outcomes + outcomes)
     finally:
         load_model.cache_clear()
+
+
+class Described:
+    """``labels.txt`` for ITK-SNAP beside the masks: on the disk before them, with each value that turns up in one."""
+
+    def __init__(
+        self, out_dir: Path, table: LabelTable, regions: Mapping[str, Region], earlier: Iterable[Outcome]
+    ) -> None:
+        self._path, self._table = out_dir / LABELS_NAME, table
+        for folder, region in regions.items():
+            region.table.describe(out_dir / folder / LABELS_NAME)
+        self._is_one = not regions
+        for outcome in earlier:
+            self._take(outcome)
+        if self._is_one:
+            self._table.describe(self._path)
+
+    def _take(self, outcome: Outcome) -> None:
+        if outcome.status is Status.DONE:
+            self._table = self._table.with_values(outcome.values_outside)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in what became of a case."""
+        before = self._table
+        self._take(outcome)
+        if self._is_one and self._table != before:
+            self._table.describe(self._path)
 
 
 def _require_same_model(found: Ledger | None, file: ModelFile, out_dir: Path, options: PredictOptions) -> None:
@@ -176,12 +218,11 @@ def _require_same_model(found: Ledger | None, file: ModelFile, out_dir: Path, op
         return
     theirs = found.provenance
     same = file.checksums.items() <= theirs.checksums.items() and all(
-        theirs.options.get(name) == getattr(options, name) for name in ("raw", "precision")
+        theirs.options.get(name) == getattr(options, name) for name in ("raw", "regions", "precision")
     )
     there = any((out_dir / name).is_file() for outcome in found.outcomes for name in outcome.outputs)
     if not same and there:
         raise OutputExistsError(
-            f"{out_dir} holds masks of another model or of other weights, or made with other rules or in another "
-            "precision. "
-            "Name another folder, or replace them with --overwrite."
+            f"{out_dir} holds masks of another model or of other weights, or made with other rules, in another "
+            "precision or for each region. Name another folder, or replace them with --overwrite."
         )
