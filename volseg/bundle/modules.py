@@ -6,25 +6,31 @@ runs. A name that is installed is never a bundle's, not even where the bundle's 
 
 from __future__ import annotations
 
+import ast
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import linecache
+import logging
 import multiprocessing
 import os
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from volseg.bundle.shims import mend_module
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from types import CodeType, ModuleType
 
     from volseg.bundle.tree import TreeFile
 
+log = logging.getLogger(__name__)
 CONFIG_KEY = "volseg_modules"
 """Under which processes that are started take a bundle's modules along."""
 
@@ -118,6 +124,16 @@ class _Loader(importlib.abc.ExecutionLoader):
     def get_source(self, fullname: str) -> str:
         del fullname
         return importlib.util.decode_source(self._source)
+
+    @staticmethod
+    def source_to_code(data: Any, path: Any = "<string>") -> CodeType:
+        tree = ast.parse(data, path)
+        names = mend_module(tree)
+        if names:
+            said = "NumPy has removed names that a module of the bundle uses; what they stood for is put in their place"
+            log.warning("%s: %s", said, listed(names))
+        code: CodeType = compile(tree, path, "exec", dont_inherit=True)
+        return code
 
     def get_filename(self, fullname: str) -> str:
         del fullname
