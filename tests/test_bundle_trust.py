@@ -99,6 +99,43 @@ def test_any_change_revokes(foreign: Bundle, change: Callable[[Path], object]) -
         require_trust(foreign)
 
 
+LOG_NAMES = ["training.log", "eval/training.log", "eval/log.txt", "eval/run/events.out.tfevents.1700000000.host-1.7.0"]
+
+
+@pytest.mark.parametrize("name", LOG_NAMES)
+def test_what_monais_runner_tells_of_a_run_is_no_change(foreign: Bundle, name: str) -> None:
+    record_trust(judge(foreign))
+    (foreign.root / name).parent.mkdir(parents=True, exist_ok=True)
+    (foreign.root / name).write_text("Epoch 1")
+    assert require_trust(foreign).trusted
+    (foreign.root / name).write_text("Epoch 2")
+    assert require_trust(foreign).trusted
+
+
+@pytest.mark.parametrize("name", LOG_NAMES)
+def test_a_log_that_is_a_link_is_refused(foreign: Bundle, name: str) -> None:
+    (foreign.root / name).parent.mkdir(parents=True, exist_ok=True)
+    (foreign.root / name).symlink_to("/dev/null")
+    with pytest.raises(BundleError, match="link"):
+        judge(foreign)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Training.log", "training.log.py", "scripts/training.log", "eval/log.txt.py", "log.txt", "xtraining.log",
+        "eval/events.out.tfevents.1.a.1.0.py", "eval/events.out.tfevents.1.pt", "events.out.tfevents.1.a.1.0", "training.log\n",
+        "eval/a.csv", "models/training.log", "eval/events.out.tfevents.1/x.txt",
+    ],
+)  # fmt: skip
+def test_what_is_only_called_alike_is_a_change(foreign: Bundle, name: str) -> None:
+    record_trust(judge(foreign))
+    (foreign.root / name).parent.mkdir(parents=True, exist_ok=True)
+    (foreign.root / name).write_text("")
+    with pytest.raises(TrustError):
+        require_trust(foreign)
+
+
 def test_the_mode_of_a_file_is_no_change(foreign: Bundle) -> None:
     record_trust(judge(foreign))
     (foreign.root / "scripts" / "net.py").chmod(0o755)
@@ -255,6 +292,9 @@ def test_training_keeps_trust(foreign: Bundle) -> None:
         (foreign.root / "runs" / "fold_0").mkdir(parents=True)
         (foreign.root / "runs" / "fold_0" / "last.pt").write_text("tensors")
         (foreign.root / "models" / "model.pt").write_text("tensors")
+        (foreign.root / "eval" / "case").mkdir(parents=True)
+        (foreign.root / "eval" / "metrics.csv").write_text("0.5")
+        (foreign.root / "eval" / "case" / "case_seg.nii.gz").write_text("voxels")
     assert require_trust(foreign).trusted
 
 
@@ -271,7 +311,10 @@ def test_an_interrupted_training_keeps_trust(foreign: Bundle) -> None:
     assert require_trust(foreign).trusted
 
 
-@pytest.mark.parametrize("place", ["scripts/net.py", "runs/evil.py", "models/__init__.py", "configs/train.yaml"])
+@pytest.mark.parametrize(
+    "place",
+    ["scripts/net.py", "runs/evil.py", "models/__init__.py", "configs/train.yaml", "eval/x.py", "eval/x.pkl", "eval/x"],
+)
 def test_code_that_comes_in_while_training_is_not_trusted(foreign: Bundle, place: str) -> None:
     record_trust(judge(foreign))
     with trust_kept(foreign, require_trust(foreign)):

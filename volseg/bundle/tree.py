@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,6 +53,16 @@ MAGIC = {
 """How a file begins that isn't what its name says."""
 
 
+LOGS = re.compile(
+    r"(eval/)?training\.log|(eval|logs)/(.*/)?(log\.txt|events\.out\.tfevents\.\d+\.[\w.-]+\.\d+\.\d+)", re.ASCII
+)
+"""What MONAI's own runner and handlers write of a run: a log, and the curves of TensorBoard.
+
+They are left out of what is trusted, or looking at a bundle with MONAI would revoke it. Nothing imports or runs a file
+of such a name, and only code that a person has trusted could read one.
+"""
+
+
 @dataclass(frozen=True)
 class TreeFile:
     """One file of a bundle.
@@ -70,7 +81,7 @@ class TreeFile:
 
 
 def read_tree(root: Path) -> dict[str, TreeFile]:
-    """Every file below a folder, by its path relative to it, sorted.
+    """Every file below a folder but the logs of runs, by its path relative to it, sorted.
 
     Raises:
         BundleError: the tree holds links or special files, more Python source than is kept in memory, or it changed
@@ -85,11 +96,11 @@ def read_tree(root: Path) -> dict[str, TreeFile]:
                 mode = path.lstat().st_mode
                 if stat.S_ISDIR(mode):
                     folders.append(path)
-                elif stat.S_ISREG(mode):
+                elif not stat.S_ISREG(mode):
+                    raise _not_plain(path)
+                elif not is_log(path.relative_to(root).as_posix()):
                     left = MAX_SOURCE_BYTES - sum(len(file.source or b"") for file in found.values())
                     found[path.relative_to(root).as_posix()] = _read(path, left)
-                else:
-                    raise _not_plain(path)
     except FileNotFoundError as error:
         raise BundleError(f"{root} changed while it was read. Run the command again.", code="changed") from error
     except OSError as error:
@@ -100,6 +111,11 @@ def read_tree(root: Path) -> dict[str, TreeFile]:
             f"{where} can't be read, and trust in a bundle covers all of its files: {error.strerror}."
         ) from error
     return dict(sorted(found.items()))
+
+
+def is_log(name: str) -> bool:
+    """Whether a file, by its path relative to the bundle, is what MONAI's runner tells of a run."""
+    return LOGS.fullmatch(name) is not None
 
 
 def sha256_of_all(files: Mapping[str, TreeFile]) -> str:

@@ -12,7 +12,6 @@ import shlex
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_error, write_text
@@ -36,9 +35,12 @@ STORE_FAULT = "trust-store"
 SHOWN_FINDINGS = 40
 SHOWN_CHARACTERS = 240
 """A refusal lists so many, each so long; volseg trust lists all of them whole."""
-WRITTEN_BY_TRAINING = ("runs", "models")
-WRITTEN_SUFFIXES = (".pt", ".csv", ".png", ".json")
-"""What our own training writes, and where, beside the scores in the README; nothing of it is code."""
+WRITTEN_BY_TRAINING = ("runs", "models", "eval")
+WRITTEN_SUFFIXES = (".pt", ".csv", ".png", ".json", ".txt", ".log", ".nii", ".nii.gz")
+"""What our own training and a foreign config's handlers write, and where, beside the scores in the README.
+
+Nothing of it is code.
+"""
 WRITTEN_README = "docs/README.md"
 
 
@@ -157,7 +159,7 @@ def _not_written_by_training(files: Mapping[str, TreeFile]) -> dict[str, TreeFil
         name: file
         for name, file in files.items()
         if name != WRITTEN_README
-        and (name.split("/")[0] not in WRITTEN_BY_TRAINING or PurePosixPath(name).suffix not in WRITTEN_SUFFIXES)
+        and (name.split("/")[0] not in WRITTEN_BY_TRAINING or not name.endswith(WRITTEN_SUFFIXES))
     }
 
 
