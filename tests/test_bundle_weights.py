@@ -31,7 +31,8 @@ def network() -> torch.nn.Module:
 
 
 def test_a_state_dict_flat_or_nested(network: torch.nn.Module, tmp_path: Path) -> None:
-    for number, content in enumerate((network.state_dict(), {"model": network.state_dict(), "optimizer": {"step": 1}})):
+    nested = ({key: network.state_dict(), "optimizer": {"step": 1}} for key in ("model", "net", "network"))
+    for number, content in enumerate((network.state_dict(), *nested)):
         path = tmp_path / f"{number}.pt"
         torch.save(content, path)
         found = read_state_dict(path)

@@ -77,6 +77,8 @@ def bundle(tmp_path: Path) -> Path:
         },
         "evaluating": ["$@evaluator.run()"],
     }  # fmt: skip
+    config["net"] = config.pop("network_def")
+    config["network"] = "$@net.to(@device)"
     del config["preprocessing"]
     steps = config["postprocessing"]["transforms"]
     steps[1] |= {"transform": "@reading", "orig_keys": "late"}
@@ -86,7 +88,7 @@ def bundle(tmp_path: Path) -> Path:
     metadata["network_data_format"]["inputs"]["image"]["num_channels"] = 2
     (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
     torch.manual_seed(0)
-    network = UNet(**{key: value for key, value in config["network_def"].items() if key != "_target_"})
+    network = UNet(**{key: value for key, value in config["net"].items() if key != "_target_"})
     (root / "models").mkdir()
     torch.save(network.state_dict(), root / "models" / "tuned.pt")
     return root

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from volseg.bundle.folder import Bundle
 
+NESTED = ("model", "net", "network")
+"""What configs call the network among the things that they save."""
 REPEATED_BYTES = 2**20
 """A small tensor may repeat its numbers without taking their memory, as networks' tables of positions do."""
 SHOWN_CHARACTERS = 200
@@ -32,8 +34,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     import torch
 
     state = load_weights(path)
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]
+    nested = [state[key] for key in NESTED if isinstance(state.get(key), dict)] if isinstance(state, dict) else []
+    state = nested[0] if nested else state
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) and _is_plain(tensor)
         for name, tensor in state.items()

@@ -188,7 +188,7 @@ def load_model(file: ModelFile) -> Model:
     device = torch.device(file.device)
     parser = BundleParser(bundle, "inference", {"device": device})
     ours = not parser.verdict.findings
-    network = load_into(parser.build("network_def"), _weights(bundle, file.fold)).to(device).eval()
+    network = load_into(parser.build(_network(parser)), _weights(bundle, file.fold)).to(device).eval()
     preprocessing = without_saving(
         parser.build(_part(parser, "preprocessing", "val_data_loader", "dataset", "transform"))
     )
@@ -227,6 +227,11 @@ def load_model(file: ModelFile) -> Model:
         file.device_words,
         parser.bridged,
     )
+
+
+def _network(parser: BundleParser) -> str:
+    """The id of the network: by MONAI's name of it, else the one that the evaluator uses."""
+    return "network_def" if parser.has("network_def") else _part(parser, "network_def", "network")
 
 
 def _part(parser: BundleParser, name: str, *steps: str) -> str:
