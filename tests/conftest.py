@@ -292,7 +292,7 @@ def trained_bundle(cohort: Path, planned_bundle: Path) -> Path:
     bundle = cohort.parent / "trained"
     shutil.copytree(planned_bundle, bundle)
     _edit_config(bundle / "configs" / "train.yaml", learning_rate=0.01)
-    assert main(["train", str(bundle), "--epochs", "12"]) == 0
+    assert main(["train", str(bundle), "--data", str(cohort), "--epochs", "12"]) == 0
     return bundle
 
 
@@ -300,10 +300,14 @@ def trained_bundle(cohort: Path, planned_bundle: Path) -> Path:
 def copy_bundle(tmp_path: Path, cohort: Path, planned_bundle: Path, request: pytest.FixtureRequest) -> CopyBundle:
     """Copies the planned (or trained) bundle to where a test may write; keyword arguments edit ``train.yaml``."""
 
+    from volseg.bundle.planned import remember_plan
+
     def copy(name: str = "bundle", *, trained: bool = False, **edits: object) -> Path:
         source = request.getfixturevalue("trained_bundle") if trained else planned_bundle
         shutil.copytree(source, tmp_path / name)
-        _edit_config(tmp_path / name / "configs" / "train.yaml", **({"dataset_dir": str(cohort)} | edits))
+        edits = {"dataset_dir": str(cohort)} | edits
+        _edit_config(tmp_path / name / "configs" / "train.yaml", **edits)
+        remember_plan(tmp_path / name, tmp_path / name / str(edits["dataset_dir"]))  # as if it was planned here
         return tmp_path / name
 
     return copy

@@ -12,7 +12,7 @@ import yaml
 from monai.networks.nets import DynUNet, UNet
 
 from volseg.bundle import cost as module
-from volseg.bundle.cost import cost_of, machine_bytes
+from volseg.bundle.cost import cost_of
 from volseg.bundle.folder import Bundle
 from volseg.bundle.parser import BundleParser
 from volseg.cli.main import main
@@ -81,15 +81,6 @@ def test_a_network_that_takes_no_such_input() -> None:
     with pytest.raises(BundleError) as caught:
         cost_of(torch.nn.Conv3d(2, 5, 3), 1, 1, (8, 8, 8))
     assert caught.value.code == "cannot-run"
-
-
-def test_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert 2**28 < machine_bytes("cpu") < 2**63
-    (tmp_path / "memory.max").write_text(f"{2**20}\n")
-    monkeypatch.setattr(module, "MEMORY_LIMITS", (str(tmp_path / "memory.max"), str(tmp_path / "absent")))
-    assert machine_bytes("cpu") == 2**20
-    (tmp_path / "memory.max").write_text("max\n")
-    assert machine_bytes("cpu") > 2**28
 
 
 def edited(root: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Bundle:

@@ -228,7 +228,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
 
 
 def test_a_disk_that_is_really_full(
-    copy_bundle: CopyBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copy_bundle: CopyBundle, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On a file system with room for the bundle, and for half a checkpoint."""
     bundle = copy_bundle(steps_per_epoch=1, batch_size=1)
@@ -239,7 +239,7 @@ def test_a_disk_that_is_really_full(
         pytest.skip("this user can't mount a small file system")
     try:
         shutil.copytree(bundle, place / "bundle")
-        assert main(["train", str(place / "bundle"), "--epochs", "1"]) == 2
+        assert main(["train", str(place / "bundle"), "--data", str(cohort), "--epochs", "1"]) == 2
         shown = capsys.readouterr()
         (line,) = [line for line in shown.err.splitlines() if line.startswith("volseg:")]
         assert line.startswith("volseg: No space is left on the disk to write ")

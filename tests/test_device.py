@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
 
-from volseg.device import choose_device, memory_short
+from volseg.device import choose_device, machine_bytes, memory_short
 from volseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -85,3 +90,12 @@ def test_numpy_s_own_words_are_known() -> None:
 @pytest.mark.parametrize("error", [ValueError("out of memory"), RuntimeError("shapes differ"), KeyError("x")])
 def test_other_errors_are_no_lack_of_memory(error: BaseException) -> None:
     assert memory_short(error) is None
+
+
+def test_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert 2**28 < machine_bytes("cpu") < 2**63
+    (tmp_path / "memory.max").write_text(f"{2**20}\n")
+    monkeypatch.setattr("volseg.device.MEMORY_LIMITS", (str(tmp_path / "memory.max"), str(tmp_path / "absent")))
+    assert machine_bytes("cpu") == 2**20
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine_bytes("cpu") > 2**28

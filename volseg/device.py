@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from volseg.errors import MemoryShortError, UsageError
 
@@ -11,6 +13,8 @@ SIGNS = re.compile(
 )
 """How torch, cuDNN and numpy say it where they raise something else than ``MemoryError``."""
 ASKED_FOR = re.compile(r"(?:allocate|allocating) (\d+(?:\.\d+)?) ?(bytes|[KMGTP]iB)", re.IGNORECASE)
+MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says what a container may take, in its two versions of control groups."""
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -27,6 +31,21 @@ def choose_device(asked: str | None) -> str:
     if asked == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: this machine has no GPU that torch can use. Leave --device out, or say cpu.")
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def machine_bytes(device: str) -> int:
+    """The memory of the machine, or of what a container may take of it; of the GPU for ``cuda``."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
+    for place in MEMORY_LIMITS:
+        try:
+            found.append(int(Path(place).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # not Linux, or without a limit
+            continue
+    return min(found, default=2**63)
 
 
 def memory_short(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,10 +14,12 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from volseg.bundle.metadata import at
+from volseg.device import machine_bytes
 from volseg.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from torch.nn import Module
 
@@ -33,8 +33,6 @@ VOLUME = (512, 512, 512)
 """A large volume (voxels), that windows are counted on."""
 MAX_MULTIPLICATIONS = 1e18
 """Over such a volume: a day of a large GPU, or a year of a processor. nnU-Net's largest need a thousandth."""
-MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where Linux says what a container may take, in its two versions of control groups."""
 
 
 @dataclass(frozen=True)
@@ -256,16 +254,3 @@ def _whole(part: ConfigValue, key: str) -> int:
 
 def _short(count: int) -> str:
     return f"{count / 1e9:.3g} thousand million" if count >= 1e9 else f"{count / 1e6:.3g} million"
-
-
-def machine_bytes(device: str) -> int:
-    """The memory of the machine, or of what a container may take of it; of the GPU for ``cuda``."""
-    if device == "cuda":
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else []
-    for place in MEMORY_LIMITS:
-        try:
-            found.append(int(Path(place).read_text(encoding="ascii")))
-        except (OSError, ValueError):  # not Linux, or without a limit
-            continue
-    return min(found, default=2**63)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volseg.atomic import is_disk_full
+from volseg.bundle.checkpoints import damaged_checkpoint
 from volseg.bundle.modules import open_modules, own_sources, stand_ins
 from volseg.bundle.trust import Verdict, require_trust
 from volseg.causes import cause_of, root_of
@@ -164,6 +165,9 @@ class BundleParser:
         lacking = self._lacking(cause)
         if lacking:
             return BundleError(f"{self.path}: {place!r} reads {lacking}", code="missing-file", path=self.path)
+        damaged = damaged_checkpoint(error, self.bundle.root)
+        if damaged is not None:
+            return damaged
         said = found.clause
         if not found.known:
             text = "" if isinstance(cause, OSError) else _shown(str(cause)).rstrip(".")

@@ -99,7 +99,7 @@ def judge(bundle: Bundle) -> Verdict:
         name = config.path.relative_to(bundle.root).as_posix()
         if name in files:
             files[name] = replace(files[name], sha256=config.sha256)
-    return Verdict(findings, sha256_of_all(files) in _read_store(), configs, files)
+    return Verdict(findings, sha256_of_all(files) in remembered(), configs, files)
 
 
 def require_trust(bundle: Bundle) -> Verdict:
@@ -129,7 +129,7 @@ def record_trust(verdict: Verdict) -> str:
     Raises:
         FileError: the record can't be read or written.
     """
-    _remember(verdict.sha256)
+    remember(verdict.sha256)
     return verdict.sha256
 
 
@@ -144,7 +144,7 @@ def trust_kept(bundle: Bundle, verdict: Verdict) -> Iterator[None]:
                 files = read_tree(bundle.root)
                 before, after = (sha256_of_all(_not_written_by_training(tree)) for tree in (verdict.files, files))
                 if before == after:
-                    _remember(sha256_of_all(files))
+                    remember(sha256_of_all(files))
             except VolsegError as error:  # what was trained is there all the same
                 log.warning("%s is no longer trusted: %s", bundle.root, error)
 
@@ -167,8 +167,13 @@ def _shortened(text: str) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
 
 
-def _remember(checksum: str) -> None:
-    trusted = _read_store()
+def remember(checksum: str) -> None:
+    """Add a checksum to what this person trusts.
+
+    Raises:
+        FileError: the record can't be read or written.
+    """
+    trusted = remembered()
     if checksum not in trusted:
         path = store_path()
         try:
@@ -179,7 +184,12 @@ def _remember(checksum: str) -> None:
         path.chmod(0o600)
 
 
-def _read_store() -> frozenset[str]:
+def remembered() -> frozenset[str]:
+    """The checksums of what this person trusts.
+
+    Raises:
+        FileError: the record can't be read.
+    """
     path = store_path()
     try:
         trusted = json.loads(read_bounded(path, MAX_STORE_BYTES, "list of trust", require=_require_own))["trusted"]

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import list_data_collate
-from monai.inferers import SlidingWindowInferer
 from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd, Lambda, Lambdad
-from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from volseg.device import memory_short
-from volseg.errors import BundleError, GeometryError, InputError
+from volseg.errors import BundleError, GeometryError, InputError, VolsegError
 from volseg.finite import all_finite
+from volseg.inference.room import require_room_for_classes, require_room_to_resample, window_count
 from volseg.labels import MAX_INDEX
 from volseg.words import counted
 
@@ -95,11 +94,12 @@ class Segmenter:
             tell: called with what a person has to know of how the mask came about.
 
         Raises:
-            InputError: a voxel is not a number, or the image has other channels than the network takes.
+            InputError: a voxel is not a number, the image has other channels than the network takes, or the machine has
+                no room for what the bundle makes of it.
             GeometryError: the bundle's mask is not on the image's grid.
             BundleError: what the bundle gives is no mask of whole numbers, or the network's output is not finite.
         """
-        item = self._inferred(images, advance, tell)
+        item = self._inferred(images, grid, advance, tell)
         between = 0
         with torch.inference_mode():
             for step in _steps(self.postprocessing):
@@ -145,7 +145,7 @@ class Segmenter:
             BundleError: the network gives other regions, the bundle doesn't say where each begins, or as in
                 ``segment``.
         """
-        item = self._inferred(images, advance, tell)
+        item = self._inferred(images, grid, advance, tell)
         if len(item["pred"]) != count:
             raise BundleError(
                 f"The network gives {len(item['pred'])} outputs, and the bundle's configs say {count}. Repair num_channels "
@@ -184,10 +184,12 @@ class Segmenter:
     def _inferred(
         self,
         images: Sequence[Path],
+        grid: Grid,
         advance: Callable[[float], object] | None,
         tell: Callable[[str], object],
     ) -> dict[str, Any]:
         """The preprocessed image, and what the network makes of it, (channel, i, j, k)."""
+        require_room_to_resample(self.preprocessing, grid, len(images))
         item = self.preprocessing(self.item_of(images))
         image = torch.as_tensor(item["image"])
         if not bool(torch.isfinite(image).all()):
@@ -196,7 +198,7 @@ class Segmenter:
                 code="not-finite",
             )
         with torch.inference_mode():
-            network = _told(self.network, self.inferer, image.shape[1:], advance) if advance else self.network
+            network = _told(self.network, self.inferer, tuple(image.shape[1:]), advance or (lambda _: None))
             with _finite_outputs(self.network):
                 item["pred"] = self._infer(item, image, network, tell)
         return item
@@ -215,7 +217,7 @@ class Segmenter:
         try:
             classes: torch.Tensor = self.inferer(inputs, network, *arguments, **named)[0]
         except (RuntimeError, ValueError) as error:
-            if memory_short(error) is not None:
+            if memory_short(error) is not None or isinstance(error, VolsegError):
                 raise
             padded = self._padded(inputs, network, arguments, named, tell)
             if padded is None:
@@ -347,21 +349,19 @@ def _require_finite(item: dict[str, Any], step: object) -> None:
 def _told(
     network: torch.nn.Module, inferer: Any, shape: Sequence[int], advance: Callable[[float], object]
 ) -> Callable[..., Any]:
-    """The network, telling how much of a sliding window's places it has seen; itself where nobody can count them."""
-    sliding = getattr(inferer, "inferer", inferer)
-    if type(sliding) is not SlidingWindowInferer:
-        return network
-    window = fall_back_tuple(sliding.roi_size, shape)
-    overlap = ensure_tuple_rep(sliding.overlap, len(shape))
-    # As MONAI places the windows: the last one of each axis ends with the image.
-    steps = [max(1, int(size * (1 - share))) for size, share in zip(window, overlap, strict=True)]
-    places = math.prod(
-        1 + math.ceil(max(0, length - size) / step) for length, size, step in zip(shape, window, steps, strict=True)
-    )
+    """The network, telling how much of a sliding window's places it has seen, where these can be counted.
+
+    Raises:
+        InputError: there are too many places, or no room for what the network gives.
+    """
+    places = window_count(inferer, shape)
 
     def call(patches: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         result = network(patches, *args, **kwargs)
-        advance(len(patches) / places)
+        if places is not None:
+            if isinstance(result, torch.Tensor):
+                require_room_for_classes(result.shape[1], shape, str(getattr(inferer, "device", None) or result.device))
+            advance(len(patches) / places)
         return result
 
     return call

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from volseg.errors import UsageError
+from volseg.errors import FileError, UsageError
 from volseg.options import Many, each
 from volseg.planning.networks import NetworkName
 from volseg.planning.optimizers import OptimizerName
@@ -61,6 +61,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
         OutputExistsError: ``bundle_dir`` holds something.
         FileError: the bundle can't be written.
     """
+    from volseg.bundle.planned import remember_plan
     from volseg.bundle.write import require_free, write_bundle
     from volseg.dataset.dataset import is_dataset, read_dataset, require_cases
     from volseg.dataset.faults import require_sound
@@ -87,4 +88,8 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
         optimizer=options.optimizer,
     )
     write_bundle(chosen, dataset_dir, bundle_dir)
+    try:
+        remember_plan(bundle_dir, dataset_dir)
+    except FileError as error:  # the bundle is whole all the same
+        progress.say(f"{error.message} Name the data set to volseg train with --data.")
     return chosen

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive, remove_partials
+from volseg.bundle.checkpoints import damaged_checkpoint
 from volseg.bundle.serving import serve_cases
 from volseg.bundle.vocabulary import MODEL_KEY
 from volseg.device import memory_short
@@ -253,10 +254,10 @@ def train_fold(
             with _seeded(fold.options.seed, state), _threads_ended():
                 return _run(fold, parser, state, network, started, progress)
         except Exception as error:
-            short = memory_short(error, SHORT_REMEDY)
-            if short is None:
+            told = memory_short(error, SHORT_REMEDY) or damaged_checkpoint(error, fold.bundle.root)
+            if told is None:
                 raise
-            raise short from error
+            raise told from error
 
 
 def _tell_changes(record: RunRecord, data: Data, progress: Progress) -> None:

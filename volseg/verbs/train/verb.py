@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from volseg.bundle.folder import Bundle
+    from volseg.bundle.trust import Verdict
     from volseg.dataset.dataset import Dataset
 
 
@@ -78,6 +80,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
             fold.require_same_source()
         if pending:
             data = None
+            _require_own_data(bundle, verdict, place, options)
             dataset = _dataset(place, options)
             if dataset is not None:
                 contents = require_sound(dataset, whole_masks=not rounds_masks(known), progress=progress)
@@ -115,6 +118,23 @@ def _require_folds(bundle: Bundle, known: Mapping[str, object], options: TrainOp
         raise UsageError(
             f"{bundle.root} splits its data in its own way: its train config has no 'fold'. "
             "Leave --fold, --folds, --cv and --all-cases out, or name a data set with --data, which volseg splits."
+        )
+
+
+def _require_own_data(bundle: Bundle, verdict: Verdict, place: Path | None, options: TrainOptions) -> None:
+    """Refuse to read a data set that nobody but the config names; what a person trusted was read by that person.
+
+    Raises:
+        UsageError: the data set has to be named.
+    """
+    from volseg.bundle.planned import is_planned
+
+    if place is None or options.data is not None or verdict.trusted or not place.is_dir():
+        return
+    if not is_planned(bundle.root, place):
+        raise UsageError(
+            f"{bundle.root} names the data set {place}, and you did not plan it there for that. If it is the one to "
+            f"train on, say so: --data {shlex.quote(str(place))}"
         )
 
 

@@ -1,0 +1,104 @@
+"""Whether the machine has room for what a bundle would make of an image; asked before memory is taken."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from monai.inferers import SlidingWindowInferer
+from monai.transforms import Compose, Spacingd
+from monai.utils import ensure_tuple_rep, fall_back_tuple
+
+from volseg.device import machine_bytes
+from volseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from volseg.grid import Grid
+
+GIB = 2**30
+MAX_WINDOWS = 10**6
+"""Windows of the usual 96 voxels, overlapping by half, would cover 100 times what scanners make."""
+GRID_NUMBERS = 4
+"""MONAI keeps as many float32 numbers for each voxel that it resamples, beside source and result."""
+
+
+def require_room_to_resample(preprocessing: Any, grid: Grid, channels: int) -> None:
+    """Refuse a spacing that would make more voxels of an image than memory holds.
+
+    Args:
+        preprocessing: a bundle's, built.
+        grid: of the image.
+        channels: of the image.
+
+    Raises:
+        InputError: there is no room, with the code ``too-large``.
+    """
+    steps = preprocessing.transforms if isinstance(preprocessing, Compose) else [preprocessing]
+    for step in steps:
+        if not isinstance(step, Spacingd):
+            continue
+        wanted = [float(size) for size in step.spacing_transform.pixdim if math.isfinite(size) and size > 0]
+        if len(wanted) != 3:  # an axis stays as it is
+            continue
+        voxels = math.prod(size * extent for size, extent in zip(grid.shape, grid.spacing_mm, strict=True))
+        voxels /= math.prod(wanted)
+        _require(
+            4 * voxels * (2 * channels + GRID_NUMBERS),
+            "cpu",
+            f"Resampled to {' x '.join(f'{size:.3g}' for size in wanted)} mm, as the bundle wants it, the image would have "
+            f"{voxels:.2g} voxels",
+        )
+
+
+def require_room_for_classes(classes: int, shape: Sequence[int], device: str) -> None:
+    """Refuse an image whose classes, each a float32 volume, take more than memory holds.
+
+    Args:
+        classes: channels of the network's output.
+        shape: of the image that the network sees (i, j, k).
+        device: where they are added up.
+
+    Raises:
+        InputError: there is no room, with the code ``too-large``.
+    """
+    # The sum over the windows, and what is made of it next.
+    need = 2 * 4 * classes * math.prod(shape)
+    _require(need, device, f"The network gives {classes} numbers for each voxel of {' x '.join(map(str, shape))}")
+
+
+def window_count(inferer: Any, shape: Sequence[int]) -> int | None:
+    """How many places a sliding window has on an image (i, j, k); None for another inferer.
+
+    Raises:
+        InputError: more than anybody waits for, with the code ``too-large``.
+    """
+    sliding = getattr(inferer, "inferer", inferer)
+    if type(sliding) is not SlidingWindowInferer:
+        return None
+    window = fall_back_tuple(sliding.roi_size, shape)
+    overlap = ensure_tuple_rep(sliding.overlap, len(shape))
+    # As MONAI places the windows: the last one of each axis ends with the image.
+    steps = [max(1, int(size * (1 - share))) for size, share in zip(window, overlap, strict=True)]
+    places: int = math.prod(
+        1 + math.ceil(max(0, length - size) / step) for length, size, step in zip(shape, window, steps, strict=True)
+    )
+    if places > MAX_WINDOWS:
+        raise InputError(
+            f"The bundle's window of {' x '.join(map(str, window))} voxels has {places:.2g} places on an image of "
+            f"{' x '.join(map(str, shape))}, which would take days. Give its inferer a larger window (roi_size).",
+            code="too-large",
+        )
+    return places
+
+
+def _require(need: float, device: str, what: str) -> None:
+    room = machine_bytes("cuda" if device.startswith("cuda") else "cpu")
+    if need > room:
+        here = "GPU" if device.startswith("cuda") else "machine"
+        raise InputError(
+            f"{what}, which takes {need / GIB:.3g} GiB of memory, and this {here} has {room / GIB:.3g}. Cut the image, "
+            "or use a machine with more.",
+            code="too-large",
+        )
