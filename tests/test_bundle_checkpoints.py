@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from zoo import write_zoo_bundle
 
+from tests.zoo import write_zoo_bundle
 from volseg.bundle.checkpoints import damaged_checkpoint
 from volseg.bundle.folder import Bundle
 from volseg.bundle.parser import BundleParser
