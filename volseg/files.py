@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from volseg.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import BufferedReader
     from pathlib import Path
 
 NO_PLAIN_FILE = "no-plain-file"
@@ -43,12 +44,11 @@ def plain_descriptor(path: Path, *, follow: bool = True) -> int:
     return descriptor
 
 
-def open_plain(path: Path, *, buffering: int = -1, follow: bool = True) -> BinaryIO:
+def open_plain(path: Path, *, follow: bool = True) -> BufferedReader:
     """Open a file that may be a stranger's for reading bytes: never waits, and opens nothing but a plain file.
 
     Args:
         path: which.
-        buffering: as ``open``.
         follow: whether it may be a link to a plain file.
 
     Raises:
@@ -56,7 +56,7 @@ def open_plain(path: Path, *, buffering: int = -1, follow: bool = True) -> Binar
             opened (``cannot-read``).
     """
     try:
-        return open(plain_descriptor(path, follow=follow), "rb", buffering=buffering)
+        return open(plain_descriptor(path, follow=follow), "rb")
     except FileError:
         raise
     except FileNotFoundError as error:

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Self
 
 from volseg.errors import FileError, OutputExistsError
+from volseg.files import open_plain
 from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Provenance, Status
 
 if TYPE_CHECKING:
@@ -62,10 +63,12 @@ def file_digest(path: Path) -> FileDigest:
 
     size, checksum, buffer = 0, xxh3_128(), memoryview(bytearray(CHUNK_BYTES))
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_plain(path) as file:
             while count := file.readinto(buffer):
                 size += count
                 checksum.update(buffer[:count])
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read", path=path) from error
     return FileDigest(size, checksum.hexdigest())
@@ -82,7 +85,7 @@ def state_of(before: Made | None, now: Made, folder: Path) -> State:
     Raises:
         FileError: a file can't be read.
     """
-    there = [name for name in now.files if (folder / name).is_file()]
+    there = [name for name in now.files if (folder / name).exists()]
     if not there:
         return State.ABSENT
     if before is None:

@@ -262,7 +262,7 @@ class LabelTable:
             FileError: the file can't be written.
         """
         described = self.to_itksnap()
-        if path.is_file():
+        if path.exists():
             try:
                 there = read_bounded(path, MAX_LABELS_BYTES, "label description").decode("utf-8")
                 colours = {label.index: label.colour for label in LabelTable.from_itksnap(there).labels}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
 from volseg.errors import InputError, OutputExistsError, VolsegError
-from volseg.files import read_bounded
+from volseg.files import NO_PLAIN_FILE, open_plain, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -108,9 +108,12 @@ class Outcome:
     def of_error(cls, case: str, error: VolsegError, *, private: str = "") -> Outcome:
         """The outcome of a case that a ``VolsegError`` ended: failed for files, disks and memory, refused for all else.
 
+        What only stands in a file's place is refused as well.
         The file is named without its folder; what the error itself keeps private goes before ``private``.
         """
-        is_broken = isinstance(error, (OSError, MemoryError)) and not isinstance(error, OutputExistsError)
+        is_broken = isinstance(error, (OSError, MemoryError)) and not (
+            isinstance(error, OutputExistsError) or error.code == NO_PLAIN_FILE
+        )
         status = Status.FAILED if is_broken else Status.REFUSED
         return cls(case, status, error.code, error.within(), private=error.private or private)
 
@@ -171,8 +174,12 @@ def installed_versions() -> dict[str, str]:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        FileError: it is absent, no plain file, or can't be opened.
+    """
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

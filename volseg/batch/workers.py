@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from volseg.batch.executors import SERIAL, Executor, Processes
 from volseg.errors import UsageError
+from volseg.files import open_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +51,7 @@ def voxel_bytes(paths: Iterable[Path]) -> int:
     total = 0
     for path in paths:
         try:
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 size = file.seek(0, os.SEEK_END)
                 if path.name.lower().endswith(".gz") and size >= 4:
                     file.seek(-4, os.SEEK_END)

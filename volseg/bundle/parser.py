@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from volseg.atomic import is_disk_full
 from volseg.bundle.checkpoints import damaged_checkpoint
@@ -16,7 +16,8 @@ from volseg.bundle.modules import open_modules, own_sources, stand_ins
 from volseg.bundle.trust import Verdict, require_trust
 from volseg.causes import cause_of, root_of
 from volseg.device import choose_device, memory_short
-from volseg.errors import BundleError, VolsegError
+from volseg.errors import BundleError, FileError, VolsegError
+from volseg.files import open_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -195,7 +196,7 @@ def require_weights(path: Path) -> None:
     Raises:
         BundleError: its weights are not there, with the code ``no-weights``.
     """
-    if not path.is_file():
+    if not path.exists():
         raise BundleError(
             f"{path} does not exist: the bundle has no weights yet. Train it with volseg train, or get its weights.",
             code="no-weights",
@@ -208,15 +209,18 @@ def load_weights(path: Path) -> Any:
 
     Raises:
         BundleError: there are no weights, or the file is damaged or holds more than tensors.
+        FileError: no plain file is in its place, or it can't be opened.
     """
     import torch
 
     require_weights(path)
     try:
-        if _is_compressed(path):
-            raise ValueError("torch.save never compresses")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
+        with open_plain(path) as file:
+            if _is_compressed(file):
+                raise ValueError("torch.save never compresses")
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (FileError, MemoryError):
         raise
     except Exception as error:
         # The file is a stranger's: bytes that are no checkpoint trip the unpickler in every way that there is.
@@ -245,13 +249,13 @@ def searched_arrays() -> Iterator[None]:
         yield
 
 
-def _is_compressed(path: Path) -> bool:
+def _is_compressed(file: BinaryIO) -> bool:
     """Whether a zip holds what would unfold to more than the file's own size."""
     import zipfile
 
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(file):
         return False
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 

@@ -55,7 +55,7 @@ class Published:
             FileError: it can't be read.
         """
         path = record_path(bundle)
-        if not path.is_file():
+        if not path.exists():
             return None
         try:
             return TypeAdapter(cls).validate_json(read_bounded(path, MAX_BYTES, "record of a model"))
@@ -119,7 +119,7 @@ def publish(
     torch.save({name: weights[name] for name in names}, buffer)
     content = buffer.getvalue()
     before, known = None, None
-    if bundle.model_path.is_file():
+    if bundle.model_path.exists():
         before, known = sha256_of(bundle.model_path), Published.read(bundle)
     replaced = known.run_of(bundle.model_path) if known else None
     record = Published(run, hashlib.sha256(content).hexdigest(), before, score, replaced)

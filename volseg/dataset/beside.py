@@ -25,11 +25,11 @@ def labels_beside(masks: Path) -> LabelTable | None:
     from volseg.dataset.listing import DATASET_JSON, read_listing
 
     folder = masks if masks.is_dir() else masks.parent
-    if (folder / LABELS_NAME).is_file():
+    if (folder / LABELS_NAME).exists():
         table = LabelTable.read(folder / LABELS_NAME)
         return table if len(table) else None
     for place in (folder, folder.parent if folder.name in LABEL_FOLDERS else folder):
-        if (place / DATASET_JSON).is_file():
+        if (place / DATASET_JSON).exists():
             table = read_listing(place / DATASET_JSON).labels
             return table if len(table) else None
     return None

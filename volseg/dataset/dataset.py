@@ -103,7 +103,7 @@ def knows_modality(channel: str) -> bool:
 
 def is_dataset(folder: Path) -> bool:
     """Whether a folder has a data set's ``dataset.json``, ``imagesTr`` or ``imagesTs``."""
-    return (folder / DATASET_JSON).is_file() or any((folder / name).is_dir() for name in (TRAINING_IMAGES, TEST_IMAGES))
+    return (folder / DATASET_JSON).exists() or any((folder / name).is_dir() for name in (TRAINING_IMAGES, TEST_IMAGES))
 
 
 def read_dataset(folder: Path, *, discover_labels: bool = True) -> Dataset:
@@ -209,7 +209,7 @@ def _origins(folder: Path, cases: Iterable[Case], faults: list[Fault]) -> dict[s
     for case in cases:
         first = case.images[0]
         for path in dict.fromkeys((sidecar_path(first), first.with_name(f"{case.name}.json"))):
-            if path.is_file():
+            if path.exists():
                 try:
                     found[case.name] = read_origin(path)
                 except VolsegError as error:
@@ -226,7 +226,7 @@ def _with_patients(
     faults: list[Fault],
 ) -> tuple[Case, ...]:
     """The cases with their patients: ``patients.csv`` before ``dataset.json`` before the sidecars."""
-    table = read_patients(folder / PATIENTS_CSV) if (folder / PATIENTS_CSV).is_file() else {}
+    table = read_patients(folder / PATIENTS_CSV) if (folder / PATIENTS_CSV).exists() else {}
     told = (
         {name: origin.patient for name, origin in origins.items() if origin.patient is not None} | dict(listed) | table
     )

@@ -44,7 +44,7 @@ class DatasetFile:
             DataSetError: it is no JSON, or a field makes no sense.
         """
         path = folder / DATASET_JSON
-        if not path.is_file():
+        if not path.exists():
             return cls(path, None)
         read_listing(path)
         return cls(path, json.loads(read_bounded(path, MAX_LISTING_BYTES, "list of cases").decode("utf-8-sig")))

@@ -175,7 +175,7 @@ def _add_listed(
         path = _listed_path(desk, name, text)
         if path is None:
             is_broken = True
-        elif _is_file(path):
+        elif _exists(path):
             images.append(path)
         else:
             # nnU-Net's first version lists CASE.nii.gz for CASE_0000.nii.gz, CASE_0001.nii.gz.
@@ -197,7 +197,7 @@ def _add_listed(
         label = _listed_path(desk, name, entry.label)
         if label is None:
             is_broken = True
-        elif not _is_file(label):
+        elif not _exists(label):
             is_broken = True
             desk.fault(
                 "missing-file",
@@ -227,9 +227,9 @@ def _listed_path(desk: _Desk, case: str, text: str) -> Path | None:
     return path
 
 
-def _is_file(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.exists()
     except OSError:  # such as a name longer than the file system allows
         return False
 

@@ -195,7 +195,7 @@ def was_resampled(image: Path) -> bool:
         InputError: it is a sidecar of volseg and damaged.
     """
     path = sidecar_path(image)
-    return path.is_file() and read_origin(path).resampled
+    return path.exists() and read_origin(path).resampled
 
 
 def _read(path: Path) -> bytes:

@@ -11,8 +11,9 @@ from volseg.atomic import atomic_path, write_bytes
 from volseg.batch import choose_executor, run_cases
 from volseg.dataset.dataset import count_labels
 from volseg.dataset.pairing import TRAINING_IMAGES, TRAINING_LABELS
-from volseg.dataset.sidecar import sidecar_path
+from volseg.dataset.sidecar import MAX_SIDECAR_BYTES, sidecar_path
 from volseg.errors import FileError, InputError, VolsegError
+from volseg.files import read_bounded
 from volseg.kept import State, file_digest, state_of
 from volseg.labels import LABELS_NAME, LabelTable
 from volseg.masks.composition import Composition, Converted, Drawn
@@ -193,7 +194,7 @@ def _there(work: _Work) -> Outcome | None:
     """The outcome where a mask is there already that stays; what an earlier run drew otherwise is removed."""
     folder, case = work.folder, work.converted.case
     path = mask_path(folder, case)
-    if not path.is_file():
+    if not path.exists():
         return None
     record = mask_record(folder, case)
     state = state_of(record.made if record else None, work.made, path.parent)
@@ -259,7 +260,7 @@ def _move(image: Path, target: Path) -> None:
     source, beside = sidecar_path(image), sidecar_path(target)
     try:
         if source.is_file():
-            write_bytes(beside, source.read_bytes())
+            write_bytes(beside, read_bounded(source, MAX_SIDECAR_BYTES, "sidecar"))
         image.replace(target)
         source.unlink(missing_ok=True)
     except OSError as error:

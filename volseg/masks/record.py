@@ -157,7 +157,7 @@ def record_path(folder: Path, case: str) -> Path:
 def mask_record(folder: Path, case: str) -> MaskRecord | None:
     """The record of a case's mask; None where there is no mask, or where volseg didn't draw it."""
     path = record_path(folder, case)
-    if not mask_path(folder, case).is_file() or not path.is_file():
+    if not mask_path(folder, case).exists() or not path.exists():
         return None
     try:
         record = _adapter().validate_json(read_bounded(path, MAX_RECORD_BYTES, "record of a mask"))

@@ -104,7 +104,7 @@ def evaluate(
     """
     _check(predicted, reference, options)
     found, true = _masks(predicted), _references(reference)
-    if predicted.is_file() and reference.is_file():
+    if not predicted.is_dir() and not reference.is_dir():
         # Two files that a person names are a pair, whatever they are called.
         true = _Side({stem_of(predicted): (reference,)}, true.labels)
     common = sorted(set(found.masks) & set(true.masks))
@@ -168,7 +168,7 @@ def _wanted(asked: Many[int | str], predicted: LabelTable | None, reference: Lab
 
 def _masks(path: Path) -> _Side:
     """The masks of a folder, or one mask, and what a file beside them says of their labels."""
-    masks = {stem_of(path): (path,)} if path.is_file() else _by_name(list_images(path))
+    masks = {stem_of(path): (path,)} if not path.is_dir() else _by_name(list_images(path))
     return _Side(masks, labels_beside(path))
 
 

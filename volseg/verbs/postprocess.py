@@ -229,7 +229,7 @@ def _find(masks: Path) -> tuple[Path, list[Path]]:
     """The folder of the masks, and the masks."""
     if not masks.exists():
         raise UsageError(f"{masks} does not exist.", code="missing-file")
-    if masks.is_file():
+    if not masks.is_dir():
         return masks.parent, [masks]
     paths = list_images(masks)
     if not paths:
@@ -244,11 +244,11 @@ def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
     from volseg.atomic import write_bytes
 
     source, target = folder / LABELS_NAME, out_dir / LABELS_NAME
-    if not source.is_file():
+    if not source.exists():
         return
     content = read_bounded(source, MAX_LABELS_BYTES, "label description")
-    if target.is_file():
-        if target.stat().st_size == len(content) and target.read_bytes() == content:
+    if target.exists():
+        if target.is_file() and read_bounded(target, MAX_LABELS_BYTES, "label description") == content:
             return
         if not overwrite:
             raise OutputExistsError(

@@ -13,6 +13,7 @@ from isal.igzip_lib import IsalError
 
 from volseg.atomic import atomic_path
 from volseg.errors import FileError, GeometryError, InputError
+from volseg.files import open_plain
 from volseg.grid import Grid
 from volseg.volume.bounds import MAX_DEFLATE_RATIO, damaged, require_bounded
 from volseg.volume.model import ImageHeader, Volume, storable
@@ -125,31 +126,25 @@ def write_nifti_like(path: Path, array: NDArray[np.generic], source: Path) -> No
     _write(path, header, array)
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.name.lower().endswith(".gz"):
-        from isal import igzip
-
-        return cast("BinaryIO", igzip.open(path, "rb"))
-    return path.open("rb")
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """A file to read, unpacked; what goes wrong with it is told in its words.
 
     Raises:
-        FileError: it is absent or can't be opened.
+        FileError: it is absent, no plain file, or can't be opened.
         InputError: it is cut short.
     """
     try:
-        with _open(path) as file:
-            yield file
+        with open_plain(path) as plain:
+            if not path.name.lower().endswith(".gz"):
+                yield plain
+                return
+            from isal import igzip
+
+            with igzip.open(plain, "rb") as file:
+                yield cast("BinaryIO", file)
     except (FileError, InputError):
         raise
-    except FileNotFoundError as error:
-        raise FileError(f"{path} does not exist.", code="missing-file", path=path) from error
-    except (PermissionError, IsADirectoryError) as error:
-        raise FileError(f"{path} can't be read: {error.strerror}.", code="cannot-read", path=path) from error
     except _READ_ERRORS as error:
         raise damaged(path, "is cut short or is not what its name says") from error
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.atomic import TEMPORARY_MARK, write_error, write_text
 from volseg.errors import FileError, InputError, OutputExistsError, UsageError
+from volseg.files import read_bounded
 from volseg.outcomes import Ledger, Status
 from volseg.progress import SILENT, Progress
 from volseg.workflows.phantoms.phantom import MATRIX
@@ -195,8 +196,8 @@ def _claim(folder: Path, options: DemoOptions) -> None:
     described = {key: value for key, value in asdict(options).items() if key not in ("minutes", "device")}
     text = json.dumps(described, indent=1) + "\n"
     stamp = folder / STAMP
-    if stamp.is_file():
-        if stamp.read_text(encoding="utf-8") != text:
+    if stamp.exists():
+        if read_bounded(stamp, 2**16, "demo's stamp") != text.encode():
             raise OutputExistsError(
                 f"{folder} holds a demo with other phantoms. Name another folder, or remove it first."
             )
@@ -241,13 +242,14 @@ def _require_done(verb: str, ledger: Ledger) -> None:
 
 def _draw_dataset(dataset: Path, phantoms: Sequence[Phantom]) -> None:
     """Put a mask of each image's name into labelsTr, and the names of the labels into dataset.json."""
+    from volseg.dataset.listing import DATASET_JSON, MAX_LISTING_BYTES
     from volseg.workflows.phantoms.drawing import draw_masks
     from volseg.workflows.phantoms.phantom import LABELS
 
     for images in ("imagesTs", "imagesTr"):
         draw_masks(dataset / images, dataset / "labelsTr", phantoms)
-    path = dataset / "dataset.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
+    path = dataset / DATASET_JSON
+    content = json.loads(read_bounded(path, MAX_LISTING_BYTES, "list of cases"))
     if content.get("labels") != LABELS.to_dataset_json():
         content["labels"] = LABELS.to_dataset_json()
         write_text(path, json.dumps(content, indent=1) + "\n")

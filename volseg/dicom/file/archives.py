@@ -20,11 +20,12 @@ import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, BinaryIO, Protocol
 
 from volseg.atomic import is_disk_full
 from volseg.dicom.file.files import LINK, SPECIAL, FoundFile
 from volseg.errors import DiskFullError, FileError, InputError
+from volseg.files import open_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,25 +90,25 @@ def is_archive(path: Path, name: str = "") -> bool:
         FileError: it can't be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             head = file.read(_TAR_BLOCK)
     except OSError as error:
-        raise FileError(f"A file can't be read: {error.strerror}.", code="cannot-read") from error
+        raise _unreadable(error) from error
     if head.startswith((_ZIP, _EMPTY_ZIP)):
         return True
     if head.startswith((_GZIP, _BZIP2)):
         try:
-            with _opened(path, head) as stream:
+            with open_plain(path) as file, _unpacked(file, head) as stream:
                 head = stream.read(_TAR_BLOCK)
         except _BROKEN:
             return name.lower().endswith(_PACKED_SUFFIXES)
     return head[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
 
 
-def _opened(path: Path, head: bytes) -> IO[bytes]:
+def _unpacked(file: BinaryIO, head: bytes) -> IO[bytes]:
     if head.startswith(_GZIP):
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return bz2.open(path, "rb") if head.startswith(_BZIP2) else path.open("rb")
+        return gzip.open(file, "rb")  # type: ignore[return-value]
+    return bz2.open(file, "rb") if head.startswith(_BZIP2) else file
 
 
 @dataclass
@@ -177,19 +178,20 @@ class Unpacker:
         """
         self._made = []
         try:
-            with archive.path.open("rb") as file:
+            with open_plain(archive.path) as file:
                 head = file.read(_TAR_BLOCK)
-            entries = self._zip if head.startswith((_ZIP, _EMPTY_ZIP)) else self._tar
-            return list(entries(archive, head, limits))
+                file.seek(0)
+                entries = self._zip if head.startswith((_ZIP, _EMPTY_ZIP)) else self._tar
+                return list(entries(archive, file, head, limits))
         except BaseException:
             for path in self._made:
                 path.unlink(missing_ok=True)
             raise
 
-    def _zip(self, archive: FoundFile, _: bytes, limits: Limits) -> Iterator[FoundFile]:
-        _require_short_directory(archive.path)
+    def _zip(self, archive: FoundFile, file: BinaryIO, _: bytes, limits: Limits) -> Iterator[FoundFile]:
+        _require_short_directory(file)
         try:
-            opened = zipfile.ZipFile(archive.path)
+            opened = zipfile.ZipFile(file)
         except _BROKEN as error:
             raise _of(error) from error
         with opened:
@@ -220,9 +222,9 @@ class Unpacker:
                     yield FoundFile(self._write(stream, limits), name)
                 self.advance(info.compress_size)
 
-    def _tar(self, archive: FoundFile, head: bytes, limits: Limits) -> Iterator[FoundFile]:
-        read = 0
-        with _opened(archive.path, head) as packed, archive.path.open("rb") as beside:
+    def _tar(self, archive: FoundFile, file: BinaryIO, head: bytes, limits: Limits) -> Iterator[FoundFile]:
+        read, size = 0, os.fstat(file.fileno()).st_size
+        with _unpacked(file, head) as packed:
             counted = _Counted(packed)
             try:
                 # As a stream: nothing is read twice, so a hostile archive can't make it read forever.
@@ -253,8 +255,8 @@ class Unpacker:
                         raise _damaged()
                     with stream:
                         yield FoundFile(self._write(stream, limits, counted, member.size), name)
-                    self.advance(min(member.size, os.fstat(beside.fileno()).st_size - read))
-                    read = min(read + member.size, os.fstat(beside.fileno()).st_size)
+                    self.advance(min(member.size, size - read))
+                    read = min(read + member.size, size)
                 # Without the empty block at its end it was cut off between two files.
                 if opened.fileobj is None or opened.fileobj.tell() <= opened.offset:
                     raise _damaged()
@@ -313,32 +315,38 @@ class _Counted:
         return data
 
 
-def _require_short_directory(path: Path) -> None:
+def _require_short_directory(file: BinaryIO) -> None:
     """Refuse a zip archive whose directory declares too much, before it is read into memory.
 
     Raises:
         InputError: ``declares-too-much`` or ``damaged-archive``.
     """
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = max(0, size - _ZIP_END.size - 0xFFFF)
-        file.seek(start)
-        tail = file.read()
-        place = tail.rfind(_EMPTY_ZIP)
-        if place < 0 or len(tail) - place < _ZIP_END.size:
+    size = file.seek(0, os.SEEK_END)
+    start = max(0, size - _ZIP_END.size - 0xFFFF)
+    file.seek(start)
+    tail = file.read()
+    place = tail.rfind(_EMPTY_ZIP)
+    if place < 0 or len(tail) - place < _ZIP_END.size:
+        raise _damaged()
+    directory = _ZIP_END.unpack_from(tail, place)[5]
+    if directory == 0xFFFFFFFF:  # what doesn't fit here stands in a record of its own
+        if place < _ZIP64_LOCATOR.size:
             raise _damaged()
-        directory = _ZIP_END.unpack_from(tail, place)[5]
-        if directory == 0xFFFFFFFF:  # what doesn't fit here stands in a record of its own
-            if place < _ZIP64_LOCATOR.size:
-                raise _damaged()
-            at = _ZIP64_LOCATOR.unpack_from(tail, place - _ZIP64_LOCATOR.size)[2]
-            file.seek(min(at, size))
-            record = file.read(_ZIP64_END.size)
-            if len(record) < _ZIP64_END.size:
-                raise _damaged()
-            directory = _ZIP64_END.unpack(record)[8]
+        at = _ZIP64_LOCATOR.unpack_from(tail, place - _ZIP64_LOCATOR.size)[2]
+        file.seek(min(at, size))
+        record = file.read(_ZIP64_END.size)
+        if len(record) < _ZIP64_END.size:
+            raise _damaged()
+        directory = _ZIP64_END.unpack(record)[8]
     if directory > 256 * MAX_ENTRIES:
         raise _too_much("has a directory larger than any")
+
+
+def _unreadable(error: OSError) -> FileError:
+    """The error for an archive that can't be opened or read, without its name."""
+    if isinstance(error, FileError):
+        return FileError("A file can't be read: it is gone or no plain file.", code=error.code)
+    return FileError(f"A file can't be read: {error.strerror}.", code="cannot-read")
 
 
 def _too_much(how: str) -> InputError:

@@ -88,7 +88,7 @@ def find_files(folder: Path) -> list[FoundFile]:
     if not folder.exists():
         raise UsageError(f"{folder} does not exist. Give the folder that holds the DICOM files.", code="missing-folder")
     if not folder.is_dir():
-        raise UsageError(f"{folder} is a file, not a folder. Give the folder that holds it.", code="not-a-folder")
+        raise UsageError(f"{folder} is not a folder. Give the folder that holds it.", code="not-a-folder")
     root = os.path.realpath(folder)
     try:
         return sorted(_walk(root), key=lambda found: found.name)

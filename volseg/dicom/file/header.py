@@ -23,6 +23,7 @@ from volseg.dicom.file.elements import (
     walk,
 )
 from volseg.errors import FileError, InputError
+from volseg.files import plain_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -144,14 +145,16 @@ def opened(path: Path) -> Iterator[int]:
             told.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = plain_descriptor(path)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
     except OSError as error:
         if isinstance(error, FileError):
-            raise
+            if error.path is None:
+                raise
+            raise FileError("A file can't be read: it is no plain file.", code=error.code) from None
         raise FileError(f"A file can't be read: {error.strerror}.", code="cannot-read") from error
 
 

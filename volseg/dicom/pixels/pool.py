@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from volseg.dicom.pixels import worker as protocol
-from volseg.dicom.pixels.worker import UNREADABLE
 from volseg.errors import FileError, InputError, VolsegError
+from volseg.files import NO_PLAIN_FILE
 from volseg.safepath import absolute_path
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class DecoderProcess:
             raw = bytearray(length)
             self._fill(memoryview(raw), deadline)
             code, message = json.loads(raw)
-            kind = FileError if code == UNREADABLE else InputError
+            kind = FileError if code in ("cannot-read", NO_PLAIN_FILE) else InputError
             raise kind(str(message), code=str(code))
         if status != protocol.FRAME or length != len(target):
             raise EOFError

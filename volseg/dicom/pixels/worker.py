@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from volseg.dicom.file.header import opened
 from volseg.dicom.pixels.layout import PixelLayout
 from volseg.errors import VolsegError
 
@@ -28,7 +29,6 @@ MEMORY_BYTES = 2**30
 """Of address space, libraries included. A frame of 4096 x 4096 needs a third of it in the hungriest decoder."""
 REPLY = struct.Struct("<BI")
 READY, FRAME, FAULT = 0, 1, 2
-UNREADABLE = "cannot-read"
 """The code of the one fault that is the disk's and not the content's."""
 
 
@@ -47,19 +47,14 @@ def answers(line: bytes) -> Iterator[tuple[int, Any]]:
     first, count, seconds = content.pop("first"), content.pop("count"), content.pop("seconds")
     layout = PixelLayout(**content | {"path": Path(content["path"])})
     try:
-        descriptor = os.open(layout.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with opened(layout.path) as descriptor:
             for spans in _spans(descriptor, layout)[first : first + count]:
                 data = read_frame(descriptor, spans, layout)
                 with _computing_at_most(seconds):
                     values = decode_frame(data, layout)
                 yield FRAME, values.reshape(-1).view("u1").data
-        finally:
-            os.close(descriptor)
     except VolsegError as error:
         yield FAULT, json.dumps([error.code, error.message]).encode()
-    except OSError as error:
-        yield FAULT, json.dumps([UNREADABLE, f"A file can't be read: {error.strerror}."]).encode()
     except MemoryError:
         yield FAULT, json.dumps(["decoder-crashed", OUT_OF_MEMORY]).encode()
 

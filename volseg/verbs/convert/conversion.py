@@ -220,7 +220,7 @@ def _look(conversion: Conversion) -> tuple[Made, Sidecar | None, State]:
         content_digest(conversion.series, conversion.naming), conversion.method, {conversion.image.name: NO_FILE}
     )
     beside = sidecar_path(conversion.image)
-    if not conversion.image.is_file() or not beside.is_file():
+    if not conversion.image.exists() or not beside.exists():
         return made, None, State.ABSENT  # an image without its sidecar is one that a killed run left
     before = read_sidecar(beside)
     if conversion.overwrite:
@@ -229,7 +229,7 @@ def _look(conversion: Conversion) -> tuple[Made, Sidecar | None, State]:
     require_replaceable(state)
     masks = conversion.image.parents[1] / TRAINING_LABELS
     names = {conversion.case, split_channel(conversion.case)[0]}
-    if state is State.STALE and any((masks / nifti_name(name)).is_file() for name in names):
+    if state is State.STALE and any((masks / nifti_name(name)).exists() for name in names):
         raise OutputExistsError(
             "Its files have changed, and a mask lies on the image that an earlier run made of them. Give --overwrite "
             "to replace the image; a mask that volseg drew is drawn anew, any other is left.",
@@ -295,7 +295,7 @@ def taken(conversion: Conversion) -> Outcome | None:
 
     beside = sidecar_path(conversion.image)
     try:
-        if beside.is_file() and read_sidecar(beside).series == conversion.pseudonym:
+        if beside.exists() and read_sidecar(beside).series == conversion.pseudonym:
             return None
     except VolsegError as error:
         return Outcome.of_error(conversion.case, error, private=conversion.series.source)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from volseg.dataset.pairing import CONVERSION_JSON, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom.file.files import LABEL_KINDS
-from volseg.errors import InputError
+from volseg.errors import FileError, InputError
 from volseg.kept import merged
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.pseudonyms import series_in
@@ -150,10 +150,10 @@ def _sidecar_of(image: Path) -> Sidecar | None:
     from volseg.dataset.sidecar import read_sidecar, sidecar_path
 
     beside = sidecar_path(image)
-    if not image.is_file() or not beside.is_file():
+    if not image.exists() or not beside.exists():
         return None
     try:
         sidecar = read_sidecar(beside)
-    except InputError:
+    except (FileError, InputError):
         return None
     return sidecar if sidecar.case == stem_of(image) else None

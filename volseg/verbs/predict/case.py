@@ -125,7 +125,7 @@ class Prediction:
             if state is State.UNKNOWN:
                 # What a run that was killed had just written is the same as what was written now.
                 for name, digest in files.items():
-                    if (self.out_dir / name).is_file() and file_digest(self.out_dir / name) != digest:
+                    if (self.out_dir / name).exists() and file_digest(self.out_dir / name) != digest:
                         require_replaceable(state)
             self._put_in_place(folder, names, before)
         warnings = found.warnings

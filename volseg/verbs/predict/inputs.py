@@ -10,6 +10,7 @@ from volseg.dataset.dataset import is_dataset, read_dataset
 from volseg.dataset.images import cases_in
 from volseg.dicom.file.archives import is_archive
 from volseg.errors import BundleError, InputError, OutputExistsError, UsageError
+from volseg.files import open_plain
 from volseg.outcomes import Outcome, Status
 from volseg.verbs.predict.sources import FileSource, SeriesSource
 from volseg.volume import is_image, list_images
@@ -80,6 +81,8 @@ def find_inputs(
             f"{source} is no image that volseg reads: it has to be .nii.gz, .nii, .nrrd, .mha or .mhd, or a zip or tar "
             "archive of DICOM."
         )
+    if not source.is_dir():
+        open_plain(source).close()  # says what it is instead of a file
     if source.is_file() or list_images(source):
         return _of_cases(cases_in(source, channels), out_dir)
     if not any(source.iterdir()):

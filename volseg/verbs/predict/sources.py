@@ -83,7 +83,7 @@ class FileSource:
         """As the sidecar beside the first image names it; None without one."""
         path = sidecar_path(self.case.images[0])
         try:
-            return read_origin(path).modality if path.is_file() else None
+            return read_origin(path).modality if path.exists() else None
         except InputError:  # some other program's JSON, which says nothing of the modality
             return None
 

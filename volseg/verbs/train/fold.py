@@ -154,7 +154,7 @@ class Fold:
         """
         if data is None or not self.records_cases:
             return RunRecord(self.name)
-        if not self.options.fresh and self.folder.last.is_file():
+        if not self.options.fresh and self.folder.last.exists():
             recorded = RunRecord.read(self.folder.record)
             recorded.cases.require_present(data.dataset)
             return recorded
@@ -211,7 +211,7 @@ def _run_folder(bundle: Bundle, number: int | None) -> RunFolder:
 def _read_state(folder: RunFolder) -> RunState | None:
     from volseg.bundle.parser import load_weights
 
-    return RunState.read(folder.last, load_weights(folder.last)) if folder.last.is_file() else None
+    return RunState.read(folder.last, load_weights(folder.last)) if folder.last.exists() else None
 
 
 def train_fold(

@@ -37,7 +37,7 @@ class Publisher(Listener):
         """Publish the best so far of a run that goes on, where another model is in its place."""
         super().began(run)
         there = published_run(self._bundle)  # a damaged record is told before training
-        if self._may_publish() and there != self._name and run.history and run.folder.best.is_file():
+        if self._may_publish() and there != self._name and run.history and run.folder.best.exists():
             best = best_epoch(run.history)
             score = None if best is None or best.validation is None else best.validation.score
             self._publish(read_state_dict(run.folder.best), score)
@@ -61,14 +61,14 @@ class Publisher(Listener):
 def published_run(bundle: Bundle) -> str | None:
     """The run whose model is in ``models/``; None where there is none, or of no run that volseg knows."""
     model = bundle.model_path
-    record = Published.read(bundle) if model.is_file() else None
+    record = Published.read(bundle) if model.exists() else None
     return None if record is None else record.run_of(model)
 
 
 def _what_stays(bundle: Bundle, run: str) -> str | None:
     """What is known of a model that was not made by this run, in a sentence; None where nothing is in its way."""
     model = bundle.model_path
-    if not model.is_file():
+    if not model.exists():
         return None
     record = Published.read(bundle)
     if record is None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
 from volseg.bundle.write import SCORES_BEGIN, SCORES_END, cell
+from volseg.errors import FileError, InputError
+from volseg.files import read_bounded
 from volseg.training.checkpoint import RunFolder
 from volseg.training.history import best_epoch, read_history
 from volseg.verbs.train.publishing import published_run
@@ -28,9 +30,12 @@ def write_scores(bundle: Bundle) -> None:
         InputError: a run's history is damaged.
     """
     path = bundle.root / "docs" / "README.md"
-    if not path.is_file() or path.is_symlink() or path.stat().st_size > MAX_README_BYTES:
+    if path.is_symlink():
         return
-    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    try:
+        text = read_bounded(path, MAX_README_BYTES, "README").decode("utf-8", "surrogateescape")
+    except (FileError, InputError):  # not ours to tell of
+        return
     before, begin, rest = text.partition(SCORES_BEGIN)
     _, end, after = rest.partition(SCORES_END)
     if not begin or not end or SCORES_BEGIN in rest:

@@ -38,7 +38,7 @@ def known_split(bundle: Bundle, options: TrainOptions) -> Split | None:
         DataSetError: folds were trained with another one.
     """
     path = split_path(bundle) if options.folds is None else Path(options.folds)
-    if options.folds is None and (options.splits_anew or not path.is_file()):
+    if options.folds is None and (options.splits_anew or not path.exists()):
         return None
     split = Split.read(path)
     _require_agreement(bundle, split, options)
@@ -113,7 +113,7 @@ def write_split(bundle: Bundle, split: Split, options: TrainOptions) -> None:
         for folder in bundle.runs.glob(f"{RUN_PREFIX}*"):
             with exclusive(folder):
                 RunFolder(folder).remove()
-    if options.splits_anew or not path.is_file() or Split.read(path) != split:
+    if options.splits_anew or not path.exists() or Split.read(path) != split:
         split.write(path)
 
 

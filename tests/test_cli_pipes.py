@@ -1,0 +1,147 @@
+"""A pipe in the place of each kind of file that a verb reads: refused at once, named, and the other cases go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from volseg.cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import WriteSeries
+
+SECONDS = 60
+"""For a verb that does its other cases; a pipe would hold it for good."""
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise TimeoutError("held by a pipe")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory, cohort: Path, trained_bundle: Path) -> Path:
+    """A data set, a trained bundle, masks, and a folder to predict, to be copied."""
+    root = tmp_path_factory.mktemp("places")
+    for folder in ("imagesTr", "labelsTr"):
+        (root / "data" / folder).mkdir(parents=True)
+        for case in range(6):
+            shutil.copy(cohort / folder / f"case_{case:02d}.nii.gz", root / "data" / folder)
+    shutil.copytree(cohort / "imagesTs", root / "data" / "imagesTs")
+    shutil.copy(cohort / "dataset.json", root / "data")
+    for name in ("imagesTs", "labelsTr"):
+        shutil.copytree(root / "data" / name, root / name)
+    shutil.copytree(trained_bundle, root / "bundle")
+    (root / "labelsTr" / "labels.txt").write_text('1 255 0 0 1 1 1 "shell"\n2 0 255 0 1 1 1 "core"\n')
+    return root
+
+
+CASES = [
+    # the pipe, the command, its exit code, what it says of it
+    ("data/imagesTr/case_00.nii.gz", "check data", 1, "case_00"),
+    ("data/labelsTr/case_00.nii.gz", "check data", 1, "case_00"),
+    ("data/imagesTr/case_00.json", "check data", 1, "case_00"),
+    ("data/dataset.json", "check data", 1, "dataset.json"),
+    ("data/patients.csv", "check data", 1, "patients.csv"),
+    ("data/conversion.json", "check data", 0, ""),
+    ("bundle/configs/inference.yaml", "check bundle", 1, "inference"),
+    ("bundle/configs/metadata.json", "check bundle", 1, "metadata"),
+    ("bundle/models/model.pt", "check bundle", 1, "model.pt"),
+    ("bundle/scripts", "check bundle", 1, "scripts"),
+    ("data/imagesTr/case_00.nii.gz", "plan data new", 2, "case_00"),
+    ("data/labelsTr/case_00.nii.gz", "plan data new", 2, "case_00"),
+    ("data/dataset.json", "plan data new", 2, "dataset.json"),
+    ("data/imagesTr/case_00.nii.gz", "train bundle --data data --epochs 13", 2, "case_00"),
+    ("data/labelsTr/case_00.nii.gz", "train bundle --data data --epochs 13 --fresh", 2, "case_00"),
+    ("bundle/configs/train.yaml", "train bundle --data data --epochs 13", 2, "train"),
+    ("bundle/runs/fold_0/last.pt", "train bundle --data data --epochs 13", 2, "last.pt"),
+    ("bundle/runs/fold_0/training.json", "train bundle --data data --epochs 13", 2, "training.json"),
+    ("bundle/runs/folds.json", "train bundle --data data --epochs 13", 2, "folds.json"),
+    ("folds.csv", "train bundle --data data --epochs 13 --fresh --folds folds.csv", 2, "folds.csv"),
+    ("imagesTs/case_10.nii.gz", "predict bundle imagesTs out", 1, "case_10"),
+    ("imagesTs/case_10.json", "predict bundle imagesTs out", 1, "case_10"),
+    ("imagesTs/new.nrrd", "predict bundle imagesTs out", 1, "new"),
+    ("imagesTs/new.mha", "predict bundle imagesTs out", 1, "new"),
+    ("alone.nii.gz", "predict bundle alone.nii.gz out", 2, "alone"),
+    ("alone.zip", "predict bundle alone.zip out", 2, "alone.zip"),
+    ("bundle/models/model.pt", "predict bundle imagesTs out", 2, "model.pt"),
+    ("bundle/configs/inference.yaml", "predict bundle imagesTs out", 2, "inference"),
+    ("bundle/models/published.json", "predict bundle imagesTs out", 2, "published.json"),
+    ("out/prediction.json", "predict bundle imagesTs out", 2, "prediction.json"),
+    ("out/case_10.nii.gz", "predict bundle imagesTs out", 1, "case_10"),
+    ("labelsTr/case_00.nii.gz", "postprocess labelsTr out --keep-largest 1", 1, "case_00"),
+    ("labelsTr/labels.txt", "postprocess labelsTr out --keep-largest 1", 2, "labels.txt"),
+    ("labelsTr/dataset.json", "postprocess labelsTr out --keep-largest 1", 0, ""),
+    ("alone.nii.gz", "postprocess alone.nii.gz out --keep-largest 1", 2, "alone"),
+    ("out/postprocessing.json", "postprocess labelsTr out --keep-largest 1", 2, "postprocessing.json"),
+    ("labelsTr/case_00.nii.gz", "evaluate labelsTr data/labelsTr", 1, "case_00"),
+    ("data/labelsTr/case_00.nii.gz", "evaluate labelsTr data/labelsTr", 1, "case_00"),
+    ("labelsTr/labels.txt", "evaluate labelsTr data/labelsTr", 2, "labels.txt"),
+    ("alone.nii.gz", "evaluate alone.nii.gz labelsTr/case_00.nii.gz", 2, "alone"),
+    ("alone.nii.gz", "evaluate labelsTr/case_00.nii.gz alone.nii.gz", 2, "alone"),
+    ("bundle/configs/train.yaml", "trust bundle --yes", 2, "train"),
+    ("bundle/scripts.py", "trust bundle --yes", 2, "scripts.py"),
+    ("dicom/slice", "convert dicom nifti", 0, ""),
+    ("dicom/archive.zip", "convert dicom nifti", 0, ""),
+    ("alone.zip", "convert alone.zip nifti", 2, "alone.zip"),
+    ("dicom.key", "convert dicom.key nifti", 2, "dicom.key"),
+    ("nifti/conversion.json", "convert dicom nifti", 2, "conversion.json"),
+    ("nifti/dataset.json", "convert dicom nifti", 2, "dataset.json"),
+    ("nifti/names.key", "convert dicom nifti", 2, "names.key"),
+    ("series.txt", "convert dicom nifti --series series.txt", 2, "series.txt"),
+    ("labels.json", "convert dicom nifti --label-map labels.json", 2, "labels.json"),
+    ("demo", "demo demo --minutes 0.01", 2, "demo"),
+    ("demo/demo.json", "demo demo --minutes 0.01", 2, "demo"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pipe", "command", "code", "named"), CASES, ids=[f"{c[1].split()[0]} {c[0]}" for c in CASES])
+def test_a_pipe_in_a_file_s_place(
+    pipe: str,
+    command: str,
+    code: int,
+    named: str,
+    places: Path,
+    tmp_path: Path,
+    write_series: WriteSeries,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for word in command.split()[1:]:
+        source = places / word.split("/")[0]
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / source.name, dirs_exist_ok=True)
+    if "convert" in command:
+        write_series(tmp_path / "dicom" / "ct")
+    (tmp_path / pipe).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / pipe).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / pipe)
+    monkeypatch.chdir(tmp_path)
+    with in_time():
+        found = main([*command.split(), *(["--device", "cpu"] if command.split()[0] in ("train", "predict") else [])])
+    shown = capsys.readouterr()
+    if os.environ.get("SHOW"):
+        with capsys.disabled():
+            print(f"\n=== {pipe} | {command} -> {found} (want {code})\n" + "\n".join((shown.out + shown.err).splitlines()[-6:]))
+        return
+    assert found == code, shown
+    assert named in shown.out + shown.err
+    assert "unexpected" not in shown.out + shown.err
+    assert "Traceback" not in shown.err
