@@ -1,10 +1,11 @@
-"""A pipe in the place of each kind of file that a verb reads: refused at once, named, and the other cases go on."""
+"""A pipe or device in the place of each kind of file that a verb reads: refused at once, and the other cases go on."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -60,16 +61,13 @@ CASES = [
     ("data/imagesTr/case_00.json", "check data", 1, "case_00"),
     ("data/dataset.json", "check data", 1, "dataset.json"),
     ("data/patients.csv", "check data", 1, "patients.csv"),
-    ("data/conversion.json", "check data", 0, ""),
+    ("data/conversion.json", "check data", 0, ""),  # convert's own, of which check needs nothing
     ("bundle/configs/inference.yaml", "check bundle", 1, "inference"),
     ("bundle/configs/metadata.json", "check bundle", 1, "metadata"),
     ("bundle/models/model.pt", "check bundle", 1, "model.pt"),
-    ("bundle/scripts", "check bundle", 1, "scripts"),
     ("data/imagesTr/case_00.nii.gz", "plan data new", 2, "case_00"),
-    ("data/labelsTr/case_00.nii.gz", "plan data new", 2, "case_00"),
     ("data/dataset.json", "plan data new", 2, "dataset.json"),
     ("data/imagesTr/case_00.nii.gz", "train bundle --data data --epochs 13", 2, "case_00"),
-    ("data/labelsTr/case_00.nii.gz", "train bundle --data data --epochs 13 --fresh", 2, "case_00"),
     ("bundle/configs/train.yaml", "train bundle --data data --epochs 13", 2, "train"),
     ("bundle/runs/fold_0/last.pt", "train bundle --data data --epochs 13", 2, "last.pt"),
     ("bundle/runs/fold_0/training.json", "train bundle --data data --epochs 13", 2, "training.json"),
@@ -83,12 +81,11 @@ CASES = [
     ("alone.zip", "predict bundle alone.zip out", 2, "alone.zip"),
     ("bundle/models/model.pt", "predict bundle imagesTs out", 2, "model.pt"),
     ("bundle/configs/inference.yaml", "predict bundle imagesTs out", 2, "inference"),
-    ("bundle/models/published.json", "predict bundle imagesTs out", 2, "published.json"),
     ("out/prediction.json", "predict bundle imagesTs out", 2, "prediction.json"),
     ("out/case_10.nii.gz", "predict bundle imagesTs out", 1, "case_10"),
     ("labelsTr/case_00.nii.gz", "postprocess labelsTr out --keep-largest 1", 1, "case_00"),
     ("labelsTr/labels.txt", "postprocess labelsTr out --keep-largest 1", 2, "labels.txt"),
-    ("labelsTr/dataset.json", "postprocess labelsTr out --keep-largest 1", 0, ""),
+    ("labelsTr/dataset.json", "postprocess labelsTr out --keep-largest 1", 0, ""),  # labels.txt has said it
     ("alone.nii.gz", "postprocess alone.nii.gz out --keep-largest 1", 2, "alone"),
     ("out/postprocessing.json", "postprocess labelsTr out --keep-largest 1", 2, "postprocessing.json"),
     ("labelsTr/case_00.nii.gz", "evaluate labelsTr data/labelsTr", 1, "case_00"),
@@ -97,16 +94,13 @@ CASES = [
     ("alone.nii.gz", "evaluate alone.nii.gz labelsTr/case_00.nii.gz", 2, "alone"),
     ("alone.nii.gz", "evaluate labelsTr/case_00.nii.gz alone.nii.gz", 2, "alone"),
     ("bundle/configs/train.yaml", "trust bundle --yes", 2, "train"),
-    ("bundle/scripts.py", "trust bundle --yes", 2, "scripts.py"),
     ("dicom/slice", "convert dicom nifti", 0, ""),
     ("dicom/archive.zip", "convert dicom nifti", 0, ""),
     ("alone.zip", "convert alone.zip nifti", 2, "alone.zip"),
     ("dicom.key", "convert dicom.key nifti", 2, "dicom.key"),
     ("nifti/conversion.json", "convert dicom nifti", 2, "conversion.json"),
     ("nifti/dataset.json", "convert dicom nifti", 2, "dataset.json"),
-    ("nifti/names.key", "convert dicom nifti", 2, "names.key"),
-    ("series.txt", "convert dicom nifti --series series.txt", 2, "series.txt"),
-    ("labels.json", "convert dicom nifti --label-map labels.json", 2, "labels.json"),
+    ("labels.csv", "convert dicom nifti --labels labels.csv", 2, "labels.csv"),
     ("demo", "demo demo --minutes 0.01", 2, "demo"),
     ("demo/demo.json", "demo demo --minutes 0.01", 2, "demo"),
 ]  # fmt: skip
@@ -137,11 +131,30 @@ def test_a_pipe_in_a_file_s_place(
     with in_time():
         found = main([*command.split(), *(["--device", "cpu"] if command.split()[0] in ("train", "predict") else [])])
     shown = capsys.readouterr()
-    if os.environ.get("SHOW"):
-        with capsys.disabled():
-            print(f"\n=== {pipe} | {command} -> {found} (want {code})\n" + "\n".join((shown.out + shown.err).splitlines()[-6:]))
-        return
     assert found == code, shown
     assert named in shown.out + shown.err
     assert "unexpected" not in shown.out + shown.err
     assert "Traceback" not in shown.err
+
+
+def test_other_things_in_an_image_s_place(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(places / "imagesTs", images)
+    (images / "a_folder.nii.gz").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in {"a_device": "/dev/zero", "a_terminal": "/dev/tty", "a_pipe": str(tmp_path / "pipe")}.items():
+        (images / f"{name}.nii.gz").symlink_to(target)
+    monkeypatch.chdir(images)
+    with socket.socket(socket.AF_UNIX) as server, in_time():
+        server.bind("a_socket.nii.gz")
+        assert main(["predict", str(places / "bundle"), str(images), str(tmp_path / "out"), "--device", "cpu"]) == 1
+        assert main(["postprocess", str(images), str(tmp_path / "clean"), "--keep-largest", "1"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    for case, what in {
+        "a_folder": "a folder", "a_device": "a device", "a_terminal": "a device", "a_pipe": "a pipe", "a_socket": "a socket",
+    }.items():  # fmt: skip
+        said = f"{case}: refused [no-plain-file] {case}.nii.gz is {what}, not a file. Put the file itself in its place, or remove it."
+        assert lines.count(said) == 2
+    assert "2 done, 5 refused" in lines

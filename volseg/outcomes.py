@@ -111,9 +111,8 @@ class Outcome:
         What only stands in a file's place is refused as well.
         The file is named without its folder; what the error itself keeps private goes before ``private``.
         """
-        is_broken = isinstance(error, (OSError, MemoryError)) and not (
-            isinstance(error, OutputExistsError) or error.code == NO_PLAIN_FILE
-        )
+        is_told = isinstance(error, OutputExistsError) or error.code == NO_PLAIN_FILE
+        is_broken = not is_told and isinstance(error, (OSError, MemoryError))
         status = Status.FAILED if is_broken else Status.REFUSED
         return cls(case, status, error.code, error.within(), private=error.private or private)
 

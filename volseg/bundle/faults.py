@@ -198,7 +198,7 @@ def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bo
     faults: list[Fault] = []
     weights = _weights_path(bundle) if may_run else bundle.model_path
     place = weights.relative_to(bundle.root).as_posix()
-    has_weights = weights.is_file()
+    has_weights = weights.exists()
     if not has_weights:
         message = "there are no weights yet. Train the bundle with volseg train, or get its weights."
         faults.append(Fault("no-weights", place, message, is_error=False))

@@ -76,7 +76,7 @@ class Bundle:
     def find_configs(self, name: str) -> list[Path]:
         """All configs of that name; volseg reads the first alone."""
         paths = (self.root / CONFIGS / f"{name}{suffix}" for suffix in CONFIG_SUFFIXES)
-        return [path for path in paths if path.is_file()]
+        return [path for path in paths if path.exists()]
 
     def config_path(self, name: str) -> Path:
         """The config of that name, whatever its format.

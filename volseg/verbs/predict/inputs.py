@@ -121,7 +121,7 @@ def _of_dataset(bundle: Bundle, dataset: Dataset, fold: int | None, out_dir: Pat
             )
     else:
         record = RunFolder(bundle.runs / f"fold_{fold}").record
-        if not record.is_file():
+        if not record.exists():
             raise BundleError(f"{bundle.root} keeps no record of the cases that fold {fold} held out. Train it again.")
         held_out = RunRecord.read(record).cases.validation
         cases = tuple(case for case in dataset.training if case.name in held_out)

@@ -266,7 +266,7 @@ def _weights(bundle: Bundle, fold: int | None) -> Path:
         foreign = bool(require_trust(bundle).findings)
         return weights_path(BundleParser(bundle, "inference", {})) if foreign else bundle.model_path
     best = RunFolder(bundle.runs / f"fold_{fold}").best
-    if not best.is_file():
+    if not best.exists():
         raise BundleError(
             f"{bundle.root} has no model of fold {fold}. Train it with volseg train --fold {fold}.", code="no-weights"
         )
