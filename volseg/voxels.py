@@ -30,7 +30,7 @@ def bounding_box(mask: NDArray[np.generic]) -> Box:
     return box[0], box[1], box[2]
 
 
-def values_in(mask: NDArray[np.unsignedinteger]) -> tuple[int, ...]:
+def values_in(mask: NDArray[np.generic]) -> tuple[int, ...]:
     """The values of a mask, uint8 or uint16, ascending."""
     found = np.zeros(2 ** (8 * mask.itemsize), bool)
     for box in slabs(mask):

@@ -48,14 +48,30 @@ class Evaluate(Protocol[P]):
     @overload
     def __call__(self, predicted: StrPath, reference: StrPath, /, *args: P.args, **options: P.kwargs) -> Evaluation: ...
     @overload
-    def __call__(self, predicted: Volume, reference: Volume, /, *, labels: Many[int | str] = ...) -> Evaluation: ...
-    @overload
     def __call__(
-        self, predicted: ArrayLike, reference: ArrayLike, /, *, grid: Grid, labels: Many[int | str] = ...
+        self, predicted: Volume, reference: Volume, /, *, labels: Many[int | str] = ..., regions: Many[str] = ...
     ) -> Evaluation: ...
     @overload
     def __call__(
-        self, predicted: ArrayLike, reference: ArrayLike, /, *, spacing_mm: Many[float], labels: Many[int | str] = ...
+        self,
+        predicted: ArrayLike,
+        reference: ArrayLike,
+        /,
+        *,
+        grid: Grid,
+        labels: Many[int | str] = ...,
+        regions: Many[str] = ...,
+    ) -> Evaluation: ...
+    @overload
+    def __call__(
+        self,
+        predicted: ArrayLike,
+        reference: ArrayLike,
+        /,
+        *,
+        spacing_mm: Many[float],
+        labels: Many[int | str] = ...,
+        regions: Many[str] = ...,
     ) -> Evaluation: ...
 
 
@@ -147,9 +163,9 @@ def _evaluate(
     spacing_mm: object = None,
 ) -> Evaluation:
     """``evaluate(mask, reference)`` compares two masks on one grid; ``evaluate(array, reference, grid=...)`` or
-    ``spacing_mm=...`` two arrays (i, j, k). ``labels`` is the one option that counts."""
-    if replace(options, labels=()) != EvaluateOptions():
-        raise UsageError("In memory, volseg.evaluate takes labels alone; Evaluation.write writes files.")
+    ``spacing_mm=...`` two arrays (i, j, k). ``labels`` and ``regions`` are the options that count."""
+    if replace(options, labels=(), regions=()) != EvaluateOptions():
+        raise UsageError("In memory, volseg.evaluate takes labels and regions alone; Evaluation.write writes files.")
     if isinstance(predicted, Volume) and isinstance(reference, Volume):
         if grid is not None or spacing_mm is not None:
             raise UsageError("The masks know their grids: leave grid and spacing_mm out.")

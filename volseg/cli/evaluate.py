@@ -43,13 +43,14 @@ def evaluate(
     defined, such as the Dice of a label that neither mask has; inf is a distance to nothing.
 
     Args:
-        predicted: A folder of masks, or one mask.
-        reference: A folder of masks, one mask, or a data set with its labelsTr.
+        predicted: A folder of masks, one mask, or the folders of regions that predict --regions wrote.
+        reference: A folder of masks, one mask, folders of regions, or a data set with its labelsTr.
         options: How to compare.
 
     Examples:
         volseg evaluate predicted hippocampus --out evaluation
         volseg evaluate predicted hippocampus --labels anterior
+        volseg evaluate predicted brats --regions "whole tumor=1,2,4; tumor core=1,4"
         volseg evaluate predicted/case_1.nii.gz drawn/case_1.nii.gz
     """
     evaluation = run_evaluate(predicted, reference, options, ConsoleProgress())

@@ -9,6 +9,9 @@ from volseg.labels import LABELS_NAME, LabelTable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from volseg.dataset.listing import Listing
+    from volseg.labels import Region
+
 LABEL_FOLDERS = ("labelsTr", "labelsTs")
 
 
@@ -22,14 +25,28 @@ def labels_beside(masks: Path) -> LabelTable | None:
         InputError: ``labels.txt`` is damaged.
         DataSetError: ``dataset.json`` makes no sense.
     """
-    from volseg.dataset.listing import DATASET_JSON, read_listing
-
     folder = masks if masks.is_dir() else masks.parent
     if (folder / LABELS_NAME).exists():
         table = LabelTable.read(folder / LABELS_NAME)
         return table if len(table) else None
+    found = _listing_beside(folder)
+    return found.labels if found and len(found.labels) else None
+
+
+def regions_beside(masks: Path) -> tuple[Region, ...]:
+    """The regions that ``dataset.json`` names as unions of labels, beside a mask or a folder of masks.
+
+    Raises:
+        DataSetError: ``dataset.json`` makes no sense.
+    """
+    found = _listing_beside(masks if masks.is_dir() else masks.parent)
+    return found.regions if found else ()
+
+
+def _listing_beside(folder: Path) -> Listing | None:
+    from volseg.dataset.listing import DATASET_JSON, read_listing
+
     for place in (folder, folder.parent if folder.name in LABEL_FOLDERS else folder):
         if (place / DATASET_JSON).exists():
-            table = read_listing(place / DATASET_JSON).labels
-            return table if len(table) else None
+            return read_listing(place / DATASET_JSON, regions=True)
     return None

@@ -15,7 +15,7 @@ from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dataset.patients import PATIENTS_CSV, read_patients
 from volseg.dataset.sidecar import Origin, read_origin, sidecar_path
 from volseg.errors import DataSetError, UsageError, VolsegError
-from volseg.labels import BACKGROUND, LabelTable
+from volseg.labels import BACKGROUND, LabelTable, Region
 from volseg.volume import read_header, read_mask
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Dataset:
         training: the cases with a mask, sorted by name.
         test: the cases without one, sorted by name.
         faults: what the pairing of files met; ``find_faults`` adds what only the voxels tell.
+        regions: unions of labels that ``dataset.json`` names, where they were asked for.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Dataset:
     training: tuple[Case, ...]
     test: tuple[Case, ...]
     faults: tuple[Fault, ...] = ()
+    regions: tuple[Region, ...] = ()
 
     @property
     def modality(self) -> str:
@@ -106,7 +108,7 @@ def is_dataset(folder: Path) -> bool:
     return (folder / DATASET_JSON).exists() or any((folder / name).is_dir() for name in (TRAINING_IMAGES, TEST_IMAGES))
 
 
-def read_dataset(folder: Path, *, discover_labels: bool = True) -> Dataset:
+def read_dataset(folder: Path, *, discover_labels: bool = True, regions: bool = False) -> Dataset:
     """Read a data set: the Medical Segmentation Decathlon's layout, nnU-Net's raw layout, or the folders alone.
 
     No voxel is read, except of the masks when nothing names their labels. Faults of single files or cases don't end
@@ -115,6 +117,7 @@ def read_dataset(folder: Path, *, discover_labels: bool = True) -> Dataset:
     Args:
         folder: where it lies.
         discover_labels: whether to look for the labels in the masks when nothing names them; else there are none.
+        regions: whether labels may be regions of several numbers, which nothing is trained on.
 
     Raises:
         UsageError: the folder is absent, a file, or holds no data set.
@@ -132,7 +135,8 @@ def read_dataset(folder: Path, *, discover_labels: bool = True) -> Dataset:
             "into labelsTr.",
             code="no-data-set",
         )
-    listing = read_listing(folder / DATASET_JSON) if is_listed else Listing()
+    listing = read_listing(folder / DATASET_JSON, regions=regions) if is_listed else Listing()
+    discovers = discover_labels and not len(listing.labels) and not listing.regions
     pairing = pair(folder, listing)
     faults = list(pairing.faults)
     origins = _origins(folder, pairing.cases, faults)
@@ -142,11 +146,12 @@ def read_dataset(folder: Path, *, discover_labels: bool = True) -> Dataset:
     test = tuple(case for case in cases if case.label is None)
     return Dataset(
         folder=folder,
-        labels=_discovered_labels(training) if discover_labels and not len(listing.labels) else listing.labels,
+        labels=_discovered_labels(training) if discovers else listing.labels,
         channels=_told_channels(listing.channels or _discovered_channels(training + test, origins), training, origins),
         training=training,
         test=test,
         faults=tuple(faults),
+        regions=listing.regions,
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from volseg.errors import DataSetError, InputError, VolsegError
 from volseg.files import read_bounded
-from volseg.labels import Label, LabelCode, LabelTable
+from volseg.labels import BACKGROUND, MAX_INDEX, Label, LabelCode, LabelTable, Region
 from volseg.volume import IMAGE_SUFFIXES
 from volseg.words import printable
 
@@ -47,6 +47,7 @@ class Listing:
         training: the listed pairs.
         test: the listed images without a label.
         patients: from case name to the patient's pseudonym.
+        regions: unions of labels, as nnU-Net has them; where there are some, every entry is one.
     """
 
     labels: LabelTable = field(default_factory=lambda: LabelTable(()))
@@ -55,6 +56,7 @@ class Listing:
     training: tuple[ListedCase, ...] = ()
     test: tuple[ListedCase, ...] = ()
     patients: Mapping[str, str] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
 
 
 class _Code(BaseModel):
@@ -97,8 +99,12 @@ class _DatasetJson(BaseModel):
     patients: dict[str, str] = {}
 
 
-def read_listing(path: Path) -> Listing:
+def read_listing(path: Path, *, regions: bool = False) -> Listing:
     """Read a ``dataset.json``.
+
+    Args:
+        path: of the file.
+        regions: whether labels may be regions of several numbers, which are scored and not trained.
 
     Raises:
         DataSetError: the file can't be read, is too large or too deep, is no JSON, or a field makes no sense; with
@@ -113,10 +119,10 @@ def read_listing(path: Path) -> Listing:
         content = _DatasetJson.model_validate_json(raw.removeprefix(b"\xef\xbb\xbf"))
     except ValidationError as error:
         raise _bad(f"{path} {_first_reason(error)}", path=path) from error
-    return _listing(path, content)
+    return _listing(path, content, regions=regions)
 
 
-def _listing(path: Path, content: _DatasetJson) -> Listing:
+def _listing(path: Path, content: _DatasetJson, *, regions: bool) -> Listing:
     if content.file_ending is not None and content.file_ending.lower() not in IMAGE_SUFFIXES:
         raise _bad(
             f"{path} has the file_ending {_quoted(content.file_ending)}, and volseg reads {', '.join(IMAGE_SUFFIXES)}.",
@@ -124,13 +130,18 @@ def _listing(path: Path, content: _DatasetJson) -> Listing:
         )
     declared = content.channel_names if content.channel_names is not None else content.modality
     channels = _channels(path, declared)
+    labels = content.labels or {}
+    unions = _regions(path, labels) if regions and any(isinstance(one, list) for one in labels.values()) else ()
+    if unions:
+        labels = {name: one for name, one in labels.items() if not isinstance(one, list)}
     return Listing(
-        labels=with_details(_labels(path, content.labels or {}), content.label_details),
+        labels=with_details(_labels(path, labels), content.label_details),
         channels=channels,
         numbered=content.channel_names is not None,
         training=tuple(_listed(entry) for entry in content.training),
         test=tuple(_listed(entry) for entry in content.test),
         patients=content.patients,
+        regions=unions,
     )
 
 
@@ -153,6 +164,23 @@ def _channels(path: Path, declared: dict[str, str] | list[str] | str | None) -> 
     for name in declared:
         _require_name(path, "channel", name)
     return tuple(declared)
+
+
+def _regions(path: Path, declared: Mapping[str, str | int | list[int]]) -> tuple[Region, ...]:
+    """The regions of nnU-Net: each entry but the background and the label to ignore, of one number or several."""
+    found = []
+    for name, value in declared.items():
+        labels = value if isinstance(value, list) else [value]
+        if name.lower() == "ignore" or labels == [BACKGROUND]:
+            continue
+        _require_name(path, "region", name)
+        numbers = [one for one in labels if isinstance(one, int) and 1 <= one <= MAX_INDEX]
+        if not numbers or len(numbers) != len(labels):
+            raise _bad(
+                f"{path} has the region {_quoted(name)}, whose labels are no numbers up to {MAX_INDEX}.", path=path
+            )
+        found.append(Region(name, tuple(sorted(set(numbers)))))
+    return tuple(found)
 
 
 def _labels(path: Path, declared: Mapping[str, object]) -> LabelTable:

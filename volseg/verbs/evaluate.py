@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.batch import choose_executor, run_cases, voxel_bytes
-from volseg.dataset.beside import LABEL_FOLDERS, labels_beside
+from volseg.dataset.beside import LABEL_FOLDERS, labels_beside, regions_beside
 from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.evaluation import CSV_NAME, JSON_NAME, MISSING_PREDICTION, MISSING_REFERENCE, Evaluation, ScoredCase
-from volseg.labels import MAX_INDEX, Label, LabelTable, is_name
+from volseg.labels import MAX_INDEX, Label, LabelTable, Region, is_name
 from volseg.metrics import LabelScore, compare
 from volseg.nomenclature import key_of
 from volseg.options import Many, PathOption, each
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
+from volseg.regions import RegionMasks, parse_regions, read_region, regions_in, union_of
 from volseg.resampling import turned_onto
 from volseg.volume import Mask, Volume, list_images, read_mask, stem_of
 from volseg.words import listed
@@ -37,6 +38,10 @@ class EvaluateOptions:
     labels: Many[str | int] = ()
     """Labels to score instead of all: numbers such as 1,2, or names such as liver, as labels.txt or dataset.json beside
     the masks has them. A number is never taken for a name."""
+
+    regions: Many[str] = ()
+    """Structures to score in place of the labels, as unions of labels: "whole tumor=1,2,4; tumor core=1,4". A
+    dataset.json of nnU-Net's beside the reference may name them, and so may folders that predict --regions wrote."""
 
     require_all: bool = False
     """Count a reference without a prediction as a refused case, so that the exit code is 1."""
@@ -61,10 +66,46 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Side:
-    """The masks on one side, by case, and what their numbers stand for, if anybody says so."""
+    """The masks on one side.
+
+    Args:
+        masks: the files by case.
+        labels: what their numbers stand for, if anybody says so.
+        regions: the unions of labels that ``dataset.json`` names.
+        parts: in their place, the masks of regions by the keys of their names; ``masks`` then has all files of a case.
+    """
 
     masks: Mapping[str, tuple[Path, ...]]
     labels: LabelTable | None
+    regions: tuple[Region, ...] = ()
+    parts: Mapping[str, RegionMasks] = field(default_factory=dict)
+
+    def of(self, case: str, region: Region) -> _RegionSource:
+        """Where a region of a case is."""
+        if not self.parts:
+            return _RegionSource(self.masks[case], region.labels)
+        return _RegionSource(self.parts[key_of(region.name)].masks.get(case, ()))
+
+
+@dataclass(frozen=True)
+class _RegionSource:
+    """A mask of one region, or the labels of a mask whose union it is."""
+
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _RegionPair:
+    """A case, and for each region the predicted one and its reference."""
+
+    name: str
+    regions: tuple[tuple[Region, _RegionSource, _RegionSource], ...]
+
+    @property
+    def paths(self) -> Iterable[Path]:
+        """All files that are read."""
+        return {path for _, *sources in self.regions for source in sources for path in source.paths}
 
 
 def evaluate_volumes(
@@ -79,6 +120,14 @@ def evaluate_volumes(
     tables = [
         volume.labels if isinstance(volume, Mask) and len(volume.labels) else None for volume in (predicted, reference)
     ]
+    regions = parse_regions(each(options.regions), tables[1] or tables[0] or LabelTable(()))
+    if regions:
+        _require_no_labels(options)
+        scores = (
+            _compare(union_of(predicted, region.labels), union_of(reference, region.labels), (1,))[0]
+            for region in regions
+        )
+        return _of_regions(regions, (_numbered(case, scores),), options, ())
     wanted = _wanted(options.labels, tables[0], tables[1])
     outcome = ScoredCase(case, Status.DONE, "done", scores=_compare(predicted, reference, wanted or None))
     labels, warnings = _labels(tables[0], tables[1], (outcome,), wanted)
@@ -103,10 +152,10 @@ def evaluate(
         FileError: the result can't be written.
     """
     _check(predicted, reference, options)
-    found, true = _masks(predicted), _references(reference)
+    found, true = _side(predicted), _references(reference)
     if not predicted.is_dir() and not reference.is_dir():
         # Two files that a person names are a pair, whatever they are called.
-        true = _Side({stem_of(predicted): (reference,)}, true.labels)
+        true = replace(true, masks={stem_of(predicted): (reference,)})
     common = sorted(set(found.masks) & set(true.masks))
     if not common:
         raise UsageError(
@@ -114,6 +163,9 @@ def evaluate(
             "Give a mask and its reference the same file name.",
             code="no-pairs",
         )
+    regions, missing = _regions(found, true, options)
+    if regions:
+        return _evaluate_regions(found, true, common, regions, missing, options, progress)
     wanted = _wanted(options.labels, found.labels, true.labels)
     pairs = [_Pair(name, found.masks[name], true.masks[name], wanted) for name in common]
     scored = run_cases(
@@ -130,6 +182,118 @@ def evaluate(
     if options.out is not None:
         evaluation.write(Path(options.out))
     return evaluation
+
+
+def _evaluate_regions(
+    found: _Side,
+    true: _Side,
+    common: Sequence[str],
+    regions: tuple[Region, ...],
+    warnings: tuple[str, ...],
+    options: EvaluateOptions,
+    progress: Progress,
+) -> Evaluation:
+    pairs = [
+        _RegionPair(case, tuple((region, found.of(case, region), true.of(case, region)) for region in regions))
+        for case in common
+    ]
+    scored = run_cases(
+        _score_regions,
+        pairs,
+        name_of=lambda pair: pair.name,
+        title="Comparing regions",
+        executor=choose_executor(options.jobs, (voxel_bytes(pair.paths) for pair in pairs)),
+        progress=progress,
+    )
+    outcomes = sorted((*scored, *_unpaired(found.masks, true.masks, options)), key=lambda outcome: outcome.case)
+    evaluation = _of_regions(regions, outcomes, options, warnings)
+    if options.out is not None:
+        evaluation.write(Path(options.out))
+    return evaluation
+
+
+def _of_regions(
+    regions: Sequence[Region], outcomes: Sequence[Outcome], options: EvaluateOptions, warnings: tuple[str, ...]
+) -> Evaluation:
+    """Regions are numbered in their order, and told by their names."""
+    table = LabelTable(tuple(Label(number, region.name) for number, region in enumerate(regions, 1)))
+    return Evaluation(table, Ledger(tuple(outcomes), Provenance.of("evaluate", options)), warnings)
+
+
+def _regions(found: _Side, true: _Side, options: EvaluateOptions) -> tuple[tuple[Region, ...], tuple[str, ...]]:
+    """The regions to score, none for labels; and which masks of regions are not scored, in sentences.
+
+    Raises:
+        UsageError: a region is not on both sides, or nobody says which labels it is the union of.
+    """
+    asked = parse_regions(each(options.regions), true.labels or found.labels or LabelTable(()))
+    regions = asked or (() if _names_labels(options) else true.regions or found.regions)
+    if asked or found.parts or true.parts:
+        _require_no_labels(options)
+    if not regions:
+        parts = found.parts or true.parts
+        table = (true.labels if found.parts else found.labels) or LabelTable(())
+        numbers = {key_of(label.name): (label.index,) for label in table.labels}
+        regions = tuple(Region(part.name, numbers.get(key, ())) for key, part in parts.items())
+        if found.parts and true.parts:
+            regions = tuple(region for region in regions if key_of(region.name) in true.parts)
+    keys = {key_of(region.name) for region in regions}
+    for side in (found, true):
+        absent = [region.name for region in regions if side.parts and key_of(region.name) not in side.parts]
+        unknown = [region.name for region in regions if not side.parts and not region.labels]
+        if absent:
+            raise UsageError(f"There are no masks of the regions {listed(absent)}.", code="no-region")
+        if unknown:
+            raise UsageError(
+                f"Nobody says which labels of the masks make up the regions {listed(unknown)}. "
+                'Give --regions "NAME=1,2,4; NAME=1,4".',
+                code="no-region",
+            )
+    beyond = {part.name for side in (found, true) for key, part in side.parts.items() if key not in keys}
+    if (found.parts or true.parts) and not regions:
+        raise UsageError(f"No region is on both sides: {listed(sorted(beyond))}.", code="no-region")
+    return regions, (f"Not scored, since not on both sides or not asked for: {listed(sorted(beyond))}.",) * bool(beyond)
+
+
+def _names_labels(options: EvaluateOptions) -> bool:
+    given: tuple[int | str, ...] = each(options.labels)
+    return bool(given)
+
+
+def _require_no_labels(options: EvaluateOptions) -> None:
+    if _names_labels(options):
+        raise UsageError("These masks are scored by regions: leave --labels out, or name the regions by --regions.")
+
+
+def _score_regions(pair: _RegionPair) -> Outcome:
+    read: dict[Path, Volume] = {}
+
+    def of(which: str, region: Region, source: _RegionSource) -> Volume:
+        if len(source.paths) != 1:
+            what = "Several masks" if source.paths else "No mask"
+            raise InputError(
+                f"{what} of the {which} region {region.name} bear this case's name.", code="missing-region"
+            )
+        (path,) = source.paths
+        try:
+            if not source.labels:
+                return read_region(path)
+            if path not in read:
+                read[path] = read_mask(path)
+            return union_of(read[path], source.labels)
+        except VolsegError as error:
+            raise error.reworded(f"The {which} mask: {error.message}") from error
+
+    scores = (
+        _compare(of("predicted", region, predicted), of("reference", region, reference), (1,))[0]
+        for region, predicted, reference in pair.regions
+    )
+    return _numbered(pair.name, scores)
+
+
+def _numbered(case: str, scores: Iterable[LabelScore]) -> ScoredCase:
+    numbered = tuple(replace(score, label=number) for number, score in enumerate(scores, 1))
+    return ScoredCase(case, Status.DONE, "done", scores=numbered)
 
 
 def _check(predicted: Path, reference: Path, options: EvaluateOptions) -> None:
@@ -166,23 +330,27 @@ def _wanted(asked: Many[int | str], predicted: LabelTable | None, reference: Lab
     return found
 
 
-def _masks(path: Path) -> _Side:
+def _side(path: Path) -> _Side:
     """The masks of a folder, or one mask, and what a file beside them says of their labels."""
+    parts = regions_in(path)
+    if parts:
+        files = (file for part in parts.values() for several in part.masks.values() for file in several)
+        return _Side(_by_name(files), None, (), parts)
     masks = {stem_of(path): (path,)} if not path.is_dir() else _by_name(list_images(path))
-    return _Side(masks, labels_beside(path))
+    return _Side(masks, labels_beside(path), regions_beside(path))
 
 
 def _references(path: Path) -> _Side:
     from volseg.dataset.dataset import is_dataset, read_dataset
 
     if not path.is_dir() or not (is_dataset(path) or (path / LABEL_FOLDERS[0]).is_dir()):
-        return _masks(path)
-    dataset = read_dataset(path)
+        return _side(path)
+    dataset = read_dataset(path, regions=True)
     masks = {case.name: (case.label,) for case in dataset.training if case.label is not None}
     # A mask whose image is absent is a reference all the same.
     listed = {mask for paths in masks.values() for mask in paths}
     others = _by_name(mask for mask in list_images(path / LABEL_FOLDERS[0]) if mask not in listed)
-    return _Side(others | masks, dataset.labels if len(dataset.labels) else None)
+    return _Side(others | masks, dataset.labels if len(dataset.labels) else None, dataset.regions)
 
 
 def _by_name(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
