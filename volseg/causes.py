@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pydoc import ErrorDuringImport
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,6 +65,11 @@ KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "the masks hold a label that the network has no output for",
         ),
         (
+            r"proposed random crop ROI is larger than the image size, got ROI size ([^a-z]{1,80}|[(\[]np[^A-Z]{1,160}) and label image size "
+            r"([^a-z]{1,80}|[(\[]np[^A-Z]{1,160}) respectively",
+            "patches of {0} voxels are to be cut out of an image of {1}",
+        ),
+        (
             r"num_samples should be a positive integer value, but got num_samples=0",
             "the config finds no case in the data",
         ),
@@ -116,6 +120,7 @@ KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 """What libraries say, and what that means; only numbers, shapes and names of code are taken over."""
 TRANSFORM = re.compile(r"applying transform <(?:[\w.]+\.)?(\w{1,60}) object")
 KIND = re.compile(r"^(\w{1,60}(?:Error|Exception)):", re.MULTILINE)
+FRAME = re.compile(r"site-packages/([A-Za-z_][\w/]{0,100})\.py\", line \d+, in (\w{1,60})")
 NAME = re.compile(r"[A-Za-z_][\w.]{0,100}")
 
 
@@ -149,12 +154,18 @@ def cause_of(error: BaseException) -> Cause:
         for pattern, sentence in KNOWN:
             told = pattern.search(f"{type(one).__name__}: {text}")
             if told is not None:
-                words = [group or "what is built" for group in told.groups()]
+                words = [_plain(group or "what is built") for group in told.groups()]
                 return Cause(sentence.format(*words) + in_step, known=True)
     root = chain[-1]
     kinds = KIND.findall(texts[-1])  # of a loader process only the text comes
-    kind = kinds[0] if kinds else type(root).__name__
-    return Cause(f"{kind}{_place(root)}{in_step}", known=False)
+    if kinds:
+        return Cause(f"{kinds[0]}{_place_in(texts[-1])}{in_step}", known=False)
+    return Cause(f"{type(root).__name__}{_place(root)}{in_step}", known=False)
+
+
+def _plain(words: str) -> str:
+    """Sizes as people write them: ``np.int64(96)`` and the like are 96."""
+    return re.sub(r"np\.\w+\((\d+)\)", r"\1", words)
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -168,7 +179,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        below = current.value if isinstance(current, ErrorDuringImport) else current.__cause__
+        # pydoc's, by which MONAI looks classes up, keeps it so; pydoc itself takes long to import.
+        kept = type(current).__name__ == "ErrorDuringImport"
+        below = getattr(current, "value", None) if kept else current.__cause__
         current = below if isinstance(below, BaseException) else None
 
 
@@ -181,6 +194,12 @@ def _place(error: BaseException) -> str:
         return ""
     module, code = _module(frame), frame.f_code
     return f" in {module}.{_function(code)}" if module else ""
+
+
+def _place_in(text: str) -> str:
+    """The same out of the text of a loader process, for what is installed; its first traceback is the cause's."""
+    frames = FRAME.findall(text.partition("The above exception was the direct cause")[0])
+    return f" in {frames[-1][0].replace('/', '.')}.{frames[-1][1]}" if frames else ""
 
 
 def _module(frame: FrameType) -> str:

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
 from volseg.batch.executors import SERIAL, Executor
+from volseg.causes import cause_of
 from volseg.device import memory_short
 from volseg.errors import DiskFullError, VolsegError
 from volseg.outcomes import Outcome, Status
@@ -109,11 +110,14 @@ def _guarded(work: Callable[[T], Outcome], task: Task | None, named: tuple[str, 
         outcome = Outcome.of_error(name, error, private=private)
     except Exception as error:
         # The floor of the cohort's promise: what nobody foresaw is this case's failure, never the cohort's end.
-        # The text of a foreign error may quote a file, so only its kind is kept; --debug shows the rest.
+        # The text of a foreign error may quote a file, so only what is recognised is kept; --debug shows the rest.
         log.debug("case %s failed", name, exc_info=True)
         short = memory_short(error, SHORT_REMEDY)
-        message = f"An unexpected {type(error).__name__} ended this case. Run it alone with --debug to see where."
-        outcome = Outcome(name, Status.FAILED, "unexpected", message, private=private)
+        cause = cause_of(error)
+        what = f"This case ended: {cause.clause}" if cause.known else f"An unexpected {cause.clause} ended this case"
+        code = "missing-package" if cause.module else "cannot-run" if cause.known else "unexpected"
+        message = f"{what}. Run it alone with --debug to see where."
+        outcome = Outcome(name, Status.FAILED, code, message, private=private)
         outcome = Outcome.of_error(name, short, private=private) if short else outcome
     finally:
         _case_under_way.reset(token)

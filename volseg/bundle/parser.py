@@ -69,11 +69,12 @@ class BundleParser:
         content = deepcopy(self.verdict.configs[name].content)
         self.bridged: tuple[Used, ...] = ()
         if self.verdict.findings:  # our own bundles are of these versions
-            from volseg.bundle.shims import SHIMS, bridge, bundled_of
+            from volseg.bundle.shims import SHIMS, bridge, bundled_of, mended_modules
 
             device = overrides.get("device")
             kind = choose_device(None) if device is None else str(device).partition(":")[0]
             content, self.bridged = bridge(content, name, bundled_of(bundle, content, kind), SHIMS)
+            self.bridged += mended_modules(own_sources(self.verdict.files), name)
         content["bundle_root"] = _literal(str(bundle.root.resolve()))
         for key, value in overrides.items():
             # Whatever a caller passes stands beside what ConfigValue allows: devices, for one.

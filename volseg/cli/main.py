@@ -37,6 +37,7 @@ from cyclopts import App, CoercionError, CycloptsError, Parameter, UnusedCliToke
 
 from volseg import __version__
 from volseg.atomic import is_disk_full
+from volseg.causes import cause_of
 from volseg.cli.arguments import set_paths_apart
 from volseg.device import memory_short
 from volseg.errors import TrustError, UsageError, VolsegError
@@ -194,8 +195,10 @@ def verdict(error: BaseException) -> tuple[int, str]:
         return SOME_FAILED, f"volseg: {short.message}"
     if is_disk_full(error):
         return NOTHING_DONE, "volseg: no space is left on the disk. Free some space and run the command again."
-    kind = type(error).__name__
-    return SOME_FAILED, f"volseg: an unexpected {kind} ended the work. Run it again with --debug to see where."
+    cause = cause_of(error)
+    if cause.known:
+        return SOME_FAILED, f"volseg: the work ended: {cause.clause}. Run it again with --debug to see where."
+    return SOME_FAILED, f"volseg: an unexpected {cause.clause} ended the work. Run it again with --debug to see where."
 
 
 def _usage(error: CycloptsError) -> str:

@@ -5,7 +5,7 @@ those of the bundle's day. It never changes what a network computes; where that 
 config is refused with its cause. Whoever builds a config tells each shim that was used.
 """
 
-from volseg.bundle.shims.about import bundled_of
+from volseg.bundle.shims.about import bundled_of, mended_modules
 from volseg.bundle.shims.components import COMPONENT_SHIMS
 from volseg.bundle.shims.devices import GpuByName
 from volseg.bundle.shims.numpy_names import NumpyNames, mend_module
@@ -14,4 +14,4 @@ from volseg.bundle.shims.shim import Bundled, Shim, Used, bridge
 SHIMS: tuple[Shim, ...] = (*COMPONENT_SHIMS, NumpyNames(), GpuByName())
 """All of them; each is asked about every node of a config."""
 
-__all__ = ["SHIMS", "Bundled", "Shim", "Used", "bridge", "bundled_of", "mend_module"]
+__all__ = ["SHIMS", "Bundled", "Shim", "Used", "bridge", "bundled_of", "mend_module", "mended_modules"]

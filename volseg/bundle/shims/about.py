@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from volseg.bundle.folder import walk
 from volseg.bundle.packages import own_modules
 from volseg.bundle.shims.components import class_of
-from volseg.bundle.shims.shim import Bundled, version_of
+from volseg.bundle.shims.numpy_names import NumpyNames, mend_module
+from volseg.bundle.shims.shim import Bundled, Used, version_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from volseg.bundle.folder import Bundle
     from volseg.planning.component import ConfigValue
 
@@ -36,6 +40,21 @@ def bundled_of(bundle: Bundle, config: dict[str, ConfigValue], device: str) -> B
             for node in nodes
         ),
     )
+
+
+def mended_modules(sources: Mapping[str, bytes], config: str) -> tuple[Used, ...]:
+    """What is told of a bundle's own modules that are read with present names of NumPy.
+
+    Args:
+        sources: the modules by their path relative to the bundle.
+        config: that may import them.
+    """
+    mended = []
+    for path, source in sources.items():
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            if mend_module(ast.parse(source)):
+                mended.append(path)
+    return (Used(NumpyNames().name, config, tuple(mended), NumpyNames().sentence),) if mended else ()
 
 
 def _modules_read_meta_dicts(bundle: Bundle) -> bool:

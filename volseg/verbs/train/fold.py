@@ -11,8 +11,9 @@ from volseg.atomic import exclusive, remove_partials
 from volseg.bundle.checkpoints import damaged_checkpoint
 from volseg.bundle.serving import serve_cases
 from volseg.bundle.vocabulary import MODEL_KEY
+from volseg.causes import cause_of
 from volseg.device import memory_short
-from volseg.errors import BundleError, UsageError
+from volseg.errors import BundleError, UsageError, VolsegError
 from volseg.outcomes import Provenance, sha256_of
 from volseg.training.autocast import AutocastInferer, use_bfloat16
 from volseg.training.budget import LEAST_STEPS
@@ -25,6 +26,7 @@ from volseg.verbs.train.options import FoldResult, TrainOptions
 from volseg.verbs.train.parts import average_of, budget_of
 from volseg.verbs.train.publishing import Publisher, published_run
 from volseg.verbs.train.split import split_path
+from volseg.volume import read_header
 from volseg.words import counted
 
 if TYPE_CHECKING:
@@ -251,13 +253,25 @@ def train_fold(
                 parts = (record.cases.training, record.cases.validation)
                 serve_cases(parser, *([cases[name] for name in names] for names in parts))
         try:
+            if parser.verdict.findings and data is not None:
+                from volseg.bundle.training_memory import require_memory
+
+                images = [read_header(image).grid for case in data.dataset.training for image in case.images[:1]]
+                require_memory(parser, images, fold.device.type)
             with _seeded(fold.options.seed, state), _threads_ended():
                 return _run(fold, parser, state, network, started, progress)
         except Exception as error:
             told = memory_short(error, SHORT_REMEDY) or damaged_checkpoint(error, fold.bundle.root)
-            if told is None:
+            if told is not None:
+                raise told from error
+            cause = None if isinstance(error, VolsegError) else cause_of(error)
+            if cause is None or not cause.known:
                 raise
-            raise told from error
+            raise BundleError(
+                f"{fold.bundle.root}: training ended: {cause.clause}. --debug shows where.",
+                code="missing-package" if cause.module else "cannot-train",
+                path=fold.bundle.root,
+            ) from error
 
 
 def _tell_changes(record: RunRecord, data: Data, progress: Progress) -> None:
@@ -284,7 +298,12 @@ def _session(fold: Fold, record: RunRecord, parser: BundleParser) -> Provenance:
     if fold.number is not None:
         checksums["split"] = sha256_of(split_path(fold.bundle))
     return Provenance.of(
-        "train", fold.options, checksums=checksums, device=f"{device.type}{precision}", seed=fold.options.seed
+        "train",
+        fold.options,
+        checksums=checksums,
+        device=f"{device.type}{precision}",
+        seed=fold.options.seed,
+        shims=tuple(dict.fromkeys(used.name for used in parser.bridged)),
     )
 
 
@@ -296,11 +315,16 @@ def _run(
     started: float,
     progress: Progress,
 ) -> FoldResult:
+    from ignite.engine import Events
+
     from volseg.bundle.weights import require_fit
 
     with watched_caches(progress):
         trainer = parser.build("train#trainer")
         evaluator = parser.build("validate#evaluator") if parser.has("validate#evaluator") else None
+    for engine in (trainer, evaluator):
+        # MONAI's handlers log an exception whole, which may quote a file; it is told as a sentence.
+        getattr(engine, "_event_handlers", {}).pop(Events.EXCEPTION_RAISED, None)
     for part in ("network", "optimizer"):
         if not hasattr(trainer, part):
             raise BundleError(
