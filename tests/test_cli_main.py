@@ -178,7 +178,7 @@ def test_bad_usage_is_one_line_and_2(verb, capsys, arguments: list[str], said: s
         (OSError(errno.ENOSPC, "No space left"), 2, "volseg: no space is left on the disk."),
         (MemoryError(), 1, "volseg: Memory ran out."),
         (ModuleNotFoundError("No module named 'dask'", name="dask"), 2, "volseg: the Python package dask"),
-        (KeyError("Doe^John"), 1, "volseg: an unexpected KeyError ended the work. Run it again with --debug"),
+        (KeyError("Doe^John"), 1, "volseg: an unexpected KeyError in tests.test_cli_main.raising"),
     ],
 )
 def test_every_end_is_one_sentence_and_a_code(verb, capsys, error: BaseException, code: int, said: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType, FrameType
 
+_SIZES = r"(?:torch\.Size|np\.u?int\d+|[\d ,()\[\]]){1,120}"
 _SHAPE = r"\[[\d, ]{1,80}\]"
 MODULE = re.compile(
     r"No module named '([A-Za-z_][\w.]{0,80})'|required package `([A-Za-z_][\w.]{0,80})`"
@@ -65,8 +66,7 @@ KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "the masks hold a label that the network has no output for",
         ),
         (
-            r"proposed random crop ROI is larger than the image size, got ROI size ([^a-z]{1,80}|[(\[]np[^A-Z]{1,160}) and label image size "
-            r"([^a-z]{1,80}|[(\[]np[^A-Z]{1,160}) respectively",
+            rf"random crop ROI is larger than the image size, got ROI size ({_SIZES}) and label image size ({_SIZES}) ",
             "patches of {0} voxels are to be cut out of an image of {1}",
         ),
         (
@@ -164,8 +164,8 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def _plain(words: str) -> str:
-    """Sizes as people write them: ``np.int64(96)`` and the like are 96."""
-    return re.sub(r"np\.\w+\((\d+)\)", r"\1", words)
+    """Sizes as people write them: ``np.int64(96)`` is 96."""
+    return re.sub(r"(?:np\.u?int\d+|torch\.Size)\(([^()]*)\)", r"\1", words).strip()
 
 
 def root_of(error: BaseException) -> BaseException:

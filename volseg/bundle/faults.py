@@ -120,11 +120,11 @@ def _configs(bundle: Bundle, faults: list[Fault]) -> Configs:
 def _part_faults(bundle: Bundle, name: str, config: dict[str, ConfigValue]) -> Iterator[Fault]:
     place = _place(bundle, name)
     for part in PARTS[name]:
-        if at(config, *part.split("#")) is None:
+        if at(config, *part.split("#")) is None and at(config, part.rpartition("#")[2]) is None:
             yield Fault(
                 "missing-part", place, f"there is no {part}, which MONAI bundles have by convention. Name the part so."
             )
-    if name == "train" and at(config, "validate", "evaluator") is None:
+    if name == "train" and at(config, "validate", "evaluator") is None and at(config, "evaluator") is None:
         yield Fault(
             "missing-part", place, "there is no validate#evaluator, so training doesn't validate.", is_error=False
         )

@@ -75,6 +75,8 @@ class BundleParser:
             kind = choose_device(None) if device is None else str(device).partition(":")[0]
             content, self.bridged = bridge(content, name, bundled_of(bundle, content, kind), SHIMS)
             self.bridged += mended_modules(own_sources(self.verdict.files), name)
+            if name == "train":
+                _name_by_convention(content)
         content["bundle_root"] = _literal(str(bundle.root.resolve()))
         for key, value in overrides.items():
             # Whatever a caller passes stands beside what ConfigValue allows: devices, for one.
@@ -189,6 +191,14 @@ class BundleParser:
         if named is None or not named.is_relative_to(root):
             return "a file outside of the bundle that doesn't exist. Name a data set with --data."
         return f"{_printable(named.relative_to(root))}, which the bundle lacks. Get it whole, with its large files."
+
+
+def _name_by_convention(content: dict[str, ConfigValue]) -> None:
+    """Give trainer and evaluator at the top of a train config the names that they have by MONAI's convention."""
+    for section, part in (("train", "trainer"), ("validate", "evaluator")):
+        found = content.setdefault(section, {})
+        if isinstance(found, dict) and part not in found and isinstance(content.get(part), dict):
+            found[part] = f"@{part}"
 
 
 def require_weights(path: Path) -> None:

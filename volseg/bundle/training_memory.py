@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from volseg.bundle.cost import GIB, cost_of, machine_bytes
 from volseg.bundle.folder import walk
 from volseg.bundle.metadata import NETWORK_FORMAT, at, input_channels
+from volseg.bundle.serving import locate
 from volseg.errors import BundleError, VolsegError
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def reckon(parser: BundleParser, grids: Sequence[Grid], device: str) -> tuple[Sh
     channels = _number(parser, "network_def#in_channels") or input_channels(parser.bundle.metadata) or 1
     outputs = _outputs(parser)
     pieces, patch = _patch(parser, grids)
-    batch = (_number(parser, "train#dataloader#batch_size") or 1) * pieces
+    loader = locate(parser, "train#trainer", "train_data_loader") or "train#dataloader"
+    batch = (_number(parser, f"{loader}#batch_size") or 1) * pieces
     shares = [Share(PROCESS_BYTES, "Python and its libraries", "", "cpu")]
     if patch is not None:
         shape = f"{batch} patches of {' x '.join(map(str, patch))} voxels at once"
@@ -105,7 +107,7 @@ def reckon(parser: BundleParser, grids: Sequence[Grid], device: str) -> tuple[Sh
         shares.append(Share(size, words, "the roi_size of a CenterSpatialCropd in validate#preprocessing", device))
     shares += _caches(parser, grids, channels)
     # Those of the validation wait while these work.
-    workers = _number(parser, "train#dataloader#num_workers") or 0
+    workers = _number(parser, f"{loader}#num_workers") or 0
     made = PREPARED_COPIES * (channels + 1) * volume * FLOAT
     ahead = PREFETCHED * batch * (channels + 1) * math.prod(patch) * FLOAT if patch is not None else 0
     shares.append(Share(workers * (LOADER_BYTES + made + ahead), f"{workers} loader processes", "num_workers", "cpu"))
@@ -131,7 +133,11 @@ def _patch(parser: BundleParser, grids: Sequence[Grid]) -> tuple[int, tuple[int,
     pieces, patch = 1, None
     for place, node in walk(parser.plain("")):
         name = str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, dict) else ""
-        if not SIZED.search(name) or place[0].startswith("val") or place[0] in ("inferer", "postprocessing"):
+        if (
+            not SIZED.search(name)
+            or place[0].startswith("val")
+            or place[0] in ("evaluator", "inferer", "postprocessing")
+        ):
             continue
         if "Crop" in name:
             pieces = max(pieces, _number(parser, "#".join((*place, "num_samples"))) or 1)
