@@ -206,13 +206,3 @@ def test_a_stand_in_that_no_config_names_is_left_alone(make_bundle: MakeBundle) 
         trusted(root, "$__import__('importlib').import_module('cc' + '3d').__file__"), "inference", {}
     )
     assert not parser.build("own").startswith(str(root))
-
-
-def test_a_module_runs_with_present_names_for_those_that_numpy_removed(tmp_path: Path) -> None:
-    from volseg.bundle.modules import _Loader
-
-    code = _Loader.source_to_code(b"import numpy as np\nx = np.float(1.5), np.NaN, np.product([2, 3])\n", "m.py")
-    found: dict[str, object] = {}
-    exec(code, found)  # what a loader does with it
-    one, nan, six = found["x"]  # type: ignore[misc]
-    assert (one, str(nan), six) == (1.5, "nan", 6)

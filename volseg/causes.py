@@ -112,6 +112,10 @@ KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "the weights are those of another network than {0} as it is described",
         ),
         (
+            r"unsupported keyword arguments for mode '(\w{1,20})': \{?'?(\w{1,30})",
+            "the config gives padding by {0} the argument {1}, which it doesn't take",
+        ),
+        (
             r"Weights only load failed",
             "a file that it loads holds more than tensors and numbers",
         ),

@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.bundle.cost import GIB, cost_of, machine_bytes
+from volseg.bundle.cost import GIB, cost_of
 from volseg.bundle.folder import walk
 from volseg.bundle.metadata import NETWORK_FORMAT, at, input_channels
 from volseg.bundle.serving import locate
+from volseg.device import machine_bytes
 from volseg.errors import BundleError, VolsegError
 
 if TYPE_CHECKING:
