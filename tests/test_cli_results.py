@@ -54,7 +54,7 @@ def test_table_aligns_and_never_cuts(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.splitlines() == [
         "case" + " " * 96 + "   Dice",
         "a" * 100 + "    0.9",
-        "b b" + " " * 97 + "  0.987",
+        "b\\nb" + " " * 96 + "  0.987",
     ]
 
 

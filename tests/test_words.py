@@ -8,8 +8,9 @@ from volseg.words import counted, harmless, listed, printable
 
 
 def test_printable_keeps_lines_and_letters() -> None:
-    assert printable("Łódź\nb\x1b\r\x9b") == "Łódź\nb" + "\N{REPLACEMENT CHARACTER}" * 3
-    assert printable("a\nb", keep="") == "a\N{REPLACEMENT CHARACTER}b"
+    assert printable("Łódź\nb\x1b\r\x9b", keep="\n") == "Łódź\nb\\x1b\\r\\x9b"
+    assert printable("a\nb \u202e\u2028 \udcff") == "a\\nb \\u202e\\u2028 \\udcff"
+    assert printable("Łódź 肝 C:\\new") == "Łódź 肝 C:\\new"
 
 
 def test_one_thing_has_no_plural() -> None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from volseg.words import printable
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -18,15 +21,19 @@ class VolsegError(Exception):
         message: one sentence or two for a person: which file or case, what is wrong, what to do.
         code: the stable reason code, lower case with hyphens, such as ``missing-slice``.
         path: the file or folder that the message names in full, so that ``within`` can shorten it.
+        lines: what follows the sentence, each on a line of its own. No other line breaks are in the message: a name in it
+            could forge a line.
     """
 
     default_code = "error"
     private = ""
     """What only stderr may show, such as which file of a series is at fault."""
 
-    def __init__(self, message: str, *, code: str | None = None, path: Path | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(
+        self, message: str, *, code: str | None = None, path: Path | None = None, lines: Sequence[str] = ()
+    ) -> None:
+        self.message = "\n".join(map(printable, (message, *lines)))
+        super().__init__(self.message)
         self.code = code or self.default_code
         self.path = path
 
@@ -46,15 +53,17 @@ class VolsegError(Exception):
             return self.message
         inside = folder is not None and self.path != folder and self.path.is_relative_to(folder)
         shown = self.path.relative_to(folder).as_posix() if folder is not None and inside else self.path.name
-        return self.message.replace(str(self.path), shown)
+        return self.message.replace(printable(str(self.path)), printable(shown))
 
     def reworded(self, message: str) -> Self:
-        """The same error with another message about the same file."""
-        return type(self)(message, code=self.code, path=self.path)
+        """The same error with another message about the same file, made of this one's."""
+        first, *lines = message.split("\n")
+        return type(self)(first, code=self.code, path=self.path, lines=lines)
 
 
 def _rebuild(kind: type[VolsegError], message: str, code: str, path: Path | None) -> VolsegError:
-    return kind(message, code=code, path=path)
+    first, *lines = message.split("\n")
+    return kind(first, code=code, path=path, lines=lines)
 
 
 class UsageError(VolsegError, ValueError):

@@ -18,7 +18,7 @@ from volseg.files import read_bounded
 from volseg.labels import LabelTable
 from volseg.metrics import METRICS, LabelScore, Summary, summarise
 from volseg.outcomes import LEDGER_FORMAT, MAX_LEDGER_BYTES, Ledger, Outcome, Provenance, Status
-from volseg.words import counted, harmless
+from volseg.words import counted, harmless, printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -131,7 +131,7 @@ class Evaluation:
         table.writerow(COLUMNS)
         for case, label, name, *figures in self._rows():
             cells = ("" if math.isnan(figure) else repr(figure) for figure in figures)
-            table.writerow((harmless(case), label, harmless(name), *cells))
+            table.writerow((harmless(printable(case)), label, harmless(printable(name)), *cells))
         return text.getvalue()
 
     def to_dataframe(self) -> DataFrame:

@@ -22,9 +22,19 @@ def listed(names: Sequence[str], most: int = 10) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def printable(text: str, keep: str = "\n") -> str:
-    """The text with every control character replaced but those to keep, so that no input can drive a terminal."""
-    return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
+def printable(text: str, keep: str = "") -> str:
+    """The text as one line: what would break it, drive a terminal or turn text around is escaped, as ``\\n``.
+
+    Names come from strangers: of files, cases, labels, in headers and configs. Whoever writes lines for people writes them
+    through this, and no name can forge one.
+
+    Args:
+        text: any.
+        keep: which of such characters stay, such as the line ends of a text that is several lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def harmless(cell: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.bundle.folder import walk
 from volseg.bundle.vocabulary import COMPONENT_KEYS, KEYS, KINDS, TARGETS
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +45,7 @@ class Finding:
 
     def __str__(self) -> str:
         """One line. What would break it, drive a terminal or turn text around is escaped: it must be seen as it is."""
-        line = f"{self.config}: {self.place}: {self.kind} {self.text}"
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+        return printable(f"{self.config}: {self.place}: {self.kind} {self.text}")
 
 
 def lint_config(name: str, config: dict[str, ConfigValue]) -> tuple[Finding, ...]:

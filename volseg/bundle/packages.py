@@ -254,7 +254,7 @@ def _add(needs: dict[str, Need], module: str, place: str, stops: Stopped) -> Non
     if top in LOADED_BY_MONAI or not MODULE_NAME.fullmatch(top) or _has_module(top):
         return
     if top not in needs or ORDER.index(stops) < ORDER.index(needs[top].stops):
-        needs[top] = Need(top, package_of(top), printable(place, keep=""), stops)
+        needs[top] = Need(top, package_of(top), printable(place), stops)
 
 
 def _listed(metadata: dict[str, ConfigValue]) -> Iterator[str]:

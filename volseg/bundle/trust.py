@@ -115,10 +115,12 @@ def require_trust(bundle: Bundle) -> Verdict:
         shown = [f"  {_shortened(str(finding))}" for finding in verdict.findings[:SHOWN_FINDINGS]]
         more = len(verdict.findings) - len(shown)
         raise TrustError(
-            f"{bundle.root} would run code of its own, and nobody has trusted it:\n"
-            + "\n".join(shown)
-            + (f"\n  and {more} more" if more > 0 else "")
-            + f"\nRead it. If you trust where it comes from, type: volseg trust {shlex.quote(str(bundle.root))}"
+            f"{bundle.root} would run code of its own, and nobody has trusted it:",
+            lines=(
+                *shown,
+                *([f"  and {more} more"] if more > 0 else []),
+                f"Read it. If you trust where it comes from, type: volseg trust {shlex.quote(str(bundle.root))}",
+            ),
         )
     return verdict
 

@@ -70,7 +70,7 @@ def require_finite(weights: Mapping[str, Tensor], path: Path) -> None:
     bad = not_finite(weights)
     if bad is not None:
         raise BundleError(
-            f"{path}: the weight {printable(bad[:SHOWN_CHARACTERS], keep='')} has numbers that are not finite (NaN or "
+            f"{path}: the weight {printable(bad[:SHOWN_CHARACTERS])} has numbers that are not finite (NaN or "
             "infinity), so no mask made with it would mean anything. Get the weights anew, or train the bundle again.",
             code="not-finite",
             path=path,

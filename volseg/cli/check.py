@@ -46,4 +46,4 @@ def show(report: CheckReport) -> None:
     counts = [counted(len(report.errors), "fault") if report.errors else "no faults"]
     if report.warnings:
         counts.append(counted(len(report.warnings), "warning"))
-    print(f"{report.summary}: {', '.join(counts)}")
+    print(printable(f"{report.summary}: {', '.join(counts)}"))

@@ -15,6 +15,7 @@ from volseg.outcomes import ALREADY_DONE, Ledger, Outcome, Provenance, Status
 from volseg.verbs.convert import DEFAULTS, ConvertOptions, PreviewRow, preview
 from volseg.verbs.convert import convert as run_convert
 from volseg.verbs.convert.conversion import images_there
+from volseg.words import printable
 
 
 def convert(
@@ -54,7 +55,7 @@ def convert(
     for outcome in ledger.outcomes:
         if outcome.status is Status.DONE:
             again = " (already done)" if outcome.code == ALREADY_DONE else ""
-            print(f"{outcome.case}{again}: {outcome.message}")
+            print(printable(f"{outcome.case}{again}: {outcome.message}"))
     print_ledger(ledger)
     return ledger.exit_code
 
@@ -92,7 +93,7 @@ def _show(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions) -> int:
     for bad in found.bad_files:
         progress.say(f"{bad.name}: {bad.error.message}")
     for kind, count in sorted(found.skipped_kinds.items()):
-        print(f"passed over: {count} x {kind}")
+        print(printable(f"passed over: {count} x {kind}"))
     outcomes = [Outcome(row.case, row.status, "") for row in rows]
     outcomes += [Outcome.of_error("", bad.error) for bad in found.bad_files]
     there = len(images_there(nifti_dir))

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from volseg.console import ConsoleProgress
+from volseg.words import printable
 from volseg.workflows.demo import DEFAULTS, DemoOptions
 from volseg.workflows.demo import demo as run_demo
 
@@ -41,8 +42,8 @@ def demo(
     first = result.cases[0]
     print()
     print("To look at a case in ITK-SNAP:")
-    print(f"  itksnap -g {first.image} -s {first.mask} -l {result.label_descriptions}")
+    print(printable(f"  itksnap -g {first.image} -s {first.mask} -l {result.label_descriptions}"))
     print("Pictures:")
     for view in result.cases:
-        print(f"  {view.picture}")
+        print(printable(f"  {view.picture}"))
     return 0

@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code, sentence = verdict(error)
             if debug:
                 traceback.print_exc()
-            print(printable(sentence), file=sys.stderr)
+            print(printable(sentence, keep="\n"), file=sys.stderr)
     return code
 
 
@@ -186,9 +186,9 @@ def verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(error, VolsegError):
         return SOME_FAILED if isinstance(error, MemoryError) else NOTHING_DONE, f"volseg: {error.message}"
     if isinstance(error, CycloptsError):
-        return NOTHING_DONE, f"volseg: {_usage(error)}"
+        return NOTHING_DONE, printable(f"volseg: {_usage(error)}")
     if isinstance(error, ModuleNotFoundError) and not (error.name or "volseg").startswith("volseg"):
-        package = (error.name or "").partition(".")[0]
+        package = printable((error.name or "").partition(".")[0])
         return NOTHING_DONE, f"volseg: the Python package {package} is not installed. Install volseg again with pip."
     short = memory_short(error)
     if short is not None:
@@ -239,11 +239,18 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _OneLine(logging.Formatter):
+    """A message as one line; a traceback keeps its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+
 @contextmanager
 def _quiet_libraries(*, debug: bool) -> Iterator[None]:
     """Send Python's warnings to the log, and show of the log only volseg's own warnings unless ``debug``."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s" if debug else "%(message)s"))
+    handler.setFormatter(_OneLine("%(levelname)s %(name)s: %(message)s" if debug else "%(message)s"))
     root, ours = logging.getLogger(), logging.getLogger("volseg")
     levels = root.level, ours.level
     if debug:

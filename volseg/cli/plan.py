@@ -46,5 +46,5 @@ def plan(
         print(printable(f"  {choice}: {reason}"))
     for warning in chosen.warnings:
         print(printable(f"warning: {warning}"))
-    print(f"Wrote {bundle_dir}. Next: volseg train {bundle_dir}")
+    print(printable(f"Wrote {bundle_dir}. Next: volseg train {bundle_dir}"))
     return 0

@@ -16,6 +16,7 @@ from volseg.outcomes import Status
 from volseg.verbs.predict import IMAGES, PredictOptions
 from volseg.verbs.predict import predict as verb
 from volseg.volume import nifti_name
+from volseg.words import printable
 
 DEFAULTS = PredictOptions()
 
@@ -51,5 +52,6 @@ def predict(
         mask = nifti_name("<case>")
         image = out_dir / IMAGES / mask if (out_dir / IMAGES).is_dir() else "each image"
         folder = out_dir / "<region>" if options.regions else out_dir
-        print(f"Open {image} with {folder / mask} as its segmentation and {folder / LABELS_NAME} as its labels.")
+        labels = folder / LABELS_NAME
+        print(printable(f"Open {image} with {folder / mask} as its segmentation and {labels} as its labels."))
     return ledger.exit_code

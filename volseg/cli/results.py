@@ -64,7 +64,7 @@ def print_table(
         left: the columns of text, which are aligned to the left; the others are to the right.
         width: what a longer line is cut to, ending in an ellipsis; None cuts nothing.
     """
-    lines = [[printable(cell).replace("\n", " ") for cell in row] for row in (header, *rows)]
+    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (

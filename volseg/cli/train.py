@@ -51,7 +51,11 @@ def train(
         if scores:
             print(f"{len(scores)} folds: mean validation Dice {sum(scores) / len(scores):.4f}")
     run = results[-1].published
-    print(f"The bundle's model is that of {run}." if run else "The bundle's model is of no run that volseg knows.")
+    print(
+        printable(f"The bundle's model is that of {run}.")
+        if run
+        else "The bundle's model is of no run that volseg knows."
+    )
     return 0 if all(result.complete for result in results) else 1
 
 
@@ -75,4 +79,4 @@ def _show(result: FoldResult) -> None:
         print(f"  best validation, epoch {best.epoch}: mean Dice {best.validation.score:.4f}")
         for label, dice in zip(result.labels, best.validation.per_label, strict=False):
             print(printable(f"    {label}: {dice:.4f}" if math.isfinite(dice) else f"    {label}: in no case held out"))
-    print(f"  {result.folder / 'curve.png'}")
+    print(printable(f"  {result.folder / 'curve.png'}"))

@@ -30,28 +30,30 @@ def trust(bundle_dir: Path, /, *, yes: bool = False) -> int:
     """
     examined = examine(bundle_dir)
     if not examined.findings:
-        print(f"{bundle_dir} runs nothing of its own, so it needs no trust.")
+        print(printable(f"{bundle_dir} runs nothing of its own, so it needs no trust."))
         return 0
     _show(bundle_dir, examined)
     if not (yes or examined.verdict.trusted or _is_agreed(bundle_dir)):
         print("Not trusted.", file=sys.stderr)
         return NOT_TRUSTED
     result = examined.trust()
-    print(f"{'Was trusted already' if result.already else 'Trusted'}: {bundle_dir}, SHA-256 {result.sha256}")
+    print(printable(f"{'Was trusted already' if result.already else 'Trusted'}: {bundle_dir}, SHA-256 {result.sha256}"))
     return 0
 
 
 def _show(bundle_dir: Path, examined: Examined) -> None:
     print(f"Its configs run {counted(len(examined.findings), 'thing')} of their own:")
     for finding in examined.findings:
-        print(f"  {printable(str(finding))}")
+        print(f"  {finding}")
     if examined.unused:
-        print(f"Modules with the names of installed ones, which are imported in their place: {listed(examined.unused)}")
+        unused = listed(examined.unused)
+        print(printable(f"Modules with the names of installed ones, which are imported in their place: {unused}"))
     if examined.code:
         print(f"It has {counted(len(examined.code), 'file')} that can run, or be run by what its configs name:")
         for file in examined.code:
-            print(f"  {printable(str(file))}")
-        print(f"Read each before you answer, in an editor or with: less -- {shlex.quote(f'{bundle_dir}/')}FILE")
+            print(f"  {file}")
+        folder = printable(shlex.quote(f"{bundle_dir}/"))
+        print(f"Read each before you answer, in an editor or with: less -- {folder}FILE")
 
 
 def _is_agreed(bundle_dir: Path) -> bool:

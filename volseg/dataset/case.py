@@ -48,8 +48,8 @@ class Fault:
 
     def __post_init__(self) -> None:
         # File names and dataset.json are written by strangers: a line break would forge a line, an escape the screen.
-        object.__setattr__(self, "case", printable(self.case, keep=""))
-        object.__setattr__(self, "message", printable(self.message, keep=""))
+        object.__setattr__(self, "case", printable(self.case))
+        object.__setattr__(self, "message", printable(self.message))
 
     @classmethod
     def of_error(cls, error: VolsegError, folder: Path, case: str = "") -> Fault:

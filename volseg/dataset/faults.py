@@ -143,9 +143,9 @@ def require_sound(
         if fault.is_error or (whole_masks and fault.code == MASKS_OFF_WHOLE)
     ]
     if faults:
-        lines = "\n".join(f"  {fault}" for fault in faults)
+        lines = [f"  {fault}" for fault in faults]
         count = counted(len(faults), "fault")
-        raise DataSetError(f"{dataset.folder} has {count}; mend what each line says:\n{lines}", path=dataset.folder)
+        raise DataSetError(f"{dataset.folder} has {count}; mend what each line says:", path=dataset.folder, lines=lines)
     if not dataset.training:
         raise DataSetError(
             f"{dataset.folder} has no case with a mask. Save masks as labelsTr/CASE.nii.gz, named as their images.",

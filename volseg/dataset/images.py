@@ -50,7 +50,7 @@ def cases_in(path: Path, channels: int) -> tuple[Case, ...]:
         if sorted(numbered) not in (list(range(channels)), [0]):
             faults.append(f"{name} has the channels {sorted(numbered)}, and the bundle needs 0 to {channels - 1}.")
     if faults:
-        raise DataSetError(f"{path}: " + "\n".join(faults), path=path)
+        raise DataSetError(f"{path}: {faults[0]}", path=path, lines=faults[1:])
     return tuple(
         Case(name, tuple(numbered[channel] for channel in sorted(numbered)), None)
         for name, numbered in sorted(groups.items())

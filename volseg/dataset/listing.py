@@ -235,7 +235,7 @@ def _first_reason(error: ValidationError) -> str:
 
 
 def _quoted(text: str) -> str:
-    return repr(printable(text[:MAX_NAME_LENGTH], keep=""))
+    return repr(printable(text[:MAX_NAME_LENGTH]))
 
 
 def _bad(message: str, path: Path) -> DataSetError:

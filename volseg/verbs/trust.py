@@ -9,6 +9,7 @@ from volseg.bundle.folder import Bundle, open_bundle
 from volseg.bundle.lint import Finding
 from volseg.bundle.modules import stand_ins
 from volseg.bundle.trust import Verdict, judge, record_trust
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +31,7 @@ class CodeFile:
 
     def __str__(self) -> str:
         """One line; what would break it or drive a terminal is escaped."""
-        path = "".join(
-            c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in self.path
-        )
-        return f"{path}: {self.kind}, {self.size:,} bytes"
+        return printable(f"{self.path}: {self.kind}, {self.size:,} bytes")
 
 
 @dataclass(frozen=True)

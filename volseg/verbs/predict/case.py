@@ -284,4 +284,4 @@ def _order_words(order: tuple[str, ...]) -> str:
 
 
 def _shown(name: str) -> str:
-    return printable(name, keep="")[:SHOWN_CHARACTERS]
+    return printable(name)[:SHOWN_CHARACTERS]

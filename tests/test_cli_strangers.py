@@ -1,11 +1,13 @@
-"""A pipe or device in the place of each kind of file that a verb reads: refused at once, and the other cases go on."""
+"""Strangers' files and names: what stands in a file's place is refused at once, and no name forges a line of the output."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
+import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ from volseg.cli.main import main
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from pydicom.dataset import Dataset
 
     from tests.conftest import WriteSeries
 
@@ -158,3 +162,91 @@ def test_other_things_in_an_image_s_place(
         said = f"{case}: refused [no-plain-file] {case}.nii.gz is {what}, not a file. Put the file itself in its place, or remove it."
         assert lines.count(said) == 2
     assert "2 done, 5 refused" in lines
+
+
+EVIL = "evil\nforged: 9 done\r\x1b[2J\u202e\u2028x"
+"""A name that would be three lines, clear the screen and turn text around."""
+
+
+def require_honest(text: str) -> None:
+    """No line was forged, and nothing drives the terminal; the name itself is told."""
+    assert not [line for line in text.splitlines() if line.lstrip().startswith("forged")]
+    assert not set(text) & set("\r\x1b\u202e\u2028")
+    assert "evil\\nforged" in text
+
+
+def test_no_name_forges_a_line(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of cases and folders, good and refused, in every verb that meets images."""
+    root = tmp_path / EVIL
+    for name in ("data", "imagesTs", "labelsTr"):
+        shutil.copytree(places / name, root / name)
+    for folder in ("data/imagesTr", "data/labelsTr", "labelsTr"):
+        (root / folder / "case_05.nii.gz").rename(root / folder / f"{EVIL}.nii.gz")
+    (root / "imagesTs" / "case_10.nii.gz").rename(root / "imagesTs" / f"{EVIL}.nii.gz")
+    (root / "imagesTs" / f"damaged {EVIL}.nii.gz").write_bytes(b"")
+    (root / "labelsTr" / f"damaged {EVIL}.nii.gz").write_bytes(b"")
+    (root / "labelsTr" / "labels.txt").write_text('1 255 0 0 1 1 1 "a\x1b[2J\u202e"\n2 0 255 0 1 1 1 "core"\n')
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> int:
+        code = main([str(word) for word in words])
+        shown = capsys.readouterr()
+        require_honest(shown.out + shown.err + "evil\\nforged" * (words[0] == "plan"))
+        return code
+
+    assert run("check", root / "nowhere") == 2
+    (root / "data" / "labelsTr" / "case_00.nii.gz").rename(root / "data" / "labelsTr" / f"other {EVIL}.nii.gz")
+    assert run("check", root / "data") == 1
+    assert run("plan", root / "data", root / "new") == 2
+    assert run("train", places / "bundle", "--data", root / "data", "--epochs", 13) == 2
+    assert run("predict", places / "bundle", root / "imagesTs", root / "out", "--device", "cpu") == 1
+    assert run("postprocess", root / "labelsTr", root / "clean", "--keep-largest", 1) == 1
+    assert run("evaluate", root / "labelsTr", root / "data" / "labelsTr", "--out", root / "scores") == 0
+    assert run("convert", root / "imagesTs", root / "nifti") == 2
+    assert run("demo", root / "data") == 2
+    table = (root / "scores" / "evaluation.csv").read_text(encoding="utf-8")
+    assert "\nforged" not in table
+    assert "\x1b" not in table
+    assert "\x1b" not in (root / "out" / "labels.txt").read_text(encoding="utf-8")
+
+
+def test_no_text_of_a_bundle_forges_a_line(places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = tmp_path / EVIL
+    shutil.copytree(places / "bundle", bundle)
+    config = bundle / "configs" / "inference.yaml"
+    config.write_text(
+        config.read_text() + json.dumps(EVIL) + ": $print(" + "0)\n" + "more: " + json.dumps("$" + EVIL) + "\n"
+    )
+    (bundle / f"{EVIL}.py").write_text("")
+    for words, code in (
+        (["check", str(bundle)], 1),
+        (["predict", str(bundle), str(places / "imagesTs"), str(tmp_path / "out")], 3),
+        (["trust", str(bundle), "--yes"], 0),
+        (["predict", str(bundle), str(tmp_path / EVIL / "none"), str(tmp_path / "out")], 2),
+    ):
+        assert main(words) == code
+        shown = capsys.readouterr()
+        require_honest(shown.out + shown.err)
+
+
+def test_no_name_in_dicom_forges_a_line(
+    tmp_path: Path, write_series: WriteSeries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of files, folders and members of archives; what headers say is not shown at all."""
+
+    def with_gap(ds: Dataset, number: int) -> None:
+        if number == 3:
+            ds.ImagePositionPatient = [-30, -40, 99]
+
+    folder = tmp_path / "dicom" / EVIL
+    write_series(folder, edit=with_gap, name=EVIL + "{:03d}")
+    with zipfile.ZipFile(tmp_path / "dicom" / "packed.zip", "w") as archive:
+        write_series(tmp_path / "other", edit=with_gap, seed=1)
+        for path in (tmp_path / "other").iterdir():
+            archive.write(path, f"{EVIL}/{path.name}")
+    assert main(["convert", str(tmp_path / "dicom"), str(tmp_path / "nifti")]) == 2
+    shown = capsys.readouterr()
+    assert "2 refused" in shown.out
+    require_honest(shown.out + shown.err)
