@@ -42,7 +42,8 @@ def is_command() -> bool:
     first = sys.argv[0] if sys.argv else ""
     if first == "-m":  # Python still looks for the module to run
         return any("volseg" in word for word in sys.orig_argv[1:])
-    return os.path.basename(first).split(".")[0] in COMMANDS
+    folder, name = os.path.split(first)
+    return name.split(".")[0] in COMMANDS or (os.path.basename(folder), name) == ("volseg", "__main__.py")
 
 
 def leave_current_folder() -> None:

@@ -19,6 +19,7 @@ of the options dataclass has to be light: ``volseg convert --help`` loads it.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import inspect
 import logging
@@ -29,7 +30,7 @@ import sys
 import textwrap
 import threading
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
@@ -41,7 +42,7 @@ from volseg.causes import cause_of
 from volseg.cli.arguments import set_paths_apart
 from volseg.device import memory_short
 from volseg.errors import TrustError, UsageError, VolsegError
-from volseg.safepath import SafeEnvironment
+from volseg.safepath import SafeEnvironment, is_command
 from volseg.words import printable
 
 if TYPE_CHECKING:
@@ -151,7 +152,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if debug:
                 traceback.print_exc()
             print(printable(sentence, keep="\n"), file=sys.stderr)
+    if code != ALL_DONE and is_command():
+        _leave_strays(code)
     return code
+
+
+def _leave_strays(code: int) -> None:
+    """End this process without the threads that still compute, if there are some: Python's own end would abort."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if not others:
+        return
+    from volseg.batch.strays import are_computing
+
+    if are_computing(others):
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 def _run(words: list[str]) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive, remove_partials
+from volseg.batch.strays import strays_ended
 from volseg.bundle.checkpoints import damaged_checkpoint
 from volseg.bundle.serving import serve_cases
 from volseg.bundle.vocabulary import MODEL_KEY
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from volseg.dataset.folds import Split
     from volseg.progress import Progress
 
-THREAD_SECONDS = 60.0
-"""The longest that a case may take to be prepared after somebody pressed Ctrl-C."""
 ENDLESS_EPOCHS = 10**9
 """Where minutes decide, epochs must not."""
 RECORD_KEY = "cases_record"
@@ -258,7 +256,7 @@ def train_fold(
 
                 images = [read_header(image).grid for case in data.dataset.training for image in case.images[:1]]
                 require_memory(parser, images, fold.device.type)
-            with _seeded(fold.options.seed, state), _threads_ended():
+            with _seeded(fold.options.seed, state), strays_ended():
                 return _run(fold, parser, state, network, started, progress)
         except Exception as error:
             told = memory_short(error, SHORT_REMEDY) or damaged_checkpoint(error, fold.bundle.root)
@@ -403,18 +401,6 @@ def _is_complete(state: RunState, options: TrainOptions) -> bool:
         # What was kept back for the last validation counts as used.
         return options.minutes * 60 <= max(state.seconds, (state.minutes or 0.0) * 60)
     return options.epochs is not None and state.epoch >= options.epochs
-
-
-@contextmanager
-def _threads_ended() -> Iterator[None]:
-    """Wait, when work ends early, for the threads that fill a cache: Python aborts if it ends while they compute."""
-    before = set(threading.enumerate())
-    try:
-        yield
-    except BaseException:
-        for thread in set(threading.enumerate()) - before:
-            thread.join(THREAD_SECONDS)
-        raise
 
 
 @contextmanager
