@@ -250,3 +250,27 @@ def test_no_name_in_dicom_forges_a_line(
     shown = capsys.readouterr()
     assert "2 refused" in shown.out
     require_honest(shown.out + shown.err)
+
+
+@pytest.mark.parametrize("linked", ["imagesTs", "imagesTr", "labelsTr"])
+def test_convert_writes_nothing_through_a_link(
+    linked: str, tmp_path: Path, write_series: WriteSeries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path / "dicom")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "nifti").mkdir()
+    (tmp_path / "nifti" / linked).symlink_to(tmp_path / "elsewhere")
+    assert main(["convert", str(tmp_path / "dicom"), str(tmp_path / "nifti")]) == 2
+    assert f"{linked} is a link" in capsys.readouterr().err
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_predict_writes_nothing_through_a_link(
+    places: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "images").symlink_to(tmp_path / "elsewhere")
+    assert main(["predict", str(places / "bundle"), str(places / "imagesTs"), str(tmp_path / "out")]) == 2
+    assert "images is a link" in capsys.readouterr().err
+    assert not list((tmp_path / "elsewhere").iterdir())

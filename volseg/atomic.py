@@ -17,7 +17,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 TEMPORARY_MARK = ".partial-"
 """Stands in the name of each unfinished file, so that a reader can pass over what a killed run left."""
@@ -48,6 +48,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # What is in the folder's place may be a file; that error is under way already and must not be hidden.
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def require_no_links(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder of results in which a folder that will be written into is a link: the results would land elsewhere.
+
+    Args:
+        folder: which; it may be a link itself, since a person names it.
+        names: of the folders in it, which may be absent.
+
+    Raises:
+        FileError: one is a link, with the code ``link``.
+    """
+    for name in names:
+        if (folder / name).is_symlink():
+            raise FileError(
+                f"{folder / name} is a link, and results are not written through links. Put the folder itself in its "
+                "place.",
+                code="link",
+                path=folder / name,
+            )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from volseg.atomic import exclusive, remove_partials
+from volseg.atomic import exclusive, remove_partials, require_no_links
 from volseg.dataset.pairing import CONVERSION_JSON, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom import Scan
 from volseg.dicom.file import tags
@@ -76,7 +76,9 @@ def convert(
     options.require_sense()
     require_output(nifti_dir, dicom_dir)
     with private_folder() as scratch, exclusive(nifti_dir):
-        for folder in ("", TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS):
+        folders = TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+        require_no_links(nifti_dir, folders)
+        for folder in ("", *folders):
             remove_partials(nifti_dir / folder)
         return _convert(dicom_dir, nifti_dir, options, progress, scratch)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from volseg.atomic import exclusive
+from volseg.atomic import exclusive, require_no_links
 from volseg.batch import SERIAL, Executor, run_cases
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import OutputExistsError, UsageError
@@ -105,7 +105,7 @@ def _predict(
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import find_inputs
     from volseg.verbs.predict.model import ModelFile, load_model, require_regions
-    from volseg.verbs.predict.sources import SeriesSource
+    from volseg.verbs.predict.sources import IMAGES, SeriesSource
 
     writers_of(words_of(options.formats))
     bundle = open_bundle(bundle_dir)
@@ -125,10 +125,12 @@ def _predict(
     options = replace(options, precision=file.precision)  # the record says what it came to
     try:
         with exclusive(out_dir):
+            require_no_links(out_dir, [IMAGES])
             model = load_model(file)
             for used in model.bridged:
                 progress.say(f"warning: {used.config} config: {used}")
             regions = require_regions(model) if options.regions else {}
+            require_no_links(out_dir, regions)
             found = Ledger.read(out_dir / LEDGER)
             _require_same_model(found, file, out_dir, options)
             earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
