@@ -538,3 +538,25 @@ def test_a_plain_script_without_a_main_guard_trains(copy_bundle: CopyBundle, tmp
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+def test_what_ends_a_thread_that_makes_batches_is_told(
+    tmp_path: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MONAI's loader in a thread would take it for the end of the data, and print a traceback."""
+    from volseg.bundle.folder import Bundle
+    from volseg.bundle.trust import judge, record_trust
+    from volseg.cli.main import main
+
+    root = write_zoo_bundle(tmp_path / "bundle", cohort, epochs=1)
+    path = root / "configs" / "train.json"
+    config = json.loads(path.read_text())
+    config["train"]["dataloader"]["_target_"] = "ThreadDataLoader"
+    config["train"]["random_transforms"][0]["spatial_size"] = [500, 16, 16]
+    path.write_text(json.dumps(config))
+    record_trust(judge(Bundle(root)))
+    assert main(["train", str(root), "--data", str(cohort)]) == 2
+    told = capsys.readouterr().err
+    assert "training ended: patches of (500, 16, 16) voxels are to be cut out of an image of" in told
+    assert "(in the step RandCropByPosNegLabeld)" in told
+    assert "Traceback" not in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -256,7 +257,7 @@ def train_fold(
 
                 images = [read_header(image).grid for case in data.dataset.training for image in case.images[:1]]
                 require_memory(parser, images, fold.device.type)
-            with _seeded(fold.options.seed, state), strays_ended():
+            with _seeded(fold.options.seed, state), strays_ended(), _threads_heard():
                 return _run(fold, parser, state, network, started, progress)
         except Exception as error:
             told = memory_short(error, SHORT_REMEDY) or damaged_checkpoint(error, fold.bundle.root)
@@ -401,6 +402,29 @@ def _is_complete(state: RunState, options: TrainOptions) -> bool:
         # What was kept back for the last validation counts as used.
         return options.minutes * 60 <= max(state.seconds, (state.minutes or 0.0) * 60)
     return options.epochs is not None and state.epoch >= options.epochs
+
+
+@contextmanager
+def _threads_heard() -> Iterator[None]:
+    """Raise here what ended a thread that makes batches: MONAI takes the end of such a thread for the data's end."""
+    heard: list[BaseException] = []
+    before = threading.excepthook
+
+    def hear(told: threading.ExceptHookArgs) -> None:
+        if isinstance(told.exc_value, Exception):
+            heard.append(told.exc_value)
+
+    threading.excepthook = hear
+    failed: BaseException | None = None
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  raised below
+        failed = error
+    finally:
+        threading.excepthook = before
+    first = heard[0] if heard else failed
+    if first is not None:
+        raise first
 
 
 @contextmanager
