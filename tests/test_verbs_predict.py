@@ -365,9 +365,7 @@ def test_a_bundle_of_another_make_predicts_once_it_is_trusted(cohort: Path, tmp_
         predict(bundle, cohort, tmp_path / "out")
 
 
-def test_monai_s_own_command_gives_the_very_masks(
-    copy_bundle: CopyBundle, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_monai_s_own_command_gives_the_very_masks(copy_bundle: CopyBundle, cohort: Path, tmp_path: Path) -> None:
     """The largest component among them: MONAI's transform there, volseg's rule here."""
     bundle = copy_bundle(trained=True)
     stock = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text())["postprocessing"]["transforms"][-2]
@@ -387,9 +385,8 @@ def test_monai_s_own_command_gives_the_very_masks(
     done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=300, check=False, env=None)
     assert done.returncode == 0, done.stderr
     # MONAI's runner computes in float32.
-    monkeypatch.setattr("volseg.training.autocast.use_bfloat16", lambda _: False)
-    predict(bundle, images, tmp_path / "ours")
-    predict(bundle, images, tmp_path / "raw", PredictOptions(raw=True))
+    predict(bundle, images, tmp_path / "ours", PredictOptions(precision="float32"))
+    predict(bundle, images, tmp_path / "raw", PredictOptions(precision="float32", raw=True))
     tidied = 0
     for case in ("case_10", "case_11"):
         theirs = nibabel.load(tmp_path / "theirs" / f"{case}.nii.gz")
