@@ -53,7 +53,7 @@ def test_what_can_not_be_segmented_is_told(copy_bundle: CopyBundle, images: list
         predictor.predict(Volume(np.stack([volume.array] * 2, axis=-1), volume.grid))
     with pytest.raises(InputError, match="not finite"):
         predictor.predict(Volume(np.full(volume.array.shape, np.nan, np.float32), volume.grid))
-    with pytest.raises(UsageError, match="takes fold, device, raw and precision alone"):
+    with pytest.raises(UsageError, match="takes fold, device, raw, regions and precision alone"):
         volseg.predict(bundle, volume, overwrite=True)
     with pytest.raises(UsageError, match="nowhere does not exist"):
         volseg.load("nowhere")
