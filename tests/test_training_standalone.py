@@ -53,13 +53,13 @@ def test_monai_s_runner_trains_a_model_that_inference_loads(
     assert np.mean((mask > 0) == (image > 150)) > 0.95
     # volseg takes it for no run of its own.
     capsys.readouterr()
-    assert main(["train", str(bundle), "--epochs", "1"]) == 0
+    assert main(["train", str(bundle), "--data", str(cohort), "--epochs", "1"]) == 0
     said = capsys.readouterr()
     assert "is of no run of this bundle. It stays" in said.err
 
 
 def test_a_model_that_another_program_trained_is_not_taken_for_the_run_s(
-    copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]
+    copy_bundle: CopyBundle, cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = copy_bundle(trained=True)
     model = bundle / "models" / "model.pt"
@@ -72,9 +72,9 @@ def test_a_model_that_another_program_trained_is_not_taken_for_the_run_s(
     assert not record.is_of(model)
     main(["check", str(bundle)])
     assert "changed under its name" in capsys.readouterr().out
-    assert main(["train", str(bundle)]) == 0  # complete before
+    assert main(["train", str(bundle), "--data", str(cohort)]) == 0  # complete before
     assert "The bundle's model is that of fold_0" not in capsys.readouterr().out
-    assert main(["train", str(bundle), "--publish"]) == 0
+    assert main(["train", str(bundle), "--data", str(cohort), "--publish"]) == 0
     assert model.read_bytes() == published
 
 
