@@ -59,7 +59,7 @@ def test_masks_in_memory_get_the_scores_of_their_files(tmp_path: Path) -> None:
         ("aa", {"spacing_mm": "wide"}, "spacing_mm can't be"),
         ("aa", {"spacing_mm": 1, "grid": 1}, "Give either grid or spacing_mm"),
         ("aa", {"grid": 1}, "grid takes a Grid, not int"),
-        ("aa", {"spacing_mm": 1, "jobs": 2}, "In memory, volseg.evaluate takes labels alone"),
+        ("aa", {"spacing_mm": 1, "jobs": 2}, "In memory, volseg.evaluate takes labels and regions alone"),
         ("aa", {"spacing_mm": 1, "labls": 2}, "volseg.evaluate has no option 'labls'. Did you mean labels"),
         ("mm", {"spacing_mm": 1}, "The masks know their grids"),
         ("mp", {}, "volseg.evaluate takes two paths, two masks, or two arrays"),

@@ -142,7 +142,7 @@ def test_a_file_far_too_large_is_refused_before_it_is_read(path: Path) -> None:
 
 def test_a_folder_of_that_name_is_refused(path: Path) -> None:
     path.mkdir()
-    assert "can't be read" in _refused(path)
+    assert "is a folder, not a file" in _refused(path)
 
 
 def _refused(path: Path) -> str:
