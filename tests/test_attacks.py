@@ -23,21 +23,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PART = (
-    "config/expression-at-device", "config/expression-at-network_def.in_channels", "config/expression-in-train-optimizer.params",
-    "config/spelled-through-reference", "config/target-os.system", "config/target-scripts.evil.Evil", "config/mode-debug",
-    "config/macro-of-a-file-outside", "config/saver-by-reference-and-link", "config/saver-in-nested-compose",
-    "config/logging-conf", "config/second-config-json", "config/required-packages", "config/text-yaml-python-apply",
-    "config/text-yaml-billion-laughs", "config/text-json-deep-lists", "number/unet-of-8192-features",
-    "number/expression-power", "number/train-steps-times-a-list", "number/workers-5000",
-    "number/placed-network-is-a-dataset", "weights/archive-pickle", "weights/legacy", "weights/torchscript", "weights/nan",
-    "weights/archive-bomb-of-data", "weights/claim-of-storage", "weights/link-to-a-device", "weights/archive-pickle-as-last.pt",
-    "trust/after-unchecked-bytecode", "trust/after-code-of-a-module", "trust/stand-in-of-a-library", "trust/without-yes",
-    "image/mhd-colon", "image/mhd-behind-comments", "image/nrrd-behind-comments", "image/nrrd-list", "image/nifti-huge-dims",
-    "image/nifti-gzip-bomb", "image/numpy-pickle", "image/fifo.nii.gz", "image/device-dev-zero", "data/list-dots",
-    "data/list-absolute", "data/name-forging", "data/table-is-a-fifo", "dicom/zip-slip", "dicom/structures-that-forge",
-    "results/ledger-dots", "results/link-at-runs.fold_0-fresh", "python/read-headers",
+    "config/expression-at-network_def.in_channels", "config/expression-in-train-optimizer.params",
+    "config/spelled-through-reference", "config/target-os.system", "config/target-scripts.evil.Evil",
+    "config/mode-debug", "config/macro-of-a-file-outside", "config/saver-by-reference-and-link",
+    "config/saver-in-nested-compose", "config/second-config-json", "config/text-yaml-python-apply",
+    "config/text-yaml-billion-laughs", "number/unet-of-8192-features", "number/workers-5000",
+    "number/placed-network-is-a-dataset", "weights/archive-pickle", "weights/legacy", "weights/nan",
+    "weights/archive-bomb-of-data", "weights/link-to-a-device", "trust/after-unchecked-bytecode",
+    "trust/after-code-of-a-module", "trust/stand-in-of-a-library", "trust/without-yes", "image/mhd-colon",
+    "image/mhd-behind-comments", "image/nrrd-behind-comments", "image/nrrd-list", "image/nifti-huge-dims",
+    "image/nifti-gzip-bomb", "image/mhd-of-a-fifo", "image/mhd-of-a-device", "data/list-dots", "dicom/zip-slip",
+    "dicom/structures-that-forge", "results/link-at-runs.fold_0-fresh", "python/read-headers",
 )  # fmt: skip
-EDITS = 8
+EDITS = 5
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +64,11 @@ def test_a_part_of_the_attacks_holds(attempt: Callable[[Attack], Verdict]) -> No
 def test_one_byte_edits_after_trust_revoke_it(attempt: Callable[[Attack], Verdict]) -> None:
     verdict = attempt(edits(EDITS, seed=1))
     assert verdict.hits == {}
-    assert Counter(ran.code for ran in verdict.ran) == {3: EDITS, 0: 3}
+    codes = [ran.code for ran in verdict.ran]
+    # Untrusted, then trusted; after the edits were taken back trusted as before.
+    assert (codes[:2], codes[-1]) == ([3, 0], 0)
+    assert len(codes) == EDITS + 3
+    assert set(codes[2:-1]) <= {2, 3}
 
 
 def test_there_are_attacks_of_all_kinds() -> None:

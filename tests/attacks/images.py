@@ -42,7 +42,7 @@ encoding: raw
 """
 
 
-EVERYWHERE = ("fifo", "device", "link", "pickle", "numpy", "socket", "mhd-colon", "nrrd-dots", "nifti-gzip", "gipl")
+EVERYWHERE = ("fifo", "device", "link", "pickle", "numpy", "socket", "mhd-colon", "nrrd-dots", "gipl")
 """Attacks by the beginning of their names that every verb meets in its own way; the others are read and checked."""
 
 

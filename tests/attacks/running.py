@@ -97,8 +97,10 @@ class Runner:
         return self._warm
 
     def close(self) -> None:
-        if self._warm is not None and self._warm.stdin is not None:
-            self._warm.stdin.close()
+        if self._warm is not None:
+            for pipe in (self._warm.stdin, self._warm.stdout):
+                if pipe is not None:
+                    pipe.close()
             self._warm.wait(20)
             self._warm = None
 

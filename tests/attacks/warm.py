@@ -6,8 +6,10 @@ what was opened), answers with the child's process number, and, when that has en
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import sys
 import traceback
@@ -23,14 +25,22 @@ def warm_up() -> None:
     import monai.networks.nets
     import monai.transforms
     import SimpleITK
-    import torch
+    import torch._dynamo
+    import torch._inductor.config
+    import torch.onnx
+    import xxhash
 
     import volseg
-    from volseg.cli.main import main
 
+    for module in pkgutil.walk_packages(volseg.__path__, "volseg."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    # What works on the meta device imports much more of torch when it is first called.
+    with torch.device("meta"):
+        torch.nn.Conv3d(1, 1, 3)(torch.zeros(1, 1, 4, 4, 4))
     torch.set_num_threads(1)
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    del plt, monai, volseg, main
+    del plt, monai, xxhash
 
 
 def note_opens(path: str) -> None:

@@ -140,7 +140,7 @@ def _(scene: Scene, path: Path) -> None:
 
 @spoiled("archive-getattr", "torch's zip around a pickle that climbs through getattr")
 def _(scene: Scene, path: Path) -> None:
-    archive(path, f"cbuiltins\ngetattr\n(cos\nV{'system'}\ntR(V{scene.shell}\ntR.".encode())
+    archive(path, f"cbuiltins\ngetattr\n(cimportlib\nimport_module\n(Vos\ntRVsystem\ntR(V{scene.shell}\ntR.".encode())
 
 
 @spoiled("archive-setattr", "a tensor whose state sets attributes to code")
