@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_a_name_that_nobody_knows_becomes_no_command(bundle: Bundle) -> None:
     assert "pip" not in how_to_install("nowhere")
     assert "pip" not in how_to_install("apex")  # another's on PyPI
     assert how_to_install("skimage").startswith("Install it: pip install scikit-image. The extra zoo holds it")
+
+
+def test_no_package_brings_another_torch() -> None:
+    own = version("torch").partition("+")[0]
+    assert how_to_install("torchvision").startswith(f"Install it: pip install torchvision torch=={own},")
+    assert not {"torch", "torchvision", "timm"} & ZOO_EXTRA
 
 
 @pytest.mark.parametrize("text", ["$import", "$(((", "$@a + ", "$import os; import nowhere"])

@@ -96,6 +96,20 @@ CASES: dict[str, tuple[object, object, Bundled]] = {
         "$torch.load(@path, map_location=torch.device('cpu'))",
         Bundled(device="cpu"),
     ),
+    "boolean-channels": (
+        {"_target_": "ConvertToMultiChannelBasedOnBratsClassesd", "keys": "label"},
+        {
+            "_target_": "Compose",
+            "transforms": [
+                {
+                    "_target_": "ConvertToMultiChannelBasedOnBratsClassesd", "keys": "label",
+                    "_desc_": "its channels are cast to numbers",
+                },
+                {"_target_": "CastToTyped", "keys": "label", "dtype": "$torch.float32"},
+            ],
+        },
+        Bundled(monai=(1, 4)),
+    ),
 }  # fmt: skip
 """Of each shim by its name: before, after, and the bundle that needs it."""
 
@@ -157,6 +171,16 @@ def test_present_arguments_are_those_of_the_installed_libraries() -> None:
     assert "dim" in inspect.signature(transforms.SplitDimd).parameters
     assert "image_only" in inspect.signature(transforms.LoadImaged).parameters
     assert "labels" in inspect.signature(transforms.Orientationd).parameters
+
+
+def test_channels_cast_to_numbers_are_what_a_loss_of_today_takes() -> None:
+    before, _, bundled = CASES["boolean-channels"]
+    bridged, _ = bridge({"convert": before}, "train", bundled, SHIMS)  # type: ignore[dict-item]
+    label = torch.tensor([0, 1, 2, 4]).reshape(1, 2, 2, 1)
+    regions = monai.bundle.ConfigParser(bridged).get_parsed_content("convert")({"label": label})["label"]
+    assert regions.flatten(1).tolist() == [[0, 1, 0, 1], [0, 1, 1, 1], [0, 0, 0, 1]]
+    loss = monai.losses.DiceLoss(squared_pred=True, sigmoid=True)(torch.zeros(1, 3, 2, 2, 1), regions[None])
+    assert torch.isfinite(loss)
 
 
 def test_an_axis_is_added_and_moved_as_before() -> None:

@@ -50,6 +50,7 @@ class Boxes(torch.utils.data.Dataset[torch.Tensor]):
         (lambda: monai.networks.nets.SwinUNETR(in_channels=1, out_channels=2, img_size=3), "takes no img_size"),
         (lambda: monai.transforms.EnsureChannelFirstd(["image"])({}), "EnsureChannelFirstd wants the part image"),
         (lambda: torch.nn.Conv3d(1, 1, 1).to("cuda:7"), "a GPU that this machine doesn't have"),
+        (lambda: torch.linalg.vector_norm(torch.ones(2, dtype=torch.bool)), "numbers and is given Bool"),
         (lambda: torch.distributed.get_rank(torch.distributed.group.WORLD), "several GPUs"),
         (lambda: torch.nn.Linear(2, 3).load_state_dict({}), "the weights are those of another network than Linear"),
         (lambda: monai.bundle.ConfigParser({"a": {"_target_": "AddNothing"}}).get_parsed_content("a"), "no AddNothing"),

@@ -116,6 +116,10 @@ KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "the config gives padding by {0} the argument {1}, which it doesn't take",
         ),
         (
+            r"Expected a floating[ -]point (?:or complex )?tensor as input\. Got (\w{1,20})",
+            "a loss or a layer takes floating-point numbers and is given {0}: the config has no step that casts them",
+        ),
+        (
             r"Weights only load failed",
             "a file that it loads holds more than tensors and numbers",
         ),

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from volseg.bundle.folder import Bundle
     from volseg.planning.component import ConfigValue
 
-ZOO_EXTRA = frozenset(
-    {"einops", "itk", "pandas", "pynrrd", "scikit-image", "scikit-learn", "tensorboard", "timm", "torchvision"}
-)
+ZOO_EXTRA = frozenset({"einops", "itk", "pandas", "pynrrd", "scikit-image", "scikit-learn", "tensorboard"})
 """What ``pip install 'volseg[zoo]'`` brings, as pyproject.toml has it."""
+TIED_TO_TORCH = frozenset({"lpips", "timm", "torchvision"})
+"""Each version of torchvision wants torch of one or few versions: unbound, pip puts another torch in place."""
 PACKAGE_OF = {
     "cc3d": "connected-components-3d", "cv2": "opencv-python-headless", "einops": "einops", "fire": "fire",
     "h5py": "h5py", "ignite": "pytorch-ignite", "itk": "itk", "lmdb": "lmdb", "lpips": "lpips",
@@ -92,6 +92,8 @@ def how_to_install(module: str) -> str:
     package = package_of(module)
     if package is None:
         return "volseg doesn't know where to get it; see the bundle's README."
+    if package in TIED_TO_TORCH:
+        return f"Install it: pip install {package} torch=={version('torch').partition('+')[0]}, which keeps your torch."
     held = " The extra zoo holds it: pip install 'volseg[zoo]'." if package.lower() in ZOO_EXTRA else ""
     return f"Install it: pip install {package}.{held}"
 

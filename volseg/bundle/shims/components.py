@@ -188,6 +188,38 @@ class ReaderDefaults:
         return {**node, "image_only": False}
 
 
+CAST = "its channels are cast to numbers"
+"""The description of a component that is taken care of; MONAI ignores it."""
+
+
+@dataclass(frozen=True)
+class BooleanChannels:
+    """``ConvertToMultiChannelBasedOnBratsClassesd``, whose channels are booleans, followed by a cast."""
+
+    name: str = "boolean-channels"
+    sentence: str = (
+        "losses of MONAI since 1.5 take no booleans, which ConvertToMultiChannelBasedOnBratsClassesd makes of a label; "
+        "they are cast to the numbers 0 and 1"
+    )
+
+    def applies(self, node: ConfigValue, bundled: Bundled) -> bool:
+        """Whether a component is that transform in a bundle of a MONAI before 1.5."""
+        names = {f"ConvertToMultiChannelBasedOnBratsClasses{ending}" for ending in ("d", "D", "Dict")}
+        return (
+            isinstance(node, dict)
+            and class_of(node) in names
+            and node.get("_desc_") != CAST
+            and "keys" in node
+            and bundled.is_before(1, 5)
+        )
+
+    def apply(self, node: ConfigValue) -> ConfigValue:
+        """The component, and the cast of the same keys."""
+        assert isinstance(node, dict)
+        cast: ConfigValue = {"_target_": "CastToTyped", "keys": node["keys"], "dtype": "$torch.float32"}
+        return {"_target_": "Compose", "transforms": [{**node, "_desc_": CAST}, cast]}
+
+
 def _spatial(*names: str) -> frozenset[str]:
     return frozenset(f"{name}{ending}" for name in names for ending in ("d", "D", "Dict"))
 
@@ -261,4 +293,5 @@ COMPONENT_SHIMS: tuple[Shim, ...] = (
     OneHotArguments(),
     OrientationLabels(),
     ReaderDefaults(),
+    BooleanChannels(),
 )  # fmt: skip
