@@ -152,6 +152,30 @@ def test_training_patches_are_judged_before_training_alone(
     assert "and is trained on patches, 256 of " in caught.value.message
 
 
+def _inlined(config: dict[str, Any]) -> None:
+    config["batch_size"] = 256
+    config["train"]["preprocessing"]["transforms"] = config["train"].pop("random_transforms")
+
+
+def _moved(config: dict[str, Any]) -> None:
+    config["batch_size"] = 256
+    config["train"]["deterministic_transforms"] += config["train"]["random_transforms"]
+    config["train"]["random_transforms"] = []
+
+
+@pytest.mark.parametrize(
+    "change", [_inlined, _moved, lambda config: config["train"]["dataloader"].update(batch_size=256)]
+)
+def test_training_patches_are_found_wherever_they_stand(
+    make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None]
+) -> None:
+    parser = BundleParser(edited(make_bundle(), "train", change), "train", {})
+    monkeypatch.setattr(module, "machine_bytes", lambda _: 2**22)
+    with pytest.raises(BundleError, match="is trained on patches, 256 of") as caught:
+        parser.build("train#trainer")
+    assert caught.value.code == "too-large"
+
+
 def test_check_tells_it_in_a_sentence(make_bundle: MakeBundle, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = edited(make_bundle(), "inference", huge)
     torch.save({}, bundle.model_path)

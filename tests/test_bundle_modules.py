@@ -190,6 +190,16 @@ def test_a_parser_builds_from_what_was_judged(make_bundle: MakeBundle) -> None:
     assert parser.build("own") == 42
 
 
+def test_each_of_two_parsers_builds_by_its_own_modules(make_bundle: MakeBundle) -> None:
+    parsers = []
+    for number in (1, 2):
+        root = make_bundle(folder=f"bundle{number}")
+        (root / "parts").mkdir()
+        (root / "parts" / "own.py").write_text(f"def answer():\n    return {number}\n")
+        parsers.append(BundleParser(trusted(root, "{_target_: parts.own.answer}"), "inference", {}))
+    assert [parser.build("own") for parser in parsers] == [1, 2]
+
+
 @pytest.mark.parametrize("expression", ["$import cc3d", "$cc3d.x", "{_target_: cc3d.connected_components}"])
 def test_a_config_that_names_a_stand_in_is_refused(make_bundle: MakeBundle, expression: str) -> None:
     root = make_bundle()

@@ -118,6 +118,24 @@ def test_weights_of_another_network_change_nothing(network: torch.nn.Module, tmp
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_numbers_of_another_kind_are_no_weights(network: torch.nn.Module, tmp_path: Path, dtype: torch.dtype) -> None:
+    """Quantised ones without their scale, say: torch would take 117 for a weight, and drop what is imaginary."""
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    torch.save(before | {"1.weight": torch.ones(1, 2).to(dtype)}, tmp_path / "model.pt")
+    with pytest.raises(BundleError, match=r"1\.weight has numbers of type \w+ instead of float32") as caught:
+        load_into(network, tmp_path / "model.pt")
+    assert caught.value.code == "weights-differ"
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_other_precisions_and_counts_are_taken(tmp_path: Path) -> None:
+    network = torch.nn.BatchNorm3d(2)
+    state = {name: tensor.double() for name, tensor in network.state_dict().items()}  # as an average makes of counts
+    torch.save(state | {"weight": torch.ones(2, dtype=torch.float16)}, tmp_path / "model.pt")
+    assert load_into(network, tmp_path / "model.pt") is network
+
+
 def test_what_is_no_network(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "model.pt")
     with pytest.raises(BundleError) as caught:

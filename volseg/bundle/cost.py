@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from volseg.bundle.folder import walk
 from volseg.bundle.metadata import at
 from volseg.device import machine_bytes
 from volseg.errors import BundleError
@@ -231,13 +232,14 @@ def _window(inferer: ConfigValue) -> tuple[tuple[int, ...] | None, int]:
 
 
 def _training_patch(config: ConfigValue) -> tuple[tuple[int, ...] | None, int]:
-    """The largest patch that random transforms make, and how many are trained on at once."""
-    steps = at(config, "train", "random_transforms")
-    found = [_sides(step, key) for step in (steps if isinstance(steps, list) else []) for key in PATCH_KEYS]
+    """The largest patch that transforms of training make, wherever they stand, and how many are trained on at once."""
+    parts = [node for _, node in walk(at(config, "train")) if isinstance(node, dict)]
+    found = [_sides(part, key) for part in parts for key in PATCH_KEYS]
     patch = max((sides for sides in found if sides), key=math.prod, default=None)
-    samples = max((_whole(step, "num_samples") for step in steps), default=1) if isinstance(steps, list) else 1
-    batch = at(config, "batch_size")
-    return patch, samples * (batch if isinstance(batch, int) else 1)
+    # A sampler's are no patches.
+    samples = max((_whole(part, "num_samples") for part in parts if "keys" in part), default=1)
+    batch = max((_whole(part, "batch_size") for part in (config, *parts)), default=1)
+    return patch, samples * batch
 
 
 def _sides(part: ConfigValue, key: str) -> tuple[int, ...] | None:

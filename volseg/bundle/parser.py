@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import sys
+import threading
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -44,8 +45,8 @@ class BundleParser:
     Args:
         bundle: the bundle.
         name: ``train`` or ``inference``.
-        overrides: values for keys at the top of the config, put in before anything is built. A text that begins with
-            ``$`` is an expression, any other is taken as it is.
+        overrides: values for keys at the top of the config, put in before anything is built. Texts are taken as they
+            are: none is an expression.
 
     Raises:
         TrustError: the bundle would run code that nobody has trusted.
@@ -111,6 +112,8 @@ class BundleParser:
                 path=self.path,
             )
         self._require_affordable(key)
+        if self.verdict.findings:  # another bundle may have been opened since
+            open_modules(self.bundle.root.resolve(), own_sources(self.verdict.files))
         try:
             with searched_arrays():
                 return self._parser.get_parsed_content(key)
@@ -230,7 +233,8 @@ def load_weights(path: Path) -> Any:
             if _is_compressed(file):
                 raise ValueError("torch.save never compresses")
             file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with _bounded_unpickling():
+                return torch.load(file, map_location="cpu", weights_only=True)
     except (FileError, MemoryError):
         raise
     except Exception as error:
@@ -258,6 +262,39 @@ def searched_arrays() -> Iterator[None]:
         allowed += [(getattr(makers, name), f"{place}.{name}") for name in ("_reconstruct", "scalar")]
     with torch.serialization.safe_globals(allowed):
         yield
+
+
+@contextmanager
+def _bounded_unpickling() -> Iterator[None]:
+    """Keep what torch lets a checkpoint call from taking memory that the file has no bytes for.
+
+    ``bytearray`` of a number makes so many zeros, and ``encode`` in hexadecimal doubles at every call.
+    """
+    from torch._weights_only_unpickler import _get_allowed_globals
+
+    allowed = _get_allowed_globals()
+    with _unpickling:
+        before = {name: allowed[name] for name in _BOUNDED}
+        allowed.update(_BOUNDED)
+        try:
+            yield
+        finally:
+            allowed.update(before)
+
+
+def _plain_bytes(text: str, encoding: str) -> bytes:
+    """Bytes as older pickles write them."""
+    if encoding not in ("latin1", "latin-1"):
+        raise ValueError("no bytes")
+    return text.encode("latin1")
+
+
+def _no_bytes(*_: object) -> None:
+    raise ValueError("weights hold no bytes")
+
+
+_BOUNDED = {"_codecs.encode": _plain_bytes, "builtins.bytearray": _no_bytes}
+_unpickling = threading.Lock()
 
 
 def _is_compressed(file: BinaryIO) -> bool:
@@ -290,8 +327,8 @@ def _open_scripts(bundle: Bundle, verdict: Verdict) -> None:
 
 
 def _literal(text: str) -> str:
-    """A text that MONAI takes as it is; it would read ``#`` as a path in the config, and ``@`` and ``%`` in front."""
-    if text.startswith("$") or PLAIN_PATH.fullmatch(text):
+    """A text that MONAI takes as it is; it would read ``#`` as a path in the config, and ``$@%`` in front."""
+    if PLAIN_PATH.fullmatch(text):
         return text
     safe = "".join(c if PLAIN_PATH.fullmatch(c) and c != "\\" else f"\\U{ord(c):08x}" for c in text)
     return f"$'{safe}'"

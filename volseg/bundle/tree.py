@@ -90,6 +90,7 @@ def read_tree(root: Path) -> dict[str, TreeFile]:
     """
     found: dict[str, TreeFile] = {}
     folders = [root]
+    left = MAX_SOURCE_BYTES
     try:
         while folders:
             for path in folders.pop().iterdir():
@@ -99,8 +100,9 @@ def read_tree(root: Path) -> dict[str, TreeFile]:
                 elif not stat.S_ISREG(mode):
                     raise _not_plain(path)
                 elif not is_log(path.relative_to(root).as_posix()):
-                    left = MAX_SOURCE_BYTES - sum(len(file.source or b"") for file in found.values())
-                    found[path.relative_to(root).as_posix()] = _read(path, left)
+                    file = _read(path, left)
+                    found[path.relative_to(root).as_posix()] = file
+                    left -= len(file.source or b"")
     except FileNotFoundError as error:
         raise BundleError(f"{root} changed while it was read. Run the command again.", code="changed") from error
     except OSError as error:

@@ -90,7 +90,14 @@ def misfit(network: Module, state: Mapping[str, Tensor]) -> str | None:
     for name, tensor in needed.items():
         if state[name].shape != tensor.shape:
             return f"{name} has the shape {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+        if state[name].is_complex() or (tensor.is_floating_point() and not state[name].is_floating_point()):
+            # Quantised without their scales, for one: torch would take them for the weights themselves.
+            return f"{name} has numbers of type {_type(state[name])} instead of {_type(tensor)}"
     return None
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def inference_network(bundle: Bundle) -> Module | None:
