@@ -165,7 +165,7 @@ def last_line(ran: Ran) -> str:
 def is_under(path: Path, folders: list[Path]) -> bool:
     """Whether a path as it was spelled, links in its folder followed, lies in one of these."""
     place = Path(os.path.realpath(path.parent), path.name)
-    return any(place.is_relative_to(os.path.realpath(folder.parent) + "/" + folder.name) for folder in folders)
+    return any(place.is_relative_to(Path(os.path.realpath(folder.parent), folder.name)) for folder in folders)
 
 
 def snapshot(root: Path) -> dict[str, str]:
