@@ -59,7 +59,15 @@ ALL_OPTIONS = {
         "--publish",
         "--seed -3",
     ],
-    "predict": ["--fold 0", "--device cpu", "--overwrite", "--formats nifti", "--raw"],
+    "predict": [
+        "--fold 0",
+        "--device cpu",
+        "--overwrite",
+        "--formats nifti",
+        "--raw",
+        "--regions",
+        "--precision float32",
+    ],
     "postprocess": [
         "--keep-largest 1 liver",
         "--minimum-size-mm3 2.5",
@@ -68,8 +76,8 @@ ALL_OPTIONS = {
         "--overwrite",
         "--jobs 0",
     ],
-    "evaluate": ["--out o", "--labels 1 2", "--require-all", "--overwrite", "--jobs 1"],
-    "trust": [],
+    "evaluate": ["--out o", "--labels 1 2", "--regions a=1;b=1,2", "--require-all", "--overwrite", "--jobs 1"],
+    "trust": ["--yes"],
     "demo": ["--cases 5", "--new-cases 2", "--minutes 0.5", "--matrix 32", "--seed 1", "--device cpu"],
     "convert": [
         "--spacing 1 1 3",

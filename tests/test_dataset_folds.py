@@ -190,7 +190,7 @@ class TestImport:
             Split.read(path)
         with pytest.raises(FileError, match="does not exist"):
             Split.read(tmp_path / "none.json")
-        with pytest.raises(FileError, match="can't be read"):
+        with pytest.raises(FileError, match="is a folder, not a file"):
             Split.read(tmp_path)
 
 

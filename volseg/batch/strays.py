@@ -23,6 +23,8 @@ WAIT_SECONDS = 3.0
 LAST_SECONDS = 60.0
 """For the same when a program ends: Python aborts where it ends while they are inside of a library."""
 POLL_SECONDS = 0.05
+SEEN_WAITING = 3
+"""So many looks in a row have to find the threads waiting: one that computes passes through these modules as well."""
 WAITING = frozenset(
     str(module.__file__) for module in (threading, queue, selectors, multiprocessing.connection, multiprocessing.pool)
 )
@@ -53,8 +55,11 @@ def are_computing(threads: Collection[threading.Thread]) -> bool:
 
 
 def _wait(threads: Collection[threading.Thread], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while are_computing(threads):
+    deadline, waiting = time.monotonic() + seconds, 0
+    while any(thread.is_alive() for thread in threads):
+        waiting = 0 if are_computing(threads) else waiting + 1
+        if waiting == SEEN_WAITING:
+            break
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
