@@ -14,6 +14,7 @@ from volseg.bundle.weights import inference_network, load_into, misfit, read_sta
 from volseg.errors import BundleError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import MakeBundle
@@ -91,6 +92,23 @@ def test_a_tensor_that_only_claims_to_be_huge_is_refused_at_once(tmp_path: Path,
         read_state_dict(tmp_path / "model.pt")
     torch.save({"positions": torch.arange(196).expand(4, 196)}, tmp_path / "model.pt")
     assert read_state_dict(tmp_path / "model.pt")["positions"].shape == (4, 196)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.ones(2, 3, device="meta"),
+        lambda: torch.ones(2, 3).to(torch.float8_e4m3fn),
+        lambda: torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
+    ],
+    ids=["meta", "float8", "nested"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_without_plain_numbers_are_refused(tmp_path: Path, make: Callable[[], torch.Tensor]) -> None:
+    torch.save({"weight": make()}, tmp_path / "model.pt")
+    with pytest.raises(BundleError) as caught:
+        read_state_dict(tmp_path / "model.pt")
+    assert caught.value.code == "bad-weights"
 
 
 def test_every_weight_is_put_in_its_place(network: torch.nn.Module, tmp_path: Path) -> None:

@@ -23,10 +23,21 @@ def all_finite(tensor: Tensor) -> Tensor:
     return torch.isfinite(low) & torch.isfinite(high)
 
 
+def is_readable(tensor: Tensor) -> bool:
+    """Whether a tensor holds its numbers one by one, in a type that is computed with.
+
+    A stranger's may have no numbers at all (on the meta device), be nested, sparse or quantised, or of 8 bits or fewer.
+    """
+    import torch
+
+    tiny = tensor.is_floating_point() and tensor.element_size() < 2
+    return tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_nested or tensor.is_quantized or tiny)
+
+
 def not_finite(tensors: Mapping[str, Any]) -> str | None:
     """The first tensor, by its name, that has a number which is not finite; None where all are.
 
-    What is no tensor counts for nothing; tensors in mappings below are named by their path, ``state.0.exp_avg``.
+    One that is not readable counts as such. What is no tensor counts for nothing; tensors in mappings below are named by their path, ``state.0.exp_avg``.
 
     Args:
         tensors: a state dict.
@@ -38,6 +49,6 @@ def not_finite(tensors: Mapping[str, Any]) -> str | None:
             below = not_finite(value)
             if below is not None:
                 return f"{name}.{below}"
-        elif isinstance(value, torch.Tensor) and not bool(all_finite(value)):
+        elif isinstance(value, torch.Tensor) and not (is_readable(value) and bool(all_finite(value))):
             return str(name)
     return None

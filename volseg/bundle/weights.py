@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from volseg.bundle.parser import BundleParser, load_weights
 from volseg.errors import BundleError
-from volseg.finite import not_finite
+from volseg.finite import is_readable, not_finite
 from volseg.words import printable
 
 if TYPE_CHECKING:
@@ -51,10 +51,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether a tensor takes the memory that its numbers need: a stranger's may repeat one a trillion times."""
-    import torch
-
-    is_dense = tensor.layout == torch.strided and not tensor.is_quantized
-    return is_dense and tensor.numel() * tensor.element_size() <= max(tensor.untyped_storage().nbytes(), REPEATED_BYTES)
+    return is_readable(tensor) and tensor.numel() * tensor.element_size() <= max(
+        tensor.untyped_storage().nbytes(), REPEATED_BYTES
+    )
 
 
 def require_finite(weights: Mapping[str, Tensor], path: Path) -> None:
