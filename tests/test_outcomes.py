@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from volseg.errors import DiskFullError, GeometryError
+from volseg.errors import DiskFullError, FileError, GeometryError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status, installed_versions, sha256_of, tally
 
 
@@ -101,3 +101,10 @@ def test_sha256(tmp_path: Path) -> None:
 def test_tally_counts_what_there_is() -> None:
     assert tally([outcome(Status.REFUSED), outcome(Status.DONE), outcome(Status.DONE)]) == "2 done, 1 refused"
     assert tally([]) == "nothing to do"
+
+
+def test_a_link_in_the_place_of_a_ledger_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    (tmp_path / "conversion.json").symlink_to(tmp_path / "other.json")
+    with pytest.raises(FileError, match="is a link, not a file"):
+        Ledger.read(tmp_path / "conversion.json")

@@ -66,7 +66,12 @@ def open_plain(path: Path, *, follow: bool = True) -> BufferedReader:
 
 
 def read_bounded(
-    path: Path, max_bytes: int, what: str, *, require: Callable[[Path, os.stat_result], None] | None = None
+    path: Path,
+    max_bytes: int,
+    what: str,
+    *,
+    require: Callable[[Path, os.stat_result], None] | None = None,
+    follow: bool = True,
 ) -> bytes:
     """Read a file that may be a stranger's: never more than ``max_bytes``, and nothing but a plain file.
 
@@ -75,12 +80,13 @@ def read_bounded(
         max_bytes: far above what any such file has.
         what: what it is to be, in words for the message, such as ``list of folds``.
         require: raises where the opened file is not to be read.
+        follow: whether it may be a link to a plain file.
 
     Raises:
         FileError: as ``open_plain``.
         InputError: it is larger (``too-large``).
     """
-    with open_plain(path) as file:
+    with open_plain(path, follow=follow) as file:
         if require is not None:
             require(path, os.fstat(file.fileno()))
         try:

@@ -246,13 +246,14 @@ class Ledger:
 
         Raises:
             InputError: the file is damaged, or of another version of volseg.
+            FileError: a link or something else stands in its place; volseg writes a file there.
         """
         if not path.exists():
             return None
         from pydantic import TypeAdapter
 
         try:
-            content = json.loads(read_bounded(path, MAX_LEDGER_BYTES, "ledger"))
+            content = json.loads(read_bounded(path, MAX_LEDGER_BYTES, "ledger", follow=False))
             if content.pop("format") != LEDGER_FORMAT:
                 raise ValueError("another format")
             # The one whose fields an outcome has is taken.

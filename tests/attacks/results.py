@@ -54,7 +54,10 @@ FOLDERS = ("images", "imagesTr", "imagesTs", "labelsTr", "configs", "models", "d
 
 @staged("files-are-links", "files that will be written are links to the person's own")
 def _(scene: Scene, out: Path) -> None:
+    # A link in the place of dataset.json is read on purpose: collections are kept so.
     for name in FILES:
+        if name == "dataset.json":
+            continue
         (out / name).symlink_to(scene.victim / ("keep.nii.gz" if name.endswith(".gz") else "keep.txt"))
 
 
