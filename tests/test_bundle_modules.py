@@ -150,11 +150,9 @@ def test_other_encodings(tmp_path: Path) -> None:
     assert importlib.import_module("old").value == "é"
 
 
-def test_names_that_numpy_removed_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_that_numpy_removed_are_read_as_present_ones(tmp_path: Path) -> None:
     opened(tmp_path / "bundle", older="import numpy as np\nvalue = np.array([1.7]).astype(np.int)\n")
     assert importlib.import_module("older").value.tolist() == [1]
-    assert "NumPy has removed names" in caplog.text
-    assert caplog.text.rstrip().endswith(": int")
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])

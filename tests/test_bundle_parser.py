@@ -207,7 +207,7 @@ def raising(what: str) -> str:
         ("ValueError('no image in /data/Jane Doe/scan 1')", "cannot-build", "ValueError. ", "Jane"),
         ("RuntimeError('can not read DOE_JANE.nii.gz')", "cannot-build", "RuntimeError. ", "JANE"),
         ("FileNotFoundError(2, 'gone', 'DOE_JANE')", "missing-file", "a file outside of the bundle", "JANE"),
-        ("ValueError('\\x1b[31mred')", "cannot-build", "ValueError: ?[31mred. ", "\x1b"),
+        ("ValueError('\\x1b[31mred')", "cannot-build", "ValueError: \\x1b[31mred. ", "\x1b"),
         ("ValueError('x' * 5000)", "cannot-build", "xxx [...]. ", "x" * 300),
         ("KeyError('lr')", "cannot-build", "KeyError: 'lr'. ", "\n"),
         ("ModuleNotFoundError('no', name='tensorboard')", "missing-package", "needs the Python package tensorboard", "\n"),

@@ -215,9 +215,9 @@ def test_a_module_is_read_with_present_names_and_numpy_stays_as_it_is() -> None:
 def test_what_a_bundle_asks_of_readers_is_found_in_its_texts(tmp_path: Path) -> None:
     bundle = open_bundle(write_zoo_bundle(tmp_path / "bundle", tmp_path))
     config = bundle.read_config("train")
-    assert bundled_of(bundle, config, "cpu") == Bundled(monai=(1, 4), device="cpu")
-    (bundle.root / "scripts" / "window.py").write_text("KEY = 'image_meta_dict'\n")
-    assert bundled_of(bundle, config, "cuda") == Bundled(monai=(1, 4), device="cuda", reads_meta_dicts=True)
+    assert bundled_of(bundle, config, {}, "cpu") == Bundled(monai=(1, 4), device="cpu")
+    sources = {"scripts/window.py": b"KEY = 'image_meta_dict'\n", "scripts/broken.py": b"("}
+    assert bundled_of(bundle, config, sources, "cuda") == Bundled(monai=(1, 4), device="cuda", reads_meta_dicts=True)
 
 
 def test_shims_are_told_in_check_and_change_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

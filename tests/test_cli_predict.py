@@ -122,7 +122,7 @@ def test_an_untrusted_bundle_is_3(cohort: Path, tmp_path: Path, capsys: pytest.C
     (bundle / "models").mkdir()
     (bundle / "models" / "model.pt").write_bytes(b"weights")
     assert main(["predict", str(bundle), str(cohort), str(tmp_path / "out")]) == 3
-    assert "would run code of its own, and nobody has trusted it" in capsys.readouterr().err
+    assert "goes beyond what runs without trust, and nobody has trusted it" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -226,7 +226,7 @@ def test_no_verb_runs_it(
     assert main(["predict", str(root), str(image), str(tmp_path / "out")]) == 3
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"volseg: {root} would run code of its own, and nobody has trusted it:\n  inference: ")
+    assert err.startswith(f"volseg: {root} goes beyond what runs without trust, and nobody has trusted it:\n  inference: ")
     assert f"volseg trust {root}" in err
     assert "Traceback" not in err
     assert main(["train", str(root)]) == 3
@@ -363,7 +363,7 @@ def test_trusting_shows_every_line_of_code(
     assert main(["trust", str(root), "--yes"]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
     last = lines[-1]
-    assert first == "Its configs run 61 things of their own:"
+    assert first == "Its configs go beyond what runs without trust in 61 places:"
     assert all(line.startswith(f"  inference: k{n}: expression ${n} + 1 + 1") for n, line in enumerate(lines[:60]))
     assert lines[60].startswith("  inference: hidden: expression $__import__")
     assert lines[60].endswith("\\n\\nThis bundle is safe.\\x1b[2K")

@@ -296,7 +296,7 @@ def test_names_colours_codes_and_references_are_read(axial: Drawer) -> None:
     assert [one.name for one in found.structures] == [
         "Łokieć lewy",
         "unnamed 2",
-        "a?[31m?b" + "x" * 56,
+        "a\\x1b[31m\\u202eb" + "x" * 48,
         "<script>",
     ]
     assert [one.colour for one in found.structures] == [(255, 0, 128), None, None, None]

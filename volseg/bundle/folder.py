@@ -167,35 +167,44 @@ def open_bundle(root: Path) -> Bundle:
 def refuse_links(bundle: Bundle) -> None:
     """Refuse a bundle with a link anywhere in it: what volseg or a transform writes would land elsewhere.
 
-    The bundle's folder itself may be reached through one, which is the choice of whoever names it.
+    Raises:
+        BundleError, FileError: as ``plain_files``.
+    """
+    for _ in plain_files(bundle.root):
+        pass
+
+
+def plain_files(root: Path) -> Iterator[Path]:
+    """Every file below a bundle's folder, which may itself be reached through a link: whoever names it has chosen so.
 
     Raises:
         BundleError: there is a link, or a special file such as a pipe, with the code ``link``.
         FileError: a folder can't be read.
     """
-    folders = [bundle.root]
+    folders = [root]
     while folders:
         try:
             with os.scandir(folders.pop()) as entries:
-                found = [(Path(entry.path), entry.is_dir(follow_symlinks=False), _is_plain(entry)) for entry in entries]
+                found = [
+                    (Path(one.path), one.is_dir(follow_symlinks=False), one.is_file(follow_symlinks=False))
+                    for one in entries
+                ]
         except FileNotFoundError:  # removed meanwhile
             continue
         except OSError as error:
-            raise FileError(f"{error.filename or bundle.root} can't be read: {error.strerror}.") from error
+            raise FileError(f"{error.filename or root} can't be read: {error.strerror}.") from error
         for path, is_folder, is_plain in found:
-            if not is_plain:
+            if is_folder:
+                folders.append(path)
+            elif is_plain:
+                yield path
+            else:
                 raise BundleError(
                     f"{path} is a link or special file, and volseg follows none in a bundle. Put the file or folder "
                     "itself in its place.",
                     code="link",
                     path=path,
                 )
-            if is_folder:
-                folders.append(path)
-
-
-def _is_plain(entry: os.DirEntry[str]) -> bool:
-    return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
 
 
 def walk(config: ConfigValue, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], ConfigValue]]:

@@ -11,7 +11,6 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import linecache
-import logging
 import multiprocessing
 import os
 import sys
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volseg.bundle.shims import mend_module
-from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
     from volseg.bundle.tree import TreeFile
 
-log = logging.getLogger(__name__)
 CONFIG_KEY = "volseg_modules"
 """Under which processes that are started take a bundle's modules along."""
 
@@ -128,10 +125,7 @@ class _Loader(importlib.abc.ExecutionLoader):
     @staticmethod
     def source_to_code(data: Any, path: Any = "<string>") -> CodeType:
         tree = ast.parse(data, path)
-        names = mend_module(tree)
-        if names:
-            said = "NumPy has removed names that a module of the bundle uses; what they stood for is put in their place"
-            log.warning("%s: %s", said, listed(names))
+        mend_module(tree)
         code: CodeType = compile(tree, path, "exec", dont_inherit=True)
         return code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -113,7 +114,7 @@ def missing_packages(bundle: Bundle, configs: Mapping[str, dict[str, ConfigValue
         bundle: the bundle; its own modules are parsed, not run.
         configs: the configs that volseg builds, and ``metadata``.
     """
-    own = own_modules(bundle)
+    own = parsed(_sources(bundle))
     needs: dict[str, Need] = {}
     reached: dict[str, Stopped] = {}
     for name, stops in USES.items():
@@ -136,15 +137,21 @@ def missing_packages(bundle: Bundle, configs: Mapping[str, dict[str, ConfigValue
     return tuple(sorted(needs.values(), key=lambda need: (ORDER.index(need.stops), need.module)))
 
 
-def own_modules(bundle: Bundle) -> dict[str, ast.Module]:
-    """A bundle's own Python files by their path relative to it, parsed; those that can't be are left out."""
+def parsed(sources: Mapping[str, bytes]) -> dict[str, ast.Module]:
+    """Python sources by their path, parsed; those that can't be are left out."""
     found: dict[str, ast.Module] = {}
+    for path, source in sources.items():
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            found[path] = ast.parse(source)
+    return found
+
+
+def _sources(bundle: Bundle) -> dict[str, bytes]:
+    """A bundle's own Python sources by their path relative to it, whether it is trusted or not."""
+    found: dict[str, bytes] = {}
     for path in _python_files(bundle):
-        try:
-            raw = read_bounded(path, SCRIPT_BYTES, "module of a bundle")
-            found[path.relative_to(bundle.root).as_posix()] = ast.parse(raw)
-        except (VolsegError, SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
+        with suppress(VolsegError):
+            found[path.relative_to(bundle.root).as_posix()] = read_bounded(path, SCRIPT_BYTES, "module of a bundle")
     return found
 
 

@@ -19,6 +19,7 @@ from volseg.causes import cause_of, root_of
 from volseg.device import choose_device, memory_short
 from volseg.errors import BundleError, FileError, VolsegError
 from volseg.files import open_plain
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,8 +75,9 @@ class BundleParser:
 
             device = overrides.get("device")
             kind = choose_device(None) if device is None else str(device).partition(":")[0]
-            content, self.bridged = bridge(content, name, bundled_of(bundle, content, kind), SHIMS)
-            self.bridged += mended_modules(own_sources(self.verdict.files), name)
+            sources = own_sources(self.verdict.files)
+            content, self.bridged = bridge(content, name, bundled_of(bundle, content, sources, kind), SHIMS)
+            self.bridged += mended_modules(sources, name)
             if name == "train":
                 _name_by_convention(content)
         content["bundle_root"] = _literal(str(bundle.root.resolve()))
@@ -193,7 +195,7 @@ class BundleParser:
         named = Path(cause.filename) if isinstance(cause.filename, str) else None
         if named is None or not named.is_relative_to(root):
             return "a file outside of the bundle that doesn't exist. Name a data set with --data."
-        return f"{_printable(named.relative_to(root))}, which the bundle lacks. Get it whole, with its large files."
+        return f"{printable(named.relative_to(root).as_posix())[:SHOWN_CHARACTERS]}, which the bundle lacks. Get it whole, with its large files."
 
 
 def _name_by_convention(content: dict[str, ConfigValue]) -> None:
@@ -340,14 +342,10 @@ def _literals(value: Any) -> Any:
 
 def _shown(text: str) -> str:
     """The first line of an error message of another library, made printable; empty where it may name a file."""
-    line = "".join(c if c.isprintable() else "?" for c in text.strip().split("\n")[0])
+    line = printable(text.strip().split("\n")[0])
     if NAMES_A_FILE.search(line):
         return ""
     return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]} [...]"
-
-
-def _printable(name: Path) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name.as_posix())[:SHOWN_CHARACTERS]
 
 
 def _place_of(error: BaseException, key: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from volseg.bundle.folder import plain_files
 from volseg.errors import BundleError, FileError
+from volseg.files import plain_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,20 +90,13 @@ def read_tree(root: Path) -> dict[str, TreeFile]:
         FileError: a file or folder can't be read.
     """
     found: dict[str, TreeFile] = {}
-    folders = [root]
     left = MAX_SOURCE_BYTES
     try:
-        while folders:
-            for path in folders.pop().iterdir():
-                mode = path.lstat().st_mode
-                if stat.S_ISDIR(mode):
-                    folders.append(path)
-                elif not stat.S_ISREG(mode):
-                    raise _not_plain(path)
-                elif not is_log(path.relative_to(root).as_posix()):
-                    file = _read(path, left)
-                    found[path.relative_to(root).as_posix()] = file
-                    left -= len(file.source or b"")
+        for path in plain_files(root):
+            name = path.relative_to(root).as_posix()
+            if not is_log(name):
+                found[name] = _read(path, left)
+                left -= len(found[name].source or b"")
     except FileNotFoundError as error:
         raise BundleError(f"{root} changed while it was read. Run the command again.", code="changed") from error
     except OSError as error:
@@ -130,12 +124,7 @@ def sha256_of_all(files: Mapping[str, TreeFile]) -> str:
 
 
 def _read(path: Path, left: int) -> TreeFile:
-    # Neither a link nor a pipe that was put here a moment ago is followed or waited for.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123  a descriptor
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise _not_plain(path)
+    with open(plain_descriptor(path, follow=False), "rb") as file:  # noqa: PTH123  a descriptor
         if path.suffix == ".py":
             source = file.read(left + 1)
             if len(source) > left:
@@ -146,7 +135,7 @@ def _read(path: Path, left: int) -> TreeFile:
                     path=path,
                 )
             return TreeFile(hashlib.sha256(source).hexdigest(), len(source), SOURCE, source)
-        kind = kind_of(path.name, file.read(4), is_program=bool(status.st_mode & 0o111))
+        kind = kind_of(path.name, file.read(4), is_program=bool(os.fstat(file.fileno()).st_mode & 0o111))
         file.seek(0)
         return TreeFile(hashlib.file_digest(file, "sha256").hexdigest(), file.tell(), kind)
 
@@ -173,11 +162,3 @@ def kind_of(name: str, beginning: bytes, *, is_program: bool) -> str:
         return "program or script"
     is_plain = name.endswith(PLAIN_SUFFIXES) or name.partition(".")[0] in PLAIN_NAMES
     return "" if is_plain else UNKNOWN
-
-
-def _not_plain(path: Path) -> BundleError:
-    return BundleError(
-        f"{path} is a link or special file, so nobody can vouch for what it holds. Replace it by a plain file.",
-        path=path,
-        code="link",
-    )

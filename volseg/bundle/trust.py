@@ -115,7 +115,7 @@ def require_trust(bundle: Bundle) -> Verdict:
         shown = [f"  {_shortened(str(finding))}" for finding in verdict.findings[:SHOWN_FINDINGS]]
         more = len(verdict.findings) - len(shown)
         raise TrustError(
-            f"{bundle.root} would run code of its own, and nobody has trusted it:",
+            f"{bundle.root} goes beyond what runs without trust, and nobody has trusted it:",
             lines=(
                 *shown,
                 *([f"  and {more} more"] if more > 0 else []),

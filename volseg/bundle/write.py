@@ -17,6 +17,7 @@ from volseg.bundle.folder import CONFIGS
 from volseg.bundle.metadata import LABEL_DETAILS
 from volseg.errors import OutputExistsError
 from volseg.outcomes import installed_versions
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,7 +227,7 @@ def _rules(rules: PostprocessingRules, table: Sequence[int]) -> str:
 
 def cell(text: str) -> str:
     """Text from a file, harmless in Markdown: no markup, no new cell or line, nothing that turns the text around."""
-    escaped = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    escaped = printable(" ".join(text.split()))
     for character in "\\`*_{}[]<>|#!&~$":
         escaped = escaped.replace(character, "\\" + character)
     return escaped

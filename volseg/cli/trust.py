@@ -42,7 +42,7 @@ def trust(bundle_dir: Path, /, *, yes: bool = False) -> int:
 
 
 def _show(bundle_dir: Path, examined: Examined) -> None:
-    print(f"Its configs run {counted(len(examined.findings), 'thing')} of their own:")
+    print(f"Its configs go beyond what runs without trust in {counted(len(examined.findings), 'place')}:")
     for finding in examined.findings:
         print(f"  {finding}")
     if examined.unused:

@@ -6,12 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from volseg.words import counted
+from volseg.words import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from volseg.planning.component import ConfigValue
+
+
+SHOWN_CHARACTERS = 80
+"""Of a place in a config, whose keys are a stranger's."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ class Used:
     sentence: str
 
     def __str__(self) -> str:
-        """One line for a person; keys of a stranger's config are shown as plain characters."""
-        place = "".join(c if c.isascii() and c.isprintable() else "?" for c in self.places[0][:80])
+        """One line for a person."""
+        place = printable(self.places[0])[:SHOWN_CHARACTERS]
         more = f" and {counted(len(self.places) - 1, 'other place')}" if len(self.places) > 1 else ""
         return f"{place}{more}: {self.sentence} ({self.name})"
 

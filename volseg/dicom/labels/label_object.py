@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from volseg.dicom.file import label_tags, tags
 from volseg.errors import InputError
 from volseg.labels import LabelCode
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,7 +169,7 @@ class LabelObject(ABC):
 
 
 def structure_name(item: Item, tag: int, number: int, charset: str) -> str:
-    """The name of a structure: decoded, on one line, with a ``?`` for each character that can't be printed.
+    """The name of a structure: decoded, on one line, escaped where it can't be printed.
 
     Args:
         item: that holds the name.
@@ -178,7 +179,7 @@ def structure_name(item: Item, tag: int, number: int, charset: str) -> str:
     """
     text = decoded_text(item.values.get(tag, b""), item.text(label_tags.SPECIFIC_CHARACTER_SET) or charset)
     words = " ".join(text.replace("\x00", " ").split())
-    shown = "".join(character if character.isprintable() else "?" for character in words)[:MAX_NAME_LENGTH].strip()
+    shown = printable(words)[:MAX_NAME_LENGTH].strip()
     return shown or f"unnamed {number}"
 
 

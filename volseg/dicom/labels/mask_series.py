@@ -31,6 +31,7 @@ from volseg.dicom.series.loading import slice_values
 from volseg.errors import InputError
 from volseg.nomenclature import key_of
 from volseg.outcomes import Status
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -299,8 +300,7 @@ def folder_of(series: Series) -> str:
 
 def folder_name(series: Series) -> str:
     """The last part of a series' folder, made printable; empty where it is the one that was given."""
-    text = " ".join(folder_of(series).rpartition("/")[2].split())
-    return "".join(character if character.isprintable() else "?" for character in text)[:MAX_NAME_LENGTH].strip()
+    return printable(" ".join(folder_of(series).rpartition("/")[2].split()))[:MAX_NAME_LENGTH].strip()
 
 
 def _frame(series: Series) -> str:
