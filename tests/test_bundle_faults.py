@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -217,6 +218,18 @@ def test_a_second_config_of_one_name(bundle: Bundle, name: str) -> None:
     (bundle.root / "configs" / name).write_text('{"network_def": "$__import__(\'os\')"}')
     place = "configs/metadata.json" if name == "metadata.yml" else f"configs/{name}"
     assert ("two-configs", place, True) in found(bundle)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes")
+def test_a_config_that_is_no_file_is_told_once(bundle: Bundle) -> None:
+    (bundle.root / "configs" / "train.yaml").unlink()
+    os.mkfifo(bundle.root / "configs" / "train.yaml")
+    assert [fault.code for fault in find_faults(bundle)] == ["link"]
+
+
+def test_a_line_names_its_file_once(bundle: Bundle) -> None:
+    (bundle.root / "configs" / "train.yaml").write_text("a: [")
+    assert [str(fault).count("configs/train.yaml") for fault in find_faults(bundle)] == [1]
 
 
 def test_links(bundle: Bundle, tmp_path: Path) -> None:

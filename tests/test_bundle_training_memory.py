@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.zoo import write_zoo_bundle
-from volseg.bundle import training_memory
+from volseg import device
 from volseg.bundle.folder import open_bundle
 from volseg.bundle.parser import BundleParser
 from volseg.bundle.training_memory import reckon, require_memory
@@ -70,12 +70,12 @@ def test_a_step_is_reckoned_as_torch_keeps_it(tmp_path: Path) -> None:
 def test_what_is_too_large_is_refused_with_numbers_and_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = parser_of(write_zoo_bundle(tmp_path / "bundle", tmp_path), train__dataloader__batch_size=1024)
     require_memory(parser, GRIDS, "cpu")
-    monkeypatch.setattr(training_memory, "machine_bytes", lambda device: 2**30 if device == "cpu" else 2**40)
+    monkeypatch.setattr(device, "machine_bytes", lambda device: 2**30 if device == "cpu" else 2**40)
     with pytest.raises(BundleError) as caught:
         require_memory(parser, GRIDS, "cpu")
     assert caught.value.code == "too-large"
-    assert "GiB of memory (a step over 2048 patches of 16 x 16 x 16 voxels at once" in caught.value.message
-    assert "and the machine has 1.0. Lower batch_size, num_samples or spatial_size" in caught.value.message
+    assert "GiB of memory, and this machine has 1. Most of it: a step over 2048 patches of" in caught.value.message
+    assert " GiB. Lower batch_size, num_samples or spatial_size" in caught.value.message
     assert "\n" not in caught.value.message
 
 
@@ -84,7 +84,7 @@ def test_the_command_line_refuses_before_it_builds_anything(
 ) -> None:
     root = write_zoo_bundle(tmp_path / "bundle", cohort)
     parser_of(root)
-    monkeypatch.setattr(training_memory, "machine_bytes", lambda _: 2**20)
+    monkeypatch.setattr(device, "machine_bytes", lambda _: 2**20)
     assert main(["train", str(root), "--data", str(cohort), "--epochs", "1"]) == 2
     assert "this training takes about" in capsys.readouterr().err
     assert not (root / "runs" / "fold_0" / "last.pt").exists()

@@ -226,7 +226,9 @@ def test_no_verb_runs_it(
     assert main(["predict", str(root), str(image), str(tmp_path / "out")]) == 3
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"volseg: {root} goes beyond what runs without trust, and nobody has trusted it:\n  inference: ")
+    assert err.startswith(
+        f"volseg: {root} goes beyond what runs without trust, and nobody has trusted it:\n  inference: "
+    )
     assert f"volseg trust {root}" in err
     assert "Traceback" not in err
     assert main(["train", str(root)]) == 3

@@ -7,9 +7,9 @@ import pytest
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.transforms import Compose, Orientationd, Spacingd
 
+from volseg import device
 from volseg.errors import InputError
 from volseg.grid import Grid
-from volseg.inference import room
 from volseg.inference.room import require_room_for_classes, require_room_to_resample, window_count
 
 GRID = Grid((100, 90, 80), np.diag([1.0, 1.0, 2.0, 1.0]))
@@ -28,14 +28,14 @@ def test_a_spacing_that_fills_the_memory_is_refused() -> None:
     assert caught.value.code == "too-large"
     # 1.44e6 mm3 are 1.44e15 voxels of a cubic micrometre; 8 numbers of 4 bytes for each.
     assert "0.001 x 0.001 x 0.001 mm" in caught.value.message
-    assert "1.4e+15 voxels, which takes 4.29e+07 GiB" in caught.value.message
+    assert "1.4e+15 voxels, which takes about 4.29e+07 GiB" in caught.value.message
 
 
 def test_classes_that_fill_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "machine_bytes", lambda _: 2**30)
+    monkeypatch.setattr(device, "machine_bytes", lambda _: 2**30)
     require_room_for_classes(16, (128, 128, 64), "cpu")
     require_room_for_classes(128, (128, 128, 64), "cpu")
-    with pytest.raises(InputError, match=r"129 numbers for each voxel of 128 x 128 x 64, which takes 1\.01 GiB"):
+    with pytest.raises(InputError, match=r"129 numbers for each voxel of 128 x 128 x 64, which takes about 1\.01 GiB"):
         require_room_for_classes(129, (128, 128, 64), "cpu")
 
 

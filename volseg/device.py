@@ -15,6 +15,7 @@ SIGNS = re.compile(
 ASKED_FOR = re.compile(r"(?:allocate|allocating) (\d+(?:\.\d+)?) ?(bytes|[KMGTP]iB)", re.IGNORECASE)
 MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says what a container may take, in its two versions of control groups."""
+GIB = 2**30
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -34,8 +35,8 @@ def choose_device(asked: str | None) -> str:
 
 
 def machine_bytes(device: str) -> int:
-    """The memory of the machine, or of what a container may take of it; of the GPU for ``cuda``."""
-    if device == "cuda":
+    """The memory of the machine, or of what a container may take of it; of the GPU for ``cuda`` and ``cuda:1``."""
+    if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.get_device_properties(0).total_memory)
@@ -46,6 +47,19 @@ def machine_bytes(device: str) -> int:
         except (OSError, ValueError):  # not Linux, or without a limit
             continue
     return min(found, default=2**63)
+
+
+def memory_lacking(need_bytes: float, device: str) -> str:
+    """The end of a sentence about what takes more memory than there is; empty where there is room.
+
+    Args:
+        need_bytes: how much it takes.
+        device: ``cpu``, or ``cuda`` with or without a number.
+    """
+    room, here = machine_bytes(device), "GPU" if device.startswith("cuda") else "machine"
+    if need_bytes <= room:
+        return ""
+    return f"takes about {need_bytes / GIB:.3g} GiB of memory, and this {here} has {room / GIB:.3g}"
 
 
 def memory_short(

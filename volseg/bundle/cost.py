@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from volseg.bundle.folder import walk
 from volseg.bundle.metadata import at
-from volseg.device import machine_bytes
+from volseg.device import memory_lacking
 from volseg.errors import BundleError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from volseg.planning.component import ConfigValue
 
-GIB = 2**30
 TRAINING_COPIES = 5
 """Of the weights: themselves, their gradients, two of Adam's and the average."""
 PATCH_KEYS = ("spatial_size", "roi_size")
@@ -189,15 +188,14 @@ def require_affordable(network: Module, config: ConfigValue, path: Path, device:
     Raises:
         BundleError: it is too large, with the code ``too-large``, or doesn't take its own windows.
     """
-    on_gpu = device.startswith("cuda")
-    room, here = machine_bytes("cuda" if on_gpu else "cpu"), "GPU" if on_gpu else "machine"
     count = sum(tensor.numel() for tensor in network.parameters())
 
     def refuse(need: int, why: str) -> None:
-        if need > room:
+        lacking = memory_lacking(need, device)
+        if lacking:
             raise BundleError(
-                f"{path}: network_def has {_short(count)} parameters{why}, which takes {need / GIB:.3g} GiB of "
-                f"memory, and this {here} has {room / GIB:.3g}. Make the network or what it is given smaller.",
+                f"{path}: network_def has {_short(count)} parameters{why}, which {lacking}. Make the network or what "
+                "it is given smaller.",
                 code="too-large",
                 path=path,
             )

@@ -13,6 +13,7 @@ from volseg.bundle.scope import beyond_masks
 from volseg.bundle.trust import SHOWN_FINDINGS, Verdict, judge
 from volseg.dataset.case import Fault
 from volseg.errors import VolsegError
+from volseg.files import NO_PLAIN_FILE
 from volseg.postprocessing import PostprocessingRules
 from volseg.words import counted, listed
 
@@ -30,8 +31,8 @@ PARTS = {
 }
 """What volseg builds from each config, by the names that MONAI bundles agree on."""
 RULES = "volseg_postprocessing"
-UNREADABLE = ("bad-config", "file")
-"""The codes of a config that can't be read."""
+UNREADABLE = ("bad-config", "cannot-read", "file", "link", NO_PLAIN_FILE)
+"""The codes of configs that can't be read, or that nobody judges."""
 
 Configs = dict[str, dict[str, "ConfigValue"]]
 
@@ -45,11 +46,13 @@ def find_faults(bundle: Bundle) -> tuple[Fault, ...]:
         FileError: the record of what is trusted can't be read.
     """
     faults: list[Fault] = []
+    linked = None
     try:
         refuse_links(bundle)
     except VolsegError as error:
+        linked = error.path
         faults.append(Fault.of_error(error, bundle.root))
-    configs = _configs(bundle, faults)
+    configs = _configs(bundle, faults, linked)
     is_readable = not any(fault.code in UNREADABLE for fault in faults)
     beyond = beyond_masks(configs)
     if beyond is not None:
@@ -83,11 +86,11 @@ def summary(bundle: Bundle) -> str:
     return f"bundle of {counted(len(meaning.table), 'label')}" if len(meaning.table) else "bundle"
 
 
-def _configs(bundle: Bundle, faults: list[Fault]) -> Configs:
-    """The configs that can be read; what is missing or can't be read becomes a fault."""
+def _configs(bundle: Bundle, faults: list[Fault], linked: Path | None) -> Configs:
+    """The configs that can be read; what is missing or can't be read becomes a fault, but for a link that is told."""
     found: Configs = {}
     for name in ("metadata", *RUN_CONFIGS):
-        if bundle.find_config(name) is None:
+        if bundle.find_config(name) in (None, linked):
             continue
         try:
             found[name] = bundle.read_config(name)

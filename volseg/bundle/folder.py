@@ -219,6 +219,11 @@ def walk(config: ConfigValue, place: tuple[str, ...] = ()) -> Iterator[tuple[tup
             stack.append(_below(*found))
 
 
+def target_name(node: ConfigValue) -> str:
+    """The last part of what a component names as its target, such as ``Spacingd``; empty for anything else."""
+    return str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, dict) else ""
+
+
 def _below(place: tuple[str, ...], node: ConfigValue) -> Iterator[tuple[tuple[str, ...], ConfigValue]]:
     if isinstance(node, dict):
         for key, value in node.items():

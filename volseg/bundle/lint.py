@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from volseg.bundle.folder import walk
+from volseg.bundle.folder import target_name, walk
 from volseg.bundle.vocabulary import COMPONENT_KEYS, KEYS, KINDS, TARGETS
 from volseg.words import printable
 
@@ -57,7 +57,7 @@ def rounds_masks(config: dict[str, ConfigValue]) -> bool:
     """Whether a train config rounds the numbers of masks; one that doesn't cuts 0.99999994 off to the background."""
     return any(
         isinstance(node, dict)
-        and str(node.get("_target_", "")).rpartition(".")[2].startswith("AsDiscrete")
+        and target_name(node).startswith("AsDiscrete")
         and node.get("rounding") == "torchrounding"
         and node.get("keys") in ("label", ["label"])
         for _, node in walk(config)

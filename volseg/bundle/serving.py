@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from volseg.bundle.folder import walk
+from volseg.bundle.folder import target_name, walk
 from volseg.errors import BundleError, InputError
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def weights_path(parser: BundleParser) -> Path:
     root = parser.bundle.root.resolve()
     named = []
     for place, node in walk(parser.plain("")):
-        if isinstance(node, dict) and str(node.get("_target_", "")).rpartition(".")[2] == "CheckpointLoader":
+        if target_name(node) == "CheckpointLoader":
             path = parser.build("#".join((*place, "load_path")))
             if not isinstance(path, (str, Path)):
                 raise BundleError(

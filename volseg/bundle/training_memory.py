@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.bundle.cost import GIB, cost_of
-from volseg.bundle.folder import walk
+from volseg.bundle.cost import cost_of
+from volseg.bundle.folder import target_name, walk
 from volseg.bundle.metadata import NETWORK_FORMAT, at, input_channels
 from volseg.bundle.serving import locate
-from volseg.device import machine_bytes
+from volseg.device import GIB, memory_lacking
 from volseg.errors import BundleError, VolsegError
 
 if TYPE_CHECKING:
@@ -72,14 +72,13 @@ def require_memory(parser: BundleParser, grids: Sequence[Grid], device: str) -> 
     shares = reckon(parser, grids, device)
     for place in sorted({share.device for share in shares}):
         here = sorted((one for one in shares if one.device == place), key=lambda one: -one.bytes_needed)
-        need, room = sum(one.bytes_needed for one in here), machine_bytes(place)
-        if need > room:
+        lacking = memory_lacking(sum(one.bytes_needed for one in here), place)
+        if lacking:
             listed = "; ".join(f"{one.words} {one.bytes_needed / GIB:.1f} GiB" for one in here[:3])
             keys = " or ".join(dict.fromkeys(one.keys for one in here[:2] if one.keys))
-            where = "GPU" if place == "cuda" else "machine"
             raise BundleError(
-                f"{parser.path}: this training takes about {need / GIB:.1f} GiB of memory ({listed}), and the {where} "
-                f"has {room / GIB:.1f}. Lower {keys} in this config and trust the bundle again, or train elsewhere.",
+                f"{parser.path}: this training {lacking}. Most of it: {listed}. Lower {keys} in this config and trust "
+                "the bundle again, or train elsewhere.",
                 code="too-large",
                 path=parser.path,
             )
@@ -133,7 +132,7 @@ def _patch(parser: BundleParser, grids: Sequence[Grid]) -> tuple[int, tuple[int,
     """How many pieces a case is cut into, and their voxels: of the last step that sets a size, else of a whole image."""
     pieces, patch = 1, None
     for place, node in walk(parser.plain("")):
-        name = str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, dict) else ""
+        name = target_name(node)
         if (
             not SIZED.search(name)
             or place[0].startswith("val")
@@ -162,8 +161,7 @@ def _caches(parser: BundleParser, grids: Sequence[Grid], channels: int) -> list[
     """What data sets keep of all cases; each case is in one of them."""
     rates = []
     for place, node in walk(parser.plain("")):
-        name = str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, dict) else ""
-        if name in ("CacheDataset", "SmartCacheDataset"):
+        if target_name(node) in ("CacheDataset", "SmartCacheDataset"):
             rates.append(_real(parser, "#".join((*place, "cache_rate")), 1.0))
     if not rates:
         return []
@@ -180,8 +178,7 @@ def _voxels(parser: BundleParser, grid: Grid) -> int:
 def _resampled(parser: BundleParser, grid: Grid) -> tuple[int, ...]:
     """An image's voxels at the spacing that the config resamples to."""
     for place, node in walk(parser.plain("")):
-        name = str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, dict) else ""
-        if name in ("Spacingd", "SpacingD", "SpacingDict"):
+        if target_name(node) in ("Spacingd", "SpacingD", "SpacingDict"):
             pixdim = _built(parser, "#".join((*place, "pixdim")))
             if isinstance(pixdim, (list, tuple)) and len(pixdim) == 3 and all(_is_length(one) for one in pixdim):
                 sizes = zip(grid.shape, grid.spacing_mm, pixdim, strict=True)

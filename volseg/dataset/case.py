@@ -57,4 +57,5 @@ class Fault:
         return cls(error.code, case, error.within(folder))
 
     def __str__(self) -> str:
-        return f"{self.case}: {self.message}" if self.case else self.message
+        told = self.message.startswith((f"{self.case}: ", f"{self.case} "))
+        return f"{self.case}: {self.message}" if self.case and not told else self.message

@@ -9,7 +9,7 @@ from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose, Spacingd
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 
-from volseg.device import machine_bytes
+from volseg.device import memory_lacking
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from volseg.grid import Grid
 
-GIB = 2**30
 MAX_WINDOWS = 10**6
 """Windows of the usual 96 voxels, overlapping by half, would cover 100 times what scanners make."""
 GRID_NUMBERS = 4
@@ -94,11 +93,6 @@ def window_count(inferer: Any, shape: Sequence[int]) -> int | None:
 
 
 def _require(need: float, device: str, what: str) -> None:
-    room = machine_bytes("cuda" if device.startswith("cuda") else "cpu")
-    if need > room:
-        here = "GPU" if device.startswith("cuda") else "machine"
-        raise InputError(
-            f"{what}, which takes {need / GIB:.3g} GiB of memory, and this {here} has {room / GIB:.3g}. Cut the image, "
-            "or use a machine with more.",
-            code="too-large",
-        )
+    lacking = memory_lacking(need, device)
+    if lacking:
+        raise InputError(f"{what}, which {lacking}. Cut the image, or use a machine with more.", code="too-large")

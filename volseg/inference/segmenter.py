@@ -192,7 +192,7 @@ class Segmenter:
         require_room_to_resample(self.preprocessing, grid, len(images))
         item = self.preprocessing(self.item_of(images))
         image = torch.as_tensor(item["image"])
-        if not bool(torch.isfinite(image).all()):
+        if not bool(all_finite(image)):
             raise InputError(
                 "The image has voxels that are not finite numbers after preprocessing. Repair or export it again.",
                 code="not-finite",

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from ignite.engine import Events
 
 from volseg.atomic import atomic_path
 from volseg.errors import BundleError
+from volseg.finite import not_finite
 from volseg.training.checkpoint import write_tensors
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Standalone:
             for name, tensor in self.average.state_dict().items()
             if not any(part in name for part in self.leave_out)
         }
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        if not_finite(weights) is not None:
             raise BundleError(
                 f"Weights are no numbers any more after step {self.budget.steps}. Lower the learning rate in the train "
                 "config and start over.",
