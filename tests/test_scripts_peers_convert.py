@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -15,25 +13,14 @@ import pytest
 
 from tests.dicom_traps import Action, Stack, Trap
 from tests.dicom_traps.corpus import TRAPS
+from tests.scripts import SCRIPTS, loaded
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "peers" / "convert"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @pytest.fixture(scope="module")
 def peers() -> ModuleType:
-    loader = SourceFileLoader("peers", str(SCRIPT))
-    spec = importlib.util.spec_from_loader("peers", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["peers"] = module  # dataclasses look their module up
-    write = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = write
-    return module
+    return loaded("peers/convert")
 
 
 def trap(action: Action, **more: object) -> Trap:
@@ -151,7 +138,7 @@ def test_the_page_of_three_traps(tmp_path: Path) -> None:
     assert names < {trap.name for trap in TRAPS}
     command = [
         sys.executable,
-        SCRIPT,
+        SCRIPTS / "peers" / "convert",
         "--readers",
         "volseg",
         "SimpleITK",

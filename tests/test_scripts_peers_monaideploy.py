@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -12,20 +10,15 @@ import nibabel
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "peers" / "monaideploy"
+from tests.scripts import SCRIPTS, loaded
+
 AFFINE = np.array([[0.8, 0, 0, -30], [0, 0, -2.5, 40], [0, 0.9, 0, 7], [0, 0, 0, 1]])
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    loader = SourceFileLoader("monaideploy", str(SCRIPT))
-    spec = importlib.util.spec_from_loader("monaideploy", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+    return loaded("peers/monaideploy")
 
 
 def test_in_another_order_of_the_axes(script: ModuleType, tmp_path: Path) -> None:
@@ -49,8 +42,8 @@ def test_another_place_or_grid_is_no_match(script: ModuleType, tmp_path: Path) -
 
 
 def test_the_page_names_the_versions_that_the_scripts_install(script: ModuleType) -> None:
-    page = (SCRIPT.parents[2] / "docs" / "elsewhere.md").read_text(encoding="utf-8")
-    label = SCRIPT.with_name("monailabel").read_text(encoding="utf-8")
+    page = (SCRIPTS.parent / "docs" / "elsewhere.md").read_text(encoding="utf-8")
+    label = (SCRIPTS / "peers" / "monailabel").read_text(encoding="utf-8")
     for pin in script.ALONE:
         assert pin.replace("==", " ") in page
     for pin in ("monai==1.5.2", "monailabel==0.8.5", "torch==2.15.0"):

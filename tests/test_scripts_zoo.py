@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -12,23 +9,12 @@ import nibabel
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "zoo"
+from tests.scripts import loaded
 
 
 @pytest.fixture(scope="module")
 def zoo() -> ModuleType:
-    loader = SourceFileLoader("zoo", str(SCRIPT))
-    spec = importlib.util.spec_from_loader("zoo", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["zoo"] = module  # dataclasses look their module up
-    write = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = write
-    return module
+    return loaded("zoo")
 
 
 def saved(path: Path, array: np.ndarray, moved_mm: float = 0.0) -> Path:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 
+from volseg.errors import InputError
 from volseg.grid import Grid
+from volseg.volume import read_header, read_volume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,3 +64,14 @@ def by_simpleitk(path: Path) -> tuple[np.ndarray[Any, Any], Grid]:
     voxels = array.T if array.ndim == 3 else np.moveaxis(array, -1, 0).T
     i, j, k = image.GetSize()
     return voxels, Grid.from_lps((i, j, k), image.GetOrigin(), image.GetDirection(), image.GetSpacing())
+
+
+def refused_as(path: Path, content: bytes) -> set[str]:
+    """The codes that a file with this content is refused with, its header and its voxels."""
+    path.write_bytes(content)
+    codes = set()
+    for read in (read_header, read_volume):
+        with pytest.raises(InputError) as caught:
+            read(path)
+        codes.add(caught.value.code)
+    return codes

@@ -54,8 +54,9 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     from volseg.dataset.faults import require_sound
     from volseg.dataset.folds import FOLDS
     from volseg.device import choose_device
-    from volseg.verbs.train.fold import RECORD_KEY, Data, Fold, train_fold
+    from volseg.verbs.train.fold import RECORD_KEY, Data, Fold
     from volseg.verbs.train.scores import write_scores
+    from volseg.verbs.train.session import train_fold
     from volseg.verbs.train.split import known_split, settle_split, tell_older_data, write_split
 
     options = options or TrainOptions()

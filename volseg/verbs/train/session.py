@@ -1,0 +1,232 @@
+"""Training of one fold, from its start or from its checkpoint."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from volseg.atomic import exclusive, remove_partials
+from volseg.batch.strays import strays_ended
+from volseg.bundle.checkpoints import damaged_checkpoint
+from volseg.bundle.serving import serve_cases
+from volseg.causes import cause_of
+from volseg.device import memory_short
+from volseg.errors import BundleError, VolsegError
+from volseg.outcomes import Provenance, sha256_of
+from volseg.training.autocast import AutocastInferer, use_bfloat16
+from volseg.training.checkpoint import RunState
+from volseg.training.preparing import watched_caches
+from volseg.training.record import RunRecord
+from volseg.training.run import Run
+from volseg.verbs.train.fold import Data, Fold
+from volseg.verbs.train.options import FoldResult
+from volseg.verbs.train.parts import average_of, budget_of
+from volseg.verbs.train.publishing import Publisher, published_run
+from volseg.verbs.train.split import split_path
+from volseg.volume import read_header
+from volseg.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch.nn import Module
+
+    from volseg.bundle.parser import BundleParser
+    from volseg.progress import Progress
+
+ENDLESS_EPOCHS = 10**9
+"""Where minutes decide, epochs must not."""
+SHORT_REMEDY = (
+    "Give batch_size in configs/train.yaml a smaller value, or plan another bundle with --preset fast or a coarser "
+    "--spacing."
+)
+
+
+def train_fold(
+    fold: Fold, parser: BundleParser, data: Data | None, network: Module | None, started: float, progress: Progress
+) -> FoldResult:
+    """Train one fold, or go on with it.
+
+    Args:
+        fold: which.
+        parser: its config; what it builds, caches of volumes among it, lives as long as this.
+        data: the data set; None where only the bundle knows it.
+        network: the network of inference, that the trained weights have to fit; None where it is not known.
+        started: ``time.monotonic()`` of when the work on this fold began.
+        progress: receives the progress.
+
+    Raises:
+        BundleError: the bundle is incomplete, or its checkpoint doesn't fit.
+        DataSetError: the data set lost cases of the run.
+        FileError: a checkpoint can't be written, or another run trains this fold.
+        MemoryShortError: memory ran out.
+    """
+    with exclusive(fold.folder.folder):
+        state = fold.state()
+        record = fold.record(data)
+        if fold.options.fresh:
+            fold.folder.remove()
+        remove_partials(fold.folder.folder)
+        if state is not None:
+            progress.say(f"Going on after {state.seconds / 60:.1f} minutes")
+        if data is not None and fold.records_cases:
+            _tell_changes(record, data, progress)
+            record = record.with_digests({name: content.digest for name, content in data.contents.items()})
+            record = record.with_session(_session(fold, record, parser))
+            record.write(fold.folder.record)
+            if fold.served:
+                cases = {case.name: case for case in data.dataset.training}
+                parts = (record.cases.training, record.cases.validation)
+                serve_cases(parser, *([cases[name] for name in names] for names in parts))
+        try:
+            if parser.verdict.findings and data is not None:
+                from volseg.bundle.training_memory import require_memory
+
+                images = [read_header(image).grid for case in data.dataset.training for image in case.images[:1]]
+                require_memory(parser, images, fold.device.type)
+            with _seeded(fold.options.seed, state), strays_ended(), _threads_heard():
+                return _run(fold, parser, state, network, started, progress)
+        except Exception as error:
+            told = memory_short(error, SHORT_REMEDY) or damaged_checkpoint(error, fold.bundle.root)
+            if told is not None:
+                raise told from error
+            cause = None if isinstance(error, VolsegError) else cause_of(error)
+            if cause is None or not cause.known:
+                raise
+            raise BundleError(
+                f"{fold.bundle.root}: training ended: {cause.clause}. --debug shows where.",
+                code="missing-package" if cause.module else "cannot-train",
+                path=fold.bundle.root,
+            ) from error
+
+
+def _tell_changes(record: RunRecord, data: Data, progress: Progress) -> None:
+    """Say what became of the data set since the run was begun."""
+    changed = record.changed({name: content.digest for name, content in data.contents.items()})
+    if changed:
+        cases = counted(len(changed), "case")
+        progress.say(
+            f"The voxels of {cases} changed after this run was begun ({changed[0]} for one); it goes on with them."
+        )
+    added = {case.name for case in data.dataset.training}.difference(record.digests) if data.split is None else ()
+    if added:
+        cases = counted(len(added), "case")
+        progress.say(f"{cases} came to the data set after this run was begun; it goes on without. --fresh starts over.")
+
+
+def _session(fold: Fold, record: RunRecord, parser: BundleParser) -> Provenance:
+    """How this call trains."""
+    device = fold.device
+    inferer = parser.plain("train#inferer")
+    casts = isinstance(inferer, dict) and str(inferer.get("_target_")).endswith(AutocastInferer.__name__)
+    precision = " bfloat16" if casts and use_bfloat16(device) else ""
+    checksums = {"data": record.data_sha256, "configs/train": parser.verdict.configs["train"].sha256}
+    if fold.number is not None:
+        checksums["split"] = sha256_of(split_path(fold.bundle))
+    return Provenance.of(
+        "train",
+        fold.options,
+        checksums=checksums,
+        device=f"{device.type}{precision}",
+        seed=fold.options.seed,
+        shims=tuple(dict.fromkeys(used.name for used in parser.bridged)),
+    )
+
+
+def _run(
+    fold: Fold,
+    parser: BundleParser,
+    state: RunState | None,
+    network: Module | None,
+    started: float,
+    progress: Progress,
+) -> FoldResult:
+    from ignite.engine import Events
+
+    from volseg.bundle.weights import require_fit
+
+    with watched_caches(progress):
+        trainer = parser.build("train#trainer")
+        evaluator = parser.build("validate#evaluator") if parser.has("validate#evaluator") else None
+    for engine in (trainer, evaluator):
+        # MONAI's handlers log an exception whole, which may quote a file; it is told as a sentence.
+        getattr(engine, "_event_handlers", {}).pop(Events.EXCEPTION_RAISED, None)
+    for part in ("network", "optimizer"):
+        if not hasattr(trainer, part):
+            raise BundleError(
+                f"{fold.bundle.root}: train#trainer has no {part}, so it is no SupervisedTrainer. "
+                "volseg can't train it."
+            )
+    require_fit(fold.bundle, network, trainer.network.state_dict())
+    if evaluator is not None and not len(evaluator.data_loader):
+        evaluator = None  # no case is held out
+    budget = budget_of(parser, trainer, fold.options)
+    if fold.options.minutes is not None:
+        trainer.state.max_epochs = ENDLESS_EPOCHS
+    run = Run(
+        folder=fold.folder,
+        trainer=trainer,
+        evaluator=evaluator,
+        budget=budget,
+        labels=fold.bundle.labels.names,
+        listeners=(Publisher(fold.bundle, fold.name, network, fold.options, progress),),
+        scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
+        average=average_of(parser),
+        progress=progress,
+    )
+    if state is not None:
+        run.resume(state)
+    budget.start(
+        before_seconds=0.0 if state is None else state.seconds,
+        setup_seconds=0.0 if state is None else state.setup_seconds,
+        steps=0 if state is None else state.step,
+        started=started,
+    )
+    complete = run.go()
+    return FoldResult(
+        fold.name,
+        fold.folder.folder,
+        tuple(run.history),
+        tuple(run.labels),
+        complete=complete,
+        already=False,
+        training=len(trainer.data_loader.dataset),
+        validation=0 if evaluator is None else len(evaluator.data_loader.dataset),
+        published=published_run(fold.bundle),
+    )
+
+
+@contextmanager
+def _threads_heard() -> Iterator[None]:
+    """Raise here what ended a thread that makes batches: MONAI takes the end of such a thread for the data's end."""
+    heard: list[BaseException] = []
+    before = threading.excepthook
+
+    def hear(told: threading.ExceptHookArgs) -> None:
+        if isinstance(told.exc_value, Exception):
+            heard.append(told.exc_value)
+
+    threading.excepthook = hear
+    failed: BaseException | None = None
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  raised below
+        failed = error
+    finally:
+        threading.excepthook = before
+    first = heard[0] if heard else failed
+    if first is not None:
+        raise first
+
+
+@contextmanager
+def _seeded(seed: int, state: RunState | None) -> Iterator[None]:
+    """Seed every random draw; a resumed run must not repeat the draws of its beginning."""
+    from monai.utils import set_determinism
+
+    set_determinism(seed=seed + (0 if state is None else state.step))
+    try:
+        yield
+    finally:
+        set_determinism(seed=None)
