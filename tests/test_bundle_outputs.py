@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -233,14 +234,21 @@ def test_hostile_configs_are_read_without_an_end(make_bundle: MakeBundle) -> Non
     bundle = make_bundle()
     config = Bundle(bundle).read_config("inference")
     told = json.loads((bundle / "configs" / "metadata.json").read_text())
+    own = set(Bundle(bundle).labels.names)
+
+    def require_honest(metadata: dict[str, Any], inference: Any) -> None:
+        meaning = meaning_of(metadata, inference)
+        names = {*meaning.table.names, *(region.name for region in meaning.regions)}
+        assert all(re.fullmatch(r"(label|region) \d+", name) for name in names - own)
+
     odd: list[Callable[[], object]] = [
         lambda: None, lambda: 5, list, dict, lambda: "x", lambda: [[[]]], lambda: float("nan"), lambda: "@"
     ]  # fmt: skip
     for make in odd:
         for key in ("postprocessing", "network_def"):
-            meaning_of(told, {**config, key: make()})  # type: ignore[dict-item]
+            require_honest(told, {**config, key: make()})
         for step in range(3):
             changed: Any = copy.deepcopy(config)
             changed["postprocessing"]["transforms"][step]["_target_"] = make()
             changed["postprocessing"]["transforms"][step]["keys"] = make()
-            meaning_of(told | {"label_table": make()}, changed)
+            require_honest(told | {"label_table": make()}, changed)

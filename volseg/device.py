@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from volseg.errors import MemoryShortError, UsageError
+from volseg.errors import MemoryShortError, UsageError, raised_from
 
 SIGNS = re.compile(
     r"not enough memory|can't allocate memory|out of memory|_ALLOC_FAILED|Unable to allocate", re.IGNORECASE
@@ -71,8 +71,7 @@ def memory_short(
         error: whatever ended the work; what it was raised from counts, too.
         remedy: what to do about it, in a sentence.
     """
-    behind: BaseException | None = error
-    while behind is not None:
+    for behind in raised_from(error):
         if isinstance(behind, MemoryShortError):
             return behind
         kind, text = type(behind).__name__, str(behind)
@@ -84,7 +83,6 @@ def memory_short(
             gib = float(found[1]) * 1024 ** (UNITS.index(_unit(found[2])) - 3) if found else 0.0
             need = f": {gib:.2g} GiB more were needed at once" if gib >= 0.01 else ""
             return MemoryShortError(f"{where} ran out{need}. {remedy}")
-        behind = behind.__cause__ or behind.__context__
     return None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from volseg.words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -59,6 +59,15 @@ class VolsegError(Exception):
         """The same error with another message about the same file, made of this one's."""
         first, *lines = message.split("\n")
         return type(self)(first, code=self.code, path=self.path, lines=lines)
+
+
+def raised_from(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, what it was raised from or while handling, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _rebuild(kind: type[VolsegError], message: str, code: str, path: Path | None) -> VolsegError:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from volseg.errors import BundleError, VolsegError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from volseg.errors import BundleError, VolsegError, raised_from
 
 LOADER = "torch/serialization.py"
 
@@ -23,20 +19,12 @@ def damaged_checkpoint(error: BaseException, root: Path) -> BundleError | None:
     """
     if isinstance(error, VolsegError):  # it says what it is
         return None
-    for one in _chain(error):
+    for one in raised_from(error):
         for frame, _ in traceback.walk_tb(one.__traceback__):
             if frame.f_code.co_name == "load" and frame.f_code.co_filename.replace("\\", "/").endswith(LOADER):
                 named = frame.f_locals.get("f")
                 return _damaged(Path(named) if isinstance(named, (str, Path)) else None, root)
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _damaged(path: Path | None, root: Path) -> BundleError:

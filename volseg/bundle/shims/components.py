@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from volseg.bundle.shims.shim import Bundled, Shim
     from volseg.planning.component import ConfigValue
 
@@ -137,55 +139,31 @@ class OneHotArguments:
 
 
 @dataclass(frozen=True)
-class OrientationLabels:
-    """``Orientation`` without ``labels`` on images that the config reads in LPS, where its default has changed."""
+class FormerDefault:
+    """An argument that is left out, with its default of an earlier MONAI, where something depends on it."""
 
-    name: str = "orientation-labels"
-    sentence: str = (
-        "Orientation named the axes of images in LPS as if they were in RAS before MONAI 1.5.1; the bundle was trained "
-        "so, and the labels of its day are put in"
-    )
-
-    def applies(self, node: ConfigValue, bundled: Bundled) -> bool:
-        """Whether a component relies on the default of a MONAI before 1.5, and it matters."""
-        return (
-            isinstance(node, dict)
-            and class_of(node) in ("Orientation", "Orientationd", "OrientationD", "OrientationDict")
-            and "labels" not in node
-            and bundled.reads_lps
-            and bundled.is_before(1, 5)
-        )
-
-    def apply(self, node: ConfigValue) -> ConfigValue:
-        """The component with the labels of its day."""
-        assert isinstance(node, dict)
-        return {**node, "labels": OLDER_AXES}
-
-
-@dataclass(frozen=True)
-class ReaderDefaults:
-    """``LoadImaged`` without ``image_only``, whose default was to keep the header beside the image."""
-
-    name: str = "reader-meta-dict"
-    sentence: str = (
-        "LoadImaged kept a header beside each image unless told otherwise before MONAI 1.3, and the bundle's own code "
-        "asks for it; it is kept"
-    )
+    name: str
+    classes: frozenset[str]
+    argument: str
+    value: ConfigValue
+    until: tuple[int, int]
+    matters: Callable[[Bundled], bool]
+    sentence: str
 
     def applies(self, node: ConfigValue, bundled: Bundled) -> bool:
-        """Whether a component relies on the default of a MONAI before 1.3, and something of the bundle's own does."""
+        """Whether a component relies on a default that has changed since, and it matters."""
         return (
             isinstance(node, dict)
-            and class_of(node) in ("LoadImaged", "LoadImageD", "LoadImageDict")
-            and "image_only" not in node
-            and bundled.reads_meta_dicts
-            and bundled.is_before(1, 3)
+            and class_of(node) in self.classes
+            and self.argument not in node
+            and self.matters(bundled)
+            and bundled.is_before(*self.until)
         )
 
     def apply(self, node: ConfigValue) -> ConfigValue:
         """The component with the default of its day."""
         assert isinstance(node, dict)
-        return {**node, "image_only": False}
+        return {**node, self.argument: self.value}
 
 
 CAST = "its channels are cast to numbers"
@@ -291,7 +269,25 @@ COMPONENT_SHIMS: tuple[Shim, ...] = (
         renamed=(("channel_dim", "dim"),),
     ),
     OneHotArguments(),
-    OrientationLabels(),
-    ReaderDefaults(),
+    FormerDefault(
+        "orientation-labels",
+        _spatial("Orientation") | {"Orientation"},
+        "labels",
+        OLDER_AXES,
+        (1, 5),
+        lambda bundled: bundled.reads_lps,
+        "Orientation named the axes of images in LPS as if they were in RAS before MONAI 1.5.1; the bundle was trained "
+        "so, and the labels of its day are put in",
+    ),
+    FormerDefault(
+        "reader-meta-dict",
+        _spatial("LoadImage"),
+        "image_only",
+        False,
+        (1, 3),
+        lambda bundled: bundled.reads_meta_dicts,
+        "LoadImaged kept a header beside each image unless told otherwise before MONAI 1.3, and the bundle's own code "
+        "asks for it; it is kept",
+    ),
     BooleanChannels(),
 )  # fmt: skip
