@@ -177,6 +177,19 @@ def test_training_patches_are_found_wherever_they_stand(
     assert caught.value.code == "too-large"
 
 
+def test_more_classes_than_outputs_are_refused(make_bundle: MakeBundle) -> None:
+    """One volume for each: 65,536 of an image of 50 voxels in each direction are 33 GB."""
+
+    def many(config: dict[str, Any]) -> None:
+        for step in config["postprocessing"]["transforms"]:
+            if step["_target_"].endswith("AsDiscreted"):
+                step["to_onehot"] = 65536
+
+    with pytest.raises(BundleError, match="to_onehot counts 65536 classes") as caught:
+        BundleParser(edited(make_bundle(), "inference", many), "inference", {}).build("network_def")
+    assert caught.value.code == "too-large"
+
+
 def test_check_tells_it_in_a_sentence(make_bundle: MakeBundle, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = edited(make_bundle(), "inference", huge)
     torch.save({}, bundle.model_path)

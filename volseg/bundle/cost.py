@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TRAINING_COPIES = 5
 """Of the weights: themselves, their gradients, two of Adam's and the average."""
+CLASS_KEYS = ("to_onehot", "num_classes")
 PATCH_KEYS = ("spatial_size", "roi_size")
 VOLUME = (512, 512, 512)
 """A large volume (voxels), that windows are counted on."""
@@ -201,6 +202,7 @@ def require_affordable(network: Module, config: ConfigValue, path: Path, device:
             )
 
     refuse(_bytes(network), "")
+    _require_own_classes(config, path)
     channels = at(config, "network_def", "in_channels")
     window, batch = _training_patch(config) if training else _window(at(config, "inferer"))
     if window is None or not isinstance(channels, int):
@@ -220,6 +222,24 @@ def require_affordable(network: Module, config: ConfigValue, path: Path, device:
             code="too-large",
             path=path,
         )
+
+
+def _require_own_classes(config: ConfigValue, path: Path) -> None:
+    """Refuse steps that make a volume of each of more classes than the network has outputs.
+
+    Raises:
+        BundleError: there is one, with the code ``too-large``.
+    """
+    outputs = at(config, "network_def", "out_channels")
+    for place, node in walk(config):
+        for key in CLASS_KEYS:
+            if isinstance(node, dict) and isinstance(outputs, int) and _whole(node, key) > max(outputs, 2):
+                raise BundleError(
+                    f"{path}: {'#'.join((*place, key))} counts {_whole(node, key)} classes, each of which takes a volume, "
+                    f"and the network has {outputs} outputs. Repair the config.",
+                    code="too-large",
+                    path=path,
+                )
 
 
 def _window(inferer: ConfigValue) -> tuple[tuple[int, ...] | None, int]:
