@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 import yaml
-from monai.networks.nets import DynUNet, UNet
+from monai.networks.nets import DynUNet, SwinUNETR, UNet
 
 from volseg import device
 from volseg.bundle import cost as module
-from volseg.bundle.cost import cost_of
+from volseg.bundle.cost import cost_of, on_meta
 from volseg.bundle.folder import Bundle
 from volseg.bundle.parser import BundleParser
 from volseg.cli.main import main
@@ -197,3 +197,10 @@ def test_check_tells_it_in_a_sentence(make_bundle: MakeBundle, capsys: pytest.Ca
     out = capsys.readouterr().out
     assert "[too-large] configs/inference.yaml: " in out
     assert "263 GiB" in out
+
+
+def test_a_network_that_reads_its_rates_while_it_is_built_is_reckoned_without_memory() -> None:
+    with on_meta():
+        network = SwinUNETR(in_channels=1, out_channels=2, feature_size=12)
+    assert {tensor.device.type for tensor in network.parameters()} == {"meta"}
+    assert cost_of(network, 1, 1, (64, 64, 64)).kept_bytes > 2**28

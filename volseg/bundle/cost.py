@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -94,6 +95,29 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _end(self, address: int, size: int) -> None:
         self._known.discard(address)
         self.now -= size
+
+
+SHORT_SERIES = 10_000
+"""Numbers of a series that a network may make and read while it is built, such as the rates of its layers."""
+
+
+class _ReadableSeries(TorchFunctionMode):
+    """Makes short series of numbers on the processor, for on the meta device no number can be read."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            steps = kwargs.get("steps", args[2] if len(args) > 2 else None)
+            if isinstance(steps, int) and steps <= SHORT_SERIES:
+                kwargs.setdefault("device", "cpu")
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """What is built inside takes no memory: it lies on torch's meta device."""
+    with torch.device("meta"), _ReadableSeries():
+        yield
 
 
 def cost_of(network: Module, batch: int, channels: int, patch: Sequence[int], *, training: bool = True) -> NetworkCost:

@@ -131,8 +131,10 @@ class BundleParser:
         import torch
         from monai.bundle import ConfigParser
 
+        from volseg.bundle.cost import on_meta
+
         try:
-            with torch.device("meta"):
+            with on_meta():
                 network = ConfigParser(deepcopy(self._parser.get())).get_parsed_content(key)
         except Exception as error:
             raise self._refusal(key, error) from error
