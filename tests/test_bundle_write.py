@@ -185,7 +185,7 @@ def test_the_readme_tells_who_applies_which_rule(make_plan: MakePlan) -> None:
     plan = make_plan(labels=(1, 300))
     text = readme(plan)
     assert "1. only the largest component of label 1\n" in text
-    assert "MONAI's own runner gives the masks of `volseg predict`" in text
+    assert "gives the masks of `volseg predict --precision float32`" in text
     without = readme(replace(plan, rules=PostprocessingRules()))
     assert "The mask stays as the network gives it." in without
     assert "MONAI's runner leaves them out" in without

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from volseg.training import autocast, precision
 from volseg.training.history import best_epoch, read_history
+from volseg.training.record import RunRecord
 from volseg.verbs.train import TrainOptions, train
 
 if TYPE_CHECKING:
@@ -57,3 +59,41 @@ def test_a_bundle_without_readme_is_trained(bundle: Path) -> None:
     (bundle / "docs" / "README.md").unlink()
     assert train(bundle, TrainOptions(epochs=1))[0].complete
     assert not (bundle / "docs" / "README.md").exists()
+
+
+def test_what_bfloat16_changes_is_measured_and_said_of_the_model_that_is_there(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme, record = bundle / "docs" / "README.md", bundle / "runs" / "fold_0" / "training.json"
+    for module in (autocast, precision):
+        monkeypatch.setattr(module, "use_bfloat16", lambda _: True)
+    monkeypatch.setattr(precision, "MAX_SHARE", 0.0)  # no time for a case
+    train(bundle, TrainOptions(epochs=1))
+    assert RunRecord.read(record).bfloat16_change is None
+    assert "In bfloat16 it gives" not in readme.read_text()
+    monkeypatch.setattr(precision, "MAX_SHARE", 1000.0)
+    train(bundle, TrainOptions(epochs=2))
+    change = RunRecord.read(record).bfloat16_change
+    assert change is not None
+    assert change.cases == len(RunRecord.read(record).cases.validation)
+    assert change.voxels > change.changed >= 0
+    assert f"In bfloat16 it gives {change.changed:,} of {change.voxels:,} voxels (" in readme.read_text()
+    # What an earlier part of the run measured is of another model.
+    monkeypatch.setattr(precision, "MAX_SHARE", 0.0)
+    train(bundle, TrainOptions(epochs=3))
+    assert RunRecord.read(record).bfloat16_change is None
+    assert "In bfloat16 it gives" not in readme.read_text()
+
+
+def test_without_memory_for_float32_the_training_is_good_all_the_same(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (autocast, precision):
+        monkeypatch.setattr(module, "use_bfloat16", lambda _: True)
+
+    def short(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("volseg.verbs.train.session.measure_change", short)
+    assert train(bundle, TrainOptions(epochs=1))[0].complete
+    assert "In bfloat16 it gives" not in (bundle / "docs" / "README.md").read_text()

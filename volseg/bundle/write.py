@@ -40,8 +40,14 @@ SCORES_BEGIN, SCORES_END = "<!-- written by volseg train -->", "<!-- to here -->
 
 PRECISION = """MONAI's own runner computes in float32 and gives the masks of `volseg predict --precision float32`. By
 default `volseg predict` computes in bfloat16 on processors made for it: quicker, and voxels that two labels are nearly as
-likely for may get the other. On phantoms, with a model of another bundle that was trained for two minutes, these were
-0.008 % of all voxels, and at most 0.014 % of an image's; `docs/elsewhere.md` of volseg says more."""
+likely for may get the other. `volseg train` counts them on some cases that it holds out, where that takes only seconds, and
+says so under Scores. On images of your own:
+
+```
+volseg predict BUNDLE_DIR IMAGES EXACT_DIR --precision float32
+volseg predict BUNDLE_DIR IMAGES QUICK_DIR --precision bfloat16
+volseg evaluate QUICK_DIR EXACT_DIR
+```"""
 
 FOLDERS = ("docs", "models", CONFIGS)
 """The configs come last: they make a folder a bundle."""

@@ -49,6 +49,8 @@ class Budget:
         """What one validation takes; 0 before it is known."""
         self.saving_seconds = SAVING_SECONDS
         """What the last checkpoint and the curve take."""
+        self.measuring_seconds = 0.0
+        """What is kept back to measure the finished model."""
         self.setup_seconds = 0.0
         """How much of the wall time so far went by before the first step of each run."""
         self._before_seconds = 0.0
@@ -96,7 +98,7 @@ class Budget:
     def left_seconds(self) -> float:
         """How long steps may still be made, where minutes were given."""
         whole = (self.minutes or 0.0) * 60
-        end = self.validation_seconds + self.saving_seconds + self._step_seconds
+        end = self.validation_seconds + self.saving_seconds + self.measuring_seconds + self._step_seconds
         return whole - min(end, MAX_RESERVE_SHARE * whole) - self.elapsed_seconds
 
     @property

@@ -14,6 +14,7 @@ from volseg.errors import DataSetError
 from volseg.files import read_bounded
 from volseg.outcomes import Provenance
 from volseg.training.cases import FoldCases
+from volseg.training.precision import Bfloat16Change
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,12 +34,14 @@ class RunRecord:
         digests: of the voxels of each case's image and mask, by its name; empty where volseg doesn't know them.
         sessions: options, versions, device and checksums (of data, split and train config) of the first call, and of
             each later one that differed from the one before.
+        bfloat16_change: what bfloat16 changes in masks of its best model; None where that was not measured.
     """
 
     run: str
     cases: FoldCases = field(default_factory=lambda: FoldCases((), ()))
     digests: Mapping[str, str] = field(default_factory=dict)
     sessions: tuple[Provenance, ...] = ()
+    bfloat16_change: Bfloat16Change | None = None
     format: int = RECORD_FORMAT
 
     @property

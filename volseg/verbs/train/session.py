@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from volseg.atomic import exclusive, remove_partials
 from volseg.batch.strays import strays_ended
@@ -16,6 +17,7 @@ from volseg.errors import BundleError, VolsegError
 from volseg.outcomes import Provenance, sha256_of
 from volseg.training.autocast import AutocastInferer, use_bfloat16
 from volseg.training.checkpoint import RunState
+from volseg.training.precision import measure_change, seconds_to_measure
 from volseg.training.preparing import watched_caches
 from volseg.training.record import RunRecord
 from volseg.training.run import Run
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from volseg.bundle.parser import BundleParser
     from volseg.progress import Progress
+    from volseg.training.budget import Budget
 
 ENDLESS_EPOCHS = 10**9
 """Where minutes decide, epochs must not."""
@@ -73,7 +76,7 @@ def train_fold(
         if data is not None and fold.records_cases:
             _tell_changes(record, data, progress)
             record = record.with_digests({name: content.digest for name, content in data.contents.items()})
-            record = record.with_session(_session(fold, record, parser))
+            record = replace(record.with_session(_session(fold, record, parser)), bfloat16_change=None)
             record.write(fold.folder.record)
             if fold.served:
                 cases = {case.name: case for case in data.dataset.training}
@@ -183,7 +186,11 @@ def _run(
         steps=0 if state is None else state.step,
         started=started,
     )
+    may_measure = fold.records_cases and not fold.served
+    budget.measuring_seconds = seconds_to_measure(evaluator, budget, fold.device) if may_measure else 0.0
     complete = run.go()
+    if complete and may_measure:
+        _measure(fold, evaluator, budget, progress)
     return FoldResult(
         fold.name,
         fold.folder.folder,
@@ -195,6 +202,25 @@ def _run(
         validation=0 if evaluator is None else len(evaluator.data_loader.dataset),
         published=published_run(fold.bundle),
     )
+
+
+def _measure(fold: Fold, evaluator: Any, budget: Budget, progress: Progress) -> None:
+    """Record what bfloat16 changes in the labels of the best model, where that takes only seconds."""
+    from volseg.bundle.weights import read_state_dict
+
+    seconds = seconds_to_measure(evaluator, budget, fold.device)
+    if not seconds:
+        return
+    try:
+        evaluator.network.load_state_dict(read_state_dict(fold.folder.best))
+        change = measure_change(evaluator, seconds, budget.validation_seconds)
+    except Exception as error:
+        if memory_short(error) is None:
+            raise
+        progress.say("There is no memory to compute a held-out case in float32, so what bfloat16 changes is not known.")
+        return
+    if change is not None:
+        replace(RunRecord.read(fold.folder.record), bfloat16_change=change).write(fold.folder.record)
 
 
 @contextmanager
