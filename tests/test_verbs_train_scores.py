@@ -71,7 +71,8 @@ def test_what_bfloat16_changes_is_measured_and_said_of_the_model_that_is_there(
     train(bundle, TrainOptions(epochs=1))
     assert RunRecord.read(record).bfloat16_change is None
     assert "In bfloat16 it gives" not in readme.read_text()
-    monkeypatch.setattr(precision, "MAX_SHARE", 1000.0)
+    monkeypatch.setattr(precision, "MAX_SHARE", 1e6)
+    monkeypatch.setattr(precision, "MAX_SECONDS", 1e6)
     train(bundle, TrainOptions(epochs=2))
     change = RunRecord.read(record).bfloat16_change
     assert change is not None
