@@ -15,6 +15,7 @@ from tests.zoo import write_sigmoid_bundle
 from volseg.cli.main import main
 from volseg.errors import DataSetError, UsageError
 from volseg.evaluation import Evaluation
+from volseg.labels import Label, LabelTable
 from volseg.volume import Mask, read_mask
 
 if TYPE_CHECKING:
@@ -183,3 +184,15 @@ def test_what_predict_writes_is_read_back(tmp_path: Path) -> None:
     assert [score.dice for score in result.cases[0].scores] == [1, 1, 1]
     shifted = volseg.evaluate(tmp_path / "regions", tmp_path / "merged", regions="tumor core=1,2,4")
     assert shifted.cases[0].scores[0].dice == pytest.approx(oracle(values > 200, values > 100)[0])
+
+
+def test_names_of_labels_that_have_other_numbers_in_the_prediction_are_not_mixed(sides: tuple[Path, Path]) -> None:
+    predicted, reference = sides
+    LabelTable((Label(1, "edema"), Label(2, "core"), Label(4, "rim"))).describe(predicted / "labels.txt")
+    LabelTable((Label(1, "core"), Label(2, "edema"), Label(4, "rim"))).describe(reference / "labels.txt")
+    with pytest.raises(UsageError, match="labels of whole have"):
+        volseg.evaluate(predicted, reference, regions="whole=core,rim")
+    by_number = volseg.evaluate(predicted, reference, regions="whole=1,4; rim=4")
+    assert any("Label 1 is 'core' in the reference and 'edema'" in warning for warning in by_number.warnings)
+    assert not volseg.evaluate(predicted, reference, regions="rim=rim").warnings
+    assert len(volseg.evaluate(predicted, reference, regions="all=core,edema").warnings) == 2

@@ -211,3 +211,12 @@ def test_an_image_that_has_nothing_of_a_region(make: Callable[..., Path], tmp_pa
     (outcome,) = predict(make(), image, tmp_path / "out", REGIONS).outcomes
     assert outcome.status is Status.DONE
     assert outcome.warnings == ("The network found nothing of tumor-core, enhancing-tumor: these masks are empty.",)
+
+
+def test_names_that_evaluate_would_take_for_one_are_neutral(
+    images: Path, make: Callable[..., Path], tmp_path: Path
+) -> None:
+    bundle = make(names=("Tumor core", "Tumor_core", "Whole tumor"))
+    ledger = predict(bundle, images, tmp_path / "out", REGIONS)
+    assert ledger.outcomes[0].outputs == tuple(f"region-{number}/a.nii.gz" for number in (1, 2, 3))
+    assert "blanks and punctuation" in ledger.outcomes[0].warnings[0]

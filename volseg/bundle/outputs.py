@@ -230,6 +230,8 @@ def _regions(
         fault = OWN_STEPS
     elif not fault and any(key_of(name) in BACKGROUND_NAMES for name in classes):
         fault = "channel_def has a background, which outputs that overlap don't have"
+    elif not fault and len({key_of(name) for name in classes}) < len(classes):  # by these evaluate tells them apart
+        fault = "channel_def gives two outputs names that differ only in blanks and punctuation"
     names = [f"region {number}" for number in range(1, (channels or 0) + 1)] if fault else classes
     return tuple(Region(name) for name in names), fault
 

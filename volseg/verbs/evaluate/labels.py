@@ -48,13 +48,7 @@ def labels_to_show(
     beyond = sorted(label for label in wanted if label not in names)
     if table and beyond:
         warnings.append(f"The label table has no label {', '.join(map(str, beyond))}, and masks have it.")
-    if predicted and reference:
-        theirs = {label.index: label.name for label in predicted.labels}
-        warnings += [
-            f"Label {index} is {name!r} in the reference and {theirs[index]!r} in the prediction: is it the same thing?"
-            for index, name in ((label.index, label.name) for label in reference.labels)
-            if index in theirs and key_of(theirs[index]) != key_of(name)
-        ]
+    warnings += named_apart(predicted, reference)
     taken = {label.name for label in names.values()}
     labels = [names[index] for index in wanted if index in names]
     labels += [Label(index, _free_name(index, taken)) for index in beyond]
@@ -64,3 +58,18 @@ def labels_to_show(
 def _free_name(index: int, taken: set[str]) -> str:
     name = f"label_{index}"
     return name if name not in taken else f"label_{index} (not in the table)"
+
+
+def named_apart(
+    predicted: LabelTable | None, reference: LabelTable | None, used: Iterable[int] | None = None
+) -> tuple[str, ...]:
+    """A sentence for each number, or each of those used, that has another name in the prediction."""
+    theirs = {label.index: label.name for label in predicted.labels} if predicted else {}
+    return tuple(
+        f"Label {label.index} is {label.name!r} in the reference and {theirs[label.index]!r} in the prediction: "
+        "is it the same thing?"
+        for label in (reference.labels if reference else ())
+        if (used is None or label.index in used)
+        and label.index in theirs
+        and key_of(theirs[label.index]) != key_of(label.name)
+    )

@@ -12,6 +12,7 @@ from volseg.labels import LabelTable, Region
 from volseg.nomenclature import key_of
 from volseg.options import each
 from volseg.regions import RegionMasks, parse_regions, regions_in
+from volseg.verbs.evaluate.labels import named_apart
 from volseg.verbs.evaluate.options import EvaluateOptions, names_labels, require_no_labels
 from volseg.volume import list_images, stem_of
 from volseg.words import listed
@@ -93,7 +94,7 @@ def regions_to_score(found: Side, true: Side, options: EvaluateOptions) -> tuple
     Raises:
         UsageError: a region is not on both sides, or nobody says which labels it is the union of.
     """
-    asked = parse_regions(each(options.regions), true.labels or found.labels or LabelTable(()))
+    asked = asked_regions(options, found.labels, true.labels)
     regions = asked or (() if names_labels(options) else true.regions or found.regions)
     if asked or found.parts or true.parts:
         require_no_labels(options)
@@ -119,4 +120,30 @@ def regions_to_score(found: Side, true: Side, options: EvaluateOptions) -> tuple
     beyond = {part.name for side in (found, true) for key, part in side.parts.items() if key not in keys}
     if (found.parts or true.parts) and not regions:
         raise UsageError(f"No region is on both sides: {listed(sorted(beyond))}.", code="no-region")
-    return regions, (f"Not scored, since not on both sides or not asked for: {listed(sorted(beyond))}.",) * bool(beyond)
+    warnings = (f"Not scored, since not on both sides or not asked for: {listed(sorted(beyond))}.",) * bool(beyond)
+    if not found.parts and not true.parts:
+        warnings += named_apart(found.labels, true.labels, {label for region in regions for label in region.labels})
+    return regions, warnings
+
+
+def asked_regions(
+    options: EvaluateOptions, predicted: LabelTable | None, reference: LabelTable | None
+) -> tuple[Region, ...]:
+    """The regions that the options name.
+
+    Raises:
+        UsageError: they make no sense, or name labels that have other numbers in the prediction.
+    """
+    texts: tuple[str, ...] = each(options.regions)
+    regions = parse_regions(texts, reference or predicted or LabelTable(()))
+    try:
+        theirs = parse_regions(texts, predicted or LabelTable(()))
+    except UsageError:  # it doesn't know these names, so it tells no other numbers
+        return regions
+    for region, other in zip(regions, theirs, strict=True):
+        if set(region.labels) != set(other.labels):
+            raise UsageError(
+                f"The labels of {region.name} have the numbers {listed([*map(str, region.labels)])} in the reference and "
+                f"{listed([*map(str, other.labels)])} in the prediction. Make the labels of both the same first."
+            )
+    return regions

@@ -10,14 +10,13 @@ from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.errors import UsageError
 from volseg.evaluation import MISSING_PREDICTION, MISSING_REFERENCE, Evaluation, ScoredCase
 from volseg.labels import Label, LabelTable, Region
-from volseg.options import each
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
-from volseg.regions import parse_regions, union_of
-from volseg.verbs.evaluate.labels import labels_to_show, wanted_labels
+from volseg.regions import union_of
+from volseg.verbs.evaluate.labels import labels_to_show, named_apart, wanted_labels
 from volseg.verbs.evaluate.options import DEFAULTS, EvaluateOptions, require_no_labels, require_usable
 from volseg.verbs.evaluate.scoring import Pair, RegionPair, compare_masks, score, scored_regions
-from volseg.verbs.evaluate.sides import reference_side, regions_to_score, side_of
+from volseg.verbs.evaluate.sides import asked_regions, reference_side, regions_to_score, side_of
 from volseg.volume import Mask, Volume, stem_of
 from volseg.words import listed
 
@@ -37,13 +36,13 @@ def evaluate_volumes(
     tables = [
         volume.labels if isinstance(volume, Mask) and len(volume.labels) else None for volume in (predicted, reference)
     ]
-    regions = parse_regions(each(options.regions), tables[1] or tables[0] or LabelTable(()))
+    regions = asked_regions(options, tables[0], tables[1])
     if regions:
         require_no_labels(options)
         pairs = ((union_of(predicted, region.labels), union_of(reference, region.labels)) for region in regions)
-        return Evaluation(
-            _table_of(regions), Ledger((scored_regions(case, pairs),), Provenance.of("evaluate", options))
-        )
+        used = {label for region in regions for label in region.labels}
+        ledger = Ledger((scored_regions(case, pairs),), Provenance.of("evaluate", options))
+        return Evaluation(_table_of(regions), ledger, named_apart(tables[0], tables[1], used))
     wanted = wanted_labels(options.labels, tables[0], tables[1])
     outcome = ScoredCase(case, Status.DONE, "done", scores=compare_masks(predicted, reference, wanted or None))
     labels, warnings = labels_to_show(tables[0], tables[1], (outcome,), wanted)
