@@ -19,12 +19,12 @@ MODULES = (
     "pandas", "matplotlib", "sitecustomize", "usercustomize", "pickle", "json", "gzip", "isal", "xxhash", "cc3d", "rich",
     "cyclopts", "pydantic", "ignite", "einops", "gdcm", "openjpeg", "jpeg_ls", "pylibjpeg", "tempfile", "concurrent",
     "importlib_metadata", "ssl", "secrets", "hashlib", "logging", "signal", "zipfile", "lzma", "bz2", "ctypes", "itk",
-    "tensorboard", "fire", "highdicom", "_bootlocale", "readline", "antigravity", "apport_python_hook", "mlflow",
+    "tensorboard", "fire", "encodings", "highdicom", "_bootlocale", "readline", "antigravity", "apport_python_hook", "mlflow",
 )  # fmt: skip
 # With an empty entry in PYTHONPATH, Python finds even its own start-up modules in the current folder before volseg can
 # do anything about it; what volseg imports afterwards may not come from there.
 LATER = tuple(name for name in MODULES if name not in (
-    "volseg", "sitecustomize", "usercustomize", "_bootlocale", "apport_python_hook"))  # fmt: skip
+    "volseg", "sitecustomize", "usercustomize", "_bootlocale", "apport_python_hook", "encodings"))  # fmt: skip
 
 
 def plant(folder: Path, scene: Scene, names: tuple[str, ...] = MODULES) -> None:
@@ -32,7 +32,7 @@ def plant(folder: Path, scene: Scene, names: tuple[str, ...] = MODULES) -> None:
     for name in names:
         (folder / f"{name}.py").write_text(scene.module)
     for name in ("numpy", "encodings", "multiprocessing", "concurrent", "scripts"):
-        if name in (*names, "encodings", "scripts"):
+        if name in (*names, "scripts"):
             (folder / name).mkdir(exist_ok=True)
             (folder / name / "__init__.py").write_text(scene.module)
 
