@@ -344,9 +344,10 @@ def _literals(value: Any) -> Any:
 
 def _shown(text: str) -> str:
     """The first line of an error message of another library, made printable; empty where it may name a file."""
-    line = printable(text.strip().split("\n")[0])
+    line = text.strip().split("\n")[0]
     if NAMES_A_FILE.search(line):
         return ""
+    line = printable(line)
     return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]} [...]"
 
 
