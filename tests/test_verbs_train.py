@@ -455,6 +455,18 @@ class TestBundleOfAnotherMake:
         with pytest.raises(UsageError, match="splits its data in its own way"):
             train(bundle, options)
 
+    def test_its_own_saver_does_not_replace_a_model_that_was_there(self, cohort: Path, tmp_path: Path) -> None:
+        bundle = write_zoo_bundle(tmp_path / "bundle", cohort, epochs=1)
+        trust(bundle)
+        train(bundle)
+        (bundle / "models" / "published.json").unlink()
+        before = (bundle / "models" / "model.pt").read_bytes()
+        trust(bundle)
+        train(bundle, TrainOptions(fresh=True, seed=7))
+        assert (bundle / "models" / "model.pt").read_bytes() == before
+        train(bundle, TrainOptions(publish=True))
+        assert (bundle / "models" / "model.pt").read_bytes() != before
+
     def test_its_data_may_be_elsewhere(self, cohort: Path, tmp_path: Path) -> None:
         bundle = write_zoo_bundle(tmp_path / "bundle", tmp_path / "gone", epochs=1)
         trust(bundle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,7 +31,7 @@ from volseg.volume import read_header
 from volseg.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch.nn import Module
 
@@ -137,6 +138,13 @@ def _session(fold: Fold, record: RunRecord, parser: BundleParser) -> Provenance:
     )
 
 
+def _saves(handler: Callable[..., object]) -> bool:
+    """Whether it is a config's own saver of weights: a model that is there stays unless its replacement was asked for."""
+    from monai.handlers import CheckpointSaver
+
+    return isinstance(getattr(inspect.unwrap(handler), "__self__", None), CheckpointSaver)
+
+
 def _run(
     fold: Fold,
     parser: BundleParser,
@@ -153,8 +161,11 @@ def _run(
         trainer = parser.build("train#trainer")
         evaluator = parser.build("validate#evaluator") if parser.has("validate#evaluator") else None
     for engine in (trainer, evaluator):
+        handlers = getattr(engine, "_event_handlers", {})
         # MONAI's handlers log an exception whole, which may quote a file; it is told as a sentence.
-        getattr(engine, "_event_handlers", {}).pop(Events.EXCEPTION_RAISED, None)
+        handlers.pop(Events.EXCEPTION_RAISED, None)
+        for event, attached in handlers.items():
+            handlers[event] = [one for one in attached if not _saves(one[0])]
     for part in ("network", "optimizer"):
         if not hasattr(trainer, part):
             raise BundleError(
