@@ -171,7 +171,7 @@ def test_training_patches_are_found_wherever_they_stand(
     make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None]
 ) -> None:
     parser = BundleParser(edited(make_bundle(), "train", change), "train", {})
-    monkeypatch.setattr(module, "machine_bytes", lambda _: 2**22)
+    monkeypatch.setattr(device, "machine_bytes", lambda _: 2**22)
     with pytest.raises(BundleError, match="is trained on patches, 256 of") as caught:
         parser.build("train#trainer")
     assert caught.value.code == "too-large"

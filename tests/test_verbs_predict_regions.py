@@ -141,8 +141,8 @@ def test_regions_that_nothing_merges(
     ("names", "folders"),
     [
         (("../../etc", "/etc/passwd", "images"), ["etc", "etc-passwd", "images-3"]),
-        (("Core", "core!", "CORE?"), ["core", "core-2", "core-3"]),
-        (("core", "core?", "core-2"), ["core", "core-2", "core-2-3"]),
+        (("Core", "core!", "CORE?"), ["region-1", "region-2", "region-3"]),
+        (("core", "core?", "core-2"), ["region-1", "region-2", "region-3"]),
         (("Tümör", "肿瘤", "..."), ["tumor", "region-2", "region-3"]),
         (("x" * 190, "y" * 190 + "a", "y" * 190 + "b"), ["x" * 60, "y" * 60, "y" * 60 + "-3"]),
         (("a\nb", "c", "d"), ["region-1", "region-2", "region-3"]),

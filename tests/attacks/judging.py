@@ -61,8 +61,12 @@ def try_attack(attack: Attack, runner: Runner, base: Base, folder: Path, *, keep
     root = folder / attack.name.replace("/", ".")
     scene = Scene(root, base)
     verdict = Verdict(attack)
-    commands = attack.stage(scene)
     began = time.monotonic()
+    try:
+        commands = attack.stage(scene)
+    except Exception as error:  # noqa: BLE001  an attack that can't be made has shown nothing
+        verdict.wrong = f"it can't be staged: {type(error).__name__}: {error}"
+        return verdict
     for number, command in enumerate(commands):
         before = snapshot(scene.root)
         ran = runner.run(scene, command, number)
