@@ -248,7 +248,7 @@ def ledger(scene: Scene, *outputs: str) -> dict[str, Any]:
     outcomes = []
     for output in outputs:
         path = scene.victim / Path(output).name
-        content = path.read_bytes() if path.exists() else b""
+        content = path.read_bytes() if path.is_file() else b""
         made = {"size": len(content), "xxh3": xxhash.xxh3_128_hexdigest(content)}
         outcomes.append({
             "case": "case_0", "status": "done", "code": "done", "outputs": [output],
