@@ -153,9 +153,13 @@ class Scene:
     def check(self, path: Path, **options: Any) -> Command:
         return self.volseg("check", path, **options)
 
-    def predict(self, bundle: Path, source: Path | None = None, *more: str, **options: Any) -> Command:
+    def predict(
+        self, bundle: Path, source: Path | None = None, *more: str, also: tuple[Path, ...] = (), **options: Any
+    ) -> Command:
         source = source or self.image()
-        return self.volseg("predict", bundle, source, self.out, "--device", "cpu", *more, writes=(self.out,), **options)
+        return self.volseg(
+            "predict", bundle, source, self.out, "--device", "cpu", *more, writes=(self.out, *also), **options
+        )
 
     def train(self, bundle: Path, *more: object, **options: Any) -> Command:
         if "--epochs" not in more:
