@@ -105,7 +105,7 @@ def meaning_of(metadata: Config, inference: Config) -> Meaning:
 
 def outputs_of(inference: Config) -> Outputs:
     """How a mask comes about from the network's channels, by the postprocessing as it stands in the config."""
-    done = [_does(step, inference) for step in _steps(_postprocessing(inference))]
+    done = _done(inference)
     for place, what in enumerate(done):
         if what == "threshold":
             return Outputs.REGIONS
@@ -114,6 +114,11 @@ def outputs_of(inference: Config) -> Outputs:
         if what == "?":
             return Outputs.REGIONS if "sigmoid" in done[:place] else Outputs.UNKNOWN
     return Outputs.REGIONS if "sigmoid" in done else Outputs.UNKNOWN
+
+
+def _done(inference: Config) -> list[str]:
+    """What each step of the postprocessing does to the classes."""
+    return [_does(step, inference) for step in _steps(_postprocessing(inference))]
 
 
 def _postprocessing(inference: Config) -> ConfigValue:
@@ -225,7 +230,7 @@ def _classes(metadata: Config, channels: int | None, apart: str) -> tuple[tuple[
 def _regions(
     classes: tuple[str, ...], fault: str, channels: int | None, inference: Config
 ) -> tuple[tuple[Region, ...], str]:
-    done = [_does(step, inference) for step in _steps(_postprocessing(inference))]
+    done = _done(inference)
     if "threshold" not in done or "?" in done[: done.index("threshold")]:
         fault = OWN_STEPS
     elif not fault and any(key_of(name) in BACKGROUND_NAMES for name in classes):

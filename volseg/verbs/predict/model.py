@@ -87,13 +87,14 @@ class ModelFile:
             BundleError: there are none.
             FileError: a file can't be read.
         """
-        from volseg.bundle.parser import require_weights
+        from volseg.bundle.parser import BundleParser, require_weights
         from volseg.bundle.trust import code_sha256, require_trust
 
         if precision not in get_args(Precision):
             raise UsageError(f"--precision {precision}: the network computes in float32 or bfloat16, or auto chooses.")
         verdict = require_trust(bundle)
-        weights = _weights(bundle, fold)
+        named = verdict.findings and fold is None
+        weights = _weights(bundle, fold, BundleParser(bundle, "inference", {}) if named else None)
         require_weights(weights)
         config, metadata = (sha256_of(bundle.config_path(name)) for name in ("inference", "metadata"))
         others = code_sha256(verdict) or metadata
@@ -188,7 +189,8 @@ def load_model(file: ModelFile) -> Model:
     device = torch.device(file.device)
     parser = BundleParser(bundle, "inference", {"device": device})
     ours = not parser.verdict.findings
-    network = load_into(parser.build(_network(parser)), _weights(bundle, file.fold)).to(device).eval()
+    weights = _weights(bundle, file.fold, None if ours else parser)
+    network = load_into(parser.build(_network(parser)), weights).to(device).eval()
     preprocessing = without_saving(
         parser.build(_part(parser, "preprocessing", "val_data_loader", "dataset", "transform"))
     )
@@ -256,15 +258,13 @@ def require_regions(model: Model) -> Mapping[str, Region]:
     return model.regions
 
 
-def _weights(bundle: Bundle, fold: int | None) -> Path:
-    from volseg.bundle.parser import BundleParser
+def _weights(bundle: Bundle, fold: int | None, foreign: BundleParser | None) -> Path:
+    """The weights of a fold or, without one, of the bundle; ``foreign`` is the inference config of a foreign one."""
     from volseg.bundle.serving import weights_path
-    from volseg.bundle.trust import require_trust
     from volseg.training.checkpoint import RunFolder
 
     if fold is None:
-        foreign = bool(require_trust(bundle).findings)
-        return weights_path(BundleParser(bundle, "inference", {})) if foreign else bundle.model_path
+        return bundle.model_path if foreign is None else weights_path(foreign)
     best = RunFolder(bundle.runs / f"fold_{fold}").best
     if not best.exists():
         raise BundleError(
