@@ -9,6 +9,7 @@ import numpy as np
 from volseg.labels import Label, LabelTable
 from volseg.planning.fingerprint import CaseMeasures, Fingerprint
 from volseg.planning.plan import Plan, choose
+from volseg.planning.wishes import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ def fingerprint(
 def planned(
     shape: Shape, spacing: Spacing, preset: Preset = "fast", labels: LabelTable = LABELS, **more: object
 ) -> Plan:
-    return choose(fingerprint([shape], [spacing], **more), labels, "bundle", preset=preset)  # type: ignore[arg-type]
+    return choose(fingerprint([shape], [spacing], **more), labels, "bundle", Wishes(preset=preset))  # type: ignore[arg-type]
 
 
 VOLUMES: list[tuple[Shape, Spacing]] = [

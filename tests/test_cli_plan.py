@@ -117,3 +117,24 @@ def test_a_network_may_be_asked_for(cohort: Path, tmp_path: Path, capsys: pytest
     config = yaml.safe_load((bundle / "configs" / "train.yaml").read_text())
     assert config["network_def"]["_target_"] == "monai.networks.nets.UNet"
     assert (config["optimizer"]["_target_"], config["learning_rate"]) == ("torch.optim.SGD", 0.01)
+
+
+def test_each_part_may_be_asked_for_by_name(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wishes = ["--loss", "dice-ce", "--schedule", "polynomial", "--augment", "none"]
+    assert main(["plan", str(cohort), str(tmp_path / "bundle"), *wishes]) == 0
+    shown = capsys.readouterr().out
+    for choice in ("loss dice-ce: ", "schedule polynomial: ", "augmentation none: "):
+        [line] = [line for line in shown.splitlines() if line.startswith(f"  {choice}")]
+        assert line.endswith("asked for")
+
+
+@pytest.mark.parametrize("option", ["--network", "--loss", "--optimizer", "--schedule", "--augment"])
+def test_a_wrong_name_is_answered_with_the_choices(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert main(["plan", str(cohort), str(tmp_path / "bundle"), option, "wrong"]) == 2
+    shown = capsys.readouterr().err
+    kind = {"--augment": "augmentation"}.get(option, option[2:])
+    assert all(name in shown for name in REGISTRIES[kind])
+    assert len(shown.strip().splitlines()) == 1
+    assert not (tmp_path / "bundle").exists()

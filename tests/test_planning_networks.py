@@ -12,12 +12,12 @@ from monai.bundle import ConfigParser
 from volseg.bundle.folder import open_bundle
 from volseg.bundle.trust import judge
 from volseg.bundle.vocabulary import TARGETS
-from volseg.planning.augmentations import AUGMENTATIONS
-from volseg.planning.losses import LOSSES
+from volseg.planning.augmentations import AUGMENTATIONS, AugmentationName
+from volseg.planning.losses import LOSSES, parse_loss
 from volseg.planning.networks import NETWORKS, NetworkName
 from volseg.planning.optimizers import OPTIMIZERS, OptimizerName
 from volseg.planning.presets import PRESETS, REGISTRIES
-from volseg.planning.schedules import SCHEDULES
+from volseg.planning.schedules import SCHEDULES, ScheduleName
 from volseg.training.budget import Budget
 
 if TYPE_CHECKING:
@@ -80,12 +80,17 @@ def test_the_plain_form_takes_the_weights_of_the_trained_one(name: str, make_pla
 def test_names_words_and_choices_agree() -> None:
     assert set(typing.get_args(NetworkName)) == set(NETWORKS)
     assert set(typing.get_args(OptimizerName)) == set(OPTIMIZERS)
+    assert set(typing.get_args(ScheduleName)) == set(SCHEDULES)
+    assert set(typing.get_args(AugmentationName)) == set(AUGMENTATIONS)
     assert [*REGISTRIES.values()] == [NETWORKS, LOSSES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS]
     for registry in REGISTRIES.values():
         assert all(kind.name == name and kind.words for name, kind in registry.items())
     for limits in PRESETS.values():
         assert {limits.network, limits.coarse_network} <= set(NETWORKS)
         assert limits.optimizer in OPTIMIZERS
+        assert limits.schedule in SCHEDULES
+        assert limits.augment in AUGMENTATIONS
+        assert parse_loss(limits.loss)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

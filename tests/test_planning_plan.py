@@ -15,6 +15,7 @@ from volseg.planning.networks import NETWORKS
 from volseg.planning.optimizers import OPTIMIZERS
 from volseg.planning.plan import choose
 from volseg.planning.presets import PRESETS
+from volseg.planning.wishes import Wishes
 
 if TYPE_CHECKING:
     from volseg.planning.presets import Preset
@@ -29,13 +30,17 @@ def test_the_spacing_is_the_median_of_the_cases() -> None:
 
 def test_along_thick_slices_the_spacing_is_their_tenth_percentile() -> None:
     thick = np.array([2.5, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 6.0, 7.0, 8.0])
-    found = choose(fingerprint([(200, 200, 30)] * 11, [(0.8, 0.9, step) for step in thick]), LABELS, "b", preset="full")
+    found = choose(
+        fingerprint([(200, 200, 30)] * 11, [(0.8, 0.9, step) for step in thick]), LABELS, "b", Wishes(preset="full")
+    )
     assert found.spacing_mm == pytest.approx((0.8, 0.9, np.percentile(thick, 10)))
 
 
 def test_the_tenth_percentile_never_gets_finer_than_the_other_axes() -> None:
     steps = [0.2] * 4 + [5.0] * 7
-    found = choose(fingerprint([(200, 200, 30)] * 11, [(1.0, 1.1, step) for step in steps]), LABELS, "b", preset="full")
+    found = choose(
+        fingerprint([(200, 200, 30)] * 11, [(1.0, 1.1, step) for step in steps]), LABELS, "b", Wishes(preset="full")
+    )
     assert found.spacing_mm == pytest.approx((1.0, 1.1, 1.1))
 
 
@@ -68,19 +73,19 @@ def test_a_tiny_label_keeps_voxels_enough() -> None:
 
 def test_a_spacing_that_was_asked_for_is_taken_as_it_is() -> None:
     measured = fingerprint([(512, 512, 400)], [(0.7, 0.7, 0.7)])
-    assert choose(measured, LABELS, "b", spacing_mm=(1.234567, 2.0, 3.0)).spacing_mm == (1.234567, 2.0, 3.0)
+    assert choose(measured, LABELS, "b", Wishes(spacing_mm=(1.234567, 2.0, 3.0))).spacing_mm == (1.234567, 2.0, 3.0)
 
 
 @pytest.mark.parametrize("spacing", [(0.0, 1.0, 1.0), (1.0, -1.0, 1.0), (1.0, 1.0, math.nan), (1.0, math.inf, 1.0)])
 def test_a_spacing_that_makes_no_sense_is_refused(spacing: Spacing) -> None:
     with pytest.raises(UsageError, match="above 0 mm"):
-        choose(fingerprint([(40, 40, 40)], [(1.0, 1.0, 1.0)]), LABELS, "b", spacing_mm=spacing)
+        choose(fingerprint([(40, 40, 40)], [(1.0, 1.0, 1.0)]), LABELS, "b", Wishes(spacing_mm=spacing))
 
 
 def test_a_spacing_that_leaves_too_few_voxels_is_refused() -> None:
     measured = fingerprint([(40, 40, 30)], [(1.0, 1.0, 1.0)])
     with pytest.raises(UsageError, match=r"1 x 1 x 1 voxels.*smaller --spacing"):
-        choose(measured, LABELS, "b", spacing_mm=(100.0, 100.0, 100.0))
+        choose(measured, LABELS, "b", Wishes(spacing_mm=(100.0, 100.0, 100.0)))
 
 
 def test_small_patches_are_worked_on_at_full_resolution() -> None:
@@ -93,12 +98,12 @@ def test_a_network_and_an_optimizer_may_be_asked_for() -> None:
     measured = fingerprint([(40, 40, 40)], [(1.0, 1.0, 1.0)], channels=("CT", "PET"))
     for network in NETWORKS:
         for optimizer in OPTIMIZERS:
-            found = choose(measured, LABELS, "b", network=network, optimizer=optimizer)  # type: ignore[arg-type]
+            found = choose(measured, LABELS, "b", Wishes(network=network, optimizer=optimizer))  # type: ignore[arg-type]
             assert (found.network.name, found.optimizer.name) == (network, optimizer)
             assert (found.network.in_channels, found.network.out_channels) == (2, 3)
             assert any(choice == f"network {network}" and "asked for" in reason for choice, reason in found.reasons)
     with pytest.raises(UsageError, match="dynunet-residual"):
-        choose(measured, LABELS, "b", network="resnet")  # type: ignore[arg-type]
+        choose(measured, LABELS, "b", Wishes(network="resnet"))  # type: ignore[arg-type]
 
 
 def test_only_what_is_nearly_always_one_piece_is_kept_to_its_largest() -> None:

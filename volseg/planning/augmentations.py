@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from volseg.planning.component import Choice, Component, by_name, component
 
+AugmentationName = Literal["none", "light"]
 ROTATION_RADIANS = 15 * math.pi / 180
 
 
@@ -28,10 +29,22 @@ class Augmentation(Choice):
 
 
 @dataclass(frozen=True)
+class NoChanges(Augmentation):
+    """None."""
+
+    name: ClassVar[str] = "none"
+    words: ClassVar[str] = "patches as they are"
+
+    def components(self) -> list[Component]:
+        """None."""
+        return []
+
+
+@dataclass(frozen=True)
 class SmallChanges(Augmentation):
     """Small rotations, scalings and changes of intensity, which hold for any organ in any modality."""
 
-    name: ClassVar[str] = "small-changes"
+    name: ClassVar[str] = "light"
     words: ClassVar[str] = "rotation, scaling, noise, blur, brightness, contrast; no mirroring, since sides matter"
 
     def components(self) -> list[Component]:
@@ -58,4 +71,4 @@ class SmallChanges(Augmentation):
         ]
 
 
-AUGMENTATIONS: dict[str, type[Augmentation]] = by_name(SmallChanges)
+AUGMENTATIONS: dict[str, type[Augmentation]] = by_name(NoChanges, SmallChanges)

@@ -40,14 +40,14 @@ def component(target: str, **arguments: ConfigValue) -> Component:
     return {"_target_": target, **arguments}
 
 
-def pick(registry: dict[str, type[Kind]], name: str) -> type[Kind]:
-    """The choice of that name.
+def pick(registry: dict[str, type[Kind]], name: str, kind: str) -> type[Kind]:
+    """The choice of that name; ``kind`` is the registry's, for the message.
 
     Raises:
         UsageError: there is none.
     """
     if name not in registry:
-        raise UsageError(f"There is no {name!r}. Choose one of {', '.join(registry)}.")
+        raise UsageError(f"There is no {kind} {name!r}. Choose one of {', '.join(registry)}.")
     return registry[name]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from volseg.planning.component import Built, Component, by_name, component
+from volseg.planning.component import Built, Component, by_name, component, pick
 
 
 class Loss(Built):
@@ -32,3 +32,12 @@ class DiceCrossEntropy(Loss):
 
 
 LOSSES: dict[str, type[Loss]] = by_name(DiceCrossEntropy)
+
+
+def parse_loss(text: str) -> Loss:
+    """The loss that a person named.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    return pick(LOSSES, text, "loss")()

@@ -15,15 +15,16 @@ import numpy as np
 from volseg.dataset.advice import UNKNOWN_CT
 from volseg.dataset.dataset import knows_modality, modalities_of
 from volseg.errors import UsageError
-from volseg.planning.augmentations import Augmentation, SmallChanges
+from volseg.planning.augmentations import AUGMENTATIONS, Augmentation
 from volseg.planning.component import pick
-from volseg.planning.losses import DiceCrossEntropy, Loss
-from volseg.planning.networks import NETWORKS, Network, NetworkName
+from volseg.planning.losses import Loss, parse_loss
+from volseg.planning.networks import NETWORKS, Network
 from volseg.planning.normalisation import Normalisation, choose_normalisations
-from volseg.planning.optimizers import OPTIMIZERS, Optimizer, OptimizerName
+from volseg.planning.optimizers import OPTIMIZERS, Optimizer
 from volseg.planning.presets import PRESETS, Preset, PresetLimits
-from volseg.planning.schedules import Polynomial, Schedule
+from volseg.planning.schedules import SCHEDULES, Schedule
 from volseg.planning.topology import MIN_BOTTLENECK, choose_topology
+from volseg.planning.wishes import Wishes
 from volseg.postprocessing import KeepLargest, PostprocessingRules
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ LOGITS_GIB = 6.0
 """Logits on the image's own grid give smoother edges than labels do, and are brought back to it up to this size."""
 SPACING_DIGITS = 5
 """Significant ones: 0.001 % of a voxel, also where voxels are micrometres."""
+
+ANYTHING = Wishes()
 
 
 @dataclass(frozen=True)
@@ -91,31 +94,21 @@ class Plan:
         return len(self.labels) + 1
 
 
-def choose(
-    fingerprint: Fingerprint,
-    labels: LabelTable,
-    name: str,
-    *,
-    preset: Preset = "fast",
-    spacing_mm: tuple[float, float, float] | None = None,
-    network: NetworkName | None = None,
-    optimizer: OptimizerName | None = None,
-) -> Plan:
-    """Choose a plan; what is given overrides the choice.
+def choose(fingerprint: Fingerprint, labels: LabelTable, name: str, wishes: Wishes = ANYTHING) -> Plan:
+    """Choose a plan; what is wished for overrides the choice.
 
     Args:
         fingerprint: of the data set.
         labels: what the numbers in its masks stand for.
         name: the bundle's.
-        preset: what the training may cost.
-        spacing_mm: the target spacing along R, A, S.
-        network: a name in ``NETWORKS``.
-        optimizer: a name in ``OPTIMIZERS``.
+        wishes: what was asked for.
 
     Raises:
-        UsageError: a spacing that was asked for is not positive or leaves too few voxels, or there is no network or optimizer of that name.
+        UsageError: a spacing that was asked for is not positive or leaves too few voxels, or there is no choice of a
+            name that was asked for.
     """
-    limits = PRESETS[preset]
+    limits = PRESETS[wishes.preset]
+    spacing_mm, network = wishes.spacing_mm, wishes.network
     reasons: list[tuple[str, str]] = []
     if spacing_mm is None:
         spacing_mm, why = _spacing(fingerprint, labels, limits)
@@ -144,11 +137,16 @@ def choose(
         network, why = limits.network, "the patch is small enough to afford it"
     else:
         network, why = limits.coarse_network, "at full resolution such a patch would cost too much"
-    built = pick(NETWORKS, network)(topology, len(fingerprint.channels), len(labels) + 1)
+    built = pick(NETWORKS, network, "network")(topology, len(fingerprint.channels), len(labels) + 1)
     reasons.append((f"network {network}", f"{built.words}; {why}"))
-    loss = DiceCrossEntropy()
-    steps = pick(OPTIMIZERS, optimizer or limits.optimizer)()
-    reasons.append((f"loss {loss.name}, optimizer {steps.name}", f"{loss.words}; {steps.words}"))
+    loss = wishes.loss or parse_loss(limits.loss)
+    reasons.append((f"loss {loss.name}", _asked(loss.words, wishes.loss)))
+    steps = pick(OPTIMIZERS, wishes.optimizer or limits.optimizer, "optimizer")()
+    reasons.append((f"optimizer {steps.name}", _asked(steps.words, wishes.optimizer)))
+    schedule = pick(SCHEDULES, wishes.schedule or limits.schedule, "schedule")()
+    reasons.append((f"schedule {schedule.name}", _asked(schedule.words, wishes.schedule)))
+    augmentation = pick(AUGMENTATIONS, wishes.augment or limits.augment, "augmentation")(spacing_mm)
+    reasons.append((f"augmentation {augmentation.name}", _asked(augmentation.words, wishes.augment)))
     batch = int(np.clip(limits.batch_voxels // math.prod(patch), 2, limits.max_batch))
     reasons.append((f"batch {batch}", f"{batch * math.prod(patch):,} voxels a step"))
 
@@ -194,7 +192,7 @@ def choose(
     if not known and sum(case.ct_like for case in fingerprint.cases) * 2 > len(fingerprint.cases):
         warnings.append(UNKNOWN_CT[0].upper() + UNKNOWN_CT[1:])
     return Plan(
-        preset=preset,
+        preset=wishes.preset,
         name=name,
         labels=labels,
         channels=fingerprint.channels,
@@ -205,8 +203,8 @@ def choose(
         normalisations=normalisations,
         loss=loss,
         optimizer=steps,
-        schedule=Polynomial(),
-        augmentation=SmallChanges(spacing_mm),
+        schedule=schedule,
+        augmentation=augmentation,
         rules=PostprocessingRules((KeepLargest(labels=keep),) if keep else ()),
         steps_per_epoch=limits.steps_per_epoch,
         max_epochs=limits.max_epochs,
@@ -245,6 +243,10 @@ def _spacing(
             target = _coarsened(target, voxels / limits.volume_voxels)
             why += f", coarsened so that the median volume has {limits.volume_voxels / 1e6:.3g} million voxels"
     return _triple(np.array([float(f"{step:.{SPACING_DIGITS}g}") for step in target])), why
+
+
+def _asked(words: str, wish: object) -> str:
+    return f"{words}; asked for" if wish else words
 
 
 def _coarsened(spacing_mm: NDArray[np.float64], factor: float) -> NDArray[np.float64]:

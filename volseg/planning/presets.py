@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from volseg.planning.augmentations import AUGMENTATIONS
+from volseg.planning.augmentations import AUGMENTATIONS, AugmentationName
 from volseg.planning.component import Choice
 from volseg.planning.losses import LOSSES
 from volseg.planning.networks import NETWORKS, NetworkName
 from volseg.planning.optimizers import OPTIMIZERS, OptimizerName
-from volseg.planning.schedules import SCHEDULES
+from volseg.planning.schedules import SCHEDULES, ScheduleName
 
 Preset = Literal["fast", "full"]
 
@@ -44,6 +44,9 @@ class PresetLimits:
     network: NetworkName
     coarse_network: NetworkName
     optimizer: OptimizerName
+    loss: str = "dice-ce"
+    schedule: ScheduleName = "polynomial"
+    augment: AugmentationName = "light"
 
 
 PRESETS: dict[Preset, PresetLimits] = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from volseg.planning.component import Built, Component, by_name, component
+
+ScheduleName = Literal["polynomial"]
 
 
 class Schedule(Built):

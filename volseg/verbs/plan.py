@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from volseg.errors import FileError, UsageError
 from volseg.options import Many, each
+from volseg.planning.augmentations import AugmentationName
+from volseg.planning.losses import parse_loss
 from volseg.planning.networks import NetworkName
 from volseg.planning.optimizers import OptimizerName
+from volseg.planning.presets import Preset
+from volseg.planning.schedules import ScheduleName
+from volseg.planning.wishes import Wishes, parse_memory
 from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
 class PlanOptions:
     """How to plan."""
 
-    preset: Literal["fast", "full"] = "fast"
+    preset: Preset = "fast"
     """fast: minutes on two cores. full: nnU-Net's topology and length, for a GPU."""
 
     spacing: Many[float] = ()
@@ -31,8 +36,20 @@ class PlanOptions:
     network: NetworkName | None = None
     """The network, instead of the one that preset and patch suggest."""
 
+    loss: str | None = None
+    """The loss, instead of the preset's."""
+
     optimizer: OptimizerName | None = None
     """The optimizer, instead of the preset's."""
+
+    schedule: ScheduleName | None = None
+    """How the learning rate changes, instead of the preset's way."""
+
+    augment: AugmentationName | None = None
+    """The random changes of patches, instead of the preset's."""
+
+    memory: str | None = None
+    """What a training step may take, such as 24GB."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float] | None:
@@ -44,6 +61,24 @@ class PlanOptions:
         from volseg.grid import three_spacings
 
         return three_spacings(each(self.spacing)) if self.spacing else None
+
+    @property
+    def wishes(self) -> Wishes:
+        """What was asked for.
+
+        Raises:
+            UsageError: an option makes no sense.
+        """
+        return Wishes(
+            preset=self.preset,
+            spacing_mm=self.spacing_mm,
+            network=self.network,
+            loss=parse_loss(self.loss) if self.loss is not None else None,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            augment=self.augment,
+            memory_bytes=parse_memory(self.memory) if self.memory is not None else None,
+        )
 
 
 def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None, progress: Progress = SILENT) -> Plan:
@@ -69,7 +104,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     from volseg.planning.plan import choose
 
     options = options or PlanOptions()
-    spacing_mm = options.spacing_mm
+    wishes = options.wishes
     if is_dataset(bundle_dir):
         raise UsageError(f"{bundle_dir} is a data set. Name the data set first, then a new folder for the bundle.")
     require_free(bundle_dir)
@@ -78,15 +113,7 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     require_sound(dataset, progress=progress)
     fingerprint = measure(dataset, progress)
     name = bundle_dir.resolve().name
-    chosen = choose(
-        fingerprint,
-        dataset.labels,
-        name,
-        preset=options.preset,
-        spacing_mm=spacing_mm,
-        network=options.network,
-        optimizer=options.optimizer,
-    )
+    chosen = choose(fingerprint, dataset.labels, name, wishes)
     write_bundle(chosen, dataset_dir, bundle_dir)
     try:
         remember_plan(bundle_dir, dataset_dir)
