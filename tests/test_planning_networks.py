@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from volseg.bundle.trust import judge
 from volseg.bundle.vocabulary import TARGETS
 from volseg.planning.augmentations import AUGMENTATIONS, AugmentationName
 from volseg.planning.losses import LOSSES, parse_loss
-from volseg.planning.networks import NETWORKS, NetworkName
+from volseg.planning.networks import NETWORKS, NetworkName, encoder_parts_of
 from volseg.planning.optimizers import OPTIMIZERS, OptimizerName
 from volseg.planning.presets import PRESETS, REGISTRIES
 from volseg.planning.schedules import SCHEDULES, ScheduleName
@@ -100,3 +101,18 @@ def test_a_network_s_arguments_are_literals(name: str, make_plan: MakePlan) -> N
     assert set(described) - {"_target_"} <= set(TARGETS["network_def"][str(described["_target_"])])
     assert "$" not in str(described)
     assert "@" not in str(described)
+
+
+@pytest.mark.parametrize("name", ["unet", "dynunet"])
+def test_an_encoder_is_the_way_down_to_the_widest_level(name: str, make_plan: MakePlan) -> None:
+    kind = make_plan(network=name).network.for_inference
+    network = built(kind.component())
+    patterns = encoder_parts_of(kind.target)
+    names = [one for one, _ in network.named_parameters()]
+    encoder = [one for one in names if any(re.match(pattern, one) for pattern in patterns)]
+    assert encoder[0] == names[0]
+    widths = [network.get_parameter(one).shape[0] for one in encoder if one.endswith("conv.weight")]
+    assert widths == sorted(widths)
+    assert widths[-1] == kind.topology.features[-1]
+    assert len(encoder) < len(names)
+    assert "up" not in " ".join(encoder)

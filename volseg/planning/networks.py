@@ -39,6 +39,11 @@ class Network(Built):
     in_channels: int
     out_channels: int
 
+    target: ClassVar[str]
+    """The class that the config names."""
+    encoder_parts: ClassVar[tuple[str, ...]] = ()
+    """What the names of the encoder's weights begin with, as regular expressions, down to the lowest level."""
+
     @property
     def heads(self) -> int:
         """Number of deep-supervision outputs beside the main one in training."""
@@ -63,6 +68,8 @@ class DynUNet(Network):
 
     deep: bool = True
 
+    target: ClassVar[str] = "monai.networks.nets.DynUNet"
+    encoder_parts: ClassVar[tuple[str, ...]] = (r"input_block\.", r"downsamples\.", r"bottleneck\.")
     name: ClassVar[str] = "dynunet"
     words: ClassVar[str] = "nnU-Net's plain U-Net at full resolution, with deep supervision"
     residual: ClassVar[bool] = False
@@ -84,7 +91,7 @@ class DynUNet(Network):
         residual: Component = {"res_block": True} if self.residual else {}
         deep: Component = {"deep_supervision": True, "deep_supr_num": self.heads} if self.heads else {}
         return component(
-            "monai.networks.nets.DynUNet",
+            self.target,
             spatial_dims=3,
             in_channels=self.in_channels,
             out_channels=self.out_channels,
@@ -113,13 +120,19 @@ class ResidualDynUNet(DynUNet):
 class UNet(Network):
     """MONAI's UNet with residual units; its first convolution halves the resolution."""
 
+    target: ClassVar[str] = "monai.networks.nets.UNet"
+    # Each level holds the next as its submodule, between its way down (0) and its way up (2).
+    encoder_parts: ClassVar[tuple[str, ...]] = (
+        r"model\.(1\.submodule\.)*0\.",
+        r"model\.(1\.submodule\.)+(conv|residual)\.",
+    )
     name: ClassVar[str] = "unet"
     words: ClassVar[str] = "residual U-Net that halves at its first convolution, at a third of the cost"
 
     def component(self) -> Component:
         """Its target and arguments."""
         return component(
-            "monai.networks.nets.UNet",
+            self.target,
             spatial_dims=3,
             in_channels=self.in_channels,
             out_channels=self.out_channels,
@@ -131,6 +144,11 @@ class UNet(Network):
 
 
 NETWORKS: dict[str, type[Network]] = by_name(DynUNet, ResidualDynUNet, UNet)
+
+
+def encoder_parts_of(target: str) -> tuple[str, ...]:
+    """The encoder of the network that a config names, as ``Network.encoder_parts``; empty where nobody knows it."""
+    return next((kind.encoder_parts for kind in NETWORKS.values() if kind.target == target), ())
 
 
 def _lists(triples: tuple[tuple[int, int, int], ...]) -> list[ConfigValue]:
