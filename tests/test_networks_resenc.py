@@ -16,9 +16,9 @@ BLOCKS = [1, 3, 4, 6, 6, 6]
 @pytest.mark.parametrize(
     ("features", "thick", "channels", "classes", "published"),
     [
-        ([32, 64, 128, 256, 320, 320], False, 1, 3, 0),
-        ([32, 64, 128, 256, 320, 320], True, 4, 5, 0),
-        ([8, 16, 24, 32, 32, 32], True, 1, 2, 0),
+        ([32, 64, 128, 256, 320, 320], False, 1, 3, 102_350_575),
+        ([32, 64, 128, 256, 320, 320], True, 4, 5, 101_684_825),
+        ([8, 16, 24, 32, 32, 32], True, 1, 2, 1_300_074),
     ],
 )
 def test_it_has_as_many_weights_as_nnu_net_s(
@@ -36,3 +36,28 @@ def test_it_has_as_many_weights_as_nnu_net_s(
             heads=4,
         )
     assert sum(tensor.numel() for tensor in network.parameters()) == published
+
+
+def small(heads: int) -> ResidualEncoderUNet:
+    return ResidualEncoderUNet(2, 3, [4, 6, 8], [[2, 2, 1], [2, 2, 2]], [[3, 3, 1]] + [[3, 3, 3]] * 2, [1, 2, 1], heads)
+
+
+def test_blocks_begin_by_passing_on_what_they_are_given() -> None:
+    """So that what goes around a block is all that comes out of it, as in nnU-Net."""
+    block = small(0).encoder[1][1]
+    volume = torch.rand(1, 6, 4, 4, 4)
+    assert torch.equal(block(volume), volume)
+
+
+@pytest.mark.parametrize("size", [(8, 8, 4), (9, 7, 5), (5, 6, 3)])
+def test_any_size_goes_in_and_heads_come_out_in_training_alone(size: tuple[int, int, int]) -> None:
+    network = small(1)
+    shapes = [one.shape[1:] for one in network(torch.randn(1, 2, *size))]
+    assert shapes == [(3, *size), (3, -(-size[0] // 2), -(-size[1] // 2), size[2])]
+    with torch.no_grad():
+        assert network.eval()(torch.randn(1, 2, *size)).shape == (1, 3, *size)
+
+
+def test_more_heads_than_levels_are_refused() -> None:
+    with pytest.raises(ValueError, match="no room for 2 heads"):
+        small(2)

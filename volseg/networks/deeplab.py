@@ -22,7 +22,7 @@ class DeepLabV3Plus(nn.Module):
     A residual encoder whose lower levels widen their kernels instead of halving further, a pyramid of such atrous
     convolutions at several rates beside the mean of the whole input, and a decoder that joins it with the first level's
     features. The first level is halved already, so that what the decoder gives is enlarged by that stride once more.
-    Convolutions are whole ones (the paper's ResNet), with instance norm. Any size goes in.
+    Convolutions are whole ones (the paper's ResNet), with instance norm. Any size goes in that leaves more than one voxel.
 
     Args:
         in_channels: of the image.
