@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 BACKGROUND = 0
 MAX_INDEX = 65535
 """Masks are at most uint16."""
+IGNORE_NAME = "ignore"
+"""What nnU-Net calls the number of voxels that nobody judged; no structure can have this name."""
 LABELS_NAME = "labels.txt"
 """Lies beside masks, in ITK-SNAP's label description format."""
 MAX_LABELS_BYTES = 2**24
@@ -70,15 +72,45 @@ class Region:
     Args:
         name: of the structure.
         labels: of a mask whose labels exclude each other, those whose union it is; none where that is not known.
+        value: its number in a mask that merges regions, where later ones are painted over earlier ones, as nnU-Net's
+            ``regions_class_order`` has it; None where nothing merges them.
     """
 
     name: str
     labels: tuple[int, ...] = ()
+    value: int | None = None
 
     @property
     def table(self) -> LabelTable:
         """Of its own mask: 1 is the region."""
         return LabelTable((Label(1, self.name),))
+
+
+def numbered(regions: Sequence[Region], values: Sequence[int]) -> tuple[Region, ...]:
+    """The regions with their numbers in a mask that merges them, painted one over the other in their order.
+
+    Args:
+        regions: in the order in which they are painted.
+        values: a number for each, as nnU-Net's ``regions_class_order`` has them.
+
+    Raises:
+        InputError: there are more or fewer numbers, one stands twice, or one would stand for another region: painting the
+            regions of a reference has to give such a label back.
+    """
+    if len(values) != len(regions):
+        raise InputError(f"there are {len(regions)} regions and {len(values)} numbers. Give each region one.")
+    if len(set(values)) != len(values) or not all(1 <= value <= MAX_INDEX for value in values):
+        raise InputError(f"each region needs a number of its own, from 1 to {MAX_INDEX}.")
+    for place, (region, value) in enumerate(zip(regions, values, strict=True)):
+        if value not in region.labels:
+            raise InputError(f"the region {region.name!r} gets the number {value}, which is not among its labels.")
+        over = [later.name for later in regions[place + 1 :] if value in later.labels]
+        if over:
+            raise InputError(
+                f"the region {region.name!r} gets the number {value}, a label of {over[-1]!r} too, which is painted later. "
+                "Name large regions first, and give each a label that none of the later ones has."
+            )
+    return tuple(replace(region, value=value) for region, value in zip(regions, values, strict=True))
 
 
 def folders_of(regions: Sequence[Region], taken: Collection[str] = ()) -> tuple[str, ...]:
@@ -103,14 +135,25 @@ def folders_of(regions: Sequence[Region], taken: Collection[str] = ()) -> tuple[
 class LabelTable:
     """The labels above background, ordered by index.
 
+    Args:
+        labels: those that stand for a structure.
+        ignore: the number of voxels that nobody judged: no loss and no metric counts them, and no mask that is predicted
+            has it. As in nnU-Net it is above all others.
+
     Raises:
-        InputError: an index is not in 1..65535, or an index or name stands twice.
+        InputError: an index is not in 1..65535, or an index or name stands twice, or the ignore label is not the highest.
     """
 
     labels: tuple[Label, ...]
+    ignore: int | None = None
 
     def __post_init__(self) -> None:
         indices = [label.index for label in self.labels]
+        if self.ignore is not None and not max(indices, default=1) < self.ignore <= MAX_INDEX:
+            raise InputError(
+                f"The ignore label is {self.ignore}, and has to be above all other labels, as nnU-Net wants it. "
+                "Give it the highest number, in dataset.json and in the masks."
+            )
         if any(not 1 <= index <= MAX_INDEX for index in indices):
             raise InputError(f"A label table needs whole numbers from 1 to {MAX_INDEX}, and 0 is the background.")
         if len(set(indices)) != len(indices) or len({label.name for label in self.labels}) != len(indices):
@@ -191,10 +234,11 @@ class LabelTable:
     def with_values(self, values: Iterable[int]) -> LabelTable:
         """The table with a neutral name, such as ``label 4``, for each value of a mask that it lacks."""
         taken = set(self.names)
-        beyond = sorted({int(value) for value in values}.difference(self.indices, (BACKGROUND,)))
+        beyond = sorted({int(value) for value in values}.difference(self.indices, (BACKGROUND, self.ignore)))
         named = (f"label {value}" for value in beyond)
         free = (name if name not in taken else f"{name} (not in the table)" for name in named)
-        return LabelTable((*self.labels, *(Label(value, name) for value, name in zip(beyond, free, strict=True))))
+        added = (Label(value, name) for value, name in zip(beyond, free, strict=True))
+        return LabelTable((*self.labels, *added), self.ignore)
 
     @classmethod
     def from_indices(cls, indices: Iterable[int]) -> LabelTable:
@@ -205,10 +249,13 @@ class LabelTable:
     def from_dataset_json(cls, labels: Mapping[str, object]) -> LabelTable:
         """Read the ``labels`` of a ``dataset.json``: MSD's ``{"1": "liver"}`` or nnU-Net's ``{"liver": 1}``.
 
+        What is called ``ignore``, in any case, is nnU-Net's ignore label.
+
         Raises:
-            InputError: an entry is neither, or names a region of several labels.
+            InputError: an entry is neither, or names a region of several labels; or the ignore label is not the highest.
         """
-        found = []
+        found: list[Label] = []
+        ignore = None
         for key, value in labels.items():
             if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", key):
                 index, name = int(key), value
@@ -221,13 +268,18 @@ class LabelTable:
                     f"dataset.json: the label entry {key!r} is not a whole number with a name. "
                     'Write the labels as {"0": "background", "1": "liver"}.'
                 )
-            if index != BACKGROUND:
+            if name.casefold() == IGNORE_NAME:
+                if ignore is not None:
+                    raise InputError("dataset.json: there are two ignore labels. Keep one.")
+                ignore = index
+            elif index != BACKGROUND:
                 found.append(Label(index, name))
-        return cls(tuple(found))
+        return cls(tuple(found), ignore)
 
     def to_dataset_json(self) -> dict[str, str]:
         """The ``labels`` of a ``dataset.json`` in MSD's form, background included."""
-        return {str(BACKGROUND): "background"} | {str(label.index): label.name for label in self.labels}
+        ignored = {} if self.ignore is None else {str(self.ignore): IGNORE_NAME}
+        return {str(BACKGROUND): "background"} | {str(label.index): label.name for label in self.labels} | ignored
 
     def details_to_json(self) -> dict[str, dict[str, object]]:
         """The colours and codes of labels that have one, by index: ``label_details`` of a ``dataset.json``."""

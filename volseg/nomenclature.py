@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from volseg.errors import FileError, InputError, UsageError
 from volseg.files import read_bounded
-from volseg.labels import MAX_INDEX, Label, LabelTable
+from volseg.labels import IGNORE_NAME, MAX_INDEX, Label, LabelTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -170,6 +170,8 @@ class Nomenclature:
                 continue
             highest += 1
             name = named.get(key) or _commonest(label.name for label in by_key[key])
+            if name.casefold() == IGNORE_NAME:  # in dataset.json that is no structure
+                name = f"{name} (structure)"
             table.append(Label(highest, name))
             taken.add(key)
         if highest > MAX_INDEX:

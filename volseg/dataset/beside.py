@@ -48,5 +48,5 @@ def _listing_beside(folder: Path) -> Listing | None:
 
     for place in (folder, folder.parent if folder.name in LABEL_FOLDERS else folder):
         if (place / DATASET_JSON).exists():
-            return read_listing(place / DATASET_JSON, regions=True)
+            return read_listing(place / DATASET_JSON)
     return None

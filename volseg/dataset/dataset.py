@@ -43,7 +43,7 @@ class Dataset:
         training: the cases with a mask, sorted by name.
         test: the cases without one, sorted by name.
         faults: what the pairing of files met; ``find_faults`` adds what only the voxels tell.
-        regions: unions of labels that ``dataset.json`` names, where they were asked for.
+        regions: unions of labels that ``dataset.json`` names.
     """
 
     folder: Path
@@ -108,7 +108,7 @@ def is_dataset(folder: Path) -> bool:
     return (folder / DATASET_JSON).exists() or any((folder / name).is_dir() for name in (TRAINING_IMAGES, TEST_IMAGES))
 
 
-def read_dataset(folder: Path, *, discover_labels: bool = True, regions: bool = False) -> Dataset:
+def read_dataset(folder: Path, *, discover_labels: bool = True) -> Dataset:
     """Read a data set: the Medical Segmentation Decathlon's layout, nnU-Net's raw layout, or the folders alone.
 
     No voxel is read, except of the masks when nothing names their labels. Faults of single files or cases don't end
@@ -117,7 +117,6 @@ def read_dataset(folder: Path, *, discover_labels: bool = True, regions: bool = 
     Args:
         folder: where it lies.
         discover_labels: whether to look for the labels in the masks when nothing names them; else there are none.
-        regions: whether labels may be regions of several numbers, which nothing is trained on.
 
     Raises:
         UsageError: the folder is absent, a file, or holds no data set.
@@ -135,8 +134,8 @@ def read_dataset(folder: Path, *, discover_labels: bool = True, regions: bool = 
             "into labelsTr.",
             code="no-data-set",
         )
-    listing = read_listing(folder / DATASET_JSON, regions=regions) if is_listed else Listing()
-    discovers = discover_labels and not len(listing.labels) and not listing.regions
+    listing = read_listing(folder / DATASET_JSON) if is_listed else Listing()
+    discovers = discover_labels and not len(listing.labels)
     pairing = pair(folder, listing)
     faults = list(pairing.faults)
     origins = _origins(folder, pairing.cases, faults)
@@ -146,7 +145,7 @@ def read_dataset(folder: Path, *, discover_labels: bool = True, regions: bool = 
     test = tuple(case for case in cases if case.label is None)
     return Dataset(
         folder=folder,
-        labels=_discovered_labels(training) if discovers else listing.labels,
+        labels=_discovered_labels(training, listing.labels.ignore) if discovers else listing.labels,
         channels=_told_channels(listing.channels or _discovered_channels(training + test, origins), training, origins),
         training=training,
         test=test,
@@ -165,7 +164,7 @@ def count_labels(mask: NDArray[np.generic]) -> dict[int, int]:
     return {int(index): int(total[index]) for index in np.flatnonzero(total)}
 
 
-def _discovered_labels(training: Iterable[Case]) -> LabelTable:
+def _discovered_labels(training: Iterable[Case], ignore: int | None) -> LabelTable:
     """The numbers that occur in any mask, with default names. Masks that can't be read are for ``find_faults``."""
     found: set[int] = set()
     for case in training:
@@ -175,7 +174,7 @@ def _discovered_labels(training: Iterable[Case]) -> LabelTable:
             found.update(count_labels(read_mask(case.label).array))
         except VolsegError:
             continue
-    return LabelTable.from_indices(sorted(found - {BACKGROUND}))
+    return LabelTable(LabelTable.from_indices(sorted(found - {BACKGROUND, ignore})).labels, ignore)
 
 
 def _discovered_channels(cases: Sequence[Case], origins: Mapping[str, Origin]) -> tuple[str, ...]:

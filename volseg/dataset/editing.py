@@ -13,12 +13,11 @@ from volseg.dataset.listing import DATASET_JSON, MAX_LISTING_BYTES, Listing, rea
 from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.errors import DataSetError
 from volseg.files import read_bounded
+from volseg.labels import LabelTable
 from volseg.volume import split_channel, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
-
-    from volseg.labels import LabelTable
 
 NAME = "converted by volseg"
 """Of data sets that nobody else named."""
@@ -46,7 +45,12 @@ class DatasetFile:
         path = folder / DATASET_JSON
         if not path.exists():
             return cls(path, None)
-        read_listing(path)
+        if read_listing(path).regions:
+            raise DataSetError(
+                f"{path} names regions of several labels, and converting would name the labels. Convert to another folder.",
+                code="other-labels",
+                path=path,
+            )
         return cls(path, json.loads(read_bounded(path, MAX_LISTING_BYTES, "list of cases").decode("utf-8-sig")))
 
     @property
@@ -69,7 +73,10 @@ class DatasetFile:
 
         Raises:
             FileError: the file can't be written.
+            InputError: a label would come to lie above the ignore label that is there.
         """
+        if self.labels.ignore is not None:
+            table = LabelTable(table.labels, self.labels.ignore)
         content = self._begun()
         labels = content.get("labels")
         if isinstance(labels, dict) and any(isinstance(value, int) for value in labels.values()):

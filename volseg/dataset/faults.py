@@ -305,9 +305,10 @@ def _examine_mask(
     if stored.array.dtype.kind == "f":
         off = stored.array.astype(np.float32, copy=False) != mask  # float32 is what MONAI trains on
         off_whole = float(stored.array[off][0]) if off.any() else None
-    seen = tuple(index for index in counts if index != BACKGROUND)
+    seen = tuple(index for index in counts if index not in (BACKGROUND, one.labels.ignore))
     if not seen:
-        report("empty-mask", f"{name} has background only. Draw the structures, or remove the mask.")
+        beside = " and voxels to ignore" if one.labels.ignore in counts else ""
+        report("empty-mask", f"{name} has background{beside} only. Draw the structures, or remove the mask.")
     unknown = [index for index in seen if index not in one.labels.indices]
     if unknown and len(one.labels):
         shown = listed([f"{index} ({counted(counts[index], 'voxel')})" for index in unknown], NAMED_LABELS)

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from volseg.errors import DataSetError, InputError, VolsegError
 from volseg.files import read_bounded
-from volseg.labels import BACKGROUND, MAX_INDEX, Label, LabelCode, LabelTable, Region
+from volseg.labels import BACKGROUND, IGNORE_NAME, MAX_INDEX, Label, LabelCode, LabelTable, Region, numbered
 from volseg.volume import IMAGE_SUFFIXES
 from volseg.words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 DATASET_JSON = "dataset.json"
@@ -47,7 +47,8 @@ class Listing:
         training: the listed pairs.
         test: the listed images without a label.
         patients: from case name to the patient's pseudonym.
-        regions: unions of labels, as nnU-Net has them; where there are some, every entry is one.
+        regions: unions of labels, as nnU-Net has them; where there are some, every entry is one, and ``labels`` has
+            all that they are made of.
     """
 
     labels: LabelTable = field(default_factory=lambda: LabelTable(()))
@@ -90,6 +91,7 @@ class _DatasetJson(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     labels: dict[str, str | int | list[int]] | None = None
+    regions_class_order: list[int] | None = None
     label_details: dict[str, LabelDetail] = {}
     modality: dict[str, str] | list[str] | str | None = None
     channel_names: dict[str, str] | list[str] | None = None
@@ -99,12 +101,8 @@ class _DatasetJson(BaseModel):
     patients: dict[str, str] = {}
 
 
-def read_listing(path: Path, *, regions: bool = False) -> Listing:
+def read_listing(path: Path) -> Listing:
     """Read a ``dataset.json``.
-
-    Args:
-        path: of the file.
-        regions: whether labels may be regions of several numbers, which are scored and not trained.
 
     Raises:
         DataSetError: the file can't be read, is too large or too deep, is no JSON, or a field makes no sense; with
@@ -119,10 +117,10 @@ def read_listing(path: Path, *, regions: bool = False) -> Listing:
         content = _DatasetJson.model_validate_json(raw.removeprefix(b"\xef\xbb\xbf"))
     except ValidationError as error:
         raise _bad(f"{path} {_first_reason(error)}", path=path) from error
-    return _listing(path, content, regions=regions)
+    return _listing(path, content)
 
 
-def _listing(path: Path, content: _DatasetJson, *, regions: bool) -> Listing:
+def _listing(path: Path, content: _DatasetJson) -> Listing:
     if content.file_ending is not None and content.file_ending.lower() not in IMAGE_SUFFIXES:
         raise _bad(
             f"{path} has the file_ending {_quoted(content.file_ending)}, and volseg reads {', '.join(IMAGE_SUFFIXES)}.",
@@ -131,11 +129,20 @@ def _listing(path: Path, content: _DatasetJson, *, regions: bool) -> Listing:
     declared = content.channel_names if content.channel_names is not None else content.modality
     channels = _channels(path, declared)
     labels = content.labels or {}
-    unions = _regions(path, labels) if regions and any(isinstance(one, list) for one in labels.values()) else ()
-    if unions:
+    unions: tuple[Region, ...] = ()
+    if any(isinstance(one, list) for one in labels.values()):
+        unions = _regions(path, labels, content.regions_class_order)
         labels = {name: one for name, one in labels.items() if not isinstance(one, list)}
+    table = _labels(path, labels)
+    parts = {one for region in unions for one in region.labels}
+    if table.ignore is not None and max(parts, default=0) >= table.ignore:
+        raise _bad(
+            f"{path} has a region with the label {max(parts)}, and the ignore label is {table.ignore}, which has to be "
+            "above all others. Give it the highest number, here and in the masks.",
+            path=path,
+        )
     return Listing(
-        labels=with_details(_labels(path, labels), content.label_details),
+        labels=with_details(table.with_values(parts), content.label_details),
         channels=channels,
         numbered=content.channel_names is not None,
         training=tuple(_listed(entry) for entry in content.training),
@@ -166,12 +173,17 @@ def _channels(path: Path, declared: dict[str, str] | list[str] | str | None) -> 
     return tuple(declared)
 
 
-def _regions(path: Path, declared: Mapping[str, str | int | list[int]]) -> tuple[Region, ...]:
-    """The regions of nnU-Net: each entry but the background and the label to ignore, of one number or several."""
-    found = []
+def _regions(
+    path: Path, declared: Mapping[str, str | int | list[int]], order: Sequence[int] | None
+) -> tuple[Region, ...]:
+    """The regions of nnU-Net: each entry but the background and the label to ignore, of one number or several.
+
+    ``regions_class_order`` has a number for each, in their order: that of a mask that merges them.
+    """
+    found: list[Region] = []
     for name, value in declared.items():
         labels = value if isinstance(value, list) else [value]
-        if name.lower() == "ignore" or labels == [BACKGROUND]:
+        if (name.casefold() == IGNORE_NAME and not isinstance(value, list)) or labels == [BACKGROUND]:
             continue
         _require_name(path, "region", name)
         numbers = [one for one in labels if isinstance(one, int) and 1 <= one <= MAX_INDEX]
@@ -180,23 +192,14 @@ def _regions(path: Path, declared: Mapping[str, str | int | list[int]]) -> tuple
                 f"{path} has the region {_quoted(name)}, whose labels are no numbers up to {MAX_INDEX}.", path=path
             )
         found.append(Region(name, tuple(sorted(set(numbers)))))
-    return tuple(found)
+    try:
+        return tuple(found) if order is None else numbered(found, order)
+    except InputError as error:
+        raise _bad(f"{path} has a regions_class_order that makes no sense: {error.message}", path=path) from error
 
 
 def _labels(path: Path, declared: Mapping[str, object]) -> LabelTable:
     for key, value in declared.items():
-        if isinstance(value, list):
-            raise _bad(
-                f"{path} has the label {_quoted(key)}, a region of several numbers, which volseg does not train. "
-                "Give every label one whole number.",
-                path=path,
-            )
-        if key.lower() == "ignore" and not isinstance(value, str):
-            raise _bad(
-                f"{path} has nnU-Net's ignore label, which volseg does not train with. "
-                "Draw those voxels, or leave the cases out.",
-                path=path,
-            )
         for name in (key, str(value)):
             _require_name(path, "label", name)
     try:
@@ -215,7 +218,7 @@ def with_details(table: LabelTable, details: Mapping[str, LabelDetail]) -> Label
         code = LabelCode(detail.code.value, detail.code.scheme, detail.code.meaning) if detail.code else None
         return replace(label, colour=detail.colour, code=code)
 
-    return LabelTable(tuple(of(label) for label in table.labels)) if details else table
+    return LabelTable(tuple(of(label) for label in table.labels), table.ignore) if details else table
 
 
 def _require_name(path: Path, what: str, name: str) -> None:

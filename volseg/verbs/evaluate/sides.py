@@ -73,7 +73,7 @@ def reference_side(path: Path) -> Side:
 
     if not path.is_dir() or not (is_dataset(path) or (path / LABEL_FOLDERS[0]).is_dir()):
         return side_of(path)
-    dataset = read_dataset(path, regions=True)
+    dataset = read_dataset(path)
     masks = {case.name: (case.label,) for case in dataset.training if case.label is not None}
     # A mask whose image is absent is a reference all the same.
     listed = {mask for paths in masks.values() for mask in paths}

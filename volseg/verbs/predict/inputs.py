@@ -73,7 +73,7 @@ def find_inputs(
         OutputExistsError: the masks would go where the images are.
     """
     if source.is_dir() and is_dataset(source):
-        return _of_dataset(bundle, read_dataset(source, discover_labels=False, regions=True), fold, out_dir)
+        return _of_dataset(bundle, read_dataset(source, discover_labels=False), fold, out_dir)
     if source.is_file() and not is_image(source):
         if is_archive(source, source.name):
             return _from_dicom(source, out_dir, progress, scratch, earlier)

@@ -1,0 +1,135 @@
+"""What a network is to give: labels that exclude each other, or regions that overlap; and what nobody judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from volseg.dataset.listing import MAX_NAME_LENGTH
+from volseg.errors import UsageError
+from volseg.labels import Label, LabelTable, Region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_TRAINED_REGIONS = 8
+"""Stock transforms merge regions by a table of all that may lie on one voxel, 256 of them."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a network is to give.
+
+    Args:
+        labels: of the data set's masks, with the number of what nobody judged.
+        regions: unions of these, one for each output, in the order in which a mask that merges them is painted; none
+            where labels exclude each other. Each has its number in that mask.
+    """
+
+    labels: LabelTable
+    regions: tuple[Region, ...] = ()
+
+    @classmethod
+    def of(cls, labels: LabelTable, regions: Sequence[Region] = ()) -> Target:
+        """The target; regions that have no numbers get some.
+
+        Larger regions are painted first, and each gets the lowest of its labels that none of the later ones has. One
+        that the others cover gets a number above all labels.
+
+        Raises:
+            UsageError: there are too many regions, or two of the same labels, or one has a label that there is not.
+        """
+        if len(regions) > MAX_TRAINED_REGIONS:
+            raise UsageError(f"A network learns up to {MAX_TRAINED_REGIONS} regions, not {len(regions)}.")
+        named: dict[frozenset[int], str] = {}
+        for region in regions:
+            unknown = sorted(set(region.labels).difference(labels.indices))
+            if unknown or not region.labels:
+                raise UsageError(
+                    f"The region {region.name} has the label {unknown[0] if unknown else 'none'}, and the data set names "
+                    f"{', '.join(map(str, labels.indices))}."
+                )
+            if frozenset(region.labels) in named:
+                raise UsageError(
+                    f"The regions {named[frozenset(region.labels)]} and {region.name} have the same labels. Keep one."
+                )
+            named[frozenset(region.labels)] = region.name
+        if all(region.value is not None for region in regions):
+            return cls(labels, tuple(regions))
+        ordered = sorted(regions, key=lambda region: -len(region.labels))
+        free = max(*labels.indices, labels.ignore or 0) + 1
+        found: list[Region] = []
+        for place, region in enumerate(ordered):
+            own = set(region.labels).difference(*(later.labels for later in ordered[place + 1 :]))
+            found.append(replace(region, value=min(own) if own else free))
+            free += not own
+        return cls(labels, tuple(found))
+
+    @property
+    def ignore(self) -> int | None:
+        """The number of voxels that nobody judged; None where every voxel is."""
+        return self.labels.ignore
+
+    @property
+    def sigmoid(self) -> bool:
+        """Whether each output is cut at a threshold by itself."""
+        return bool(self.regions)
+
+    @property
+    def classes(self) -> int:
+        """The labels and the background."""
+        return len(self.labels) + 1
+
+    @property
+    def outputs(self) -> int:
+        """Of the network: one for each region, or for each label and the background."""
+        return len(self.regions) or self.classes
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the structures that are scored, in the order of the outputs."""
+        return tuple(region.name for region in self.regions) or self.labels.names
+
+    @cached_property
+    def table(self) -> LabelTable:
+        """Of a mask that is predicted: the labels, or the numbers that regions are painted with."""
+        if not self.regions:
+            return LabelTable(self.labels.labels)
+        return LabelTable(tuple(self._painted(region) for region in self.regions))
+
+    def _painted(self, region: Region) -> Label:
+        """What a region's number stands for, once later ones are painted over it: the labels that lie in the same ones."""
+        value = region.value or 0
+        inside = self._inside(value)
+        alike = [label for label in self.labels.labels if inside and self._inside(label.index) == inside]
+        name = " or ".join(label.name for label in alike) or f"{region.name} alone"
+        single = (
+            alike[0] if len(alike) == 1 else Label(value, name if len(name) <= MAX_NAME_LENGTH else f"label {value}")
+        )
+        return replace(single, index=value)
+
+    def _inside(self, label: int) -> tuple[bool, ...]:
+        return tuple(label in region.labels for region in self.regions)
+
+    def paint(self, found: Iterable[bool | int]) -> int:
+        """The number of a voxel in a mask that merges regions: that of the last region that it lies in, else 0."""
+        value = 0
+        for region, inside in zip(self.regions, found, strict=True):
+            value = (region.value or 0) if inside else value
+        return value
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Labels that a mask which merges regions can't tell: they lie in regions of which none is inside another."""
+        return tuple(
+            label
+            for label in self.labels.indices
+            if any(self._inside(label)) and self._inside(self.paint(self._inside(label))) != self._inside(label)
+        )
+
+    @property
+    def classes_of_regions(self) -> list[list[int]]:
+        """The labels of each region as numbers from 1, in the order of the data set's labels."""
+        place = {index: number for number, index in enumerate(self.labels.indices, 1)}
+        return [[place[label] for label in region.labels] for region in self.regions]

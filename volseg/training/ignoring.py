@@ -1,0 +1,74 @@
+"""Voxels that nobody judged: no loss and no metric counts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from monai.transforms import MapTransform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from monai.config import KeysCollection
+
+CERTAIN = 100.0
+"""A logit by which float32 and bfloat16 have a probability of 1 and, of its negative, of next to 0."""
+
+
+class IgnoringLoss(torch.nn.Module):
+    """A loss over the voxels that were judged: others get no gradient, and what they hold changes nothing.
+
+    A loss that takes voxels one by one, or sums over the batch, gets the judged voxels of the whole batch alone, as one
+    volume (1, channel, n, 1, 1), so that a mean is over these. One that looks at neighbours gets the volumes, in which
+    both network and label are certain of background where nobody judged.
+
+    Args:
+        loss: over logits (batch, channel, i, j, k) and labels (batch, 1 or channel, i, j, k).
+        ignore: the number that all channels of a label have where nobody judged.
+        by_voxel: whether the loss takes voxels one by one.
+        sigmoid: whether each channel is a region by itself, and none of them the background.
+    """
+
+    def __init__(
+        self, loss: Callable[..., torch.Tensor], ignore: int, *, by_voxel: bool = True, sigmoid: bool = False
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.ignore = ignore
+        self.by_voxel = by_voxel
+        self.sigmoid = sigmoid
+
+    def forward(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """The loss, a scalar; 0 where nothing was judged."""
+        judged = label[:, :1] != self.ignore
+        if not bool(judged.any()):
+            return torch.where(judged, logits, 0).sum()
+        if self.by_voxel:
+            return self.loss(*(one.movedim(1, -1)[judged[:, 0]].T[None, :, :, None, None] for one in (logits, label)))
+        background = torch.full((1, logits.shape[1], 1, 1, 1), -CERTAIN, dtype=logits.dtype, device=logits.device)
+        if not self.sigmoid:
+            background[:, 0] = CERTAIN
+        return self.loss(torch.where(judged, logits, background), torch.where(judged, label, 0))
+
+
+class ClearIgnoredd(MapTransform):  # type: ignore[misc]
+    """Background in a prediction, and in its label, where the label says that nobody judged.
+
+    Args:
+        keys: whose values (channel, i, j, k) are cleared.
+        label_key: of the label; where it is among ``keys``, it may come at any place.
+        ignore: the number that the label has there.
+        allow_missing_keys: whether a key may be absent.
+    """
+
+    def __init__(self, keys: KeysCollection, label_key: str, ignore: int, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.label_key = label_key
+        self.ignore = ignore
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The dictionary with the cleared values in it."""
+        ignored = torch.as_tensor(data[self.label_key])[:1] == self.ignore
+        cleared = {key: data[key].masked_fill(ignored.to(data[key].device), 0) for key in self.key_iterator(data)}
+        return {**data, **cleared}
