@@ -11,6 +11,7 @@ from volseg.planning.normalisation import normalising_components
 if TYPE_CHECKING:
     from volseg.planning.component import ConfigValue
     from volseg.planning.plan import Plan
+    from volseg.planning.target import Target
 
 OVERLAP = 0.5
 """Of neighbouring windows; nnU-Net's value."""
@@ -24,7 +25,7 @@ DEVICE = "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')"
 def inference_config(plan: Plan, dataset_dir: str) -> Component:
     """``inference.yaml``: stock MONAI targets only."""
     # The rules for labels as stock transforms, and those that there is none for.
-    stock, others = plan.rules.to_transforms(plan.labels.indices)
+    stock, others = plan.rules.to_transforms(plan.target.table.indices)
     return {
         "imports": ["$import glob", "$import torch"],
         "bundle_root": ".",
@@ -152,14 +153,12 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
             "inferer": component("volseg.training.AutocastInferer", inferer=_sliding_window(plan, overlap=0.25)),
             "postprocessing": component(
                 "monai.transforms.Compose",
-                transforms=[
-                    component("monai.transforms.AsDiscreted", keys="pred", argmax=True, to_onehot=plan.classes),
-                    component("monai.transforms.AsDiscreted", keys="label", to_onehot=plan.classes),
-                ],
+                transforms=_to_scores(plan),
             ),
             "key_metric": {
                 "val_mean_dice": component(
                     "volseg.training.EvaluatedDice",
+                    **({"include_background": True} if plan.target.sigmoid else {}),
                     output_transform=component("monai.handlers.from_engine", keys=["pred", "label"]),
                 )
             },
@@ -197,13 +196,14 @@ def _deterministic(plan: Plan, *, labelled: bool) -> list[ConfigValue]:
         ),
         *normalising_components(plan.normalisations),
     ]
-    if labelled and not plan.labels.is_contiguous:
+    numbers = [0, *plan.labels.indices, *([] if plan.target.ignore is None else [plan.target.ignore])]
+    if labelled and numbers != list(range(len(numbers))):
         transforms.append(
             component(
                 "monai.transforms.MapLabelValued",
                 keys="label",
-                orig_labels=[0, *plan.labels.indices],
-                target_labels=list(range(plan.classes)),
+                orig_labels=cast("list[ConfigValue]", numbers),
+                target_labels=list(range(len(numbers))),
             )
         )
     transforms.append(component("monai.transforms.EnsureTyped", keys=keys))
@@ -241,6 +241,7 @@ def _random(plan: Plan) -> list[ConfigValue]:
         *crop,
         *plan.augmentation.components(),
         *cut,
+        *_to_regions(plan),
         component("monai.transforms.EnsureTyped", keys=both, track_meta=False),
     ]
 
@@ -268,6 +269,76 @@ def _sliding_window(plan: Plan, *, overlap: float) -> Component:
     )
 
 
+def _to_regions(plan: Plan) -> list[ConfigValue]:
+    """From a label map to the channels that the network learns; nothing where labels exclude each other."""
+    if not plan.target.sigmoid:
+        return []
+    regions = cast("list[ConfigValue]", plan.target.classes_of_regions)
+    return [component("volseg.training.LabelsToRegionsd", keys="label", regions=regions, ignore=plan.target.mark)]
+
+
+def _to_scores(plan: Plan) -> list[ConfigValue]:
+    """From logits and a label map to what Dice is counted of, one channel for each class or region."""
+    both: list[ConfigValue] = ["pred", "label"]
+    clear: list[ConfigValue] = []
+    if plan.target.mark is not None:
+        clear = [
+            component("volseg.training.ClearIgnoredd", keys=both, label_key="label", ignore=plan.target.mark),
+        ]
+    if plan.target.sigmoid:
+        return [*_to_inside(), *_to_regions(plan), *clear]
+    return [
+        component("monai.transforms.AsDiscreted", keys="pred", argmax=True),
+        *clear,
+        component("monai.transforms.AsDiscreted", keys=both, to_onehot=plan.classes),
+    ]
+
+
+def _to_inside() -> list[ConfigValue]:
+    """From the logits of regions to 1 inside each, and 0 outside."""
+    return [
+        component("monai.transforms.Activationsd", keys="pred", sigmoid=True),
+        component("monai.transforms.AsDiscreted", keys="pred", threshold=0.5),
+    ]
+
+
+def _merged(target: Target) -> list[ConfigValue]:
+    """From channels of regions to one label map, painted in their order, by stock transforms.
+
+    A mean with powers of two as weights gives each set of regions a number of its own, which a table maps to the label.
+    """
+    count = len(target.regions)
+    sums = range(2**count)
+    painted = [target.paint((number >> place) & 1 for place in range(count)) for number in sums]
+    merge: list[ConfigValue] = []
+    if count > 1:
+        merge = [
+            component("monai.transforms.SplitDimd", keys="pred", dim=0, keepdim=True),
+            component(
+                "monai.transforms.MeanEnsembled",
+                keys=[f"pred_{place}" for place in range(count)],
+                output_key="pred",
+                weights=[2**place for place in range(count)],
+            ),
+            # MONAI divides by the sum of the weights.
+            component(
+                "monai.transforms.ScaleIntensityRanged", keys="pred", a_min=0, a_max=1, b_min=0, b_max=2**count - 1
+            ),
+            component("monai.transforms.AsDiscreted", keys="pred", rounding="torchrounding"),
+        ]
+    if painted == list(sums):
+        return merge
+    return [
+        *merge,
+        component(
+            "monai.transforms.MapLabelValued",
+            keys="pred",
+            orig_labels=list(sums),
+            target_labels=cast("list[ConfigValue]", painted),
+        ),
+    ]
+
+
 def _to_mask(plan: Plan, rules: list[ConfigValue]) -> list[ConfigValue]:
     """From logits to a mask on the image's own grid.
 
@@ -281,9 +352,11 @@ def _to_mask(plan: Plan, rules: list[ConfigValue]) -> list[ConfigValue]:
         nearest_interp=not plan.logits_inverted,
         to_tensor=True,
     )
-    discrete = component("monai.transforms.AsDiscreted", keys="pred", argmax=True)
-    transforms: list[ConfigValue] = [invert, discrete] if plan.logits_inverted else [discrete, invert]
-    if not plan.labels.is_contiguous:
+    discrete: list[ConfigValue] = [component("monai.transforms.AsDiscreted", keys="pred", argmax=True)]
+    if plan.target.sigmoid:
+        discrete = [*_to_inside(), *_merged(plan.target)]
+    transforms = [invert, *discrete] if plan.logits_inverted else [*discrete, invert]
+    if not plan.target.sigmoid and not plan.labels.is_contiguous:
         transforms.append(
             component(
                 "monai.transforms.MapLabelValued",
@@ -301,7 +374,7 @@ def _to_mask(plan: Plan, rules: list[ConfigValue]) -> list[ConfigValue]:
             output_dir="@output_dir",
             output_postfix="",
             output_ext=".nii.gz",
-            output_dtype=plan.labels.mask_dtype,
+            output_dtype=plan.target.table.mask_dtype,
             separate_folder=False,
             resample=False,
             print_log=False,

@@ -140,6 +140,14 @@ class Bundle:
         """What the numbers in its masks stand for; empty where nobody knows which there are."""
         return self.meaning.table
 
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """The names of what its network gives: of regions where it cuts each output by itself, else of labels."""
+        from volseg.bundle.outputs import Outputs
+
+        overlap = self.meaning.outputs is Outputs.REGIONS
+        return tuple(region.name for region in self.meaning.regions) if overlap else self.labels.names
+
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder has a bundle's ``configs/metadata.json``, or another config that volseg runs."""

@@ -65,7 +65,8 @@ def label_faults(metadata: dict[str, ConfigValue]) -> Iterator[str]:
         yield f"{NETWORK_FORMAT} doesn't say how many channels the input named image has (num_channels)"
     classes = at(metadata, NETWORK_FORMAT, "outputs", "pred", "channel_def")
     table = metadata.get("label_table")
-    if isinstance(table, dict) and isinstance(classes, dict) and len(table) != len(classes):
+    merged = isinstance(metadata.get("regions"), dict)  # then the table has a background, and the outputs none
+    if isinstance(table, dict) and isinstance(classes, dict) and len(table) != len(classes) + merged:
         yield f"label_table has {len(table)} entries, and channel_def has {len(classes)}"
     if details(metadata) is None:
         yield f"{LABEL_DETAILS} is not a mapping from labels to colours, three whole numbers up to 255, and codes"

@@ -68,6 +68,7 @@ KINDS: dict[str, Kind] = {
     "spacing": _one_or_more("spacing", 3, Real(1e-6, 1e4)),
     "axes": _one_or_more("axes", 3, Whole(0, 2), None),
     "labels": _one_or_more("labels", CLASSES, Whole(0, CLASSES - 1), None),
+    "labels_or_none": _values(Whole(0, CLASSES - 1), None),
     "connectivity": _values(Whole(1, 3), None),
     "size": _values(Size(WINDOW_VOXELS)),
     "classes": _values(Whole(1, CLASSES)),
@@ -188,7 +189,12 @@ _TRANSFORMS = {
     "monai.transforms.RandScaleIntensityd": "keys:names prob:share factors:reals channel_wise:flag",
     "monai.transforms.RandShiftIntensityd": "keys:names prob:share offsets:reals channel_wise:flag",
     "monai.transforms.RandAdjustContrastd": "keys:names prob:share gamma:reals",
-    "monai.transforms.AsDiscreted": "keys:names argmax:flag to_onehot:classes? rounding:word?",
+    "monai.transforms.AsDiscreted": "keys:names argmax:flag to_onehot:classes? threshold:share? rounding:word?",
+    "monai.transforms.Activationsd": "keys:names sigmoid:flag softmax:flag",
+    "monai.transforms.SplitDimd": "keys:names dim:axes keepdim:flag",
+    "monai.transforms.MeanEnsembled": "keys:names output_key:name weights:reals",
+    "volseg.training.LabelsToRegionsd": "keys:names regions:labels ignore:labels_or_none",
+    "volseg.training.ClearIgnoredd": "keys:names label_key:name ignore:labels_or_none",
     "monai.transforms.Invertd": (
         "keys:names transform:preprocessing orig_keys:names nearest_interp:flag to_tensor:flag"
     ),

@@ -15,6 +15,7 @@ from volseg.atomic import TEMPORARY_MARK, write_error
 from volseg.bundle.configs import inference_config, train_config
 from volseg.bundle.folder import CONFIGS
 from volseg.bundle.metadata import LABEL_DETAILS
+from volseg.bundle.targets import described
 from volseg.errors import OutputExistsError
 from volseg.outcomes import installed_versions
 from volseg.words import printable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from volseg.planning.component import ConfigValue
     from volseg.planning.plan import Plan
+    from volseg.planning.target import Target
     from volseg.postprocessing import PostprocessingRules
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -115,12 +117,13 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
     """``metadata.json``, after MONAI's schema of 2024-07-25."""
     versions = installed_versions()
     hounsfield = all(one.kind == "percentiles" for one in plan.normalisations)
+    target, table = plan.target, plan.target.table
     background: dict[str, ConfigValue] = {"0": "background"}
-    names: dict[str, ConfigValue] = {str(number): name for number, name in enumerate(plan.labels.names, 1)}
-    classes: dict[str, ConfigValue] = background | names
+    outputs = target.names if target.sigmoid else ("background", *target.names)
+    classes: dict[str, ConfigValue] = {str(number): name for number, name in enumerate(outputs)}
     channels: dict[str, ConfigValue] = {str(number): name for number, name in enumerate(plan.channels)}
-    indices: dict[str, ConfigValue] = {str(label.index): label.name for label in plan.labels.labels}
-    details = cast("ConfigValue", plan.labels.details_to_json())
+    indices: dict[str, ConfigValue] = {str(label.index): label.name for label in table.labels}
+    details = cast("ConfigValue", table.details_to_json())
     required: dict[str, ConfigValue] = {name: version(name) for name in RUNNER_PACKAGES}
     return {
         "schema": SCHEMA,
@@ -131,13 +134,14 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
         "numpy_version": versions.get("numpy", ""),
         "required_packages_version": required,
         "name": plan.name,
-        "task": f"Segmentation of {', '.join(plan.labels.names[:8])}{' ...' if len(plan.labels) > 8 else ''}",
+        "task": f"Segmentation of {', '.join(target.names[:8])}{' ...' if len(target.names) > 8 else ''}",
         "description": f"A 3D U-Net for {' and '.join(plan.channels)} volumes, planned and trained with volseg.",
         "authors": "to be named by whoever trains it",
         "copyright": "to be named by whoever trains it",
         "intended_use": "Research. Not a medical device; a person has to check every mask.",
         "label_table": background | indices,
         **({LABEL_DETAILS: details} if details else {}),
+        **described(target),
         "network_data_format": {
             "inputs": {
                 "image": {
@@ -171,11 +175,11 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
 def readme(plan: Plan) -> str:
     """``docs/README.md``: what the bundle is, why each choice was made, how to run it."""
     rows = "\n".join(f"| {cell(choice)} | {cell(reason)} |" for choice, reason in plan.reasons)
-    labels = "\n".join(f"| {label.index} | {cell(label.name)} |" for label in plan.labels.labels)
+    labels = "\n".join(f"| {label.index} | {cell(label.name)} |" for label in plan.target.table.labels)
     warnings = "".join(f"\n> {cell(warning)}\n" for warning in plan.warnings)
     return f"""# {cell(plan.name)}
 
-A MONAI bundle that segments {len(plan.labels)} structures in {cell(" and ".join(plan.channels))} volumes, planned
+A MONAI bundle that segments {len(plan.target.names)} structures in {cell(" and ".join(plan.channels))} volumes, planned
 from {plan.training_cases} labelled cases with the preset `{plan.preset}`.
 {warnings}
 ## Choices
@@ -193,7 +197,7 @@ from {plan.training_cases} labelled cases with the preset `{plan.preset}`.
 
 ## Masks
 
-{_rules(plan.rules, plan.labels.indices)}
+{_overlap(plan.target)}{_rules(plan.rules, plan.target.table.indices)}
 
 {SCORES_BEGIN}
 {SCORES_END}
@@ -210,6 +214,17 @@ python -m monai.bundle run --meta_file configs/metadata.json --config_file confi
 `configs/inference.yaml` names stock MONAI targets only. `configs/train.yaml` also names public objects of
 `volseg.training`. Runs with their checkpoints, CSV and curve lie in `runs/fold_K/`.
 """
+
+
+def _overlap(target: Target) -> str:
+    """What a mask that merges regions holds, and how to have each by itself."""
+    if not target.sigmoid:
+        return ""
+    order = ", ".join(f"{cell(region.name)} as {region.value}" for region in target.regions)
+    return (
+        f"The network gives regions that may overlap. A mask merges them, each painted over the earlier ones: {order}. "
+        "`volseg predict --regions` writes one mask for each.\n\n"
+    )
 
 
 def _rules(rules: PostprocessingRules, table: Sequence[int]) -> str:

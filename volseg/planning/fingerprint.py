@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +14,7 @@ from volseg.batch import available_cores
 from volseg.components import find_components
 from volseg.dataset.advice import looks_like_ct
 from volseg.dataset.sidecar import was_resampled
+from volseg.labels import BACKGROUND
 from volseg.progress import SILENT, Progress
 from volseg.volume import read_mask, read_volume
 
@@ -112,17 +113,19 @@ def measure(dataset: Dataset, progress: Progress = SILENT) -> Fingerprint:
         ThreadPoolExecutor(min(MAX_THREADS, available_cores())) as pool,
     ):
         sampled = min(SAMPLED_VOXELS, max(1, ALL_SAMPLED_VOXELS // max(1, len(dataset.training))))
-        for case in pool.map(partial(_measure_case, sampled=sampled), dataset.training):
+        for case in pool.map(partial(_measure_case, sampled=sampled, ignore=dataset.labels.ignore), dataset.training):
             measured.append(case)
             task.advance(1, case.name)
     in_one_file = len(dataset.channels) > 1 and len(dataset.training[0].images) == 1
     return Fingerprint(tuple(measured), dataset.channels, in_one_file)
 
 
-def _measure_case(case: Case, sampled: int) -> CaseMeasures:
+def _measure_case(case: Case, sampled: int, ignore: int | None) -> CaseMeasures:
     if case.label is None:
         raise ValueError(f"{case.name} has no label to measure")
     mask = read_mask(case.label)
+    if ignore is not None:
+        mask = replace(mask, array=np.where(mask.array == ignore, mask.array.dtype.type(BACKGROUND), mask.array))
     axes = io_orientation(mask.grid.affine)[:, 0].astype(int)
     order = np.argsort(axes)  # the voxel axes that run along R, A and S
     indices, counts = np.unique(mask.array, return_counts=True)

@@ -23,14 +23,17 @@ from volseg.planning.normalisation import Normalisation, choose_normalisations
 from volseg.planning.optimizers import OPTIMIZERS, Optimizer
 from volseg.planning.presets import PRESETS, Preset, PresetLimits
 from volseg.planning.schedules import SCHEDULES, Schedule
+from volseg.planning.target import Target
 from volseg.planning.topology import MIN_BOTTLENECK, choose_topology
 from volseg.planning.wishes import Wishes
 from volseg.postprocessing import KeepLargest, PostprocessingRules
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from volseg.labels import LabelTable
+    from volseg.labels import LabelTable, Region
     from volseg.planning.fingerprint import Fingerprint
 
 ANISOTROPY = 3.0
@@ -55,7 +58,7 @@ class Plan:
 
     preset: Preset
     name: str
-    labels: LabelTable
+    target: Target
     channels: tuple[str, ...]
     spacing_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
@@ -89,12 +92,23 @@ class Plan:
         return self.channels_in_one_file or len(self.channels) == 1
 
     @property
+    def labels(self) -> LabelTable:
+        """Of the data set's masks."""
+        return self.target.labels
+
+    @property
     def classes(self) -> int:
-        """The labels and the background."""
-        return len(self.labels) + 1
+        """The labels of the data set's masks and the background."""
+        return self.target.classes
 
 
-def choose(fingerprint: Fingerprint, labels: LabelTable, name: str, wishes: Wishes = ANYTHING) -> Plan:
+def choose(
+    fingerprint: Fingerprint,
+    labels: LabelTable,
+    name: str,
+    wishes: Wishes = ANYTHING,
+    regions: Sequence[Region] = (),
+) -> Plan:
     """Choose a plan; what is wished for overrides the choice.
 
     Args:
@@ -102,11 +116,13 @@ def choose(fingerprint: Fingerprint, labels: LabelTable, name: str, wishes: Wish
         labels: what the numbers in its masks stand for.
         name: the bundle's.
         wishes: what was asked for.
+        regions: unions of labels that the network learns in their place.
 
     Raises:
         UsageError: a spacing that was asked for is not positive or leaves too few voxels, or there is no choice of a
-            name that was asked for.
+            name that was asked for, or the regions make no sense.
     """
+    target = Target.of(labels, regions)
     limits = PRESETS[wishes.preset]
     spacing_mm, network = wishes.spacing_mm, wishes.network
     reasons: list[tuple[str, str]] = []
@@ -137,8 +153,9 @@ def choose(fingerprint: Fingerprint, labels: LabelTable, name: str, wishes: Wish
         network, why = limits.network, "the patch is small enough to afford it"
     else:
         network, why = limits.coarse_network, "at full resolution such a patch would cost too much"
-    built = pick(NETWORKS, network, "network")(topology, len(fingerprint.channels), len(labels) + 1)
+    built = pick(NETWORKS, network, "network")(topology, len(fingerprint.channels), target.outputs)
     reasons.append((f"network {network}", f"{built.words}; {why}"))
+    reasons += target.words()
     loss = wishes.loss or parse_loss(limits.loss)
     reasons.append((f"loss {loss.name}", _asked(loss.words, wishes.loss)))
     steps = pick(OPTIMIZERS, wishes.optimizer or limits.optimizer, "optimizer")()
@@ -156,7 +173,7 @@ def choose(fingerprint: Fingerprint, labels: LabelTable, name: str, wishes: Wish
 
     keep = tuple(
         index
-        for index in labels.indices
+        for index in (() if target.regions else labels.indices)
         if len(fingerprint.label_volumes_mm3(index)) >= SINGLE_PIECE_LEAST
         and fingerprint.is_single_piece(index, share_of_cases=SINGLE_PIECE_CASES)
     )
@@ -166,7 +183,7 @@ def choose(fingerprint: Fingerprint, labels: LabelTable, name: str, wishes: Wish
             (f"largest piece only: {names}", f"one piece in at least {SINGLE_PIECE_CASES:.0%} of the training cases")
         )
     native = max(math.prod(case.shape) for case in fingerprint.cases)
-    logits_gib = native * (len(labels) + 1) * 4 / 2**30
+    logits_gib = native * target.outputs * 4 / 2**30
     inverted = logits_gib <= LOGITS_GIB
     if not inverted:
         reasons.append(
@@ -177,7 +194,7 @@ def choose(fingerprint: Fingerprint, labels: LabelTable, name: str, wishes: Wish
         )
     voxels = float(np.maximum(shapes, patch).prod(axis=1).sum())
     resampled = sum(case.resampled for case in fingerprint.cases)
-    warnings = []
+    warnings = [*target.warnings()]
     if resampled:
         warnings.append(
             f"{resampled} of {len(fingerprint.cases)} training images were resampled when they were converted. "
@@ -194,7 +211,7 @@ def choose(fingerprint: Fingerprint, labels: LabelTable, name: str, wishes: Wish
     return Plan(
         preset=wishes.preset,
         name=name,
-        labels=labels,
+        target=target,
         channels=fingerprint.channels,
         spacing_mm=spacing_mm,
         patch=patch,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from volseg.dataset.listing import MAX_NAME_LENGTH
 from volseg.errors import UsageError
 from volseg.labels import Label, LabelTable, Region
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,6 +73,11 @@ class Target:
         return self.labels.ignore
 
     @property
+    def mark(self) -> int | None:
+        """What stands for ``ignore`` in training, where labels are numbered from 1 without a gap: the next number."""
+        return None if self.ignore is None else self.classes
+
+    @property
     def sigmoid(self) -> bool:
         """Whether each output is cut at a threshold by itself."""
         return bool(self.regions)
@@ -133,3 +139,27 @@ class Target:
         """The labels of each region as numbers from 1, in the order of the data set's labels."""
         place = {index: number for number, index in enumerate(self.labels.indices, 1)}
         return [[place[label] for label in region.labels] for region in self.regions]
+
+    def words(self) -> tuple[tuple[str, str], ...]:
+        """What it is, as choices with their reasons, for a person; nothing of labels alone."""
+        found = []
+        for region in self.regions:
+            labels = ", ".join(f"{label} ({self.labels.name_of(label)})" for label in region.labels)
+            found.append((f"region {region.name}", f"labels {labels}; {region.value} in a mask that merges regions"))
+        if self.ignore is not None:
+            found.append((f"ignore label {self.ignore}", "no loss and no metric counts voxels that nobody judged"))
+        return tuple(found)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a person may not expect of the regions, in sentences."""
+        named = {label.index: f"{label.index} ({label.name})" for label in self.labels.labels}
+        outside = [named[label] for label in self.labels.indices if self.regions and not any(self._inside(label))]
+        said = []
+        if outside:
+            said.append(f"In no region, and so learnt as background: label {listed(outside)}.")
+        if self.hidden:
+            said.append(
+                f"A mask that merges regions can't show label {listed([named[label] for label in self.hidden])}, where "
+                "regions overlap and none is inside the other. volseg predict --regions writes each by itself."
+            )
+        return tuple(said)

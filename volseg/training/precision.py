@@ -46,13 +46,16 @@ def seconds_to_measure(evaluator: Any, budget: Budget, device: torch.device) -> 
     return min(MAX_SECONDS, MAX_SHARE * whole)
 
 
-def measure_change(evaluator: Any, seconds: float, validation_seconds: float) -> Bfloat16Change | None:
+def measure_change(
+    evaluator: Any, seconds: float, validation_seconds: float, *, overlap: bool = False
+) -> Bfloat16Change | None:
     """Compare labels in bfloat16 with those in float32, of as many cases as there is time for.
 
     Args:
         evaluator: MONAI's, with an ``AutocastInferer`` and the weights to measure in its network.
         seconds: how long it may take.
         validation_seconds: what a validation of all its cases took.
+        overlap: whether each output is a region by itself; a voxel then counts where it is in another set of these.
 
     Returns:
         None where there is not even time for one case.
@@ -70,10 +73,15 @@ def measure_change(evaluator: Any, seconds: float, validation_seconds: float) ->
                 break
             image = evaluator.prepare_batch(batch, evaluator.state.device, evaluator.non_blocking)[0]
             ours, exact = (
-                torch.as_tensor(inferer(image, evaluator.network)).argmax(1)
+                _decided(torch.as_tensor(inferer(image, evaluator.network)), overlap=overlap)
                 for inferer in (evaluator.inferer, evaluator.inferer.inferer)
             )
-            cases, voxels = cases + len(image), voxels + ours.numel()
-            changed += int((ours != exact).sum())
+            cases, voxels = cases + len(image), voxels + ours[:, 0].numel()
+            changed += int((ours != exact).any(1).sum())
             expected = time.monotonic() - before
     return Bfloat16Change(cases, voxels, changed) if cases else None
+
+
+def _decided(logits: torch.Tensor, *, overlap: bool) -> torch.Tensor:
+    """(batch, 1 or region, i, j, k): the likeliest class of each voxel, or whether it is in each region."""
+    return logits >= 0 if overlap else logits.argmax(1, keepdim=True)

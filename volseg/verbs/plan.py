@@ -48,6 +48,10 @@ class PlanOptions:
     augment: AugmentationName | None = None
     """The random changes of patches, instead of the preset's."""
 
+    regions: Many[str] = ()
+    """Structures that overlap, learnt in the place of labels, as unions of labels by their numbers or names: "whole
+    tumor=1,2,4; tumor core=1,4". A dataset.json of nnU-Net's may name them itself."""
+
     memory: str | None = None
     """What a training step may take, such as 24GB."""
 
@@ -102,6 +106,8 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     from volseg.dataset.faults import require_sound
     from volseg.planning.fingerprint import measure
     from volseg.planning.plan import choose
+    from volseg.planning.target import Target
+    from volseg.regions import parse_regions
 
     options = options or PlanOptions()
     wishes = options.wishes
@@ -110,10 +116,12 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     require_free(bundle_dir)
     dataset = read_dataset(dataset_dir)
     require_cases(dataset)
+    regions = parse_regions(each(options.regions), dataset.labels) or dataset.regions
+    Target.of(dataset.labels, regions)  # what makes no sense is said before all is measured
     require_sound(dataset, progress=progress)
     fingerprint = measure(dataset, progress)
     name = bundle_dir.resolve().name
-    chosen = choose(fingerprint, dataset.labels, name, wishes)
+    chosen = choose(fingerprint, dataset.labels, name, wishes, regions)
     write_bundle(chosen, dataset_dir, bundle_dir)
     try:
         remember_plan(bundle_dir, dataset_dir)

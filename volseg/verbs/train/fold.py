@@ -172,7 +172,7 @@ class Fold:
             self.name,
             self.folder.folder,
             () if state is None else state.history,
-            self.bundle.labels.names,
+            self.bundle.structures,
             complete=state is None or state.minutes is None or state.step >= LEAST_STEPS,
             already=True,
             training=len(cases.training),

@@ -183,7 +183,7 @@ def _run(
         trainer=trainer,
         evaluator=evaluator,
         budget=budget,
-        labels=fold.bundle.labels.names,
+        labels=fold.bundle.structures,
         listeners=(Publisher(fold.bundle, fold.name, network, fold.options, progress),),
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
         average=average_of(parser),
@@ -217,6 +217,7 @@ def _run(
 
 def _measure(fold: Fold, evaluator: Any, budget: Budget, progress: Progress) -> None:
     """Record what bfloat16 changes in the labels of the best model, where that takes only seconds."""
+    from volseg.bundle.outputs import Outputs
     from volseg.bundle.weights import read_state_dict
 
     seconds = seconds_to_measure(evaluator, budget, fold.device)
@@ -224,7 +225,8 @@ def _measure(fold: Fold, evaluator: Any, budget: Budget, progress: Progress) -> 
         return
     try:
         evaluator.network.load_state_dict(read_state_dict(fold.folder.best))
-        change = measure_change(evaluator, seconds, budget.validation_seconds)
+        overlap = fold.bundle.meaning.outputs is Outputs.REGIONS
+        change = measure_change(evaluator, seconds, budget.validation_seconds, overlap=overlap)
     except Exception as error:
         if memory_short(error) is None:
             raise

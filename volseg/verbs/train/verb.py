@@ -146,10 +146,18 @@ def _require_same_kind(bundle: Bundle, dataset: Dataset) -> None:
         BundleError: the data set has labels or channels that the bundle's network has no place for.
     """
     from volseg.bundle.metadata import input_channels
+    from volseg.bundle.targets import trained_labels
 
     if "label_table" not in bundle.metadata:
         return  # third-party, which may map labels as it likes
-    unknown = [label for label in dataset.labels.labels if label.index not in bundle.labels.indices]
+    planned = trained_labels(bundle.metadata) or bundle.labels
+    unknown = [label for label in dataset.labels.labels if label.index not in planned.indices]
+    if dataset.labels.ignore not in (None, planned.ignore):
+        raise BundleError(
+            f"{dataset.folder} has the ignore label {dataset.labels.ignore}, and {bundle.root} was planned "
+            f"{'without one' if planned.ignore is None else f'for {planned.ignore}'}. Plan a new bundle.",
+            code="labels-differ",
+        )
     if unknown:
         named = listed([f"{label.index} ({label.name})" for label in unknown])
         raise BundleError(
