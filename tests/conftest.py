@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pydicom.dataset import Dataset
 
+    from volseg.labels import Region
     from volseg.planning.networks import Topology
     from volseg.planning.plan import Plan
 
@@ -134,6 +135,7 @@ def make_plan() -> MakePlan:
     from volseg.planning.optimizers import AdamW
     from volseg.planning.plan import Plan
     from volseg.planning.schedules import Polynomial
+    from volseg.planning.target import Target
     from volseg.postprocessing import KeepLargest, PostprocessingRules
 
     def make(
@@ -142,20 +144,24 @@ def make_plan() -> MakePlan:
         labels: Sequence[int] = (1, 2),
         network: str = "dynunet-residual",
         topology: Topology | None = None,
+        regions: Sequence[Region] = (),
+        ignore: int | None = None,
         **changes: object,
     ) -> Plan:
+        table = LabelTable(tuple(Label(index, f"structure {index}") for index in labels), ignore)
+        target = Target.of(table, regions)
         topology = topology or Topology((4, 6, 8), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3),) * 3)
         plan = Plan(
             preset="fast",
             name="bundle",
-            labels=LabelTable(tuple(Label(index, f"structure {index}") for index in labels)),
+            target=target,
             channels=tuple(channels),
             spacing_mm=(1.0, 1.0, 1.0),
             patch=(8, 8, 8),
             batch=2,
-            network=NETWORKS[network](topology, len(channels), len(labels) + 1),
+            network=NETWORKS[network](topology, len(channels), target.outputs),
             normalisations=(Normalisation("percentiles", -100.0, 300.0, 40.0, 25.0),) * len(channels),
-            rules=PostprocessingRules((KeepLargest(labels=(labels[0],)),)),
+            rules=PostprocessingRules(() if regions else (KeepLargest(labels=(labels[0],)),)),
             steps_per_epoch=2,
             max_epochs=1,
             loss=DiceCrossEntropy(),

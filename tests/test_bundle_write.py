@@ -18,6 +18,7 @@ from volseg.bundle.write import bundle_metadata, readme, write_bundle
 from volseg.errors import DiskFullError, FileError, OutputExistsError
 from volseg.labels import Label, LabelTable
 from volseg.planning.normalisation import Normalisation
+from volseg.planning.target import Target
 from volseg.postprocessing import PostprocessingRules
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def test_hostile_names_do_no_harm(make_plan: MakePlan, tmp_path: Path) -> None:
         warnings=(HOSTILE[3],),
         reasons=tuple((name, name) for name in HOSTILE),
     )
-    write_bundle(replace(plan, labels=table), tmp_path / "data", tmp_path / "bundle")
+    write_bundle(replace(plan, target=Target(table)), tmp_path / "data", tmp_path / "bundle")
     assert files(tmp_path) == {f"bundle/{name}" for name in FILES}
     bundle = open_bundle(tmp_path / "bundle")
     assert judge(bundle).findings == ()

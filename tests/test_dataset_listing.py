@@ -10,6 +10,7 @@ import pytest
 from volseg.dataset import listing
 from volseg.dataset.listing import ListedCase, read_listing
 from volseg.errors import DataSetError
+from volseg.labels import LabelTable, Region
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,8 +130,45 @@ def test_the_place_of_what_is_wrong_is_named(path: Path) -> None:
 
 def test_what_volseg_does_not_read_is_named(path: Path) -> None:
     assert ".png" in refusal_of(path, file_ending=".png")
-    assert "region" in refusal_of(path, labels={"background": 0, "whole": [1, 2]})
-    assert "ignore" in refusal_of(path, labels={"background": 0, "liver": 1, "ignore": 2})
+
+
+TUMOUR: dict[str, object] = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
+
+
+def test_regions_and_the_ignore_label_of_nnunet(path: Path) -> None:
+    path.write_text(json.dumps({"labels": TUMOUR | {"ignore": 4}, "regions_class_order": [1, 2, 3]}))
+    found = read_listing(path)
+    assert found.regions == (Region("whole", (1, 2, 3), 1), Region("core", (2, 3), 2), Region("enhancing", (3,), 3))
+    assert found.labels.names == ("label 1", "label 2", "enhancing")  # nobody names the parts of regions
+    assert found.labels.ignore == 4
+    path.write_text(json.dumps({"labels": {"0": "background", "1": "liver", "2": "Ignore"}}))  # MSD's form
+    found = read_listing(path)
+    assert (found.labels.names, found.labels.ignore) == (("liver",), 2)
+    assert LabelTable.from_dataset_json(found.labels.to_dataset_json()) == found.labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "order", "reason"),
+    [
+        (TUMOUR, [1, 2], "3 regions and 2 numbers"),
+        (TUMOUR, [1, 2, 2], "a number of its own"),
+        (TUMOUR, [1, 2, 4], "not among its labels"),
+        (TUMOUR, [1, 1, 3], "a number of its own"),
+        (TUMOUR, [3, 2, 1], "painted later"),
+        (TUMOUR, [2, 3, 1], "painted later"),
+        (TUMOUR, ["x"], "regions_class_order"),
+        (TUMOUR | {"ignore": 3}, [1, 2, 3], "highest number"),
+        (TUMOUR | {"ignore": 2}, [1, 2, 3], "above all"),
+        (TUMOUR | {"ignore": [4, 5]}, [1, 2, 3], "3 numbers"),
+        ({"background": 0, "liver": 2, "ignore": 1}, None, "above all"),
+        ({"background": 0, "liver": 2, "ignore": 2}, None, "above all"),
+        ({"liver": 1, "ignore": 2, "IGNORE": 3}, None, "two ignore labels"),
+    ],
+)
+def test_regions_and_ignore_labels_that_make_no_sense(
+    labels: dict[str, object], order: list[object] | None, reason: str, path: Path
+) -> None:
+    assert reason in refusal_of(path, labels=labels, regions_class_order=order)
 
 
 def test_a_file_far_too_large_is_refused_before_it_is_read(path: Path) -> None:

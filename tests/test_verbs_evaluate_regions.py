@@ -13,7 +13,7 @@ import volseg
 from tests.nifti import save, voxels
 from tests.zoo import write_sigmoid_bundle
 from volseg.cli.main import main
-from volseg.errors import DataSetError, UsageError
+from volseg.errors import UsageError
 from volseg.evaluation import Evaluation
 from volseg.labels import Label, LabelTable
 from volseg.volume import Mask, read_mask
@@ -107,9 +107,6 @@ def test_the_regions_of_nnunet_s_dataset(sides: tuple[Path, Path], tmp_path: Pat
     require_right(volseg.evaluate(split(predicted, tmp_path / "parts"), dataset), moved)
     one_label = volseg.evaluate(predicted, dataset, labels=2)  # labels are scored where they are asked for
     assert one_label.labels.indices == (2,)
-    # Nothing is trained on regions.
-    with pytest.raises(DataSetError, match="a region of several numbers"):
-        volseg.plan(dataset, tmp_path / "bundle")
 
 
 def test_folders_of_regions_on_either_side(sides: tuple[Path, Path], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from volseg.dataset.listing import MAX_NAME_LENGTH
 from volseg.errors import UsageError
 from volseg.labels import Label, LabelTable, Region
+from volseg.nomenclature import key_of
 from volseg.words import listed
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Target:
                     f"The regions {named[frozenset(region.labels)]} and {region.name} have the same labels. Keep one."
                 )
             named[frozenset(region.labels)] = region.name
+        if len({key_of(region.name) for region in regions}) < len(regions):
+            raise UsageError(
+                "Two regions have names that differ only in case, blanks and punctuation. Give each its own."
+            )
         if all(region.value is not None for region in regions):
             return cls(labels, tuple(regions))
         ordered = sorted(regions, key=lambda region: -len(region.labels))
