@@ -235,7 +235,6 @@ def _random(plan: Plan) -> list[ConfigValue]:
         ]
     cut: list[ConfigValue] = []
     if plan.whole_volumes:
-        # Cases that come later may be larger, and MONAI's resampling rounds sizes in a way of its own.
         cut = [component("monai.transforms.RandSpatialCropd", keys=both, roi_size=patch, random_size=False)]
     return [
         *crop,
@@ -262,7 +261,7 @@ def _dataset(plan: Plan, part: str, transform: str) -> Component:
 def _sliding_window(plan: Plan, *, overlap: float) -> Component:
     return component(
         "monai.inferers.SlidingWindowInferer",
-        roi_size=list(plan.patch),
+        roi_size=list(plan.window),
         sw_batch_size=2,
         overlap=overlap,
         mode="gaussian",

@@ -46,6 +46,8 @@ SMALLEST_LABEL_VOXELS = 64
 """A label coarser than 4x4x4 voxels can't be learned, whatever the preset would save."""
 LOGITS_GIB = 6.0
 """Logits on the image's own grid give smoother edges than labels do, and are brought back to it up to this size."""
+WHOLE_PATCHES = 2.0
+"""Volumes of up to so many patches are augmented whole: a rotated patch would show made-up voxels at its borders."""
 SPACING_DIGITS = 5
 """Significant ones: 0.001 % of a voxel, also where voxels are micrometres."""
 
@@ -62,6 +64,9 @@ class Plan:
     channels: tuple[str, ...]
     spacing_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
+    """Voxels that a step sees of a case."""
+    window: tuple[int, int, int]
+    """Voxels that inference sees at once."""
     batch: int
     network: Network
     normalisations: tuple[Normalisation, ...]
@@ -74,7 +79,7 @@ class Plan:
     steps_per_epoch: int
     max_epochs: int
     whole_volumes: bool
-    """Whether every training volume fits the patch, so that nothing is cropped."""
+    """Whether every training volume is so little larger than the patch that it is augmented whole and cropped then."""
     channels_in_one_file: bool
     """Whether several channels lie on the fourth axis of one file, as in MSD."""
     cached_gib: float
@@ -141,7 +146,7 @@ def choose(
             f"At {_by(spacing_mm)} mm the median volume has {_by(_triple(median))} voxels, too few to learn from. "
             "Choose a smaller --spacing."
         )
-    patch, topology, why = choose_topology(shapes, spacing_mm, limits)
+    patch, window, topology, why = choose_topology(shapes, spacing_mm, limits)
     reasons.append((f"patch {_by(patch)} voxels", why))
     levels = f"{len(topology.features)} levels of {', '.join(map(str, topology.features))} features"
     reasons.append(
@@ -215,6 +220,7 @@ def choose(
         channels=fingerprint.channels,
         spacing_mm=spacing_mm,
         patch=patch,
+        window=window,
         batch=batch,
         network=built,
         normalisations=normalisations,
@@ -225,7 +231,7 @@ def choose(
         rules=PostprocessingRules((KeepLargest(labels=keep),) if keep else ()),
         steps_per_epoch=limits.steps_per_epoch,
         max_epochs=limits.max_epochs,
-        whole_volumes=bool((shapes <= np.array(patch)).all()),
+        whole_volumes=bool((np.maximum(shapes, patch).prod(axis=1) <= WHOLE_PATCHES * math.prod(patch)).all()),
         logits_inverted=inverted,
         channels_in_one_file=fingerprint.channels_in_one_file,
         cached_gib=voxels * (4 * len(fingerprint.channels) + 4) / 2**30,

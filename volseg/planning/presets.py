@@ -36,6 +36,8 @@ class PresetLimits:
     """Up to this patch the preset's own network is affordable; above it, the coarse one is taken."""
     batch_voxels: int
     max_batch: int
+    rounds_patch_up: bool
+    """Whether a patch is rounded up to what the network can halve, and not to the nearest such size."""
     features: int
     max_features: int
     max_levels: int
@@ -52,14 +54,14 @@ class PresetLimits:
 PRESETS: dict[Preset, PresetLimits] = {
     # Minutes on two cores.
     "fast": PresetLimits(
-        volume_voxels=4e6, patch_voxels=96**3, fine_patch_voxels=100_000, batch_voxels=400_000, max_batch=8,
-        features=16, max_features=256, max_levels=5, steps_per_epoch=50, max_epochs=100,
+        volume_voxels=4e6, patch_voxels=96**3, fine_patch_voxels=100_000, batch_voxels=400_000, max_batch=2,
+        rounds_patch_up=False, features=16, max_features=256, max_levels=5, steps_per_epoch=50, max_epochs=100,
         network="dynunet-residual", coarse_network="unet", optimizer="adamw",
     ),
     # nnU-Net's topology and length: 1000 epochs of 250 steps, patches of about 128^3, batch 2, up to 320 features.
     "full": PresetLimits(
         volume_voxels=math.inf, patch_voxels=128**3, fine_patch_voxels=128**3, batch_voxels=2 * 128**3, max_batch=8,
-        features=32, max_features=320, max_levels=6, steps_per_epoch=250, max_epochs=1000,
+        rounds_patch_up=True, features=32, max_features=320, max_levels=6, steps_per_epoch=250, max_epochs=1000,
         network="dynunet", coarse_network="unet", optimizer="sgd",
     ),
 }  # fmt: skip

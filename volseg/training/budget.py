@@ -175,7 +175,7 @@ class PacedValidation:
         share: the part of the time that validation may take.
     """
 
-    def __init__(self, evaluator: Any, budget: Budget, share: float = 0.1) -> None:
+    def __init__(self, evaluator: Any, budget: Budget, share: float = 0.05) -> None:
         self.evaluator = evaluator
         self.budget = budget
         self.share = share
