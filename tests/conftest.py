@@ -103,6 +103,7 @@ def _own_folder(folder: Path, environment: pytest.MonkeyPatch) -> None:
     key.chmod(0o600)
     environment.setenv("VOLSEG_CONFIG_DIR", str(folder))
     environment.setenv("XDG_CONFIG_HOME", str(folder))
+    environment.setenv("VOLSEG_CACHE_DIR", str(folder / "cache"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,7 +38,7 @@ def fingerprint(
             name=f"case_{number}",
             shape=shape,
             spacing_mm=spacing,
-            foreground=tuple(values),
+            samples=tuple(one.astype("<f4").tobytes() for one in values),
             zero_share=(zero_share,) * len(channels),
             label_volumes_mm3=volumes_mm3 or {1: 1e5, 2: 1e5},
             single_piece=pieces[number] if pieces else frozenset({1}),

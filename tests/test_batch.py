@@ -333,3 +333,15 @@ def test_an_interrupt_ends_the_workers_soon_and_without_a_word(
     while (left := living(process.pid)) and time.monotonic() < until:  # Python's resource tracker ends a little later
         time.sleep(0.05)
     assert left == []
+
+
+def test_no_more_workers_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from volseg.batch import workers
+
+    monkeypatch.setattr(workers, "available_cores", lambda: 8)
+    monkeypatch.setattr(workers, "machine_bytes", lambda _: 10 * 2**30)
+    sizes = [2**28, 2**30, 2**28]
+    assert choose_executor(0, sizes * 4).workers == 8
+    assert choose_executor(0, sizes * 4, held_copies=2.0).workers == 2  # 6 GiB for 2 GiB and a little each
+    assert choose_executor(0, sizes * 4, held_copies=20.0).workers == 1
+    assert choose_executor(3, sizes * 4, held_copies=20.0).workers == 3  # asked for

@@ -9,8 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from volseg.dataset import faults as module
 from volseg.dataset.dataset import read_dataset
-from volseg.planning import fingerprint as module
 from volseg.planning.fingerprint import measure
 
 if TYPE_CHECKING:

@@ -1,4 +1,7 @@
-"""The folder where volseg keeps what belongs to one person: the key of the case names, trust in bundles."""
+"""The folders where volseg keeps what belongs to one person.
+
+The key of the case names and trust in bundles; and apart from them, what can be made anew.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from volseg.errors import FileError
 
 FOLDER_VARIABLE = "VOLSEG_CONFIG_DIR"
 """The environment variable that names another folder."""
+CACHE_VARIABLE = "VOLSEG_CACHE_DIR"
+"""The environment variable that names another folder for what can be made anew."""
 
 
 def personal_folder() -> Path:
@@ -17,14 +22,27 @@ def personal_folder() -> Path:
     Raises:
         FileError: this person has no home.
     """
-    named, base = os.environ.get(FOLDER_VARIABLE), os.environ.get("XDG_CONFIG_HOME", "")
+    return _folder(FOLDER_VARIABLE, "XDG_CONFIG_HOME", ".config")
+
+
+def cache_folder() -> Path:
+    """``volseg`` in the person's folder for caches, by the same specification; it may be removed at any time.
+
+    Raises:
+        FileError: this person has no home.
+    """
+    return _folder(CACHE_VARIABLE, "XDG_CACHE_HOME", ".cache")
+
+
+def _folder(variable: str, standard: str, default: str) -> Path:
+    named, base = os.environ.get(variable), os.environ.get(standard, "")
     if named:
         return Path(named)
     try:
         # A relative path is to be passed over, says the specification.
-        return (Path(base) if Path(base).is_absolute() else Path.home() / ".config") / "volseg"
+        return (Path(base) if Path(base).is_absolute() else Path.home() / default) / "volseg"
     except RuntimeError as error:
         raise FileError(
-            f"You have no home folder for what volseg keeps of you. Name a folder of yours in {FOLDER_VARIABLE}.",
+            f"You have no home folder for what volseg keeps of you. Name a folder of yours in {variable}.",
             code="no-home",
         ) from error

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from xxhash import xxh3_128
 
 from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.dataset.advice import advise, looks_like_ct
 from volseg.dataset.case import Case, Fault
 from volseg.dataset.dataset import Dataset, count_labels, read_dataset
+from volseg.dataset.findings import Findings, FindingsPlace, forget_old_findings
+from volseg.dataset.measures import CaseMeasures, ChannelMeasures, measure_case, measure_channels
 from volseg.errors import DataSetError, VolsegError
 from volseg.grid import CORNER_TOLERANCE_MM
 from volseg.labels import BACKGROUND
@@ -29,11 +31,18 @@ if TYPE_CHECKING:
 
     from volseg.labels import LabelTable
 
-__all__ = ["CaseContent", "Fault", "find_faults", "require_sound"]
+__all__ = ["CaseContent", "Fault", "find_faults", "require_measured", "require_sound"]
 
 MASKS_OFF_WHOLE = "mask-off-whole"
 NAMED_LABELS = 20
 """A line names this many labels and counts the others."""
+SAMPLED_VOXELS = 20_000
+"""Foreground voxels kept of each channel of a case, at most; percentiles of a cohort need no more."""
+ALL_SAMPLED_VOXELS = 20_000_000
+"""And of a channel over all cases: 80 MB."""
+HELD_COPIES = 3.5
+"""What examining a case takes at most, in terms of its files' voxels: scaled integers become float64, and components
+take four bytes a voxel. CT of 16 bits took 1.2."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +53,20 @@ class _CaseToExamine:
     folder: Path
     labels: LabelTable
     channels: int
+    sampled: int = SAMPLED_VOXELS
+    """Intensities kept of each channel."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Image and mask."""
+        return (*self.case.images, *([self.case.label] if self.case.label else []))
 
 
 @dataclass(frozen=True)
 class _Examined(Outcome):
-    """What one case told: its faults, and what the data set as a whole is judged by."""
+    """What one case told."""
 
-    faults: tuple[Fault, ...] = ()
-    digest: str | None = None
-    """Of the voxels of all channels; None where they can't be read."""
-    seen: tuple[int, ...] = ()
-    """The labels that occur."""
-    ct_like: bool = False
-    """Whether an image of it looks like CT."""
-    off_whole: float | None = None
-    """A number of the mask that is a hair off the whole one that it is read as."""
-    mask_digest: str | None = None
-    """Of the mask's voxels; None where there is none."""
+    found: Findings = field(default_factory=Findings)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
 
 
 def _judge(dataset: Dataset, outcomes: Mapping[Case, Outcome]) -> tuple[Fault, ...]:
-    examined = {case: one for case, one in outcomes.items() if isinstance(one, _Examined)}
+    examined = {case: one.found for case, one in outcomes.items() if isinstance(one, _Examined)}
     found = [
         *dataset.faults,
         *(fault for one in examined.values() for fault in one.faults),
@@ -135,6 +141,27 @@ def require_sound(
     Raises:
         DataSetError: the data set has errors, all of which the message lists, or no case with a mask.
     """
+    found = _require_sound(dataset, whole_masks=whole_masks, jobs=jobs, progress=progress)
+    return {name: CaseContent(frozenset(one.seen), f"{one.digest}{one.mask_digest}") for name, one in found.items()}
+
+
+def require_measured(dataset: Dataset, *, jobs: int = 0, progress: Progress = SILENT) -> tuple[CaseMeasures, ...]:
+    """Refuse what ``require_sound`` refuses; the measures of each training case, of the same reading.
+
+    Args:
+        dataset: the data set.
+        jobs: as in ``find_faults``.
+        progress: receives the progress by case.
+
+    Raises:
+        DataSetError: as ``require_sound`` does.
+    """
+    found = _require_sound(dataset, whole_masks=False, jobs=jobs, progress=progress)
+    measures = (found[case.name].measures for case in dataset.training)
+    return tuple(one for one in measures if one is not None)
+
+
+def _require_sound(dataset: Dataset, *, whole_masks: bool, jobs: int, progress: Progress) -> dict[str, Findings]:
     labelled = replace(dataset, test=())
     examined = _examine_all(labelled, labelled.cases, jobs=jobs, progress=progress)
     faults = [
@@ -152,67 +179,89 @@ def require_sound(
             code="no-labels",
             path=dataset.folder,
         )
-    return {
-        case.name: CaseContent(frozenset(outcome.seen), f"{outcome.digest}{outcome.mask_digest}")
-        for case, outcome in examined.items()
-        if isinstance(outcome, _Examined)
-    }
+    return {case.name: outcome.found for case, outcome in examined.items() if isinstance(outcome, _Examined)}
 
 
 def _examine_all(dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress: Progress) -> dict[Case, Outcome]:
-    sizes = (voxel_bytes((*case.images, *([case.label] if case.label else []))) for case in cases)
-    work = [_CaseToExamine(case, dataset.folder, dataset.labels, len(dataset.channels)) for case in cases]
+    # A power of two below, so that a case more changes it seldom and the others' findings are kept.
+    share = ALL_SAMPLED_VOXELS // max(1, len(dataset.training))
+    sampled = SAMPLED_VOXELS if share >= SAMPLED_VOXELS else 2 ** max(0, share.bit_length() - 1)
+    work = [_CaseToExamine(case, dataset.folder, dataset.labels, len(dataset.channels), sampled) for case in cases]
     outcomes = run_cases(
         _examine,
         work,
         name_of=lambda one: one.case.name,
         title="Checking",
-        executor=choose_executor(jobs, sizes),
+        executor=choose_executor(jobs, (voxel_bytes(one.files) for one in work), held_copies=HELD_COPIES),
         progress=progress,
     )
+    forget_old_findings()
     return dict(zip(cases, outcomes, strict=True))
 
 
 def _examine(one: _CaseToExamine) -> _Examined:
+    names = [path.relative_to(one.folder).as_posix() for path in one.files]
+    place = FindingsPlace.of(
+        one.files, one.case.name, names, one.labels.indices, one.labels.ignore, one.channels, one.sampled
+    )
+    found = place.read() if place else None
+    if found is None:
+        found = _find(one)
+        if place and not any(fault.is_error for fault in found.faults):
+            place.keep(found)
+    return _Examined(case=one.case.name, status=Status.DONE, code="done", found=found)
+
+
+def _find(one: _CaseToExamine) -> Findings:
+    """Read a case once: its mask, then one image after the other."""
     faults: list[Fault] = []
 
     def report(code: str, message: str, *, is_error: bool = True) -> None:
         # The messages of lower floors name the whole path; here the data set's folder goes without saying.
         faults.append(Fault(code, one.case.name, message, is_error))
 
-    headers: list[ImageHeader] = []
-    digest = hashlib.blake2b(digest_size=16)
-    is_whole, ct_like = True, False
+    headers: dict[Path, ImageHeader] = {}
     for path in one.case.images:
         try:
-            name = path.relative_to(one.folder).as_posix()
-            headers.append(read_header(path))
-            _examine_forms(headers[-1], name, report)
+            headers[path] = read_header(path)
+            _examine_forms(headers[path], path.relative_to(one.folder).as_posix(), report)
+        except VolsegError as error:
+            report(error.code, error.within(one.folder))
+    first = next(iter(headers.values()), None)
+    if headers:
+        _examine_channels(one, list(headers.values()), report)
+    mask: _ExaminedMask | None = None
+    if one.case.label is not None:
+        try:
+            mask = _examine_mask(one, one.case.label, first, report)
+        except VolsegError as error:
+            report(error.code, error.within(one.folder))
+    digest = xxh3_128()
+    is_whole, ct_like = len(headers) == len(one.case.images), False
+    measured: list[ChannelMeasures] = []
+    for path in headers:
+        try:
             array = read_volume(path).array
-            ct_like = ct_like or looks_like_ct(array)
-            _examine_image(array, name, digest, report)
         except VolsegError as error:
             is_whole = False
             report(error.code, error.within(one.folder))
-    if headers:
-        _examine_channels(one, headers, report)
-    seen: tuple[int, ...] = ()
-    off_whole = mask_digest = None
-    if one.case.label is not None:
-        try:
-            seen, off_whole, mask_digest = _examine_mask(one, one.case.label, headers[0] if headers else None, report)
-        except VolsegError as error:
-            report(error.code, error.within(one.folder))
-    return _Examined(
-        case=one.case.name,
-        status=Status.DONE,
-        code="done",
+            continue
+        ct_like = ct_like or looks_like_ct(array)
+        _examine_image(array, path.relative_to(one.folder).as_posix(), digest, report)
+        if mask and not any(fault.is_error for fault in faults):
+            measured += measure_channels(array, mask.array, mask.foreground, one.sampled)
+        del array  # before the next one is read
+    is_sound = mask and first and not any(fault.is_error for fault in faults)
+    return Findings(
         faults=tuple(faults),
         digest=digest.hexdigest() if is_whole else None,
-        seen=seen,
+        seen=mask.seen if mask else (),
         ct_like=ct_like,
-        off_whole=off_whole,
-        mask_digest=mask_digest,
+        off_whole=mask.off_whole if mask else None,
+        mask_digest=mask.digest if mask else None,
+        measures=measure_case(one.case.name, first.grid, mask.array, measured, ct_like=ct_like)
+        if is_sound and mask and first
+        else None,
     )
 
 
@@ -236,7 +285,7 @@ def _examine_forms(header: ImageHeader, name: str, report: _Report) -> None:
         )
 
 
-def _examine_image(array: NDArray[np.generic], name: str, digest: hashlib.blake2b, report: _Report) -> None:
+def _examine_image(array: NDArray[np.generic], name: str, digest: xxh3_128, report: _Report) -> None:
     """Look at each voxel of an image (i, j, k) or (i, j, k, channel), a slice at a time."""
     wrong = 0
     channels = array[..., np.newaxis] if array.ndim == 3 else array
@@ -283,10 +332,27 @@ def _examine_channels(one: _CaseToExamine, headers: Sequence[ImageHeader], repor
             )
 
 
-def _examine_mask(
-    one: _CaseToExamine, path: Path, image: ImageHeader | None, report: _Report
-) -> tuple[tuple[int, ...], float | None, str]:
-    """Look at a mask's grid and labels; the labels above the background that occur, a number off the whole one, digest."""
+@dataclass(frozen=True, eq=False)
+class _ExaminedMask:
+    """What a mask told.
+
+    Args:
+        array: (i, j, k) of whole numbers, background where voxels are to be ignored.
+        foreground: how many voxels are not 0.
+        seen: the labels above the background that occur.
+        off_whole: a number that is a hair off the whole one that it is read as.
+        digest: of the voxels.
+    """
+
+    array: NDArray[np.generic]
+    foreground: int
+    seen: tuple[int, ...]
+    off_whole: float | None
+    digest: str
+
+
+def _examine_mask(one: _CaseToExamine, path: Path, image: ImageHeader | None, report: _Report) -> _ExaminedMask:
+    """Look at a mask's grid and labels."""
     name = path.relative_to(one.folder).as_posix()
     header = read_header(path)
     _examine_forms(header, name, report)
@@ -317,14 +383,18 @@ def _examine_mask(
             "label-outside-table",
             f"{name} has the labels {shown}, and dataset.json names {known}. Name them there, or correct the mask.",
         )
-    return seen, off_whole, hashlib.blake2b(mask.tobytes(order="A"), digest_size=16).hexdigest()
+    foreground = sum(counts[index] for index in seen)
+    digest = xxh3_128(np.ascontiguousarray(mask.T).data).hexdigest()
+    if one.labels.ignore is not None:
+        mask = np.where(mask == one.labels.ignore, mask.dtype.type(BACKGROUND), mask)
+    return _ExaminedMask(mask, foreground, seen, off_whole, digest)
 
 
-def _duplicates(examined: Mapping[Case, _Examined]) -> list[Fault]:
+def _duplicates(examined: Mapping[Case, Findings]) -> list[Fault]:
     by_digest: dict[str, list[str]] = defaultdict(list)
-    for case, outcome in examined.items():
-        if outcome.digest is not None:
-            by_digest[outcome.digest].append(case.name)
+    for case, found in examined.items():
+        if found.digest is not None:
+            by_digest[found.digest].append(case.name)
     return [
         Fault("duplicate", name, f"its image has the same voxels as that of {names[0]}. Keep one of them.")
         for names in by_digest.values()
@@ -332,7 +402,7 @@ def _duplicates(examined: Mapping[Case, _Examined]) -> list[Fault]:
     ]
 
 
-def _masks_off_whole(examined: Mapping[Case, _Examined]) -> list[Fault]:
+def _masks_off_whole(examined: Mapping[Case, Findings]) -> list[Fault]:
     off = {case.name: one.off_whole for case, one in examined.items() if one.off_whole is not None}
     if not off:
         return []
@@ -345,17 +415,17 @@ def _masks_off_whole(examined: Mapping[Case, _Examined]) -> list[Fault]:
     return [Fault(MASKS_OFF_WHOLE, "", message, is_error=False)]
 
 
-def _advice(dataset: Dataset, examined: Mapping[Case, _Examined]) -> Iterator[Fault]:
+def _advice(dataset: Dataset, examined: Mapping[Case, Findings]) -> Iterator[Fault]:
     told = {case.name: one for case, one in examined.items() if one.seen}
     return advise(
         dataset, {name: one.seen for name, one in told.items()}, {name for name, one in told.items() if one.ct_like}
     )
 
 
-def _unused_labels(dataset: Dataset, examined: Mapping[Case, _Examined]) -> list[Fault]:
+def _unused_labels(dataset: Dataset, examined: Mapping[Case, Findings]) -> list[Fault]:
     if not dataset.training:
         return []
-    seen = {index for outcome in examined.values() for index in outcome.seen}
+    seen = {index for found in examined.values() for index in found.seen}
     return [
         Fault("label-unused", "", f"the label {label.index}, {label.name}, occurs in no mask.", is_error=False)
         for label in dataset.labels.labels

@@ -103,7 +103,6 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     from volseg.bundle.planned import remember_plan
     from volseg.bundle.write import require_free, write_bundle
     from volseg.dataset.dataset import is_dataset, read_dataset, require_cases
-    from volseg.dataset.faults import require_sound
     from volseg.planning.fingerprint import measure
     from volseg.planning.plan import choose
     from volseg.planning.target import Target
@@ -121,7 +120,6 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     if target.sigmoid or target.ignore is not None:
         raise UsageError("Regions and ignore labels can't be learnt yet.")
     Target.of(dataset.labels, regions)  # what makes no sense is said before all is measured
-    require_sound(dataset, progress=progress)
     fingerprint = measure(dataset, progress)
     name = bundle_dir.resolve().name
     chosen = choose(fingerprint, dataset.labels, name, wishes, regions)
