@@ -130,7 +130,7 @@ def make_plan() -> MakePlan:
 
     from volseg.labels import Label, LabelTable
     from volseg.planning.augmentations import SmallChanges
-    from volseg.planning.losses import DiceCrossEntropy
+    from volseg.planning.losses import parse_loss
     from volseg.planning.networks import NETWORKS, Topology
     from volseg.planning.normalisation import Normalisation
     from volseg.planning.optimizers import AdamW
@@ -166,7 +166,7 @@ def make_plan() -> MakePlan:
             rules=PostprocessingRules(() if regions else (KeepLargest(labels=(labels[0],)),)),
             steps_per_epoch=2,
             max_epochs=1,
-            loss=DiceCrossEntropy(),
+            loss=parse_loss("dice-ce"),
             optimizer=AdamW(1e-3),
             schedule=Polynomial(),
             augmentation=SmallChanges((1.0, 1.0, 1.0)),

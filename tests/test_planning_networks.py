@@ -39,6 +39,8 @@ def test_a_bundle_with_it_runs_without_trust_and_trains_a_step(
 ) -> None:
     if kind == "network":
         plan = make_plan(network=name)
+    elif kind == "loss":
+        plan = make_plan(loss=parse_loss(f"dice+0.1*{name}" if LOSSES[name].refines else name))
     else:
         plan = make_plan(**{kind: REGISTRIES[kind][name](*([(1.0, 1.0, 1.0)] if kind == "augmentation" else []))})
     assert judge(open_bundle(make_bundle(plan))).findings == ()

@@ -98,6 +98,9 @@ KINDS: dict[str, Kind] = {
     "workers": _values(Whole(0, 32)),
     "rate": _values(Real(0, 100)),
     "power": _values(Real(0, 100)),
+    "weight": _values(Real(0, 10**4)),
+    "weights": Kind(items="weight", most=8),
+    "erosions": _values(Whole(0, 20)),
     "fold": _values(Whole(0, 999), None),
     "device": _values(
         "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')", _word(r"cpu|cuda(:[0-9]{1,2})?", "cpu or cuda")
@@ -145,6 +148,7 @@ KINDS: dict[str, Kind] = {
     "sampler": Kind(),
     "loader": Kind(),
     "loss": Kind(),
+    "losses": Kind(items="loss", most=8),
     "optimizer": Kind(),
     "inferer": Kind(),
     "budget": Kind(),
@@ -211,6 +215,8 @@ _SAVING = {
 }
 _ENGINE = "device:device max_epochs:epochs epoch_length:steps network:network inferer:inferer amp:flag"
 
+_OVERLAP = "include_background:flag to_onehot_y:flag sigmoid:flag softmax:flag batch:flag smooth_nr:real smooth_dr:real"
+
 _TARGETS: dict[str, dict[str, str]] = {
     "network_def": {
         "monai.networks.nets.UNet": (
@@ -251,7 +257,14 @@ _TARGETS: dict[str, dict[str, str]] = {
             "include_background:flag to_onehot_y:flag sigmoid:flag softmax:flag squared_pred:flag batch:flag "
             "smooth_nr:real smooth_dr:real lambda_dice:real lambda_ce:real"
         ),
+        "monai.losses.DiceLoss": _OVERLAP,
+        "monai.losses.TverskyLoss": f"{_OVERLAP} alpha:weight beta:weight",
+        "monai.losses.FocalLoss": "include_background:flag to_onehot_y:flag gamma:power use_softmax:flag",
         "monai.losses.DeepSupervisionLoss": "loss:loss weight_mode:word",
+        "volseg.training.BoundaryLoss": "sigmoid:flag",
+        "volseg.training.ClDice": "sigmoid:flag iterations:erosions",
+        "volseg.training.CrossEntropy": "sigmoid:flag hardest_share:share",
+        "volseg.training.SumOfLosses": "losses:losses weights:weights",
     },
     "optimizer": {
         "torch.optim.AdamW": "params:parameters lr:rate weight_decay:share betas:reals",

@@ -1,43 +1,212 @@
-"""The losses that a plan may choose."""
+"""The losses that a plan may choose: weighted sums of terms."""
 
 from __future__ import annotations
 
+import re
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from volseg.errors import UsageError
 from volseg.planning.component import Built, Component, by_name, component, pick
 
+MOST_TERMS = 4
+LARGEST_WEIGHT = 1000.0
+TERM = re.compile(r"(?:([0-9]{1,4}(?:\.[0-9]{1,6})?) ?\* ?)?([a-z][a-z-]{0,30})")
+"""Such as ``dice`` or ``0.5*ce``."""
 
+
+class Term(Built):
+    """One term of a loss over logits."""
+
+    by_voxel: ClassVar[bool] = True
+    """Whether it looks at each voxel by itself, so that some may be left out; else at their neighbours as well."""
+    refines: ClassVar[bool] = False
+    """Whether it is of use beside another term alone."""
+
+    @abstractmethod
+    def component(self, *, sigmoid: bool = False) -> Component:
+        """Its target and arguments.
+
+        Args:
+            sigmoid: whether the channels are independent regions and the label has a 0 or 1 for each. Else they are
+                classes, the first the background, and the label is (batch, 1, i, j, k) of whole numbers.
+        """
+
+
+@dataclass(frozen=True)
 class Loss(Built):
-    """A loss over logits and whole-number labels."""
+    """A weighted sum of terms, of logits and labels as ``Term`` takes them.
 
-    def over_heads(self, heads: int) -> Component:
-        """The loss over the main output and so many deep-supervision outputs, whose weight halves from one to the next."""
-        loss = self.component()
+    Args:
+        terms: weights and what they weigh.
+    """
+
+    terms: tuple[tuple[float, Term], ...]
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """As ``parse_loss`` takes it."""
+        return "+".join((f"{weight:g}*" if weight != 1 else "") + term.name for weight, term in self.terms)
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """The words of its terms."""
+        return ", plus ".join((f"{weight:g} times " if weight != 1 else "") + term.words for weight, term in self.terms)
+
+    def component(self, *, sigmoid: bool = False) -> Component:
+        """Its target and arguments; ``sigmoid`` as ``Term`` takes it."""
+        if len(self.terms) == 1 and self.terms[0][0] == 1:
+            return self.terms[0][1].component(sigmoid=sigmoid)
+        return _sum(*((weight, term.component(sigmoid=sigmoid)) for weight, term in self.terms))
+
+    def over_heads(self, heads: int, *, sigmoid: bool = False) -> Component:
+        """The loss over the main output and so many deep-supervision outputs, whose weight halves from one to the next.
+
+        Labels are brought to smaller outputs by their nearest voxels.
+        """
+        loss = self.component(sigmoid=sigmoid)
         return component("monai.losses.DeepSupervisionLoss", loss=loss) if heads else loss
 
 
 @dataclass(frozen=True)
-class DiceCrossEntropy(Loss):
+class Dice(Term):
+    """Soft Dice over the whole batch and without the background."""
+
+    name: ClassVar[str] = "dice"
+    words: ClassVar[str] = "soft Dice over the batch"
+
+    def component(self, *, sigmoid: bool = False) -> Component:
+        """Its target and arguments."""
+        return _overlap("monai.losses.DiceLoss", sigmoid)
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Term):
+    """Cross-entropy, binary for regions."""
+
+    name: ClassVar[str] = "ce"
+    words: ClassVar[str] = "cross-entropy"
+
+    def component(self, *, sigmoid: bool = False) -> Component:
+        """Its target and arguments."""
+        return component("volseg.training.CrossEntropy", sigmoid=sigmoid)
+
+
+@dataclass(frozen=True)
+class DiceCrossEntropy(Term):
     """nnU-Net's sum of soft Dice, over the whole batch and without the background, and cross-entropy."""
 
     name: ClassVar[str] = "dice-ce"
     words: ClassVar[str] = "soft Dice over the batch plus cross-entropy"
 
-    def component(self) -> Component:
+    def component(self, *, sigmoid: bool = False) -> Component:
         """Its target and arguments."""
-        return component(
-            "monai.losses.DiceCELoss", include_background=False, to_onehot_y=True, softmax=True, batch=True
-        )
+        if sigmoid:  # MONAI's sum takes several channels for classes all the same, in its cross-entropy
+            return _sum((1.0, Dice().component(sigmoid=True)), (1.0, CrossEntropy().component(sigmoid=True)))
+        return _overlap("monai.losses.DiceCELoss", sigmoid)
 
 
-LOSSES: dict[str, type[Loss]] = by_name(DiceCrossEntropy)
+@dataclass(frozen=True)
+class DiceTopK(Term):
+    """nnU-Net's ``DC_and_topk_loss``."""
+
+    name: ClassVar[str] = "dice-topk"
+    words: ClassVar[str] = "soft Dice over the batch plus the cross-entropy of the hardest tenth of the voxels"
+
+    def component(self, *, sigmoid: bool = False) -> Component:
+        """Its target and arguments."""
+        hardest = component("volseg.training.CrossEntropy", sigmoid=sigmoid, hardest_share=0.1)
+        return _sum((1.0, Dice().component(sigmoid=sigmoid)), (1.0, hardest))
+
+
+@dataclass(frozen=True)
+class Focal(Term):
+    """The focal loss (Lin et al., ICCV 2017) with the exponent 2."""
+
+    name: ClassVar[str] = "focal"
+    words: ClassVar[str] = "focal loss: cross-entropy in which voxels that are right count little"
+
+    def component(self, *, sigmoid: bool = False) -> Component:
+        """Its target and arguments."""
+        classes: Component = {} if sigmoid else {"to_onehot_y": True, "use_softmax": True}
+        return component("monai.losses.FocalLoss", gamma=2.0, **classes)
+
+
+@dataclass(frozen=True)
+class Tversky(Term):
+    """The Tversky loss (Salehi et al., MLMI 2017) with its weights for lesions."""
+
+    name: ClassVar[str] = "tversky"
+    words: ClassVar[str] = "Tversky loss: Dice in which what is missed costs more than what is too much (0.7 to 0.3)"
+
+    def component(self, *, sigmoid: bool = False) -> Component:
+        """Its target and arguments."""
+        return _overlap("monai.losses.TverskyLoss", sigmoid) | {"alpha": 0.3, "beta": 0.7}
+
+
+@dataclass(frozen=True)
+class Boundary(Term):
+    """The boundary loss (Kervadec et al., MIDL 2019)."""
+
+    name: ClassVar[str] = "boundary"
+    words: ClassVar[str] = "distance from the labels' surfaces in voxels, beside another loss: dice-ce+0.01*boundary"
+    by_voxel: ClassVar[bool] = False
+    refines: ClassVar[bool] = True
+
+    def component(self, *, sigmoid: bool = False) -> Component:
+        """Its target and arguments."""
+        return component("volseg.training.BoundaryLoss", sigmoid=sigmoid)
+
+
+@dataclass(frozen=True)
+class CentreLineDice(Term):
+    """Soft clDice (Shit et al., CVPR 2021)."""
+
+    name: ClassVar[str] = "cldice"
+    words: ClassVar[str] = "Dice of centre lines for thin tubes, beside another loss: dice+cldice"
+    by_voxel: ClassVar[bool] = False
+    refines: ClassVar[bool] = True
+
+    def component(self, *, sigmoid: bool = False) -> Component:
+        """Its target and arguments."""
+        return component("volseg.training.ClDice", sigmoid=sigmoid)
+
+
+LOSSES: dict[str, type[Term]] = by_name(
+    DiceCrossEntropy, Dice, CrossEntropy, Focal, Tversky, DiceTopK, Boundary, CentreLineDice
+)
 
 
 def parse_loss(text: str) -> Loss:
-    """The loss that a person named.
+    """The loss that a person named: terms with weights, such as ``dice-ce`` or ``dice+0.5*ce``.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: it is no such sum of terms that there are.
     """
-    return pick(LOSSES, text, "loss")()
+    terms: list[tuple[float, Term]] = []
+    for part in text.split("+"):
+        found = TERM.fullmatch(part.strip())
+        if found is None:
+            raise UsageError(f"A loss is a name or a sum such as dice+0.5*ce, not {text!r}.")
+        terms.append((float(found[1] or 1), pick(LOSSES, found[2], "loss")()))
+    names = [term.name for _, term in terms]
+    if len(set(names)) < len(names) or len(names) > MOST_TERMS:
+        raise UsageError(f"A loss has up to {MOST_TERMS} terms, each once, not {text!r}.")
+    if not all(0 < weight <= LARGEST_WEIGHT for weight, _ in terms):
+        raise UsageError(f"The weights of a loss lie above 0 and up to {LARGEST_WEIGHT:g}, not as in {text!r}.")
+    if all(term.refines for _, term in terms):
+        raise UsageError(f"{' and '.join(names)} can't train alone. Add another loss: dice-ce+{text.strip()}.")
+    return Loss(tuple(terms))
+
+
+def _overlap(target: str, sigmoid: bool) -> Component:
+    """A loss of MONAI's over the whole batch; classes without the background, of regions all."""
+    if sigmoid:
+        return component(target, include_background=True, sigmoid=True, batch=True)
+    return component(target, include_background=False, to_onehot_y=True, softmax=True, batch=True)
+
+
+def _sum(*terms: tuple[float, Component]) -> Component:
+    weights = [weight for weight, _ in terms]
+    return component("volseg.training.SumOfLosses", losses=[loss for _, loss in terms], weights=list(weights))

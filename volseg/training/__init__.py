@@ -6,19 +6,24 @@ from volseg.training.budget import Budget, BudgetedRate, PacedValidation
 from volseg.training.dice import EvaluatedDice
 from volseg.training.ignoring import ClearIgnoredd, IgnoringLoss
 from volseg.training.items import fold_cases
+from volseg.training.losses import BoundaryLoss, ClDice, CrossEntropy, SumOfLosses
 from volseg.training.regions import LabelsToRegionsd
 from volseg.training.standalone import Standalone
 
 __all__ = [
     "AutocastInferer",
+    "BoundaryLoss",
     "Budget",
     "BudgetedRate",
+    "ClDice",
     "ClearIgnoredd",
+    "CrossEntropy",
     "EvaluatedDice",
     "IgnoringLoss",
     "LabelsToRegionsd",
     "PacedValidation",
     "Standalone",
+    "SumOfLosses",
     "WeightAverage",
     "fold_cases",
 ]
