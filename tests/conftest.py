@@ -159,7 +159,6 @@ def make_plan() -> MakePlan:
             channels=tuple(channels),
             spacing_mm=(1.0, 1.0, 1.0),
             patch=(8, 8, 8),
-            window=(8, 8, 8),
             batch=2,
             network=NETWORKS[network](topology, len(channels), target.outputs),
             normalisations=(Normalisation("percentiles", -100.0, 300.0, 40.0, 25.0),) * len(channels),

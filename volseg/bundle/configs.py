@@ -261,7 +261,7 @@ def _dataset(plan: Plan, part: str, transform: str) -> Component:
 def _sliding_window(plan: Plan, *, overlap: float) -> Component:
     return component(
         "monai.inferers.SlidingWindowInferer",
-        roi_size=list(plan.window),
+        roi_size=list(plan.patch),
         sw_batch_size=2,
         overlap=overlap,
         mode="gaussian",

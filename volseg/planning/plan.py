@@ -64,9 +64,7 @@ class Plan:
     channels: tuple[str, ...]
     spacing_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
-    """Voxels that a step sees of a case."""
-    window: tuple[int, int, int]
-    """Voxels that inference sees at once."""
+    """Voxels that the network sees at once, in training and in inference alike."""
     batch: int
     network: Network
     normalisations: tuple[Normalisation, ...]
@@ -146,7 +144,7 @@ def choose(
             f"At {_by(spacing_mm)} mm the median volume has {_by(_triple(median))} voxels, too few to learn from. "
             "Choose a smaller --spacing."
         )
-    patch, window, topology, why = choose_topology(shapes, spacing_mm, limits)
+    patch, topology, why = choose_topology(shapes, spacing_mm, limits)
     reasons.append((f"patch {_by(patch)} voxels", why))
     levels = f"{len(topology.features)} levels of {', '.join(map(str, topology.features))} features"
     reasons.append(
@@ -220,7 +218,6 @@ def choose(
         channels=fingerprint.channels,
         spacing_mm=spacing_mm,
         patch=patch,
-        window=window,
         batch=batch,
         network=built,
         normalisations=normalisations,

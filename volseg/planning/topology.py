@@ -24,12 +24,12 @@ Triple = tuple[int, int, int]
 
 def choose_topology(
     shapes: NDArray[np.int64], spacing_mm: tuple[float, float, float], limits: PresetLimits
-) -> tuple[Triple, Triple, Topology, str]:
-    """The patch and the window of inference in voxels, the levels, and why the patch is so.
+) -> tuple[Triple, Topology, str]:
+    """The patch in voxels, the levels, and why the patch is so.
 
-    Starts from the median volume and shortens the physically longest side until it fits, as nnU-Net does. The window
-    is rounded up to what the network can halve, so that a median volume is seen in one piece; the patch to the nearest
-    such size where the preset says so, since voxels of padding teach nothing.
+    Starts from the median volume and shortens the physically longest side until it fits, as nnU-Net does. It
+    is rounded up to what the network can halve, or to the nearest such size where the preset says so: voxels of padding
+    teach nothing.
 
     Args:
         shapes: (cases, 3) voxels of the training volumes along R, A, S at the target spacing.
@@ -41,12 +41,11 @@ def choose_topology(
     while True:
         strides, kernels = _levels(size, spacing_mm, limits.max_levels)
         multiple = np.prod(np.array(strides), axis=0)
-        window = _triple(np.ceil(size / multiple) * multiple)
-        if math.prod(window) <= limits.patch_voxels:
+        whole = size / multiple
+        patch = _triple((np.ceil(whole) if limits.rounds_patch_up else np.maximum(np.floor(whole + 0.5), 1)) * multiple)
+        if math.prod(patch) <= limits.patch_voxels:
             features = tuple(min(limits.max_features, limits.features * 2**level) for level in range(len(kernels)))
-            nearest = np.maximum(np.floor(size / multiple + 0.5), 1) * multiple
-            patch = window if limits.rounds_patch_up else _triple(nearest)
-            return patch, window, Topology(features, strides, kernels), why
+            return patch, Topology(features, strides, kernels), why
         why = f"the median volume, shortened to about {limits.patch_voxels:,} voxels"
         longest = int(np.argmax(size * np.array(spacing_mm)))
         size[longest] *= 0.95
