@@ -151,16 +151,23 @@ def make_plan() -> MakePlan:
     ) -> Plan:
         table = LabelTable(tuple(Label(index, f"structure {index}") for index in labels), ignore)
         target = Target.of(table, regions)
-        topology = topology or Topology((4, 6, 8), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3),) * 3)
+        kind, patch = NETWORKS[network], (8, 8, 8)
+        if topology is None and kind.rules.least > 3:
+            levels = kind.rules.least
+            patch = (2**levels, 2 ** (levels - 1), 2 ** (levels - 1))
+            topology = Topology(kind.widths(4, 8, levels), ((2, 2, 2),) * (levels - 1), ((3, 3, 3),) * levels)
+        topology = topology or Topology(
+            (4, 6, 8) if kind.rules.halving == "each" else (4, 8, 16), ((2, 2, 2), (2, 2, 2)), ((3, 3, 3),) * 3
+        )
         plan = Plan(
             preset="fast",
             name="bundle",
             target=target,
             channels=tuple(channels),
             spacing_mm=(1.0, 1.0, 1.0),
-            patch=(8, 8, 8),
+            patch=patch,
             batch=2,
-            network=NETWORKS[network](topology, len(channels), target.outputs),
+            network=kind(topology, len(channels), target.outputs, patch),
             normalisations=(Normalisation("percentiles", -100.0, 300.0, 40.0, 25.0),) * len(channels),
             rules=PostprocessingRules(() if regions else (KeepLargest(labels=(labels[0],)),)),
             steps_per_epoch=2,

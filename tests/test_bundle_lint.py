@@ -319,19 +319,19 @@ PLANS: dict[str, Callable[[MakePlan], Any]] = {
             whole_volumes=one_file,
         )
     )
-    for network in NETWORKS
+    for network in ("dynunet", "unet")
     for channels in (("CT",), ("FLAIR", "T1"), tuple(f"c{number}" for number in range(12)))
     for labels in ((1, 2), (2, 7), (1, 300, 65535))
     for normalisation in (Normalisation("percentiles", -100.0, 300.0, 40.0, 25.0), ZSCORE)
     for thick in (False, True)
     for one_file in (False, True)
-}  # fmt: skip
+} | {network: lambda make, network=network: make(network=network, channels=("CT", "PET")) for network in NETWORKS}  # fmt: skip
 
 
 def test_what_plan_writes_needs_no_trust(make_plan: MakePlan) -> None:
     from volseg.bundle.configs import inference_config, train_config
 
-    assert len(PLANS) == 72 * len(NETWORKS)
+    assert len(PLANS) == 72 * 2 + len(NETWORKS)
     for name, choose in PLANS.items():
         plan = choose(make_plan)
         for config, content in (
@@ -354,15 +354,23 @@ def test_any_name_of_a_data_set_needs_no_trust(make_plan: MakePlan, tmp_path: Pa
     assert judge(bundle).findings == ()
 
 
-def test_inference_names_stock_monai_only(make_plan: MakePlan) -> None:
+def test_inference_names_stock_monai_only_but_for_networks_that_it_lacks(make_plan: MakePlan) -> None:
     from volseg.bundle.configs import inference_config
     from volseg.bundle.folder import walk
+    from volseg.bundle.write import bundle_metadata, readme
 
+    others = set()
     for choose in PLANS.values():
-        targets = [
+        plan = choose(make_plan)
+        targets = {
             str(node["_target_"])
-            for _, node in walk(inference_config(choose(make_plan), "../data"))
+            for _, node in walk(inference_config(plan, "../data"))
             if isinstance(node, dict) and "_target_" in node
-        ]
-        assert targets
-        assert all(target.startswith("monai.") for target in targets)
+        }
+        foreign = {target for target in targets if not target.startswith("monai.")}
+        assert targets - foreign
+        assert foreign <= {plan.network.target}
+        assert bool(foreign) == ("volseg must" in readme(plan))
+        assert bool(foreign) == ("volseg" in bundle_metadata(plan)["required_packages_version"])  # type: ignore[operator]
+        others |= foreign
+    assert others == {f"volseg.networks.{name}" for name in ("ResidualEncoderUNet", "SegNet", "DeepLabV3Plus")}

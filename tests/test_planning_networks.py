@@ -10,6 +10,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from volseg.bundle.cost import on_meta
 from volseg.bundle.folder import open_bundle
 from volseg.bundle.trust import judge
 from volseg.bundle.vocabulary import TARGETS
@@ -19,6 +20,7 @@ from volseg.planning.networks import NETWORKS, NetworkName, encoder_parts_of
 from volseg.planning.optimizers import OPTIMIZERS, OptimizerName
 from volseg.planning.presets import PRESETS, REGISTRIES
 from volseg.planning.schedules import SCHEDULES, ScheduleName
+from volseg.training.autocast import AutocastInferer
 from volseg.training.budget import Budget
 
 if TYPE_CHECKING:
@@ -55,8 +57,8 @@ def test_a_bundle_with_it_runs_without_trust_and_trains_a_step(
     for step in plan.augmentation.components():
         item = built(step)(item)
     assert set(item["label"].unique().tolist()) <= {0.0, 1.0, 2.0}
-    outputs = network.train()(item["image"][None])
-    heads = list(torch.unbind(outputs, dim=1)) if plan.network.heads else outputs
+    heads = AutocastInferer()(item["image"][None], network.train())
+    assert isinstance(heads, list) == bool(plan.network.heads)
     assert not plan.network.heads or len(heads) == 1 + plan.network.heads
     before = [parameter.detach().clone() for parameter in network.parameters()]
     value = built(plan.loss.over_heads(plan.network.heads))(heads, item["label"][None])
@@ -64,6 +66,10 @@ def test_a_bundle_with_it_runs_without_trust_and_trains_a_step(
     optimizer.step()
     assert torch.isfinite(value)
     assert any(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+    # A weight without a gradient stops a training on several GPUs. MONAI's transformer has norms that it never uses.
+    left = [name for name, weight in network.named_parameters() if weight.grad is None]
+    assert all("norm_cross_attn" in name for name in left)
+    assert not left or plan.network.name == "unetr"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -74,10 +80,11 @@ def test_the_plain_form_takes_the_weights_of_the_trained_one(name: str, make_pla
     state = trained.state_dict()
     extra = set(state) - set(plain.state_dict())
     assert bool(extra) == bool(plan.network.heads)
+    assert extra == {key for key in state if any(part in key for part in plan.network.training_only)}
     plain.load_state_dict({key: value for key, value in state.items() if key not in extra}, strict=True)
     image = torch.randn(1, 1, *plan.patch)
     with torch.no_grad():
-        assert torch.allclose(plain.eval()(image), trained.eval()(image), atol=1e-6)
+        assert torch.equal(plain.eval()(image), trained.eval()(image))
 
 
 def test_names_words_and_choices_agree() -> None:
@@ -105,16 +112,20 @@ def test_a_network_s_arguments_are_literals(name: str, make_plan: MakePlan) -> N
     assert "@" not in str(described)
 
 
-@pytest.mark.parametrize("name", ["unet", "dynunet"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_an_encoder_is_the_way_down_to_the_widest_level(name: str, make_plan: MakePlan) -> None:
     kind = make_plan(network=name).network.for_inference
-    network = built(kind.component())
+    with on_meta():
+        network = built(kind.component())
     patterns = encoder_parts_of(kind.target)
     names = [one for one, _ in network.named_parameters()]
     encoder = [one for one in names if any(re.match(pattern, one) for pattern in patterns)]
+    assert encoder == names[: len(encoder)] or name in ("unet", "attention-unet")
     assert encoder[0] == names[0]
-    widths = [network.get_parameter(one).shape[0] for one in encoder if one.endswith("conv.weight")]
-    assert widths == sorted(widths)
-    assert widths[-1] == kind.topology.features[-1]
+    if not name.endswith("unetr"):
+        widths = {one: weight.shape[0] for one, weight in network.named_parameters() if weight.ndim == 5}
+        assert max(widths[one] for one in encoder if one in widths) == max(
+            kind.topology.features[: -1 if name == "segnet" else None]
+        )
     assert len(encoder) < len(names)
     assert "up" not in " ".join(encoder)

@@ -23,7 +23,7 @@ DEVICE = "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')"
 
 
 def inference_config(plan: Plan, dataset_dir: str) -> Component:
-    """``inference.yaml``: stock MONAI targets only."""
+    """``inference.yaml``: stock MONAI targets only, but for the few networks that MONAI lacks."""
     # The rules for labels as stock transforms, and those that there is none for.
     stock, others = plan.rules.to_transforms(plan.target.table.indices)
     return {
@@ -128,7 +128,7 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
                     average="@average",
                     evaluator="@validate#evaluator",
                     path=f"@{MODEL_KEY}",
-                    leave_out=list(plan.network.training_only if plan.network.heads else ()),
+                    leave_out=list(plan.network.training_only),
                 ),
             ],
             "trainer": component(

@@ -85,6 +85,13 @@ KINDS: dict[str, Kind] = {
     "strides": _one_or_more("strides", 12, Whole(1, 16)),
     "units": _values(Whole(0, 8)),
     "heads": _values(Whole(1, 11)),
+    "blocks": _one_or_more("blocks", 12, Whole(1, 32)),
+    "width": _values(Whole(1, 10**4)),
+    "rates": _one_or_more("rates", 8, Whole(1, 512)),
+    "dropouts": _one_or_more("dropouts", 2, Real(0, 1), None),
+    "norm": Kind(_values(_word(r"[A-Z]{1,20}", "a norm")).values, items="norm_part", most=2),
+    "norm_part": Kind(_values(_word(r"[A-Z]{1,20}", "a norm")).values, entries={"num_groups": "width"}),
+    "weight_names": _one_or_more("weight_names", 16, _word(r"[A-Za-z0-9_.]{1,60}", "a part of a weight's name")),
     # Of windows.
     "windows": _values(Whole(1, 64)),
     "overlap": _one_or_more("overlap", 3, Real(0, 0.9)),
@@ -228,6 +235,42 @@ _TARGETS: dict[str, dict[str, str]] = {
             "upsample_kernel_size:strides filters:features norm_name:word res_block:flag deep_supervision:flag "
             "deep_supr_num:heads dropout:share?"
         ),
+        "monai.networks.nets.SegResNet": (
+            "spatial_dims:three in_channels:inputs out_channels:classes init_filters:width norm:norm blocks_down:blocks "
+            "blocks_up:blocks upsample_mode:word dropout_prob:share?"
+        ),
+        "monai.networks.nets.SegResNetDS": (
+            "spatial_dims:three in_channels:inputs out_channels:classes init_filters:width norm:norm blocks_down:blocks "
+            "blocks_up:blocks dsdepth:heads upsample_mode:word resolution:spacing"
+        ),
+        "monai.networks.nets.AttentionUnet": (
+            "spatial_dims:three in_channels:inputs out_channels:classes channels:features strides:strides "
+            "kernel_size:kernels up_kernel_size:kernels dropout:share"
+        ),
+        "monai.networks.nets.VNet": (
+            "spatial_dims:three in_channels:inputs out_channels:classes dropout_prob_down:share? "
+            "dropout_prob_up:dropouts"
+        ),
+        "monai.networks.nets.UNETR": (
+            "spatial_dims:three in_channels:inputs out_channels:classes img_size:size feature_size:width "
+            "hidden_size:width mlp_dim:width num_heads:width dropout_rate:share"
+        ),
+        "monai.networks.nets.SwinUNETR": (
+            "spatial_dims:three in_channels:inputs out_channels:classes feature_size:width drop_rate:share "
+            "attn_drop_rate:share dropout_path_rate:share use_checkpoint:flag"
+        ),
+        "volseg.networks.ResidualEncoderUNet": (
+            "in_channels:inputs out_channels:classes features:features strides:strides kernels:kernels blocks:blocks "
+            "heads:heads"
+        ),
+        "volseg.networks.SegNet": (
+            "in_channels:inputs out_channels:classes features:features strides:strides kernels:kernels "
+            "convolutions:blocks"
+        ),
+        "volseg.networks.DeepLabV3Plus": (
+            "in_channels:inputs out_channels:classes features:features strides:strides kernels:kernels "
+            "output_stride:strides rates:rates head_features:width blocks:blocks"
+        ),
     },
     "transform": _TRANSFORMS,
     "saving_transform": _TRANSFORMS | _SAVING,
@@ -287,7 +330,7 @@ _TARGETS: dict[str, dict[str, str]] = {
         "volseg.training.BudgetedRate": "optimizer:optimizer budget:budget power:power warm_up:share",
         "volseg.training.PacedValidation": "evaluator:evaluator budget:budget share:share",
         "volseg.training.Standalone": (
-            "budget:budget average:average evaluator:evaluator path:model_path! leave_out:words"
+            "budget:budget average:average evaluator:evaluator path:model_path! leave_out:weight_names"
         ),
     },
     "inference_handler": {

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from volseg.planning.component import ConfigValue
+    from volseg.planning.networks import Network
     from volseg.planning.plan import Plan
     from volseg.planning.target import Target
     from volseg.postprocessing import PostprocessingRules
@@ -124,7 +125,7 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
     channels: dict[str, ConfigValue] = {str(number): name for number, name in enumerate(plan.channels)}
     indices: dict[str, ConfigValue] = {str(label.index): label.name for label in table.labels}
     details = cast("ConfigValue", table.details_to_json())
-    required: dict[str, ConfigValue] = {name: version(name) for name in RUNNER_PACKAGES}
+    required: dict[str, ConfigValue] = {name: version(name) for name in (*RUNNER_PACKAGES, *plan.network.packages)}
     return {
         "schema": SCHEMA,
         "version": "0.1.0",
@@ -135,7 +136,10 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
         "required_packages_version": required,
         "name": plan.name,
         "task": f"Segmentation of {', '.join(target.names[:8])}{' ...' if len(target.names) > 8 else ''}",
-        "description": f"A 3D U-Net for {' and '.join(plan.channels)} volumes, planned and trained with volseg.",
+        "description": (
+            f"A 3D network ({plan.network.name}) for {' and '.join(plan.channels)} volumes, planned and trained with "
+            "volseg."
+        ),
         "authors": "to be named by whoever trains it",
         "copyright": "to be named by whoever trains it",
         "intended_use": "Research. Not a medical device; a person has to check every mask.",
@@ -211,9 +215,19 @@ python -m monai.bundle run --meta_file configs/metadata.json --config_file confi
   --dataset_dir DATASET_DIR --output_dir OUT_DIR
 ```
 
-`configs/inference.yaml` names stock MONAI targets only. `configs/train.yaml` also names public objects of
+{_needs(plan.network)} `configs/train.yaml` also names public objects of
 `volseg.training`. Runs with their checkpoints, CSV and curve lie in `runs/fold_K/`.
 """
+
+
+def _needs(network: Network) -> str:
+    """What must be installed where the bundle runs."""
+    if "volseg" not in network.packages:
+        return "`configs/inference.yaml` names stock MONAI targets only."
+    return (
+        f"`configs/inference.yaml` names stock MONAI targets and `{network.target}`, a network that MONAI lacks: volseg "
+        "must be installed wherever it runs."
+    )
 
 
 def _overlap(target: Target) -> str:

@@ -144,20 +144,18 @@ def choose(
             f"At {_by(spacing_mm)} mm the median volume has {_by(_triple(median))} voxels, too few to learn from. "
             "Choose a smaller --spacing."
         )
-    patch, topology, why = choose_topology(shapes, spacing_mm, limits)
+    kind, reason = pick(NETWORKS, network or limits.network, "network"), "asked for"
+    patch, topology, why = choose_topology(shapes, spacing_mm, limits, kind)
+    if network is None:
+        reason = "the patch is small enough to afford it"
+        if math.prod(patch) > limits.fine_patch_voxels:
+            kind, reason = NETWORKS[limits.coarse_network], "at full resolution such a patch would cost too much"
+            patch, topology, why = choose_topology(shapes, spacing_mm, limits, kind)
+    built = kind(topology, len(fingerprint.channels), target.outputs, patch)
     reasons.append((f"patch {_by(patch)} voxels", why))
     levels = f"{len(topology.features)} levels of {', '.join(map(str, topology.features))} features"
-    reasons.append(
-        (levels, f"axes are halved down to {MIN_BOTTLENECK} voxels or more; thick ones wait for the others to catch up")
-    )
-    if network is not None:
-        why = "asked for"
-    elif math.prod(patch) <= limits.fine_patch_voxels:
-        network, why = limits.network, "the patch is small enough to afford it"
-    else:
-        network, why = limits.coarse_network, "at full resolution such a patch would cost too much"
-    built = pick(NETWORKS, network, "network")(topology, len(fingerprint.channels), target.outputs)
-    reasons.append((f"network {network}", f"{built.words}; {why}"))
+    reasons.append((levels, kind.rules.words.format(MIN_BOTTLENECK)))
+    reasons.append((f"network {built.name}", f"{built.words}; {reason}"))
     reasons += target.words()
     loss = wishes.loss or parse_loss(limits.loss)
     reasons.append((f"loss {loss.name}", _asked(loss.words, wishes.loss)))
@@ -202,6 +200,11 @@ def choose(
         warnings.append(
             f"{resampled} of {len(fingerprint.cases)} training images were resampled when they were converted. "
             "Convert with --spacing native: resampling once, here, keeps more detail."
+        )
+    if kind.rules.halving == "together" and max(spacing_mm) > ANISOTROPY * min(spacing_mm):
+        warnings.append(
+            f"The network {built.name} halves all axes alike, and one voxel is {max(spacing_mm) / min(spacing_mm):.2g} "
+            "times as long as it is thin. Networks that treat thick slices apart, such as dynunet, suit them better."
         )
     if any(len(modalities_of(channel)) > 1 for channel in fingerprint.channels):
         warnings.append(

@@ -1,4 +1,4 @@
-"""The patch and the levels of a U-shaped network, by nnU-Net's rules within what the preset may cost."""
+"""The patch and the levels of a network, by nnU-Net's rules within what the network can have and the preset may cost."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from volseg.planning.networks import Topology
+from volseg.errors import UsageError
+from volseg.planning.networks import Network, Topology
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from volseg.planning.networks import LevelRules
     from volseg.planning.presets import PresetLimits
 
 MIN_BOTTLENECK = 4
 """No axis is halved below this many voxels."""
-MIN_LEVELS = 3
-"""MONAI's DynUNet takes no fewer."""
 
 Triple = tuple[int, int, int]
 
 
 def choose_topology(
-    shapes: NDArray[np.int64], spacing_mm: tuple[float, float, float], limits: PresetLimits
+    shapes: NDArray[np.int64],
+    spacing_mm: tuple[float, float, float],
+    limits: PresetLimits,
+    network: type[Network] = Network,
 ) -> tuple[Triple, Topology, str]:
     """The patch in voxels, the levels, and why the patch is so.
 
@@ -35,17 +38,28 @@ def choose_topology(
         shapes: (cases, 3) voxels of the training volumes along R, A, S at the target spacing.
         spacing_mm: the target spacing along R, A, S.
         limits: what the preset may cost.
+        network: whose rules the levels keep to.
+
+    Raises:
+        UsageError: the network's least patch is more than the preset may cost.
     """
     size = np.median(shapes, axis=0)
     why = "the median volume"
     while True:
-        strides, kernels = _levels(size, spacing_mm, limits.max_levels)
+        strides, kernels = _levels(size, spacing_mm, limits.max_levels, network.rules)
         multiple = np.prod(np.array(strides), axis=0)
-        whole = size / multiple
-        patch = _triple((np.ceil(whole) if limits.rounds_patch_up else np.maximum(np.floor(whole + 0.5), 1)) * multiple)
+        repeats = size / multiple
+        patch = _whole(np.ceil(repeats) if limits.rounds_patch_up else np.floor(repeats + 0.5), multiple)
         if math.prod(patch) <= limits.patch_voxels:
-            features = tuple(min(limits.max_features, limits.features * 2**level) for level in range(len(kernels)))
+            features = network.widths(limits.features, limits.max_features, len(kernels))
+            if (np.array(patch) >= 2 * np.maximum(size, MIN_BOTTLENECK)).any():
+                why += f", padded to multiples of {' x '.join(map(str, multiple))} for the network"
             return patch, Topology(features, strides, kernels), why
+        if math.prod(patch) <= 2 * multiple.prod():
+            raise UsageError(
+                f"The network {network.name} needs patches of {' x '.join(map(str, patch))} voxels, and at most "
+                f"{limits.patch_voxels:,} voxels are affordable. Choose another --network."
+            )
         why = f"the median volume, shortened to about {limits.patch_voxels:,} voxels"
         longest = int(np.argmax(size * np.array(spacing_mm)))
         size[longest] *= 0.95
@@ -53,29 +67,42 @@ def choose_topology(
             size[int(np.argmax(size))] *= 0.9
 
 
+def _whole(repeats: NDArray[np.float64], multiple: NDArray[np.int64]) -> Triple:
+    """So many multiples, at least one along each axis; more than one voxel stays at the lowest level, as norms need."""
+    repeats = np.maximum(repeats, 1)
+    if repeats.prod() == 1 < multiple.prod():
+        repeats[0] = 2
+    return _triple(repeats * multiple)
+
+
 def _levels(
-    size: NDArray[np.float64], spacing_mm: tuple[float, float, float], max_levels: int
+    size: NDArray[np.float64], spacing_mm: tuple[float, float, float], max_levels: int, rules: LevelRules
 ) -> tuple[tuple[Triple, ...], tuple[Triple, ...]]:
     """Strides and kernels."""
     current, spacing = size.copy(), np.array(spacing_mm, dtype=np.float64)
-    near = np.zeros(3, dtype=np.bool_)
+    alike = rules.halving == "together"
+    thick = (spacing > 2 * spacing.min()) & (not alike)
+    near = np.full(3, alike)
+    most = max(rules.least, min(rules.most, max_levels))
     strides: list[Triple] = []
     kernels: list[Triple] = []
     while True:
         # A kernel looks across slices once the in-plane spacing has come within twice of theirs, and from then on.
         near |= spacing <= 2 * spacing.min()
         kernels.append(_triple(np.where(near, 3, 1)))
-        # An axis that is as short as it may get holds none of the others up.
         long = current / 2 >= MIN_BOTTLENECK
-        if not long.any() or len(strides) + 1 >= max_levels:
+        if rules.halving == "each":
+            # An axis that is as short as it may get holds none of the others up.
+            halve = long & (spacing <= 2 * spacing[long].min(initial=np.inf))
+        else:
+            waiting = thick.any() and spacing[thick].min() >= 2 * spacing[~thick].max()
+            halve = ~thick if waiting else np.ones(3, dtype=np.bool_)
+        levels = len(strides) + 1
+        if levels >= most or (levels >= rules.least and not (halve.any() and long[halve].all())):
             break
-        halve = long & (spacing <= 2 * spacing[long].min())
         factor = np.where(halve, 2, 1)
         strides.append(_triple(factor))
         current, spacing = np.ceil(current / factor), spacing * factor
-    while len(kernels) < MIN_LEVELS:  # a volume this small gets levels that don't halve it
-        strides.append((1, 1, 1))
-        kernels.append(kernels[-1])
     return tuple(strides), tuple(kernels)
 
 

@@ -10,7 +10,7 @@ import torch
 from monai.inferers import Inferer, SimpleInferer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 CPU_FEATURES = ("avx512_bf16", "amx_bf16")
 """Without one of these, bfloat16 on a CPU is emulated and slower than float32."""
@@ -36,8 +36,8 @@ def use_bfloat16(device: torch.device) -> bool:
 class AutocastInferer(Inferer):  # type: ignore[misc]
     """Run another inferer under bfloat16 autocast where that pays, and give float32 back.
 
-    bfloat16 has float32's range, so no loss scaling is needed. A network with deep supervision gives its heads
-    stacked on a second axis (MONAI's DynUNet); they come back as a list, the finest first.
+    bfloat16 has float32's range, so no loss scaling is needed. A network with deep supervision gives its heads as a
+    list or stacked on a second axis (MONAI's DynUNet); they come back as a list, the finest first.
 
     Args:
         inferer: what runs the network; one pass over the whole input by default.
@@ -55,6 +55,8 @@ class AutocastInferer(Inferer):  # type: ignore[misc]
         """Logits (batch, class, i, j, k) in float32, or one such for each head."""
         enabled = self.anywhere or use_bfloat16(inputs.device)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=enabled):
-            logits: torch.Tensor = self.inferer(inputs, network, *args, **kwargs)
-        logits = logits.float()
-        return list(torch.unbind(logits, dim=1)) if logits.ndim == inputs.ndim + 1 else logits
+            given: torch.Tensor | Sequence[torch.Tensor] = self.inferer(inputs, network, *args, **kwargs)
+        if isinstance(given, torch.Tensor) and given.ndim == inputs.ndim:
+            return given.float()
+        heads = given.unbind(1) if isinstance(given, torch.Tensor) else given
+        return [head.float() for head in heads]

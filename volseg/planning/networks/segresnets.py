@@ -1,0 +1,108 @@
+"""SegResNet and SegResNetDS."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from volseg.planning.component import Component, component
+from volseg.planning.networks.network import LevelRules, Network
+
+BLOCKS = (1, 2, 2, 4, 4)
+"""Residual blocks of each level on the way down."""
+GROUPS = 8
+"""Of group norm."""
+
+
+@dataclass(frozen=True)
+class SegResNet(Network):
+    """MONAI's SegResNet (Myronenko, BrainLes 2018, without the autoencoder branch).
+
+    It enlarges by transposed convolutions: trilinear interpolation has no gradient on a GPU that is the same at each
+    run.
+    """
+
+    target: ClassVar[str] = "monai.networks.nets.SegResNet"
+    encoder_parts: ClassVar[tuple[str, ...]] = (r"convInit\.", r"down_layers\.")
+    name: ClassVar[str] = "segresnet"
+    words: ClassVar[str] = "residual encoder with a slim decoder and group norm, made for brain tumours"
+    rules: ClassVar[LevelRules] = LevelRules("together", most=4)
+
+    @classmethod
+    def widths(cls, features: int, most: int, levels: int) -> tuple[int, ...]:
+        """Each level has twice those of the one above it."""
+        del most
+        return tuple(features * 2**level for level in range(levels))
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        levels = len(self.topology.features)
+        return component(
+            self.target,
+            spatial_dims=3,
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            init_filters=self.topology.features[0],
+            norm=["GROUP", {"num_groups": math.gcd(GROUPS, self.topology.features[0])}],
+            blocks_down=list(BLOCKS[:levels]),
+            blocks_up=[1] * (levels - 1),
+            upsample_mode="deconv",
+        )
+
+
+@dataclass(frozen=True)
+class SegResNetDS(Network):
+    """MONAI's SegResNetDS as Auto3DSeg has it (Myronenko et al., 2022), which won several challenges.
+
+    Args:
+        deep: whether the heads at the lower levels are there.
+    """
+
+    deep: bool = True
+
+    target: ClassVar[str] = "monai.networks.nets.SegResNetDS"
+    encoder_parts: ClassVar[tuple[str, ...]] = (r"encoder\.",)
+    name: ClassVar[str] = "segresnet-ds"
+    words: ClassVar[str] = "Auto3DSeg's residual encoder with a slim decoder and deep supervision"
+    rules: ClassVar[LevelRules] = LevelRules("thick-wait", most=5)
+
+    @classmethod
+    def widths(cls, features: int, most: int, levels: int) -> tuple[int, ...]:
+        """Each level has twice those of the one above it."""
+        del most
+        return tuple(features * 2**level for level in range(levels))
+
+    @property
+    def heads(self) -> int:
+        """One at each level between the first and the last."""
+        return len(self.topology.strides) - 1 if self.deep else 0
+
+    @property
+    def training_only(self) -> tuple[str, ...]:
+        """The heads of all but the last layer on the way up."""
+        return tuple(f"up_layers.{layer}.head" for layer in range(self.heads))
+
+    @property
+    def for_inference(self) -> SegResNetDS:
+        """Without the heads."""
+        return replace(self, deep=False)
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        levels = len(self.topology.features)
+        # MONAI halves an axis at first as often as the thickest is longer, in powers of 2.
+        waits = [sum(stride[axis] == 1 for stride in self.topology.strides) for axis in range(3)]
+        waiting: Component = {"resolution": [float(2**count) for count in waits]} if any(waits) else {}
+        return component(
+            self.target,
+            spatial_dims=3,
+            in_channels=self.in_channels,
+            out_channels=self.out_channels,
+            init_filters=self.topology.features[0],
+            norm="INSTANCE",
+            blocks_down=list(BLOCKS[:levels]),
+            dsdepth=1 + self.heads,
+            upsample_mode="deconv",
+            **waiting,
+        )
