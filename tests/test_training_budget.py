@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -175,6 +175,46 @@ def test_the_rate_goes_on_from_the_config_s_own_after_a_resume() -> None:
     budget.start(before_seconds=0, steps=50)
     rate(SimpleNamespace())  # type: ignore[arg-type]
     assert resumed.param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**0.9)
+
+
+def of_torch(curve: str, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    adjusted, schedulers = optimizer(0.1), torch.optim.lr_scheduler
+    if curve == "one-cycle":  # torch reaches its top and its end a step earlier than it says
+        share = (0.3 * steps + 1) / (steps + 1)
+        return schedulers.OneCycleLR(adjusted, max_lr=0.1, total_steps=steps + 1, pct_start=share, cycle_momentum=False)
+    if curve == "cosine":
+        return schedulers.CosineAnnealingLR(adjusted, T_max=steps)
+    return schedulers.PolynomialLR(adjusted, total_iters=steps, power=0.9)
+
+
+@pytest.mark.parametrize(("curve", "warm_up"), [("polynomial", 0.0), ("cosine", 0.0), ("one-cycle", 0.3)])
+def test_the_curves_are_those_of_torch_at_equal_steps(curve: Any, warm_up: float) -> None:
+    """Also where every run is gone on with by another one: nothing but the steps decides."""
+    theirs, steps = of_torch(curve, 40), 40
+    for step in range(steps):
+        adjusted, budget = optimizer(0.1), Budget(epochs=8, steps_per_epoch=5)
+        budget.start(before_seconds=0, steps=step)
+        BudgetedRate(adjusted, budget, curve=curve, warm_up=warm_up)(SimpleNamespace())  # type: ignore[arg-type]
+        assert adjusted.param_groups[0]["lr"] == pytest.approx(theirs.get_last_lr()[0], rel=1e-6, abs=1e-12), step
+        theirs.optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("curve", ["polynomial", "cosine", "one-cycle"])
+@pytest.mark.parametrize("warm_up", [0.0, 0.02, 0.5, 1.0])
+def test_every_curve_rises_once_and_falls_to_nothing(curve: Any, warm_up: float) -> None:
+    rate = BudgetedRate(optimizer(), Budget(1, 1), curve=curve, warm_up=warm_up)
+    factors = np.array([rate.factor(share) for share in np.linspace(0, 1, 401)])
+    top = int(factors.argmax())
+    assert ((factors >= 0) & (factors <= 1)).all()
+    assert (np.diff(factors[: top + 1]) > 0).all()
+    assert (np.diff(factors[top:]) <= 0).all()
+    assert factors[-1] <= 1e-5 or warm_up == 1
+
+
+def test_a_curve_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="one-cycle"):
+        BudgetedRate(optimizer(), Budget(1, 1), curve="linear")  # type: ignore[arg-type]
 
 
 class Evaluator:

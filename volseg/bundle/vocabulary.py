@@ -105,6 +105,7 @@ KINDS: dict[str, Kind] = {
     "workers": _values(Whole(0, 32)),
     "rate": _values(Real(0, 100)),
     "power": _values(Real(0, 100)),
+    "curve": _values("polynomial", "cosine", "one-cycle"),
     "weight": _values(Real(0, 10**4)),
     "weights": Kind(items="weight", most=8),
     "erosions": _values(Whole(0, 20)),
@@ -311,6 +312,8 @@ _TARGETS: dict[str, dict[str, str]] = {
     },
     "optimizer": {
         "torch.optim.AdamW": "params:parameters lr:rate weight_decay:share betas:reals",
+        "torch.optim.Adam": "params:parameters lr:rate weight_decay:share betas:reals",
+        "monai.optimizers.Novograd": "params:parameters lr:rate weight_decay:share betas:reals",
         "torch.optim.SGD": "params:parameters lr:rate momentum:share nesterov:flag weight_decay:share",
     },
     "inferer": {
@@ -327,7 +330,7 @@ _TARGETS: dict[str, dict[str, str]] = {
     },
     "from_engine": {"monai.handlers.from_engine": "keys:names first:flag"},
     "handler": {
-        "volseg.training.BudgetedRate": "optimizer:optimizer budget:budget power:power warm_up:share",
+        "volseg.training.BudgetedRate": "optimizer:optimizer budget:budget power:power warm_up:share curve:curve",
         "volseg.training.PacedValidation": "evaluator:evaluator budget:budget share:share",
         "volseg.training.Standalone": (
             "budget:budget average:average evaluator:evaluator path:model_path! leave_out:weight_names"

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from volseg.planning.component import Built, Component, by_name, component
 
-OptimizerName = Literal["adamw", "sgd"]
+OptimizerName = Literal["adamw", "adam", "sgd", "novograd"]
 PARAMETERS = "$@network_def.parameters()"
 RATE = "@learning_rate"
 
@@ -35,6 +35,18 @@ class AdamW(Optimizer):
 
 
 @dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, ICLR 2015), without weight decay."""
+
+    name: ClassVar[str] = "adam"
+    words: ClassVar[str] = "Adam without weight decay"
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        return component("torch.optim.Adam", params=PARAMETERS, lr=RATE)
+
+
+@dataclass(frozen=True)
 class SGD(Optimizer):
     """Stochastic gradient descent as nnU-Net has it."""
 
@@ -48,4 +60,18 @@ class SGD(Optimizer):
         return component("torch.optim.SGD", params=PARAMETERS, lr=RATE, momentum=0.99, nesterov=True, weight_decay=3e-5)
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = by_name(AdamW, SGD)
+@dataclass(frozen=True)
+class Novograd(Optimizer):
+    """MONAI's Novograd (Ginsburg et al., 2019): gradients are normed by layer, so it keeps half of Adam's state."""
+
+    learning_rate: float = 1e-2
+
+    name: ClassVar[str] = "novograd"
+    words: ClassVar[str] = "Novograd, which norms gradients by layer and keeps half of Adam's state"
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        return component("monai.optimizers.Novograd", params=PARAMETERS, lr=RATE, weight_decay=1e-4)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = by_name(AdamW, Adam, SGD, Novograd)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ignite.engine import Events
 
@@ -126,25 +127,50 @@ class Budget:
         return self.minutes is None or self.steps >= LEAST_STEPS
 
 
-class BudgetedRate:
-    """A handler that lowers the learning rate to 0 by a power of the budget that is left.
+Curve = Literal["polynomial", "cosine", "one-cycle"]
 
-    The polynomial schedule (Chen et al., DeepLab, 2017; nnU-Net uses the power 0.9), over the budget instead of
-    epochs, so that it ends at 0 whether the budget is in epochs or minutes. It keeps no state: a resumed run goes on
-    where the budget stands.
+FIRST_SHARE = 1 / 25
+"""Of the largest rate, where one-cycle begins (torch's ``OneCycleLR``)."""
+LAST_SHARE = 1e-4
+"""Of that, where it ends."""
+
+
+class BudgetedRate:
+    """A handler that changes the learning rate with the part of the budget that is used.
+
+    So it comes to its end whether the budget is in epochs or minutes. It keeps no state: a resumed run goes on where the
+    budget stands. The optimizer's own rates are the largest; momentum stays as it is, in one-cycle as well.
+
+    - ``polynomial``: a power of what is left (Chen et al., DeepLab, 2017; nnU-Net uses the power 0.9).
+    - ``cosine``: half a cosine down to 0 (Loshchilov and Hutter, ICLR 2017, without restarts).
+    - ``one-cycle``: half a cosine up over the warm-up and another down (Smith and Topin, 2018, as torch has it).
 
     Args:
-        optimizer: whose learning rates are set; its own rates are the first.
+        optimizer: whose learning rates are set; its own rates are the largest.
         budget: what is used up.
-        power: of the part that is left.
-        warm_up: the part of the budget over which the rate rises linearly.
+        power: of the part that is left, for ``polynomial``.
+        warm_up: the part of the budget over which the rate rises, linearly but in ``one-cycle``.
+        curve: how it changes.
+
+    Raises:
+        UsageError: there is no such curve.
     """
 
-    def __init__(self, optimizer: Optimizer, budget: Budget, power: float = 0.9, warm_up: float = 0.02) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        budget: Budget,
+        power: float = 0.9,
+        warm_up: float = 0.02,
+        curve: Curve = "polynomial",
+    ) -> None:
+        if curve not in get_args(Curve):
+            raise UsageError(f"There is no curve {curve!r}. Choose one of {', '.join(get_args(Curve))}.")
         self.optimizer = optimizer
         self.budget = budget
         self.power = power
         self.warm_up = warm_up
+        self.curve = curve
         self.first_rates = [float(group["lr"]) for group in optimizer.param_groups]
 
     def attach(self, engine: Engine) -> None:
@@ -153,8 +179,13 @@ class BudgetedRate:
 
     def factor(self, fraction: float) -> float:
         """What the first rate is multiplied by when ``fraction`` of the budget is used."""
+        left = max(0.0, 1.0 - fraction)
+        if self.curve == "one-cycle":
+            if fraction < self.warm_up:
+                return _between(FIRST_SHARE, 1.0, fraction / self.warm_up)
+            return _between(FIRST_SHARE * LAST_SHARE, 1.0, left / (1.0 - self.warm_up) if self.warm_up < 1 else 0.0)
         rising = min(1.0, (fraction + 1e-3) / self.warm_up) if self.warm_up > 0 else 1.0
-        return float(rising * max(0.0, 1.0 - fraction) ** self.power)
+        return rising * float(left**self.power if self.curve == "polynomial" else _between(0.0, 1.0, left))
 
     def __call__(self, engine: Engine) -> None:
         """Set the rates for the step that begins."""
@@ -162,6 +193,11 @@ class BudgetedRate:
         factor = self.factor(self.budget.fraction)
         for group, first in zip(self.optimizer.param_groups, self.first_rates, strict=True):
             group["lr"] = first * factor
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """From ``low`` at 0 to ``high`` at 1 along half a cosine."""
+    return low + (high - low) * (1 - math.cos(math.pi * share)) / 2
 
 
 class PacedValidation:
