@@ -122,8 +122,12 @@ class BundleParser:
         except Exception as error:
             raise self._refusal(key, error) from error
 
-    def sketch(self, key: str) -> Module | None:
+    def sketch(self, key: str, changes: Mapping[str, ConfigValue] | None = None) -> Module | None:
         """A network without memory for its weights, on torch's meta device; None where the part is no network.
+
+        Args:
+            key: the part.
+            changes: arguments to describe it with in the place of its own.
 
         Raises:
             BundleError: it can't be built.
@@ -135,7 +139,10 @@ class BundleParser:
 
         try:
             with on_meta():
-                network = ConfigParser(deepcopy(self._parser.get())).get_parsed_content(key)
+                config = ConfigParser(deepcopy(self._parser.get()))
+                for name, value in (changes or {}).items():
+                    config[f"{key}#{name}"] = value
+                network = config.get_parsed_content(key)
         except Exception as error:
             raise self._refusal(key, error) from error
         return network if isinstance(network, torch.nn.Module) else None

@@ -10,7 +10,7 @@ from volseg.finite import is_readable, not_finite
 from volseg.words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -25,8 +25,12 @@ REPEATED_BYTES = 2**20
 SHOWN_CHARACTERS = 200
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, nested: Sequence[str] = NESTED) -> dict[str, Tensor]:
     """Read a state dict, flat or as MONAI's ``CheckpointSaver`` nests it (``{"model": ...}``).
+
+    Args:
+        path: the file.
+        nested: under which of these names the network may lie, the best first.
 
     Raises:
         BundleError: there are no weights, the file is damaged or holds something else, or a weight is not finite.
@@ -34,8 +38,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     import torch
 
     state = load_weights(path)
-    nested = [state[key] for key in NESTED if isinstance(state.get(key), dict)] if isinstance(state, dict) else []
-    state = nested[0] if nested else state
+    below = [state[key] for key in nested if isinstance(state.get(key), dict)] if isinstance(state, dict) else []
+    state = below[0] if below else state
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) and _is_plain(tensor)
         for name, tensor in state.items()

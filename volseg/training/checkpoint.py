@@ -47,6 +47,11 @@ class RunFolder:
         return self.folder / "training.json"
 
     @property
+    def initial(self) -> Path:
+        """The weights that the run was begun with, where those were another network's; see ``Initial``."""
+        return self.folder / "initial.json"
+
+    @property
     def history(self) -> Path:
         """The CSV."""
         return self.folder / "history.csv"
@@ -58,7 +63,7 @@ class RunFolder:
 
     def remove(self) -> None:
         """Remove what an earlier run left, so that a fresh one begins."""
-        for path in (self.last, self.best, self.final, self.record, self.history, self.curve):
+        for path in (self.last, self.best, self.final, self.record, self.initial, self.history, self.curve):
             path.unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ from volseg.training.budget import LEAST_STEPS
 from volseg.training.cases import FoldCases
 from volseg.training.checkpoint import RunFolder, RunState
 from volseg.training.record import RunRecord
+from volseg.training.transfer import Initial
 from volseg.verbs.train.options import FoldResult, TrainOptions
 from volseg.verbs.train.publishing import published_run
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from volseg.bundle.folder import Bundle
+    from volseg.bundle.initial import Source
     from volseg.bundle.parser import BundleParser
     from volseg.dataset.dataset import Dataset
     from volseg.dataset.faults import CaseContent
@@ -57,6 +59,7 @@ class Fold:
         known: the bundle's train config as it lies on the disk.
         complete: whether there is nothing left to do.
         served: whether a config of others gets its cases from the data set that a person named.
+        source: other weights to begin with; None where none were asked for.
     """
 
     bundle: Bundle
@@ -66,6 +69,7 @@ class Fold:
     known: Mapping[str, object]
     complete: bool
     served: bool = False
+    source: Source | None = None
 
     @classmethod
     def open(
@@ -77,16 +81,20 @@ class Fold:
         known: Mapping[str, object],
         *,
         served: bool = False,
+        source: Source | None = None,
     ) -> Fold:
         """Look at what an earlier run left of a fold.
 
         Raises:
             BundleError: its checkpoint can't be read.
+            UsageError: it was begun with other weights than are asked for.
         """
         state = None if options.fresh else _read_state(_run_folder(bundle, number))
         options = _with_recorded_length(options, state)
         complete = state is not None and _is_complete(state, options)
-        return cls(bundle, number, options, device, known, complete, served)
+        fold = cls(bundle, number, options, device, known, complete, served, source)
+        fold.require_same_start()
+        return fold
 
     @property
     def name(self) -> str:
@@ -118,6 +126,34 @@ class Fold:
             else "a data set. Name it again with --data"
         )
         raise UsageError(f"{self.name} was begun with {remedy}, or start over with --fresh.")
+
+    def require_same_start(self) -> None:
+        """Refuse to go on with a run that was begun with other weights than are asked for now.
+
+        Raises:
+            UsageError: it was.
+            BundleError: the record of what it was begun with is damaged.
+        """
+        initial = None if self.options.fresh else Initial.read(self.folder.initial)
+        begun = not self.options.fresh and self.folder.last.is_file()
+        freezing, rate = self.options.freezing, self.options.taken_rate
+        again = "Leave the option out, or start over with --fresh."
+        if begun and self.source is not None and (initial is None or initial.sha256 != self.source.sha256):
+            there = "as they were drawn" if initial is None else f"of another file (SHA-256 {initial.sha256[:12]})"
+            raise UsageError(f"--init-from: {self.name} was begun with weights {there}. {again}")
+        if not begun and initial is not None and self.source is None:
+            raise UsageError(
+                f"{self.name} was begun with other weights and stopped before its first checkpoint. Name them again "
+                "with --init-from, or start over with --fresh."
+            )
+        if initial is None and self.source is None and (freezing is not None or rate is not None):
+            option = "--taken-rate" if freezing is None else "--freeze"
+            raise UsageError(f"{option} is for a run that begins with other weights. Name them with --init-from.")
+        if begun and initial is not None:
+            if freezing is not None and (not initial.frozen or freezing.epochs != initial.frozen_epochs):
+                raise UsageError(f"--freeze: {self.name} was begun otherwise. {again}")
+            if rate is not None and rate != initial.taken_rate:
+                raise UsageError(f"--taken-rate: {self.name} was begun with {initial.taken_rate:g}. {again}")
 
     def state(self) -> RunState | None:
         """What an earlier run left, unless it is to be forgotten."""

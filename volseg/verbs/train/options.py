@@ -13,8 +13,20 @@ from volseg.options import PathOption
 if TYPE_CHECKING:
     from volseg.training.history import Epoch
 
+ENCODER = "encoder"
 DEFAULT_SEED = 0
 DEFAULT_FOLD = 0
+
+
+@dataclass(frozen=True)
+class FreezeOption:
+    """How long the encoder stays as it was taken.
+
+    Args:
+        epochs: the first so many; None means to the end.
+    """
+
+    epochs: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +66,29 @@ class TrainOptions:
     seed: int = DEFAULT_SEED
     """Of all random draws."""
 
+    init_from: PathOption | None = None
+    """Begin with what fits of other weights: a bundle, of which nothing is run, or a file of weights."""
+
+    freeze: str | None = None
+    """Keep the encoder that was taken as it is: encoder:5 for the first five epochs, encoder to the end."""
+
+    taken_rate: float | None = None
+    """What the learning rate of taken weights is multiplied by; 0.3 unless told otherwise."""
+
+    @property
+    def freezing(self) -> FreezeOption | None:
+        """What ``freeze`` says; None where nothing is frozen.
+
+        Raises:
+            UsageError: it says something else.
+        """
+        if self.freeze is None:
+            return None
+        part, colon, count = self.freeze.partition(":")
+        if part != ENCODER or (colon and not (count.isascii() and count.isdigit() and int(count[:9]) > 0)):
+            raise UsageError("--freeze takes encoder, or encoder:5 for the first five epochs.")
+        return FreezeOption(int(count[:9]) if colon else None)
+
     @property
     def splits_anew(self) -> bool:
         """Whether all folds start over, so that there is no split to keep to."""
@@ -90,6 +125,9 @@ class TrainOptions:
             raise UsageError("--minutes must be above 0.")
         if self.epochs is not None and self.epochs < 1:
             raise UsageError("--epochs must be at least 1.")
+        if self.taken_rate is not None and not (math.isfinite(self.taken_rate) and 0 < self.taken_rate <= 1):
+            raise UsageError("--taken-rate must be above 0 and at most 1.")
+        _ = self.freezing
         if self.all_cases and self.folds is not None:
             raise UsageError("--folds splits the data set and --all-cases holds out none. Choose one of them.")
         if self.cv and self.publish:

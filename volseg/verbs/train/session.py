@@ -23,6 +23,7 @@ from volseg.training.preparing import watched_caches
 from volseg.training.record import RunRecord
 from volseg.training.run import Run
 from volseg.verbs.train.fold import Data, Fold
+from volseg.verbs.train.initial import begin, freeze
 from volseg.verbs.train.options import FoldResult
 from volseg.verbs.train.parts import average_of, budget_of
 from volseg.verbs.train.publishing import Publisher, published_run
@@ -90,7 +91,7 @@ def train_fold(
                 images = [read_header(image).grid for case in data.dataset.training for image in case.images[:1]]
                 require_memory(parser, images, fold.device.type)
             with _seeded(fold.options.seed, state), strays_ended(), _threads_heard():
-                return _run(fold, parser, state, network, started, progress)
+                return _run(fold, parser, state, record, network, started, progress)
         except Exception as error:
             told = memory_short(error, SHORT_REMEDY) or damaged_checkpoint(error, fold.bundle.root)
             if told is not None:
@@ -149,6 +150,7 @@ def _run(
     fold: Fold,
     parser: BundleParser,
     state: RunState | None,
+    record: RunRecord,
     network: Module | None,
     started: float,
     progress: Progress,
@@ -157,6 +159,7 @@ def _run(
 
     from volseg.bundle.weights import require_fit
 
+    initial = begin(fold, parser, record, progress)
     with watched_caches(progress):
         trainer = parser.build("train#trainer")
         evaluator = parser.build("validate#evaluator") if parser.has("validate#evaluator") else None
@@ -178,6 +181,7 @@ def _run(
     budget = budget_of(parser, trainer, fold.options)
     if fold.options.minutes is not None:
         trainer.state.max_epochs = ENDLESS_EPOCHS
+    freeze(initial, parser, trainer, budget)
     run = Run(
         folder=fold.folder,
         trainer=trainer,

@@ -47,6 +47,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
 
     from volseg.batch.children import safe_children
     from volseg.bundle.folder import open_bundle
+    from volseg.bundle.initial import read_source
     from volseg.bundle.lint import rounds_masks
     from volseg.bundle.scope import require_segmentation
     from volseg.bundle.trust import require_trust, trust_kept
@@ -65,6 +66,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     require_segmentation(bundle)
     verdict = require_trust(bundle)
     device = torch.device(choose_device(options.device))
+    source = None if options.init_from is None else read_source(Path(options.init_from))
     known = bundle.read_config("train")
     served = bool(verdict.findings) and RECORD_KEY not in known and options.data is not None
     if not served:
@@ -74,7 +76,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     with trust_kept(bundle, verdict), safe_children():  # a data loader may start some
         split = known_split(bundle, options) if is_split else None
         numbers = options.numbers(FOLDS if split is None else len(split.folds))
-        folds = [Fold.open(bundle, number, options, device, known, served=served) for number in numbers]
+        folds = [Fold.open(bundle, number, options, device, known, served=served, source=source) for number in numbers]
         results = {fold.name: fold.finished() for fold in folds if fold.complete}
         pending = [fold for fold in folds if not fold.complete]
         for fold in pending:
