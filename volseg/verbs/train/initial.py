@@ -29,7 +29,7 @@ TAKEN_RATE = 0.3
 SHOWN_GROUPS = 8
 
 
-def begin(fold: Fold, parser: BundleParser, record: RunRecord, progress: Progress) -> Initial | None:
+def begin(fold: Fold, parser: BundleParser, record: RunRecord, progress: Progress, *, goes_on: bool) -> Initial | None:
     """Put other weights into the network before its trainer is built, and record them; a run that goes on has its own.
 
     Args:
@@ -37,6 +37,7 @@ def begin(fold: Fold, parser: BundleParser, record: RunRecord, progress: Progres
         parser: the train config; the network and the optimizer that it builds are changed in place.
         record: the run's cases, with digests of their voxels.
         progress: is told what became of which weights.
+        goes_on: whether the run has a checkpoint to go on from.
 
     Raises:
         UsageError: the config calls no network or optimizer by MONAI's names, or no encoder is known that could be frozen.
@@ -44,9 +45,8 @@ def begin(fold: Fold, parser: BundleParser, record: RunRecord, progress: Progres
         FileError: the record can't be written.
     """
     path = fold.folder.initial
-    begun = fold.folder.last.is_file()
-    initial = Initial.read(path) if begun else None
-    if initial is None and (fold.source is None or begun):
+    initial = Initial.read(path) if goes_on else None
+    if initial is None and (fold.source is None or goes_on):
         return None
     network, optimizer = _parts(parser)
     if initial is None and fold.source is not None:

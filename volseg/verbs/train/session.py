@@ -159,7 +159,7 @@ def _run(
 
     from volseg.bundle.weights import require_fit
 
-    initial = begin(fold, parser, record, progress)
+    initial = begin(fold, parser, record, progress, goes_on=state is not None)
     with watched_caches(progress):
         trainer = parser.build("train#trainer")
         evaluator = parser.build("validate#evaluator") if parser.has("validate#evaluator") else None
