@@ -112,6 +112,7 @@ def load(
     bundle_dir: StrPath,
     *,
     fold: int | None = None,
+    folds: str | None = None,
     device: Literal["cpu", "cuda"] | None = None,
     raw: bool = False,
     precision: Literal["float32", "bfloat16", "auto"] = "auto",
@@ -121,6 +122,7 @@ def load(
     Args:
         bundle_dir: the bundle.
         fold: whose model; by default the one that is published.
+        folds: of the models that predict together instead, by the mean of their probabilities: ``all``, or ``0,2``.
         device: cpu or cuda; a GPU where there is one unless told otherwise.
         raw: leave out the bundle's rules for labels.
         precision: what the network computes in; ``auto`` takes bfloat16 where the device is made for it.
@@ -130,7 +132,7 @@ def load(
         TrustError: the bundle would run code that nobody has trusted.
         BundleError: the bundle is incomplete or has no weights.
     """
-    options = PredictOptions(fold=fold, device=device, raw=raw, precision=precision)
+    options = PredictOptions(fold=fold, folds=folds, device=device, raw=raw, precision=precision)
     return load_for(path_of(bundle_dir, "bundle_dir"), options)
 
 
@@ -142,7 +144,9 @@ def load_for(bundle_dir: Path, options: PredictOptions) -> Predictor:
 
     bundle = open_bundle(bundle_dir)
     device = choose_device(options.device)
-    file = ModelFile.of(bundle, options.fold, device, raw=options.raw, precision=options.precision)
+    file = ModelFile.of(
+        bundle, options.fold, device, raw=options.raw, precision=options.precision, folds=options.folds
+    )
     # Not through the cache, which is the verb's and keeps one model alive.
     model = load_model.__wrapped__(file)
     return Predictor(bundle.root.resolve().name, model, bundle.labels)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RUN_CONFIGS = ("train", "inference")
 """The configs that volseg builds; no other file of a bundle is run by it."""
+JUDGED_CONFIGS = (*RUN_CONFIGS, "inference_folds")
+"""Those, and what volseg writes for other programs to run."""
 PLAIN_KEY = re.compile(r"[A-Za-z0-9_]+")
 """MONAI takes ``#`` and ``::`` in a key for a path to another part."""
 
@@ -32,7 +34,7 @@ class Finding:
     """One thing that only a trusted bundle may run.
 
     Args:
-        config: ``train`` or ``inference``.
+        config: ``train``, ``inference`` or ``inference_folds``.
         place: where in the config, parts joined by ``#`` as MONAI does.
         kind: what it is.
         text: the code or name itself.

@@ -108,16 +108,11 @@ def publish(
         BundleError: the weights don't fit the bundle's inference network or are not finite, or ``models`` is a link.
         FileError: a file can't be written.
     """
-    import torch
-
     require_fit(bundle, network, weights)
     require_finite(weights, bundle.model_path)
     refuse_links(bundle)
     remove_partials(bundle.model_path.parent)
-    names = weights.keys() if network is None else network.state_dict().keys()
-    buffer = io.BytesIO()
-    torch.save({name: weights[name] for name in names}, buffer)
-    content = buffer.getvalue()
+    content = tensors_of(network, weights)
     before, known = None, None
     if bundle.model_path.exists():
         before, known = sha256_of(bundle.model_path), Published.read(bundle)
@@ -125,3 +120,13 @@ def publish(
     record = Published(run, hashlib.sha256(content).hexdigest(), before, score, replaced)
     write_bytes(record_path(bundle), TypeAdapter(Published).dump_json(record, indent=1) + b"\n")
     write_bytes(bundle.model_path, content)
+
+
+def tensors_of(network: Module | None, weights: Mapping[str, Tensor]) -> bytes:
+    """A file of the weights that a network needs, as ``torch.save`` writes it; of all weights without a network."""
+    import torch
+
+    names = weights.keys() if network is None else network.state_dict().keys()
+    buffer = io.BytesIO()
+    torch.save({name: weights[name] for name in names}, buffer)
+    return buffer.getvalue()

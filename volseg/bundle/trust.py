@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import write_error, write_text
 from volseg.bundle.folder import CONFIGS
-from volseg.bundle.lint import RUN_CONFIGS, Finding, lint_config
+from volseg.bundle.lint import JUDGED_CONFIGS, Finding, lint_config
 from volseg.bundle.tree import TreeFile, read_tree, sha256_of_all
 from volseg.errors import FileError, TrustError, VolsegError
 from volseg.files import read_bounded
@@ -89,7 +89,7 @@ def judge(bundle: Bundle) -> Verdict:
         BundleError: a config is malformed, or the tree holds links.
         FileError: a file, or the record of what is trusted, can't be read.
     """
-    configs = {name: bundle.load_config(name) for name in RUN_CONFIGS if bundle.find_config(name) is not None}
+    configs = {name: bundle.load_config(name) for name in JUDGED_CONFIGS if bundle.find_config(name) is not None}
     findings = tuple(finding for name, config in configs.items() for finding in lint_config(name, config.content))
     if not findings:
         return Verdict((), trusted=False, configs=configs)

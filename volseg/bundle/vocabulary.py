@@ -23,7 +23,20 @@ def channel_files(count: int) -> str:
     return _CHANNEL_FILES.replace("COUNT", str(count))
 
 
-IMPORTS = frozenset({"$import glob", "$import torch"})
+IMPORTS = frozenset({"$import copy", "$import glob", "$import torch"})
+
+COPIED_NETWORK = "$copy.deepcopy(@network_def).to(@device)"
+"""The expression for each network of an ensemble."""
+
+_FOLD_WEIGHTS = "$@bundle_root + '/models/folds/fold_FOLD.pt'"
+FOLD_WEIGHTS = re.compile(re.escape(_FOLD_WEIGHTS).replace("FOLD", "[0-9]{1,2}"))
+"""The expression for the weights of a network of an ensemble; only the fold varies."""
+
+
+def fold_weights(fold: int) -> str:
+    """The expression for the weights of that fold in an ensemble."""
+    return _FOLD_WEIGHTS.replace("FOLD", str(fold))
+
 
 MODEL_KEY = "model_path"
 """Where other programs than ``volseg train`` write the weights that they train; that one leaves it out."""
@@ -54,7 +67,7 @@ KINDS: dict[str, Kind] = {
     "null": _values(None),
     "path": _values(Text()),
     "name": _values(_word(r"[A-Za-z][A-Za-z0-9_]{0,60}", "a name")),
-    "names": _one_or_more("name", 8, _word(r"[A-Za-z][A-Za-z0-9_]{0,60}", "a name")),
+    "names": _one_or_more("name", 100, _word(r"[A-Za-z][A-Za-z0-9_]{0,60}", "a name")),
     "word": _values(_word(r"[A-Za-z_]{1,40}", "a word")),
     "words": _one_or_more("word", 8, _word(r"[A-Za-z_]{1,40}", "a word")),
     "word?": _values(_word(r"[A-Za-z_]{1,40}", "a word"), None),
@@ -135,7 +148,14 @@ KINDS: dict[str, Kind] = {
     # Parts; their targets are below.
     "network_def": Kind(),
     "network": _values("$@network_def.to(@device)"),
-    "networks": Kind(entries={"model": "network"}),
+    "loaded": Kind(entries={"model": "loaded_network"}),
+    "loaded_network": Kind(_values(Expression(re.compile(r"@networks#[0-9]{1,2}"), "a network")).values, also=("network",)),
+    # Of ensembles.
+    "folds": Kind(items="fold_network", most=100),
+    "fold_network": _values(COPIED_NETWORK),
+    "load_path": _values("$@bundle_root + '/models/model.pt'", Expression(FOLD_WEIGHTS, "weights of a fold")),
+    "fold_outputs": Kind(_values(_word(r"pred_[0-9]{1,2}", "an output")).values, items="fold_output", most=100),
+    "fold_output": _values(_word(r"pred_[0-9]{1,2}", "an output")),
     "parameters": _values("$@network_def.parameters()"),
     "transform": Kind(),
     "transforms": Kind(items="transform", most=200),
@@ -213,6 +233,8 @@ _TRANSFORMS = {
     "monai.transforms.KeepLargestConnectedComponentd": (
         "keys:names applied_labels:labels is_onehot:flag? independent:flag connectivity:connectivity"
     ),
+    "monai.transforms.Activationsd": "keys:names sigmoid:flag softmax:flag",
+    "monai.transforms.MeanEnsembled": "keys:fold_outputs output_key:name!",
     "monai.transforms.FillHolesd": "keys:names applied_labels:labels connectivity:connectivity",
 }
 _SAVING = {
@@ -337,7 +359,7 @@ _TARGETS: dict[str, dict[str, str]] = {
         ),
     },
     "inference_handler": {
-        "monai.handlers.CheckpointLoader": ("load_path:model_path! load_dict:networks map_location:device strict:flag"),
+        "monai.handlers.CheckpointLoader": ("load_path:load_path! load_dict:loaded map_location:device strict:flag"),
     },
     "trainer": {
         "monai.engines.SupervisedTrainer": (
@@ -348,7 +370,11 @@ _TARGETS: dict[str, dict[str, str]] = {
     "evaluator": {
         "monai.engines.SupervisedEvaluator": (
             f"{_ENGINE} val_data_loader:loader val_handlers:any_handlers postprocessing:after key_val_metric:metrics"
-        )
+        ),
+        "monai.engines.EnsembleEvaluator": (
+            "device:device networks:folds pred_keys:fold_outputs inferer:inferer amp:flag val_data_loader:loader "
+            "val_handlers:any_handlers postprocessing:after"
+        ),
     },
     "budget": {"volseg.training.Budget": "epochs:epochs minutes:minutes steps_per_epoch:steps"},
     "average": {"volseg.training.WeightAverage": "network:network decay:share"},
@@ -428,6 +454,7 @@ KEYS: dict[str, dict[str, str]] = {
         "validate#evaluator": "evaluator",
     },
 }
+KEYS["inference_folds"] = KEYS["inference"] | {"networks": "folds"}
 """By config, the kind of each key that something may be built from or refer to; any other holds plain data alone."""
 
 COMPONENT_KEYS = frozenset({"_target_", "_desc_"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -67,6 +67,9 @@ class Segmenter:
         channels: how many the network takes, which the preprocessed image is compared with; None where it is not known.
         prepare_batch: from a batch, the device and False to what the inferer takes, as MONAI's evaluators have it; None
             for the image alone.
+        others: further networks, each on the device and in evaluation mode: an ensemble with the first.
+        averaged_as: the probabilities that the outputs of an ensemble are averaged as, over channels that exclude each
+            other (``softmax``) or each by itself (``sigmoid``). ``postprocessing`` then begins with their mean.
     """
 
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
@@ -77,6 +80,8 @@ class Segmenter:
     item_of: Callable[[Sequence[Path]], dict[str, Any]] = one_image
     channels: int | None = None
     prepare_batch: Callable[..., Any] | None = None
+    others: tuple[torch.nn.Module, ...] = ()
+    averaged_as: Literal["softmax", "sigmoid"] = "softmax"
 
     def segment(
         self,
@@ -197,10 +202,26 @@ class Segmenter:
                 "The image has voxels that are not finite numbers after preprocessing. Repair or export it again.",
                 code="not-finite",
             )
+        networks = (self.network, *self.others)
+
+        def advance_all(share: float) -> None:
+            if advance is not None:
+                advance(share / len(networks))
+
         with torch.inference_mode():
-            network = _told(self.network, self.inferer, tuple(image.shape[1:]), advance or (lambda _: None))
-            with _finite_outputs(self.network):
-                item["pred"] = self._infer(item, image, network, tell)
+            for number, one in enumerate(networks):
+                network = _told(one, self.inferer, tuple(image.shape[1:]), advance_all)
+                with _finite_outputs(one):
+                    found = self._infer(item, image, network, tell if not number else lambda _: None)
+                if self.others:
+                    _to_probabilities(found, self.averaged_as)
+                if number:  # one output beside the sum, however many networks there are
+                    _values(item["pred"]).add_(_values(found))
+                else:
+                    item["pred"] = found
+                del found
+            if self.others:
+                _values(item["pred"]).div_(len(networks))
         return item
 
     def _infer(
@@ -285,6 +306,18 @@ class Segmenter:
                     "preprocessing.",
                     code="mask-off-grid",
                 )
+
+
+def _to_probabilities(logits: torch.Tensor, how: Literal["softmax", "sigmoid"]) -> None:
+    """Turn logits (channel, i, j, k) into probabilities in their place, slice by slice: no second volume is needed."""
+    for part in _values(logits).split(1, dim=1):
+        part.copy_(part.softmax(dim=0) if how == "softmax" else part.sigmoid())
+
+
+def _values(tensor: torch.Tensor) -> torch.Tensor:
+    """The numbers of a tensor, without what MONAI keeps beside them."""
+    plain: torch.Tensor = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+    return plain
 
 
 def _between_labels(item: dict[str, Any]) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from monai.inferers import Inferer
+    from torch.nn import Module
 
+    from volseg.bundle.ensemble import Activation, Member
     from volseg.bundle.folder import Bundle
     from volseg.bundle.outputs import Meaning
     from volseg.bundle.parser import BundleParser
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from volseg.bundle.shims import Used
     from volseg.inference.segmenter import Segmenter
     from volseg.labels import LabelTable, Region
+    from volseg.planning.component import ConfigValue
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 MODALITIES = ("CT", "MR", "PT")
@@ -39,6 +43,7 @@ class ModelFile:
     Args:
         bundle_dir: the bundle.
         fold: whose weights; None for the bundle's own.
+        folds: of the ensemble that predicts instead; none for a single model.
         device: ``cpu`` or ``cuda``.
         raw: whether the bundle's rules for labels are left out.
         regions: whether each region gets a mask of its own.
@@ -51,6 +56,7 @@ class ModelFile:
 
     bundle_dir: Path
     fold: int | None
+    folds: tuple[int, ...]
     device: str
     raw: bool
     regions: bool
@@ -69,6 +75,7 @@ class ModelFile:
         raw: bool,
         regions: bool = False,
         precision: Precision = "auto",
+        folds: str | None = None,
     ) -> ModelFile:
         """Find a bundle's weights.
 
@@ -80,27 +87,43 @@ class ModelFile:
             regions: whether each region gets a mask of its own.
             precision: ``auto`` takes a bundle of ours in bfloat16 where the device is made for it, as it was validated.
                 Networks of others may need float32: they run as they are described.
+            folds: of the ensemble that is to predict: ``all``, or numbers such as ``0,2``; None for a single model.
 
         Raises:
-            UsageError: there is no such precision.
+            UsageError: there is no such precision, or what names folds makes no sense.
             TrustError: the bundle would run code that nobody has trusted.
             BundleError: there are none.
             FileError: a file can't be read.
         """
+        from volseg.bundle.ensemble import parse_folds, require_members
         from volseg.bundle.parser import BundleParser, require_weights
         from volseg.bundle.trust import code_sha256, require_trust
 
         if precision not in get_args(Precision):
             raise UsageError(f"--precision {precision}: the network computes in float32 or bfloat16, or auto chooses.")
         verdict = require_trust(bundle)
-        named = verdict.findings and fold is None
-        weights = _weights(bundle, fold, BundleParser(bundle, "inference", {}) if named else None)
-        require_weights(weights)
+        members: tuple[Member, ...] = ()
+        if folds is not None:
+            if fold is not None:
+                raise UsageError("--fold names the model of one fold and --folds several. Choose one of them.")
+            members = require_members(bundle, parse_folds(folds))
+            weights_sha256 = hashlib.sha256("".join(f"{one.fold} {one.sha256}\n" for one in members).encode()).hexdigest()
+        else:
+            named = verdict.findings and fold is None
+            weights = _weights(bundle, fold, BundleParser(bundle, "inference", {}) if named else None)
+            require_weights(weights)
+            weights_sha256 = sha256_of(weights)
         config, metadata = (sha256_of(bundle.config_path(name)) for name in ("inference", "metadata"))
         others = code_sha256(verdict) or metadata
         if precision == "auto":
             precision = "float32" if verdict.findings or not _pays(device) else "bfloat16"
-        return cls(bundle.root, fold, device, raw, regions, precision, config, sha256_of(weights), others)
+        numbers = tuple(one.fold for one in members)
+        return cls(bundle.root, fold, numbers, device, raw, regions, precision, config, weights_sha256, others)
+
+    @property
+    def named_folds(self) -> str | None:
+        """The folds of the ensemble, as a person would name them; None for a single model."""
+        return ",".join(map(str, self.folds)) or None
 
     @property
     def checksums(self) -> dict[str, str]:
@@ -172,6 +195,7 @@ def load_model(file: ModelFile) -> Model:
     """
     import torch
 
+    from volseg.bundle.ensemble import averaged_as, member_path
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.metadata import channel_names, input_channels
     from volseg.bundle.outputs import Outputs
@@ -183,18 +207,35 @@ def load_model(file: ModelFile) -> Model:
     from volseg.postprocessing.transforms import without_rules
 
     bundle = open_bundle(file.bundle_dir)
-    same = ModelFile.of(bundle, file.fold, file.device, raw=file.raw, regions=file.regions, precision=file.precision)
+    same = ModelFile.of(
+        bundle,
+        file.fold,
+        file.device,
+        raw=file.raw,
+        regions=file.regions,
+        precision=file.precision,
+        folds=file.named_folds,
+    )
     if same != file:
         raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")
     device = torch.device(file.device)
     parser = BundleParser(bundle, "inference", {"device": device})
     ours = not parser.verdict.findings
-    weights = _weights(bundle, file.fold, None if ours else parser)
-    network = load_into(parser.build(_network(parser)), weights).to(device).eval()
+    weights = [member_path(bundle, fold) for fold in file.folds] or [
+        _weights(bundle, file.fold, None if ours else parser)
+    ]
+    empty = parser.build(_network(parser))
+    networks = [load_into(one, path) for one, path in zip(_copies(empty, len(weights)), weights, strict=True)]
+    network, *others = [one.to(device).eval() for one in networks]
     preprocessing = without_saving(
         parser.build(_part(parser, "preprocessing", "val_data_loader", "dataset", "transform"))
     )
     postprocessing = without_saving(parser.build(_part(parser, "postprocessing", "postprocessing")))
+    activation: Activation | None = None
+    if file.folds:
+        activation, place = averaged_as(_steps(parser))
+        if place is not None:
+            del postprocessing.transforms[place]
     serving = serving_of(preprocessing, postprocessing)
     rules = PostprocessingRules()
     if file.raw or bundle.meaning.outputs is not Outputs.REGIONS:  # those are MONAI's own, on the channels too
@@ -214,6 +255,8 @@ def load_model(file: ModelFile) -> Model:
         item_of=serving.item,
         channels=input_channels(bundle.metadata),
         prepare_batch=batch,
+        others=tuple(others),
+        averaged_as=activation or "softmax",
     )
     rules = PostprocessingRules() if file.raw else rules
     order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
@@ -229,6 +272,17 @@ def load_model(file: ModelFile) -> Model:
         file.device_words,
         parser.bridged,
     )
+
+
+def _copies(network: Module, count: int) -> list[Module]:
+    return [network, *(deepcopy(network) for _ in range(count - 1))]
+
+
+def _steps(parser: BundleParser) -> list[ConfigValue]:
+    """The postprocessing as it stands in the config, step by step; none where it is no list of them."""
+    plain = parser.plain("postprocessing")
+    steps = plain.get("transforms") if isinstance(plain, dict) else None
+    return steps if isinstance(steps, list) else []
 
 
 def _network(parser: BundleParser) -> str:

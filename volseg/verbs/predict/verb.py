@@ -35,6 +35,10 @@ class PredictOptions:
     fold: int | None = None
     """Use the model of this fold; a data set as input then means the cases that the fold held out."""
 
+    folds: str | None = None
+    """Let the models of several folds predict together, by the mean of their probabilities: all, or numbers such as
+    0,2; volseg train --cv makes them."""
+
     device: Literal["cpu", "cuda"] | None = None
     """cpu or cuda; a GPU where there is one unless told otherwise."""
 
@@ -99,6 +103,7 @@ def _predict(
     executor: Executor,
     scratch: Path,
 ) -> Ledger:
+    from volseg.bundle.ensemble import outdated_words
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.scope import require_segmentation
     from volseg.device import choose_device
@@ -120,9 +125,18 @@ def _predict(
         raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
     device = choose_device(options.device)
     file = ModelFile.of(
-        bundle, options.fold, device, raw=options.raw, regions=options.regions, precision=options.precision
+        bundle,
+        options.fold,
+        device,
+        raw=options.raw,
+        regions=options.regions,
+        precision=options.precision,
+        folds=options.folds,
     )
-    options = replace(options, precision=file.precision)  # the record says what it came to
+    options = replace(options, precision=file.precision, folds=file.named_folds)  # the record says what it came to
+    if file.folds:
+        for line in outdated_words(bundle):
+            progress.say(f"warning: {line}")
     try:
         with exclusive(out_dir):
             require_no_links(out_dir, [IMAGES])
