@@ -144,9 +144,7 @@ def load_for(bundle_dir: Path, options: PredictOptions) -> Predictor:
 
     bundle = open_bundle(bundle_dir)
     device = choose_device(options.device)
-    file = ModelFile.of(
-        bundle, options.fold, device, raw=options.raw, precision=options.precision, folds=options.folds
-    )
+    file = ModelFile.of(bundle, options.fold, device, raw=options.raw, precision=options.precision, folds=options.folds)
     # Not through the cache, which is the verb's and keeps one model alive.
     model = load_model.__wrapped__(file)
     return Predictor(bundle.root.resolve().name, model, bundle.labels)

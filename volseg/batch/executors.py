@@ -98,7 +98,7 @@ class Processes:
             return
         orphans: list[int] = []
         with _workers(min(self.workers, len(items))) as executor:
-            with _sigint_blocked():
+            with sigint_blocked():
                 pending: dict[Future[R], int] = {
                     executor.submit(_unless_ended, work, item): number for number, item in enumerate(items)
                 }
@@ -120,7 +120,7 @@ class Processes:
 def _in_own_process(work: Callable[[T], R], item: T) -> R | None:
     with _workers(1) as executor:
         try:
-            with _sigint_blocked():
+            with sigint_blocked():
                 future = executor.submit(_unless_ended, work, item)
             return future.result()
         except BrokenProcessPool:
@@ -170,7 +170,7 @@ def _stop(executor: ProcessPoolExecutor, workers: Sequence[BaseProcess]) -> None
 
 
 @contextmanager
-def _sigint_blocked() -> Iterator[None]:
+def sigint_blocked() -> Iterator[None]:
     """Start processes that never see Ctrl-C, which a terminal sends to all; here it waits for the block's end.
 
     A worker ends by this process's word alone, so that it prints no traceback, not even while it is starting.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch.nn import Module
 
+    from volseg.bundle.parser import BundleParser
     from volseg.planning.component import ConfigValue
 
 TRAINING_COPIES = 5
@@ -246,6 +247,24 @@ def require_affordable(network: Module, config: ConfigValue, path: Path, device:
             code="too-large",
             path=path,
         )
+
+
+def training_bytes(parser: BundleParser) -> float:
+    """About what a training takes beside its volumes: weights, gradients, optimizer and a batch of patches.
+
+    Args:
+        parser: a train config.
+
+    Raises:
+        BundleError: its network can't be built, or doesn't take its own patches.
+    """
+    network = parser.sketch("network_def") if parser.has("network_def") else None
+    config = parser.whole()
+    channels = at(config, "network_def", "in_channels")
+    patch, batch = _training_patch(config)
+    if network is None or patch is None or not isinstance(channels, int):
+        return 0.0
+    return cost_of(network, batch, channels, patch).training_bytes(TRAINING_COPIES)
 
 
 def _require_own_classes(config: ConfigValue, path: Path) -> None:

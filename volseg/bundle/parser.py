@@ -96,6 +96,10 @@ class BundleParser:
         """The part as plain data, not built; None where it is missing."""
         return self._parser.get(key)  # type: ignore[no-any-return]
 
+    def whole(self) -> ConfigValue:
+        """The whole config as plain data."""
+        return self._parser.get()  # type: ignore[no-any-return]
+
     def put(self, key: str, value: list[dict[str, Any]] | None) -> None:
         """Replace a part; texts in it are taken as they are. What was built before is built anew."""
         self._parser[key] = value and [{name: _literals(one) for name, one in item.items()} for item in value]

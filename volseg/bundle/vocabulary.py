@@ -149,7 +149,9 @@ KINDS: dict[str, Kind] = {
     "network_def": Kind(),
     "network": _values("$@network_def.to(@device)"),
     "loaded": Kind(entries={"model": "loaded_network"}),
-    "loaded_network": Kind(_values(Expression(re.compile(r"@networks#[0-9]{1,2}"), "a network")).values, also=("network",)),
+    "loaded_network": Kind(
+        _values(Expression(re.compile(r"@networks#[0-9]{1,2}"), "a network")).values, also=("network",)
+    ),
     # Of ensembles.
     "folds": Kind(items="fold_network", most=100),
     "fold_network": _values(COPIED_NETWORK),
@@ -233,8 +235,6 @@ _TRANSFORMS = {
     "monai.transforms.KeepLargestConnectedComponentd": (
         "keys:names applied_labels:labels is_onehot:flag? independent:flag connectivity:connectivity"
     ),
-    "monai.transforms.Activationsd": "keys:names sigmoid:flag softmax:flag",
-    "monai.transforms.MeanEnsembled": "keys:fold_outputs output_key:name!",
     "monai.transforms.FillHolesd": "keys:names applied_labels:labels connectivity:connectivity",
 }
 _SAVING = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import yaml
 
-from volseg.atomic import TEMPORARY_MARK, write_error
+from volseg.atomic import TEMPORARY_MARK, write_error, write_text
 from volseg.bundle.configs import inference_config, train_config
 from volseg.bundle.folder import CONFIGS
 from volseg.bundle.metadata import LABEL_DETAILS
@@ -86,7 +86,7 @@ def write_bundle(plan: Plan, dataset_dir: Path, bundle_dir: Path) -> None:
         for folder in FOLDERS:
             (partial / folder).mkdir()
         for name, config in (("inference", inference_config(plan, relative)), ("train", train_config(plan, relative))):
-            (partial / CONFIGS / f"{name}.yaml").write_text(_yaml(config), encoding="utf-8")
+            (partial / CONFIGS / f"{name}.yaml").write_text(as_yaml(config), encoding="utf-8")
         metadata = json.dumps(bundle_metadata(plan), indent=1) + "\n"
         (partial / CONFIGS / "metadata.json").write_text(metadata, encoding="utf-8")
         (partial / "docs" / "README.md").write_text(readme(plan), encoding="utf-8")
@@ -110,7 +110,17 @@ class _PlainDumper(yaml.SafeDumper):
         return True
 
 
-def _yaml(config: dict[str, ConfigValue]) -> str:
+def write_config(path: Path, config: dict[str, ConfigValue]) -> None:
+    """Write a config as YAML, atomically.
+
+    Raises:
+        FileError: it can't be written.
+    """
+    write_text(path, as_yaml(config))
+
+
+def as_yaml(config: dict[str, ConfigValue]) -> str:
+    """A config as ``volseg plan`` writes it."""
     return yaml.dump(config, Dumper=_PlainDumper, sort_keys=False, width=118, default_flow_style=None)
 
 

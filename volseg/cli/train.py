@@ -63,6 +63,9 @@ def _show(result: FoldResult) -> None:
     cases = f"{counted(result.training, 'case')} trained, {result.validation} held out"
     minutes = result.history[-1].minutes if result.history else 0.0
     steps = result.history[-1].step if result.history else 0
+    if result.failed:
+        print(printable(f"{result.name}: ended: {result.failed}"))
+        return
     if result.already and result.complete:
         print(
             f"{result.name}: already complete after {minutes:.1f} minutes; give more --minutes or --epochs, or --fresh."

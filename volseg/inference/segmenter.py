@@ -310,7 +310,7 @@ class Segmenter:
 
 def _to_probabilities(logits: torch.Tensor, how: Literal["softmax", "sigmoid"]) -> None:
     """Turn logits (channel, i, j, k) into probabilities in their place, slice by slice: no second volume is needed."""
-    for part in _values(logits).split(1, dim=1):
+    for part in _values(logits).unbind(dim=1):
         part.copy_(part.softmax(dim=0) if how == "softmax" else part.sigmoid())
 
 

@@ -107,7 +107,9 @@ class ModelFile:
             if fold is not None:
                 raise UsageError("--fold names the model of one fold and --folds several. Choose one of them.")
             members = require_members(bundle, parse_folds(folds))
-            weights_sha256 = hashlib.sha256("".join(f"{one.fold} {one.sha256}\n" for one in members).encode()).hexdigest()
+            weights_sha256 = hashlib.sha256(
+                "".join(f"{one.fold} {one.sha256}\n" for one in members).encode()
+            ).hexdigest()
         else:
             named = verdict.findings and fold is None
             weights = _weights(bundle, fold, BundleParser(bundle, "inference", {}) if named else None)

@@ -60,6 +60,7 @@ class Fold:
         complete: whether there is nothing left to do.
         served: whether a config of others gets its cases from the data set that a person named.
         source: other weights to begin with; None where none were asked for.
+        publishes: whether its model may become the bundle's.
     """
 
     bundle: Bundle
@@ -70,6 +71,7 @@ class Fold:
     complete: bool
     served: bool = False
     source: Source | None = None
+    publishes: bool = True
 
     @classmethod
     def open(
@@ -82,6 +84,7 @@ class Fold:
         *,
         served: bool = False,
         source: Source | None = None,
+        publishes: bool = True,
     ) -> Fold:
         """Look at what an earlier run left of a fold.
 
@@ -92,7 +95,7 @@ class Fold:
         state = None if options.fresh else _read_state(_run_folder(bundle, number))
         options = _with_recorded_length(options, state)
         complete = state is not None and _is_complete(state, options)
-        fold = cls(bundle, number, options, device, known, complete, served, source)
+        fold = cls(bundle, number, options, device, known, complete, served, source, publishes)
         fold.require_same_start()
         return fold
 

@@ -36,20 +36,30 @@ class TrainOptions:
     data: PathOption | None = None
     """The data set, instead of the one that the bundle names."""
 
-    fold: int = DEFAULT_FOLD
-    """The fold that is held out, from 0; there are five unless --folds brings others."""
+    fold: int | None = None
+    """The fold that is held out, from 0, which is held out unless told otherwise; there are five unless --folds brings
+    others."""
 
     folds: PathOption | None = None
     """Split the data set as a file says: nnU-Net's splits_final.json, or a CSV with the columns case and fold."""
 
     cv: bool = False
-    """Train all folds, one after the other, and sum them up."""
+    """Train all folds, as many side by side as the device has room for, sum them up by the cases that each held out,
+    choose the bundle's rules for labels by their Dice, and make the models an ensemble for predict --folds all."""
+
+    at_once: int = 0
+    """With --cv, how many folds are trained side by side; 0 takes as many as the device has room for. On a CPU they
+    share its cores."""
+
+    keep_rules: bool = False
+    """With --cv, leave the bundle's rules for labels as they are."""
 
     all_cases: bool = False
     """Hold out no case."""
 
     minutes: float | None = None
-    """Stop after so many minutes of wall time, resumed runs included; the schedule is fitted to it."""
+    """Stop after so many minutes of wall time, resumed runs included; the schedule is fitted to it. With --cv these are
+    the minutes of each fold."""
 
     epochs: int | None = None
     """Stop after so many epochs instead of the plan's."""
@@ -90,6 +100,11 @@ class TrainOptions:
         return FreezeOption(int(count[:9]) if colon else None)
 
     @property
+    def one_fold(self) -> int:
+        """The fold that is held out where one is."""
+        return DEFAULT_FOLD if self.fold is None else self.fold
+
+    @property
     def splits_anew(self) -> bool:
         """Whether all folds start over, so that there is no split to keep to."""
         return self.fresh and self.cv
@@ -104,9 +119,9 @@ class TrainOptions:
             return (None,)
         if self.cv:
             return tuple(range(count))
-        if not 0 <= self.fold < count:
-            raise UsageError(f"There is no fold {self.fold}: the folds are 0 to {count - 1}.")
-        return (self.fold,)
+        if not 0 <= self.one_fold < count:
+            raise UsageError(f"There is no fold {self.one_fold}: the folds are 0 to {count - 1}.")
+        return (self.one_fold,)
 
     def require_sense(self) -> None:
         """Refuse what contradicts itself.
@@ -116,7 +131,7 @@ class TrainOptions:
         """
         if self.cv and self.all_cases:
             raise UsageError("--cv holds out every case once and --all-cases none. Choose one of them.")
-        if self.fold != DEFAULT_FOLD and (self.cv or self.all_cases):
+        if self.fold is not None and (self.cv or self.all_cases):
             other = "--cv trains every fold" if self.cv else "--all-cases holds out none"
             raise UsageError(f"--fold names one fold and {other}. Choose one of them.")
         if self.minutes is not None and self.epochs is not None:
@@ -130,6 +145,11 @@ class TrainOptions:
         _ = self.freezing
         if self.all_cases and self.folds is not None:
             raise UsageError("--folds splits the data set and --all-cases holds out none. Choose one of them.")
+        if self.at_once < 0:
+            raise UsageError("--at-once must be at least 1, or 0 for as many folds as the device has room for.")
+        if not self.cv and (self.at_once or self.keep_rules):
+            option = "--at-once" if self.at_once else "--keep-rules"
+            raise UsageError(f"{option} is for --cv, which trains several folds.")
         if self.cv and self.publish:
             raise UsageError("--publish means one run's model and --cv trains several. Name one with --fold.")
 
@@ -147,6 +167,7 @@ class FoldResult:
         already: whether it was complete before, so that nothing was done.
         training: how many cases it trained on; ``validation``: how many it held out.
         published: the run whose model is in ``models/`` by now; None where it is of no run that volseg knows.
+        failed: what ended it beside other folds, in a sentence; empty where nothing did.
     """
 
     name: str
@@ -158,6 +179,7 @@ class FoldResult:
     training: int
     validation: int
     published: str | None = None
+    failed: str = ""
 
     @property
     def best(self) -> Epoch | None:

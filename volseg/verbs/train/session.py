@@ -22,6 +22,7 @@ from volseg.training.precision import measure_change, seconds_to_measure
 from volseg.training.preparing import watched_caches
 from volseg.training.record import RunRecord
 from volseg.training.run import Run
+from volseg.verbs.train.ensemble import MODEL, model_digest
 from volseg.verbs.train.fold import Data, Fold
 from volseg.verbs.train.initial import begin, freeze
 from volseg.verbs.train.options import FoldResult
@@ -127,6 +128,7 @@ def _session(fold: Fold, record: RunRecord, parser: BundleParser) -> Provenance:
     casts = isinstance(inferer, dict) and str(inferer.get("_target_")).endswith(AutocastInferer.__name__)
     precision = " bfloat16" if casts and use_bfloat16(device) else ""
     checksums = {"data": record.data_sha256, "configs/train": parser.verdict.configs["train"].sha256}
+    checksums[MODEL] = model_digest(fold.known)
     if fold.number is not None:
         checksums["split"] = sha256_of(split_path(fold.bundle))
     return Provenance.of(
@@ -188,7 +190,7 @@ def _run(
         evaluator=evaluator,
         budget=budget,
         labels=fold.bundle.structures,
-        listeners=(Publisher(fold.bundle, fold.name, network, fold.options, progress),),
+        listeners=(Publisher(fold.bundle, fold.name, network, fold.options, progress),) if fold.publishes else (),
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
         average=average_of(parser),
         progress=progress,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shlex
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from volseg.errors import BundleError, UsageError
 from volseg.progress import SILENT, Progress
-from volseg.verbs.train.options import DEFAULT_FOLD, FoldResult, TrainOptions
+from volseg.verbs.train.options import FoldResult, TrainOptions
 from volseg.words import listed
 
 if TYPE_CHECKING:
@@ -55,9 +54,11 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     from volseg.dataset.faults import require_sound
     from volseg.dataset.folds import FOLDS
     from volseg.device import choose_device
+    from volseg.verbs.train.ensemble import publish_ensemble
     from volseg.verbs.train.fold import RECORD_KEY, Data, Fold
     from volseg.verbs.train.scores import write_scores
     from volseg.verbs.train.session import train_fold
+    from volseg.verbs.train.side_by_side import train_all
     from volseg.verbs.train.split import known_split, settle_split, tell_older_data, write_split
 
     options = options or TrainOptions()
@@ -76,7 +77,13 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     with trust_kept(bundle, verdict), safe_children():  # a data loader may start some
         split = known_split(bundle, options) if is_split else None
         numbers = options.numbers(FOLDS if split is None else len(split.folds))
-        folds = [Fold.open(bundle, number, options, device, known, served=served, source=source) for number in numbers]
+        folds = [
+            # Of several the first is the bundle's model, however long each takes.
+            Fold.open(
+                bundle, number, options, device, known, served=served, source=source, publishes=number == numbers[0]
+            )
+            for number in numbers
+        ]
         results = {fold.name: fold.finished() for fold in folds if fold.complete}
         pending = [fold for fold in folds if not fold.complete]
         for fold in pending:
@@ -102,21 +109,24 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
             network = inference_network(bundle)
             if split is not None:
                 write_split(bundle, split, options)
-            for fold in pending:
-                if len(folds) > 1:
-                    progress.say(f"Fold {fold.number} of {len(folds)}")
-                results[fold.name] = train_fold(fold, parsers.pop(fold.name), data, network, started, progress)
+            if options.cv:
+                results |= train_all(pending, parsers, data, place, network, started, progress)
+            else:
+                (fold,) = pending
+                results[fold.name] = train_fold(fold, parsers[fold.name], data, network, started, progress)
                 write_scores(bundle)
-                gc.collect()  # engines and handlers refer to each other, and hold a cache of volumes
-                started = time.monotonic()
         elif options.publish:
             results = {fold.name: fold.publish() for fold in folds}
             write_scores(bundle)
+        if options.cv and all(result.complete for result in results.values()) and not verdict.findings:
+            split = split or known_split(bundle, options)
+            if split is not None:
+                publish_ensemble(bundle, split, inference_network(bundle))
     return tuple(results[fold.name] for fold in folds)
 
 
 def _require_folds(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> None:
-    asked = options.cv or options.all_cases or options.fold != DEFAULT_FOLD or options.folds is not None
+    asked = options.cv or options.all_cases or options.fold is not None or options.folds is not None
     if "fold" not in known and asked:
         raise UsageError(
             f"{bundle.root} splits its data in its own way: its train config has no 'fold'. "

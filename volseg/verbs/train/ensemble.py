@@ -1,0 +1,91 @@
+"""The ensemble of all folds: which of them belong together, and its config for MONAI's own runner."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, cast
+
+from volseg.bundle.ensemble import publish_folds
+from volseg.bundle.folder import CONFIGS
+from volseg.bundle.folds_config import FOLDS_CONFIG, folds_config
+from volseg.bundle.metadata import at
+from volseg.bundle.weights import read_state_dict
+from volseg.bundle.write import write_config
+from volseg.errors import BundleError
+from volseg.outcomes import sha256_of
+from volseg.training.checkpoint import RunFolder
+from volseg.training.history import best_epoch, read_history
+from volseg.training.record import RunRecord
+from volseg.verbs.train.split import RUN_PREFIX, split_path
+from volseg.words import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch.nn import Module
+
+    from volseg.bundle.folder import Bundle
+    from volseg.dataset.folds import Split
+    from volseg.planning.component import ConfigValue
+
+MODEL = "model"
+"""Under which a run records what it trains; see ``model_digest``."""
+MODEL_PARTS = (("network_def",), ("train", "deterministic_transforms"))
+
+
+def model_digest(config: Mapping[str, object]) -> str:
+    """SHA-256 of what a train config makes of an image before the loss: preprocessing and network.
+
+    Models of which it differs don't belong into one ensemble, though their weights may have the same shapes.
+    """
+    parts = [at(cast("ConfigValue", config), *place) for place in MODEL_PARTS]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def publish_ensemble(bundle: Bundle, split: Split, network: Module | None) -> None:
+    """Put the models of all folds, each at its best validation, where inference loads them.
+
+    Raises:
+        BundleError: folds are of different models or held out the same cases, or weights don't fit.
+        FileError: a file can't be written.
+    """
+    config = bundle.read_config("train")
+    sha256, digest = sha256_of(bundle.config_path("train")), model_digest(config)
+    trained, others, held_out = {}, [], list[str]()
+    for number in range(len(split.folds)):
+        run = RunFolder(bundle.runs / f"{RUN_PREFIX}{number}")
+        record = RunRecord.read(run.record)
+        held_out += record.cases.validation
+        checksums = record.sessions[-1].checksums if record.sessions else {}
+        if checksums.get(MODEL, digest if checksums.get("configs/train") == sha256 else None) != digest:
+            others.append(run.folder.name)
+        best = best_epoch(read_history(run.history)[0])
+        score = None if best is None or best.validation is None else best.validation.score
+        trained[number] = (read_state_dict(run.best), sha256_of(run.best), score)
+    if others:
+        raise BundleError(
+            f"{listed(others)} of {bundle.root} had another network or preprocessing than configs/train.yaml has now, so "
+            "the folds are no ensemble. Train such a fold again with --fold and --fresh.",
+            code="folds-differ",
+        )
+    if len(held_out) != len(set(held_out)):
+        raise BundleError(
+            f"Folds of {bundle.root} held out the same cases. Train all folds by one split with --fresh --cv.",
+            code="folds-differ",
+        )
+    publish_folds(bundle, network, trained, sha256_of(split_path(bundle)), digest)
+    write_folds_config(bundle, tuple(trained))
+
+
+def write_folds_config(bundle: Bundle, folds: tuple[int, ...]) -> None:
+    """Write ``configs/inference_folds.yaml`` from the inference config, where it is not the same already.
+
+    Raises:
+        BundleError: the inference config's postprocessing tells no probabilities.
+        FileError: it can't be written.
+    """
+    config = folds_config(bundle.read_config("inference"), folds)
+    there = bundle.find_config(FOLDS_CONFIG)
+    if there is None or bundle.read_config(FOLDS_CONFIG) != config:
+        write_config(bundle.root / CONFIGS / f"{FOLDS_CONFIG}.yaml", config)
