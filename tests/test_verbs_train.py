@@ -202,7 +202,7 @@ def test_cross_validation_trains_every_fold_and_frees_each(
     gc.collect()
     bundle = copy_bundle(steps_per_epoch=1)
     heard = Heard()
-    results = train(bundle, TrainOptions(cv=True, epochs=1), heard)
+    results = train(bundle, TrainOptions(cv=True, epochs=1, at_once=1), heard)
     assert [result.name for result in results] == [f"fold_{fold}" for fold in range(5)]
     assert counts == [1, 2] * 5
     held_out = [
@@ -231,7 +231,9 @@ def test_all_cases_hold_out_none(copy_bundle: CopyBundle) -> None:
     ("options", "words"),
     [
         (TrainOptions(cv=True, all_cases=True), "Choose one of them"),
-        (TrainOptions(cv=True, fold=2), "--cv trains every fold"),
+        (TrainOptions(cv=True, fold=0), "--cv trains every fold"),
+        (TrainOptions(at_once=2), "--at-once is for --cv"),
+        (TrainOptions(cv=True, at_once=-1), "at least 1"),
         (TrainOptions(all_cases=True, fold=2), "--all-cases holds out none"),
         (TrainOptions(minutes=1, epochs=1), "Choose one of them"),
         (TrainOptions(minutes=0), "above 0"),

@@ -55,13 +55,13 @@ def test_cases_that_come_later_are_in_no_fold_and_none_is_held_out_twice(bundle:
     for number in range(3):
         add(data, f"a_new_{number}", number + 1)
     heard = Heard()
-    train(bundle, TrainOptions(cv=True, epochs=1), heard)
+    train(bundle, TrainOptions(cv=True, epochs=1, at_once=1), heard)
     (line,) = [line for line in heard.lines if "came to the data set" in line]
     assert line.startswith("3 cases came to the data set after it was split: no fold trains on them or holds them out")
     assert line.endswith("(a_new_0 for one). --fresh --cv splits anew.")
     names = sorted(name for fold in range(5) for name in held_out(bundle, fold))
     assert names == [f"case_{n:02d}" for n in range(10)]
-    train(bundle, TrainOptions(cv=True, epochs=1, fresh=True))
+    train(bundle, TrainOptions(cv=True, epochs=1, fresh=True, at_once=1))
     names = sorted(name for fold in range(5) for name in held_out(bundle, fold))
     assert names == sorted([*(f"case_{n:02d}" for n in range(10)), *(f"a_new_{n}" for n in range(3))])
 

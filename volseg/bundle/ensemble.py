@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from volseg.planning.component import ConfigValue
 
 ALL_FOLDS = "all"
-MAX_MEMBERS = 100
+MAX_MEMBERS = 32
 """Of an ensemble: more folds than anybody trains."""
 REMEDY = "Bring the ensemble up to date with volseg train --cv."
 

@@ -67,7 +67,7 @@ KINDS: dict[str, Kind] = {
     "null": _values(None),
     "path": _values(Text()),
     "name": _values(_word(r"[A-Za-z][A-Za-z0-9_]{0,60}", "a name")),
-    "names": _one_or_more("name", 100, _word(r"[A-Za-z][A-Za-z0-9_]{0,60}", "a name")),
+    "names": _one_or_more("name", 32, _word(r"[A-Za-z][A-Za-z0-9_]{0,60}", "a name")),
     "word": _values(_word(r"[A-Za-z_]{1,40}", "a word")),
     "words": _one_or_more("word", 8, _word(r"[A-Za-z_]{1,40}", "a word")),
     "word?": _values(_word(r"[A-Za-z_]{1,40}", "a word"), None),
@@ -153,10 +153,10 @@ KINDS: dict[str, Kind] = {
         _values(Expression(re.compile(r"@networks#[0-9]{1,2}"), "a network")).values, also=("network",)
     ),
     # Of ensembles.
-    "folds": Kind(items="fold_network", most=100),
+    "folds": Kind(items="fold_network", most=32),
     "fold_network": _values(COPIED_NETWORK),
     "load_path": _values("$@bundle_root + '/models/model.pt'", Expression(FOLD_WEIGHTS, "weights of a fold")),
-    "fold_outputs": Kind(_values(_word(r"pred_[0-9]{1,2}", "an output")).values, items="fold_output", most=100),
+    "fold_outputs": Kind(_values(_word(r"pred_[0-9]{1,2}", "an output")).values, items="fold_output", most=32),
     "fold_output": _values(_word(r"pred_[0-9]{1,2}", "an output")),
     "parameters": _values("$@network_def.parameters()"),
     "transform": Kind(),
