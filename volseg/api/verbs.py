@@ -16,6 +16,7 @@ from volseg.verbs import predict as predicting
 from volseg.verbs import train as training
 from volseg.verbs import trust as trusting
 from volseg.workflows import demo as showing
+from volseg.workflows import training as training_workflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ check = one_path(checking.check, _Check)
 plan = two_paths(planning.plan, _Plan)
 """Measure a data set, choose how to train on it, and write a complete MONAI bundle."""
 
-train = one_path(training.train, _Train)
+train = one_path(training_workflow.train, _Train)
 """Train a bundle's network, or go on where it stopped."""
 
 predict = predict_forms(predicting.predict, _Predict)

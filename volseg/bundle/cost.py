@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from torch.nn import Module
 
-    from volseg.bundle.parser import BundleParser
     from volseg.planning.component import ConfigValue
 
 TRAINING_COPIES = 5
@@ -249,17 +248,16 @@ def require_affordable(network: Module, config: ConfigValue, path: Path, device:
         )
 
 
-def training_bytes(parser: BundleParser) -> float:
+def training_bytes(network: Module | None, config: ConfigValue) -> float:
     """About what a training takes beside its volumes: weights, gradients, optimizer and a batch of patches.
 
     Args:
-        parser: a train config.
+        network: of ``network_def``, on the meta device; None where it is not known.
+        config: of the training.
 
     Raises:
-        BundleError: its network can't be built, or doesn't take its own patches.
+        BundleError: the network doesn't take the config's patches.
     """
-    network = parser.sketch("network_def") if parser.has("network_def") else None
-    config = parser.whole()
     channels = at(config, "network_def", "in_channels")
     patch, batch = _training_patch(config)
     if network is None or patch is None or not isinstance(channels, int):

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 import yaml
 
-from volseg.atomic import TEMPORARY_MARK, write_error, write_text
+from volseg.atomic import TEMPORARY_MARK, write_bytes, write_error, write_text
 from volseg.bundle.configs import inference_config, train_config
 from volseg.bundle.folder import CONFIGS
 from volseg.bundle.metadata import LABEL_DETAILS
 from volseg.bundle.targets import described
-from volseg.errors import OutputExistsError
+from volseg.errors import FileError, InputError, OutputExistsError
+from volseg.files import read_bounded
 from volseg.outcomes import installed_versions
 from volseg.words import printable
 
@@ -51,6 +52,8 @@ volseg predict BUNDLE_DIR IMAGES EXACT_DIR --precision float32
 volseg predict BUNDLE_DIR IMAGES QUICK_DIR --precision bfloat16
 volseg evaluate QUICK_DIR EXACT_DIR
 ```"""
+
+MAX_README_BYTES = 2**20
 
 FOLDERS = ("docs", "models", CONFIGS)
 """The configs come last: they make a folder a bundle."""
@@ -268,6 +271,24 @@ def _rules(rules: PostprocessingRules, table: Sequence[int]) -> str:
         f"{said}\n\n{PRECISION}\n\nRules under `volseg_postprocessing` in `configs/inference.yaml` come last. `volseg predict` applies "
         "them, and MONAI's runner leaves them out."
     )
+
+
+def replace_rules_words(
+    root: Path, before: PostprocessingRules, now: PostprocessingRules, table: Sequence[int]
+) -> None:
+    """Say in ``docs/README.md`` what is done with a mask by now; what a person wrote in its place stays.
+
+    Raises:
+        FileError: the file can't be written.
+    """
+    path = root / "docs" / "README.md"
+    try:
+        text = read_bounded(path, MAX_README_BYTES, "README").decode("utf-8", "surrogateescape")
+    except (FileError, InputError):  # not ours to tell of
+        return
+    old = _rules(before, table)
+    if not path.is_symlink() and text.count(old) == 1:
+        write_bytes(path, text.replace(old, _rules(now, table)).encode("utf-8", "surrogateescape"))
 
 
 def cell(text: str) -> str:

@@ -12,10 +12,11 @@ from cyclopts import Parameter
 
 from volseg.console import ConsoleProgress
 from volseg.verbs.train import TrainOptions
-from volseg.verbs.train import train as verb
 from volseg.words import counted, printable
+from volseg.workflows.training import train_and_validate
 
 if TYPE_CHECKING:
+    from volseg.training.cross_validation import CrossValidation
     from volseg.verbs.train import FoldResult
 
 DEFAULTS = TrainOptions()
@@ -43,10 +44,13 @@ def train(
         volseg train bundle/ --all-cases --data liver/
     """
     with redirect_stdout(sys.stderr):  # handlers of a bundle may print; stdout is for results
-        results = verb(bundle_dir, options, ConsoleProgress())
+        trained = train_and_validate(bundle_dir, options, ConsoleProgress())
+    results = trained.folds
     for result in results:
         _show(result)
-    if len(results) > 1:
+    if trained.cross_validation is not None:
+        _show_all(trained.cross_validation)
+    elif len(results) > 1:
         scores = [found.best.validation.score for found in results if found.best and found.best.validation]
         if scores:
             print(f"{len(scores)} folds: mean validation Dice {sum(scores) / len(scores):.4f}")
@@ -83,3 +87,36 @@ def _show(result: FoldResult) -> None:
         for label, dice in zip(result.labels, best.validation.per_label, strict=False):
             print(printable(f"    {label}: {dice:.4f}" if math.isfinite(dice) else f"    {label}: in no case held out"))
     print(printable(f"  {result.folder / 'curve.png'}"))
+
+
+def _show_all(found: CrossValidation) -> None:
+    """All folds together: each label over all cases, and what rules gave."""
+    folds = counted(len(found.folds), "fold")
+    head = [
+        f"{folds}, {counted(len(found.cases), 'case')}",
+        "Dice",
+        "spread",
+        *(f"fold {n}" for n in found.folds),
+        "HD95 mm",
+    ]
+    rows = [
+        [name, _figure(found.dice(n).mean), _figure(found.dice(n).standard_deviation)]
+        + [_figure(found.dice(n, fold).mean) for fold in found.folds]
+        + [_figure(found.hd95_mm(n).mean, 2)]
+        for n, name in enumerate(found.labels)
+    ]
+    rows.append(["mean", _figure(found.mean()), "", *(_figure(found.mean(fold)) for fold in found.folds), ""])
+    first = max(len(row[0]) for row in (head, *rows))
+    for row in (head, *rows):
+        print(printable(f"{row[0]:<{first}}  " + "  ".join(f"{value:>7}" for value in row[1:])).rstrip())
+    for rule in found.rules:
+        if rule.kept:
+            print(
+                printable(
+                    f"rule: {rule.rule}: Dice {rule.before:.4f} without, {rule.after:.4f} with ({rule.gain:+.4f})"
+                )
+            )
+
+
+def _figure(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"

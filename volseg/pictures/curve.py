@@ -55,7 +55,7 @@ def draw_curve(path: Path, loss: Points, score: Points, labels: Mapping[str, Poi
             style = LINE_STYLES[number // 10 % len(LINE_STYLES)]
             color = f"C{number % 10}"
             lines += right.plot(
-                *_axes(points), linewidth=1, linestyle=style, color=color, label=_in_legend(name), **_marked(points)
+                *_axes(points), linewidth=1, linestyle=style, color=color, label=in_legend(name), **_marked(points)
             )
         mean = right.plot(*_axes(validated), color="black", linewidth=2, label="mean Dice", **_marked(validated))
         lines[1:1] = mean
@@ -73,7 +73,7 @@ def _marked(points: Points) -> dict[str, Any]:
     return {"marker": "o", "markersize": 4} if len(points) <= 20 else {}
 
 
-def _in_legend(label: str) -> str:
-    """The name as matplotlib shows it: a dollar sign would start a formula, an underscore in front hide it."""
+def in_legend(label: str) -> str:
+    """A label as matplotlib shows it: a dollar sign would start a formula, an underscore in front hide it."""
     short = label if len(label) <= LEGEND_CHARACTERS else f"{label[: LEGEND_CHARACTERS - 3]}..."
     return (f" {short}" if short.startswith("_") else short).replace("$", r"\$")

@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
-from volseg.bundle.write import SCORES_BEGIN, SCORES_END, cell
+from volseg.bundle.write import MAX_README_BYTES, SCORES_BEGIN, SCORES_END, cell
 from volseg.errors import DataSetError, FileError, InputError
 from volseg.files import read_bounded
 from volseg.training.checkpoint import RunFolder
+from volseg.training.cross_validation import CrossValidation
 from volseg.training.history import best_epoch, read_history
 from volseg.training.record import RunRecord
 from volseg.verbs.train.publishing import published_run
@@ -18,8 +19,6 @@ from volseg.words import counted
 if TYPE_CHECKING:
     from volseg.bundle.folder import Bundle
     from volseg.training.history import Epoch
-
-MAX_README_BYTES = 2**20
 
 
 def write_scores(bundle: Bundle) -> None:
@@ -60,7 +59,43 @@ def _table(bundle: Bundle) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows_of))
     run = published_run(bundle)
     model = f"`models/model.pt` is the model of {run}.\n{_precision(bundle, run)}" if run else ""
-    return f"\n## Scores\n\n{table}\n\nEach at its best validation, on the cases that the run held out. {model}\n"
+    return (
+        f"\n## Scores\n\n{table}\n\nEach at its best validation, on the cases that the run held out. {model}\n"
+        f"{_cross_validation(bundle)}"
+    )
+
+
+def _cross_validation(bundle: Bundle) -> str:
+    """The scores of all folds together; nothing where a fold was trained on since."""
+    found = CrossValidation.read(bundle.runs)
+    if found is None or not found.is_current(bundle.runs):
+        return ""
+    header = ["Dice", "mean", "spread over cases", *(f"fold {fold}" for fold in found.folds), "HD95 mm"]
+    rows = [
+        [cell(name), _shown(found.dice(n).mean), _shown(found.dice(n).standard_deviation)]
+        + [_shown(found.dice(n, fold).mean) for fold in found.folds]
+        + [_shown(found.hd95_mm(n).mean, 2)]
+        for n, name in enumerate(found.labels)
+    ]
+    rows.append(["mean", _shown(found.mean()), "", *(_shown(found.mean(fold)) for fold in found.folds), ""])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+    said = (
+        f"\n## Cross-validation\n\nEach of {counted(len(found.cases), 'case')} as `volseg predict --fold` segments it with "
+        f"the model of the fold that held it out, all rules included.\n\n{table}\n"
+    )
+    if found.rules:
+        rows = [
+            [cell(one.rule), f"{one.before:.4f}", f"{one.after:.4f}", f"{one.gain:+.4f}", "yes" if one.kept else "no"]
+            for one in found.rules
+        ]
+        header = ["rule", "mean Dice without", "with", "gain", "in the bundle"]
+        table = "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+        said += f"\nRules for labels that were tried on these masks, holes after pieces:\n\n{table}\n"
+    return said
+
+
+def _shown(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else ""
 
 
 def _precision(bundle: Bundle, run: str) -> str:

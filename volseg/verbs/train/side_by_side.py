@@ -61,7 +61,9 @@ def choose_side_by_side(parsers: Sequence[BundleParser], asked: int, device: str
     cores, count = available_cores(), len(parsers)
     most = asked
     if not most:
-        need = training_bytes(parsers[0])
+        first = parsers[0]
+        network = first.sketch("network_def") if first.has("network_def") else None
+        need = training_bytes(network, first.whole())
         rooms = [ROOM_SHARE * machine_bytes("cpu") / (BASE_BYTES + data_bytes + (need if device == "cpu" else 0))]
         if device != "cpu":
             rooms.append(ROOM_SHARE * machine_bytes(device) / (BASE_BYTES + need))
