@@ -51,6 +51,8 @@ ALL_OPTIONS = {
         "--fold 1",
         "--folds f.json",
         "--cv",
+        "--at-once 2",
+        "--keep-rules",
         "--all-cases",
         "--minutes 1.5",
         "--epochs 3",
@@ -61,6 +63,7 @@ ALL_OPTIONS = {
     ],
     "predict": [
         "--fold 0",
+        "--folds all",
         "--device cpu",
         "--overwrite",
         "--formats nifti",
