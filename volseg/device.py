@@ -49,6 +49,17 @@ def machine_bytes(device: str) -> int:
     return min(found, default=2**63)
 
 
+def available_bytes() -> int:
+    """The memory that programs may still take, as Linux says; elsewhere half of the machine's."""
+    whole = machine_bytes("cpu")
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return whole // 2
+    return min(whole, free)
+
+
 def memory_lacking(need_bytes: float, device: str) -> str:
     """The end of a sentence about what takes more memory than there is; empty where there is room.
 

@@ -55,6 +55,8 @@ class _CaseToExamine:
     channels: int
     sampled: int = SAMPLED_VOXELS
     """Intensities kept of each channel."""
+    anew: bool = False
+    """Whether its files are read, also where the file system says that they did not change."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -104,7 +106,7 @@ def find_faults(source: Path | Dataset, *, jobs: int = 0, progress: Progress = S
             source = read_dataset(folder)
         except DataSetError as error:
             return (Fault.of_error(error, folder),)
-    return _judge(source, _examine_all(source, source.cases, jobs=jobs, progress=progress))
+    return _judge(source, _examine_all(source, source.cases, jobs=jobs, progress=progress, anew=True))
 
 
 def _judge(dataset: Dataset, outcomes: Mapping[Case, Outcome]) -> tuple[Fault, ...]:
@@ -123,7 +125,12 @@ def _judge(dataset: Dataset, outcomes: Mapping[Case, Outcome]) -> tuple[Fault, .
 
 
 def require_sound(
-    dataset: Dataset, *, whole_masks: bool = False, jobs: int = 0, progress: Progress = SILENT
+    dataset: Dataset,
+    *,
+    whole_masks: bool = False,
+    jobs: int = 0,
+    progress: Progress = SILENT,
+    anew: bool = False,
 ) -> dict[str, CaseContent]:
     """Refuse a data set that can't be trained on, by the rules of ``find_faults``.
 
@@ -134,6 +141,7 @@ def require_sound(
         whole_masks: whether masks a hair off whole numbers are an error: the training would not round them.
         jobs: as in ``find_faults``.
         progress: receives the progress by case.
+        anew: whether all files are read; a file that the file system says is that of before is not, else.
 
     Returns:
         What is in each case with a mask, by its name.
@@ -141,7 +149,7 @@ def require_sound(
     Raises:
         DataSetError: the data set has errors, all of which the message lists, or no case with a mask.
     """
-    found = _require_sound(dataset, whole_masks=whole_masks, jobs=jobs, progress=progress)
+    found = _require_sound(dataset, whole_masks=whole_masks, jobs=jobs, progress=progress, anew=anew)
     return {name: CaseContent(frozenset(one.seen), f"{one.digest}{one.mask_digest}") for name, one in found.items()}
 
 
@@ -161,9 +169,11 @@ def require_measured(dataset: Dataset, *, jobs: int = 0, progress: Progress = SI
     return tuple(one for one in measures if one is not None)
 
 
-def _require_sound(dataset: Dataset, *, whole_masks: bool, jobs: int, progress: Progress) -> dict[str, Findings]:
+def _require_sound(
+    dataset: Dataset, *, whole_masks: bool, jobs: int, progress: Progress, anew: bool = False
+) -> dict[str, Findings]:
     labelled = replace(dataset, test=())
-    examined = _examine_all(labelled, labelled.cases, jobs=jobs, progress=progress)
+    examined = _examine_all(labelled, labelled.cases, jobs=jobs, progress=progress, anew=anew)
     faults = [
         fault
         for fault in _judge(labelled, examined)
@@ -182,11 +192,15 @@ def _require_sound(dataset: Dataset, *, whole_masks: bool, jobs: int, progress: 
     return {case.name: outcome.found for case, outcome in examined.items() if isinstance(outcome, _Examined)}
 
 
-def _examine_all(dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress: Progress) -> dict[Case, Outcome]:
+def _examine_all(
+    dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress: Progress, anew: bool
+) -> dict[Case, Outcome]:
     # A power of two below, so that a case more changes it seldom and the others' findings are kept.
     share = ALL_SAMPLED_VOXELS // max(1, len(dataset.training))
     sampled = SAMPLED_VOXELS if share >= SAMPLED_VOXELS else 2 ** max(0, share.bit_length() - 1)
-    work = [_CaseToExamine(case, dataset.folder, dataset.labels, len(dataset.channels), sampled) for case in cases]
+    work = [
+        _CaseToExamine(case, dataset.folder, dataset.labels, len(dataset.channels), sampled, anew) for case in cases
+    ]
     outcomes = run_cases(
         _examine,
         work,
@@ -202,8 +216,9 @@ def _examine_all(dataset: Dataset, cases: Sequence[Case], *, jobs: int, progress
 def _examine(one: _CaseToExamine) -> _Examined:
     names = [path.relative_to(one.folder).as_posix() for path in one.files]
     place = FindingsPlace.of(
-        one.files, one.case.name, names, one.labels.indices, one.labels.ignore, one.channels, one.sampled
-    )
+        one.files, one.case.name, names, one.labels.indices, one.labels.ignore, one.channels, one.sampled,
+        anew=one.anew,
+    )  # fmt: skip
     found = place.read() if place else None
     if found is None:
         found = _find(one)

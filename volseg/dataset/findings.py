@@ -20,8 +20,8 @@ from volseg.dataset.case import Fault
 from volseg.dataset.measures import CaseMeasures
 from volseg.errors import VolsegError
 from volseg.files import read_bounded
-from volseg.kept import file_digest
 from volseg.personal import cache_folder
+from volseg.stamps import content_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,18 +76,19 @@ class FindingsPlace:
     digests: tuple[str, ...]
 
     @classmethod
-    def of(cls, paths: Sequence[Path], *depends: object) -> FindingsPlace | None:
+    def of(cls, paths: Sequence[Path], *depends: object, anew: bool = False) -> FindingsPlace | None:
         """The place for a case of these files; None where nothing can be kept.
 
         Args:
             paths: all files of the case.
             depends: whatever else the findings depend on; its ``repr`` tells it apart.
+            anew: whether the files are read, also where the file system says that they did not change.
         """
         rules = _rules()
         if not rules or not all(path.name.lower().endswith(WHOLE_FILES) for path in paths):
             return None
         try:
-            digests = tuple(map(_digest, paths))
+            digests = tuple(content_digest(path, anew=anew) for path in paths)
             name = xxh3_128(repr((rules, digests, depends)).encode()).hexdigest()
             return cls(cache_folder() / "findings" / f"{name}.json", tuple(paths), digests)
         except VolsegError:  # no home, or a file that can't be read, which the check tells of
@@ -106,7 +107,7 @@ class FindingsPlace:
         """Keep what was found, unless the files have changed meanwhile; a full disk costs the next run its time only."""
         content = _FORM.dump_json(found)
         try:
-            if tuple(map(_digest, self.paths)) == self.digests:
+            if tuple(map(content_digest, self.paths)) == self.digests:
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 write_bytes(self.path, _checksum(content) + b"\n" + content)
         except (OSError, VolsegError):
@@ -137,11 +138,6 @@ def _rules() -> str:
     except OSError:
         return ""
     return found.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    found = file_digest(path)
-    return f"{found.size:x}-{found.xxh3}"
 
 
 def _checksum(content: bytes) -> bytes:
