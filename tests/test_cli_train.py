@@ -322,5 +322,5 @@ def test_memory_that_runs_out_is_a_sentence_with_the_need_and_the_remedy(
     spoil(monkeypatch, 2, RuntimeError(said))
     assert main(["train", str(bundle), "--epochs", "1"]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("volseg:")]
-    assert line.startswith("volseg: Memory ran out: 32 GiB more were needed at once. Give batch_size in ")
+    assert line.startswith("volseg: Memory ran out: 32 GiB more were needed at once. A step of 2 patches takes about ")
     assert "--preset fast" in line

@@ -390,11 +390,11 @@ def test_a_checkpoint_that_can_t_be_written_leaves_the_old_one(tmp_path: Path, m
         bench.go()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def full(path: Path, content: object) -> None:
-        del content
-        raise DiskFullError(f"No space is left on the disk to write {path}.")
+    def full(folder: RunFolder, state: object) -> None:
+        del state
+        raise DiskFullError(f"No space is left on the disk to write {folder.last}.")
 
-    monkeypatch.setattr("volseg.training.listeners.checkpoint.write_tensors", full)
+    monkeypatch.setattr("volseg.training.listeners.checkpoint.write_state", full)
     with pytest.raises(DiskFullError):
         Bench(tmp_path, interrupt=at(2)).go(resume=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

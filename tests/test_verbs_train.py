@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gc
 import json
 import math
 import shutil
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +20,7 @@ import yaml
 from tests.heard import Heard
 from tests.zoo import write_zoo_bundle
 from volseg.errors import BundleError, DataSetError, TrustError, UsageError
+from volseg.training import PreparedDataset
 from volseg.training.autocast import AutocastInferer
 from volseg.training.record import RunRecord
 from volseg.verbs.plan import PlanOptions, plan
@@ -80,7 +79,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 def test_a_fold_is_learned_and_published(trained_bundle: Path) -> None:
     run = trained_bundle / "runs" / "fold_0"
-    assert {path.name for path in run.iterdir()} == {
+    assert {path.name for path in run.iterdir()} - {"previous.pt"} == {
         "best.pt", "curve.png", "final.pt", "history.csv", "last.pt", "training.json",
     }  # fmt: skip
     rows = rows_of(trained_bundle)
@@ -176,35 +175,47 @@ def test_more_epochs_go_on_from_a_complete_run(copy_bundle: CopyBundle) -> None:
 
 def test_the_same_seed_gives_the_same_weights(copy_bundle: CopyBundle) -> None:
     final = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        bundle = copy_bundle(name)
+    for name, seed, threads in (("a", 1, 0), ("b", 1, 2), ("c", 2, 0)):
+        bundle = copy_bundle(name, num_workers=threads)
         train(bundle, TrainOptions(epochs=1, seed=seed))
         final.append(weights_of(bundle / "runs" / "fold_0" / "final.pt"))
     assert equal(final[0], final[1])
     assert not equal(final[0], final[2])
 
 
-def test_cross_validation_trains_every_fold_and_frees_each(
-    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(
+    copy_bundle: CopyBundle, interrupt_at: Any
 ) -> None:
-    import monai.data
+    final = []
+    for name, stops in (("whole", ()), ("parts", (2, 1, 3))):
+        bundle = copy_bundle(name, steps_per_epoch=3)
+        for stop in stops:
+            interrupt_at(stop)
+            with pytest.raises(KeyboardInterrupt):
+                train(bundle, TrainOptions(epochs=2, seed=5))
+        interrupt_at(-1)
+        train(bundle, TrainOptions(epochs=2, seed=5 if not stops else 0))  # its seed is the one that it was begun with
+        final.append(weights_of(bundle / "runs" / "fold_0" / "final.pt"))
+    assert equal(*final)
 
-    alive: weakref.WeakSet[monai.data.CacheDataset] = weakref.WeakSet()
-    counts = []
-    whole = monai.data.CacheDataset.__init__
 
-    def counted(self: monai.data.CacheDataset, *args: Any, **kwargs: Any) -> None:
-        alive.add(self)
-        counts.append(len(alive))
-        whole(self, *args, **kwargs)
+def test_cross_validation_trains_every_fold_and_prepares_each_case_once(
+    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VOLSEG_CACHE_DIR", str(tmp_path / "cache"))
+    made = []
+    whole = PreparedDataset._make
 
-    monkeypatch.setattr(monai.data.CacheDataset, "__init__", counted)
-    gc.collect()
+    def counted(self: PreparedDataset, index: int) -> Any:
+        made.append((len(self.transform.transforms), self.name(index)))
+        return whole(self, index)
+
+    monkeypatch.setattr(PreparedDataset, "_make", counted)
     bundle = copy_bundle(steps_per_epoch=1)
     heard = Heard()
     results = train(bundle, TrainOptions(cv=True, epochs=1, at_once=1), heard)
     assert [result.name for result in results] == [f"fold_{fold}" for fold in range(5)]
-    assert counts == [1, 2] * 5
+    assert len(made) == len(set(made)) == 20  # each for training and for validation
     held_out = [
         RunRecord.read(bundle / "runs" / f"fold_{fold}" / "training.json").cases.validation for fold in range(5)
     ]

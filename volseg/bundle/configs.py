@@ -17,8 +17,6 @@ OVERLAP = 0.5
 """Of neighbouring windows; nnU-Net's value."""
 CLASS_SAMPLES = 10_000
 """Places kept of each class for drawing patches."""
-CACHE_GIB = 4.0
-"""Preprocessed cases stay in memory up to this; the rest is prepared anew at each use."""
 DEVICE = "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')"
 
 
@@ -105,17 +103,12 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
                 "monai.transforms.Compose",
                 transforms="$@train#deterministic_transforms + @train#random_transforms",
             ),
-            "dataset": _dataset(plan, "training", "@train#preprocessing"),
-            "sampler": component(
-                "torch.utils.data.RandomSampler",
-                data_source="@train#dataset",
-                num_samples="$@batch_size * @steps_per_epoch",
-            ),
+            "dataset": _dataset("training", "@train#preprocessing"),
             "dataloader": component(
-                "monai.data.DataLoader",
+                "volseg.training.StepLoader",
                 dataset="@train#dataset",
                 batch_size="@batch_size",
-                sampler="@train#sampler",
+                steps="@steps_per_epoch",
                 num_workers="@num_workers",
             ),
             "inferer": component("volseg.training.AutocastInferer"),
@@ -146,7 +139,7 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
         },
         "validate": {
             "preprocessing": component("monai.transforms.Compose", transforms="@train#deterministic_transforms"),
-            "dataset": _dataset(plan, "validation", "@validate#preprocessing"),
+            "dataset": _dataset("validation", "@validate#preprocessing"),
             "dataloader": component(
                 "monai.data.DataLoader", dataset="@validate#dataset", batch_size=1, shuffle=False, num_workers=0
             ),
@@ -245,16 +238,13 @@ def _random(plan: Plan) -> list[ConfigValue]:
     ]
 
 
-def _dataset(plan: Plan, part: str, transform: str) -> Component:
+def _dataset(part: str, transform: str) -> Component:
     return component(
-        "monai.data.CacheDataset",
+        "volseg.training.PreparedDataset",
         data=component(
             "volseg.training.fold_cases", dataset_dir="@dataset_dir", part=part, fold="@fold", record="@cases_record"
         ),
         transform=transform,
-        cache_rate=round(min(1.0, CACHE_GIB / plan.cached_gib), 3),
-        num_workers=2,
-        progress=False,
     )
 
 

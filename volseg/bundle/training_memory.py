@@ -15,7 +15,7 @@ from volseg.bundle.cost import cost_of
 from volseg.bundle.folder import target_name, walk
 from volseg.bundle.metadata import NETWORK_FORMAT, at, input_channels
 from volseg.bundle.serving import locate
-from volseg.device import GIB, memory_lacking
+from volseg.device import GIB, machine_bytes, memory_lacking
 from volseg.errors import BundleError, VolsegError
 
 if TYPE_CHECKING:
@@ -82,6 +82,32 @@ def require_memory(parser: BundleParser, grids: Sequence[Grid], device: str) -> 
                 code="too-large",
                 path=parser.path,
             )
+
+
+def smaller_step(parser: BundleParser, device: str) -> str:
+    """What to change so that a step takes less memory than the one that found too little, with numbers.
+
+    Args:
+        parser: of the train config.
+        device: ``cpu`` or ``cuda``.
+    """
+    room = machine_bytes(device)
+    batch, (pieces, patch) = _number(parser, "batch_size") or 1, _patch(parser, ())
+    channels = _number(parser, "network_def#in_channels") or input_channels(parser.bundle.metadata) or 1
+    again = (
+        f"Plan another bundle with --memory {max(1, int(0.4 * room / 1e9))}GB, a coarser --spacing or --preset fast."
+    )
+    if batch < 2 or patch is None:
+        return again
+    takes = {count: _step(parser, count * pieces, channels, patch) for count in {batch, *range(1, batch)}}
+    fits = [count for count in range(1, batch) if takes[count] <= min(0.8 * room, 0.75 * takes[batch])]
+    smaller = max(fits, default=1)
+    if not takes[smaller]:
+        return f"Give batch_size in {parser.path} the value {batch // 2} instead of {batch}. {again}"
+    return (
+        f"A step of {batch} patches takes about {takes[batch] / GIB:.2g} GiB; with batch_size: {smaller} in {parser.path} it "
+        f"takes about {takes[smaller] / GIB:.2g}. {again}"
+    )
 
 
 def reckon(parser: BundleParser, grids: Sequence[Grid], device: str) -> tuple[Share, ...]:

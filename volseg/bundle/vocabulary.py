@@ -116,6 +116,7 @@ KINDS: dict[str, Kind] = {
     "epochs": _values(Whole(1, 10**9)),
     "minutes": _values(Real(0, 10**7), None),
     "workers": _values(Whole(0, 32)),
+    "seed": _values(Whole(0, 2**32 - 1)),
     "rate": _values(Real(0, 100)),
     "power": _values(Real(0, 100)),
     "curve": _values("polynomial", "cosine", "one-cycle"),
@@ -310,12 +311,14 @@ _TARGETS: dict[str, dict[str, str]] = {
             "data:items! transform:preprocessing cache_rate:share cache_num:cached num_workers:workers progress:flag "
             "copy_cache:flag"
         ),
+        "volseg.training.PreparedDataset": "data:items! transform:preprocessing num_workers:workers",
     },
     "loader": {
         "monai.data.DataLoader": (
             "dataset:dataset batch_size:batch shuffle:flag sampler:sampler num_workers:workers persistent_workers:flag "
             "drop_last:flag"
-        )
+        ),
+        "volseg.training.StepLoader": "dataset:dataset batch_size:batch steps:steps seed:seed num_workers:workers",
     },
     "sampler": {"torch.utils.data.RandomSampler": "data_source:dataset replacement:flag num_samples:draws"},
     "loss": {

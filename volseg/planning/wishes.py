@@ -36,7 +36,7 @@ class Wishes:
     memory_bytes: int | None = None
 
 
-def parse_memory(text: str) -> int:
+def parse_memory(text: str, option: str = "--memory") -> int:
     """Bytes of a size such as ``24GB`` (powers of 1000) or ``24GiB`` (powers of 1024).
 
     Raises:
@@ -45,5 +45,5 @@ def parse_memory(text: str) -> int:
     found = SIZE.fullmatch(text.strip())
     size = int(float(found[1]) * (1024 if found[3] else 1000) ** POWERS[found[2].upper()]) if found else 0
     if not size:
-        raise UsageError(f"--memory takes a size such as 24GB or 900MB, not {text!r}.")
+        raise UsageError(f"{option} takes a size such as 24GB or 900MB, not {text!r}.")
     return size

@@ -7,8 +7,10 @@ from volseg.training.dice import EvaluatedDice
 from volseg.training.ignoring import ClearIgnoredd, IgnoringLoss
 from volseg.training.items import fold_cases
 from volseg.training.losses import BoundaryLoss, ClDice, CrossEntropy, SumOfLosses
+from volseg.training.prepared import PreparedDataset
 from volseg.training.regions import LabelsToRegionsd
 from volseg.training.standalone import Standalone
+from volseg.training.steps import StepLoader
 
 __all__ = [
     "AutocastInferer",
@@ -22,7 +24,9 @@ __all__ = [
     "IgnoringLoss",
     "LabelsToRegionsd",
     "PacedValidation",
+    "PreparedDataset",
     "Standalone",
+    "StepLoader",
     "SumOfLosses",
     "WeightAverage",
     "fold_cases",

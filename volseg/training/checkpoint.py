@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from pydantic import ConfigDict, TypeAdapter
 
 from volseg.atomic import atomic_path
 from volseg.errors import BundleError
+from volseg.files import open_plain
 from volseg.training.history import Epoch
 
 if TYPE_CHECKING:
@@ -30,6 +31,16 @@ class RunFolder:
     def last(self) -> Path:
         """The checkpoint to go on from: network, optimizer, history."""
         return self.folder / "last.pt"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before it, for where that one is damaged."""
+        return self.folder / "previous.pt"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a checkpoint: a run that was killed between two renames has the previous one alone."""
+        return self.last.is_file() or self.previous.is_file()
 
     @property
     def best(self) -> Path:
@@ -63,7 +74,8 @@ class RunFolder:
 
     def remove(self) -> None:
         """Remove what an earlier run left, so that a fresh one begins."""
-        for path in (self.last, self.best, self.final, self.record, self.initial, self.history, self.curve):
+        paths = (self.last, self.previous, self.best, self.final, self.record, self.initial, self.history, self.curve)
+        for path in paths:
             path.unlink(missing_ok=True)
 
 
@@ -86,6 +98,9 @@ class RunState:
         complete: whether it came to its end, the last validation included.
         history: one row for each epoch.
         losses: of the steps since the last row.
+        seed: of all random draws; with the step it is the whole random state.
+        patience: after how many epochs without a better validation it was to end.
+        is_early: whether it ended so.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
@@ -104,6 +119,9 @@ class RunState:
     complete: bool
     history: tuple[Epoch, ...]
     losses: tuple[float, ...] = ()
+    seed: int = 0
+    patience: int | None = None
+    is_early: bool = False
 
     @classmethod
     def read(cls, path: Path, content: Any) -> RunState:
@@ -127,6 +145,61 @@ class RunState:
         return {"format": CHECKPOINT_FORMAT, **TypeAdapter(RunState).dump_python(self)}
 
 
+CHECKSUM = b"volseg xxh3_128 "
+CHECKSUM_BYTES = len(CHECKSUM) + 32
+"""The comment at the end of a checkpoint, which is a ZIP file: a word, and the checksum in hexadecimal."""
+
+
+def write_state(folder: RunFolder, state: RunState) -> None:
+    """Write the state to go on from, with a checksum, and keep the one before it.
+
+    Raises:
+        DiskFullError: no space is left; the checkpoints that were there before stay.
+        FileError: the file can't be written.
+    """
+    with atomic_path(folder.last) as partial:
+        _save(partial, state.to_plain())
+        with partial.open("r+b") as file:
+            digest = _digest(file, file.seek(0, os.SEEK_END))
+            # A ZIP file ends with the length of its comment and the comment (APPNOTE 6.3.10, 4.3.16).
+            file.seek(-2, os.SEEK_END)
+            file.write(CHECKSUM_BYTES.to_bytes(2, "little") + CHECKSUM + digest)
+            file.flush()
+            os.fsync(file.fileno())
+        if folder.last.is_file():
+            folder.last.replace(folder.previous)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint holds what was written; one without a checksum, of an older volseg, counts as whole.
+
+    torch doesn't look at the checksums inside.
+
+    Raises:
+        FileError: it can't be opened.
+    """
+    with open_plain(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size < CHECKSUM_BYTES + 22:
+            return False
+        file.seek(size - CHECKSUM_BYTES)
+        comment = file.read()
+        return not comment.startswith(CHECKSUM) or comment[len(CHECKSUM) :] == _digest(file, size - CHECKSUM_BYTES)
+
+
+def _digest(file: BinaryIO, size: int) -> bytes:
+    """Of the first ``size`` bytes, in which the last two, the length of the comment, count as 0."""
+    from xxhash import xxh3_128
+
+    checksum, left = xxh3_128(), size - 2
+    file.seek(0)
+    while left > 0 and (chunk := file.read(min(left, 2**20))):
+        checksum.update(chunk)
+        left -= len(chunk)
+    checksum.update(bytes(2))
+    return checksum.hexdigest().encode()
+
+
 def write_tensors(path: Path, content: Mapping[str, object]) -> None:
     """Write tensors as ``torch.save`` does, atomically, flushed to the disk.
 
@@ -135,13 +208,17 @@ def write_tensors(path: Path, content: Mapping[str, object]) -> None:
         FileError: the file can't be written.
     """
     with atomic_path(path) as partial:
-        try:
-            with partial.open("wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-        except RuntimeError as error:
-            raise _system_error(error) from error
+        _save(partial, content)
+
+
+def _save(path: Path, content: Mapping[str, object]) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except RuntimeError as error:
+        raise _system_error(error) from error
 
 
 def _system_error(error: RuntimeError) -> BaseException:

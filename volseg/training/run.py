@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
 
 from volseg.errors import BundleError
-from volseg.finite import not_finite
+from volseg.finite import all_finite, not_finite
 from volseg.progress import SILENT, Progress
 from volseg.training.checkpoint import RunFolder, RunState
 from volseg.training.history import Epoch, Validation, best_epoch
 from volseg.training.listeners import LISTENERS, Listener, RunView
-from volseg.words import counted
+from volseg.training.steps import StepLoader, seed_of
+from volseg.words import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +40,8 @@ ESTIMATE_MARGIN = 1.2
 TIMED_PASSES = 2
 """The first is slower: libraries choose how to compute, memory is taken for the first time."""
 BAR_UNITS = 1000.0
+NETWORK_STREAM = 2
+"""Of random numbers; 0 and 1 are those of the batches (``volseg.training.steps``)."""
 
 
 @dataclass(eq=False)
@@ -53,6 +58,8 @@ class Run:
         scheduler: a learning-rate scheduler of the bundle's own, kept over a resume.
         average: the average of the weights, which is then what is validated and published.
         progress: who listens.
+        seed: of all random draws.
+        patience: after how many epochs without a better validation the run ends; None never.
     """
 
     folder: RunFolder
@@ -64,15 +71,18 @@ class Run:
     scheduler: Any = None
     average: WeightAverage | None = None
     progress: Progress = SILENT
+    seed: int = 0
+    patience: int | None = None
     history: list[Epoch] = field(default_factory=list)
     _losses: list[float] = field(default_factory=list)
-    _latest_loss: tuple[int, torch.Tensor | float] | None = None
+    _latest_loss: tuple[int, torch.Tensor | float, Any] | None = None
     _best: float = -math.inf
     _saved_at: float = 0.0
     _saving_took: float = 0.0
     _validated_at_step: int = -1
     _pending: Validation | None = None
     _shown: float = 0.0
+    _is_early: bool = False
     _task: Task | None = None
     _validating: ExitStack = field(default_factory=ExitStack)
 
@@ -109,6 +119,7 @@ class Run:
         # A run that stopped inside an epoch finishes it: the engine reckons from the steps where in it to begin.
         self.trainer.state.iteration = state.step
         self.trainer.state.epoch = state.epoch
+        self.seed = state.seed
         self.history, self._losses = list(state.history), list(state.losses)
         self.budget.validation_seconds = state.validation_seconds
         best = best_epoch(self.history)
@@ -126,6 +137,8 @@ class Run:
             FileError: a checkpoint can't be written; the one before stays.
         """
         self._attach()
+        if isinstance(self.trainer.data_loader, StepLoader):
+            self.trainer.data_loader.begin(seed=self.seed, position=self.budget.steps)
         for listener in self.listeners:
             listener.began(RunView(self.folder, tuple(self.labels), tuple(self.history)))
         if self._losses and self.budget.steps % self.trainer.state.epoch_length == 0:
@@ -148,6 +161,9 @@ class Run:
                     f"Stopped after {counted(self.budget.steps, 'step')}; the same command goes on from there."
                 )
                 raise
+            finally:
+                if isinstance(self.trainer.data_loader, StepLoader):
+                    self.trainer.data_loader.stop()
 
     def _estimate_validation(self) -> None:
         """Tell the budget what the last validation will take, until one was measured."""
@@ -181,7 +197,7 @@ class Run:
 
     def _finish(self) -> bool:
         """The last validation and the last weights; gives whether the budget is spent, and made a model."""
-        ended = self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
+        ended = self._is_early or self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
         self._end_epoch()
         if self.evaluator is not None and self._validated_at_step != self.budget.steps:
             before = time.monotonic()
@@ -230,6 +246,9 @@ class Run:
             complete=complete,
             history=tuple(self.history),
             losses=tuple(self._losses),
+            seed=self.seed,
+            patience=self.patience,
+            is_early=self._is_early,
         )
         for listener in self.listeners:
             listener.saved(state)
@@ -240,12 +259,62 @@ class Run:
         self.budget.pause()
 
     def _attach(self) -> None:
+        self.trainer.add_event_handler(Events.ITERATION_STARTED, self._before_step)
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
+        if isinstance(self.trainer, SupervisedTrainer):
+            self.trainer.add_event_handler(IterationEvents.LOSS_COMPLETED, self._before_backward)
         # Last, so that a validation that another handler runs after the epoch belongs to it.
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
         if self.evaluator is not None:
             self.evaluator.add_event_handler(Events.STARTED, self._before_validation)
             self.evaluator.add_event_handler(Events.COMPLETED, self._after_validation)
+
+    def _before_step(self, engine: Engine) -> None:
+        # What a network draws, for its dropout say, is a function of seed and step, so nothing of it has to be kept.
+        torch.manual_seed(seed_of(self.seed, NETWORK_STREAM, engine.state.iteration))
+
+    def _before_backward(self, engine: Engine) -> None:
+        """Stop before a loss that is no number spoils the weights; what was learned until now is saved.
+
+        Raises:
+            BundleError: the loss is no number.
+        """
+        loss = engine.state.output["loss"]
+        if not isinstance(loss, torch.Tensor) or loss.device.type != "cpu":
+            return  # to read it now would make the GPU wait; it is read a step later
+        value = float(loss.detach())
+        if math.isfinite(value):
+            return
+        step = engine.state.iteration
+        bad = not_finite(self.trainer.network.state_dict())
+        if bad is None:
+            self._take_loss()
+            self.save(complete=False)
+            outputs = engine.state.output["pred"]
+            outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+            cause = (
+                "The loss made it out of finite data, weights and outputs of the network"
+                if all(bool(all_finite(one)) for one in outputs)
+                else "The network made it out of finite data and weights"
+            )
+        else:
+            cause = f"The weight {bad} is no number any more"
+        raise self._not_finite(value, step, engine.state.batch, cause)
+
+    def _not_finite(self, value: float, step: int, batch: Any, cause: str) -> BundleError:
+        """The error that names the cases of a batch, and where numbers that are not finite came from."""
+        loader = self.trainer.data_loader
+        names = loader.names(step) if isinstance(loader, StepLoader) else ()
+        told = f", on {listed(sorted(set(names)))}" if names else ""
+        bad = not_finite(batch) if isinstance(batch, dict) else None
+        if bad is not None:
+            return BundleError(
+                f"The loss became {value} at step {step}{told}: the {bad} of that batch has numbers that are not finite "
+                "(NaN or infinity). Look at these cases and at the random transforms in the train config; the same "
+                "command then goes on from the last checkpoint.",
+                code="loss-not-finite",
+            )
+        return _not_finite(f"The loss became {value} at step {step}{told}. {cause}")
 
     def _after_step(self, engine: Engine) -> None:
         self._take_loss()
@@ -256,7 +325,8 @@ class Run:
         loss = output[0].get("loss") if isinstance(output, list) else output.get("loss")
         if loss is not None:
             # Read one step later: to read it now would make the next batch wait until the GPU is done with this one.
-            self._latest_loss = self.budget.steps, loss.detach() if isinstance(loss, torch.Tensor) else loss
+            loss = loss.detach() if isinstance(loss, torch.Tensor) else loss
+            self._latest_loss = self.budget.steps, loss, engine.state.batch
         self._show()
         # At the end of an epoch its handlers have their turn first: schedulers, validation.
         if engine.state.iteration % engine.state.epoch_length:
@@ -278,10 +348,10 @@ class Run:
         """
         if self._latest_loss is None:
             return
-        (step, loss), self._latest_loss = self._latest_loss, None
+        (step, loss, batch), self._latest_loss = self._latest_loss, None
         value = float(loss)
         if not math.isfinite(value):
-            raise _not_finite(f"The loss became {value} at step {step}")
+            raise self._not_finite(value, step, batch, "The data are finite, so the weights or the loss are not")
         self._losses.append(value)
 
     def _require_finite(self, weights: Mapping[str, torch.Tensor]) -> None:
@@ -294,8 +364,19 @@ class Run:
         if self.budget.is_spent:
             engine.terminate()  # the end tells of this epoch, with the last validation
             return
+        if self._is_patience_over():
+            self._is_early = True
+            self.progress.say(f"No better validation in {counted(self.patience or 0, 'epoch')}; training ends here.")
+            engine.terminate()
+            return
         self._tell_epoch()
         self._save_in_time()
+
+    def _is_patience_over(self) -> bool:
+        best = best_epoch(self.history)
+        if self.patience is None or best is None or self.history[-1].validation is None:
+            return False
+        return self.history[-1].epoch - best.epoch >= self.patience
 
     def _end_epoch(self) -> None:
         self._take_loss()

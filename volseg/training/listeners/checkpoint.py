@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.training.checkpoint import write_tensors
+from volseg.training.checkpoint import write_state, write_tensors
 from volseg.training.listeners.listener import Listener
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(Listener):
-    """Writes ``best.pt``, ``final.pt`` and ``last.pt``, each atomically."""
+    """Writes ``best.pt``, ``final.pt`` and ``last.pt``, each atomically; ``previous.pt`` is the ``last.pt`` before."""
 
     def improved(self, weights: Mapping[str, Tensor], score: float | None) -> None:
         """Write the flat state dict of the best."""
@@ -25,7 +25,7 @@ class Checkpoint(Listener):
 
     def saved(self, state: RunState) -> None:
         """Write the state to go on from."""
-        write_tensors(self.run.folder.last, state.to_plain())
+        write_state(self.run.folder, state)
 
     def ended(self, weights: Mapping[str, Tensor], *, complete: bool) -> None:
         """Write the flat state dict of the end."""

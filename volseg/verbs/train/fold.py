@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volseg.bundle.vocabulary import MODEL_KEY
-from volseg.errors import UsageError
+from volseg.errors import BundleError, FileError, UsageError
 from volseg.training.budget import LEAST_STEPS
 from volseg.training.cases import FoldCases
-from volseg.training.checkpoint import RunFolder, RunState
+from volseg.training.checkpoint import RunFolder, RunState, is_whole
 from volseg.training.record import RunRecord
 from volseg.training.transfer import Initial
 from volseg.verbs.train.options import FoldResult, TrainOptions
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from volseg.dataset.dataset import Dataset
     from volseg.dataset.faults import CaseContent
     from volseg.dataset.folds import Split
+    from volseg.progress import Progress
 
 RECORD_KEY = "cases_record"
 """The key under which a config takes the file that names a run's cases."""
@@ -92,7 +93,7 @@ class Fold:
             BundleError: its checkpoint can't be read.
             UsageError: it was begun with other weights than are asked for.
         """
-        state = None if options.fresh else _read_state(_run_folder(bundle, number))
+        state = None if options.fresh else _read_state(_run_folder(bundle, number))[0]
         options = _with_recorded_length(options, state)
         complete = state is not None and _is_complete(state, options)
         fold = cls(bundle, number, options, device, known, complete, served, source, publishes)
@@ -120,7 +121,7 @@ class Fold:
         Raises:
             UsageError: it was begun with a data set of ``--data`` and goes on without, or the other way round.
         """
-        begun = not self.options.fresh and self.folder.last.is_file()
+        begun = not self.options.fresh and self.folder.is_begun
         if not begun or RECORD_KEY in self.known or self.served == self.folder.record.is_file():
             return
         remedy = (
@@ -160,7 +161,18 @@ class Fold:
 
     def state(self) -> RunState | None:
         """What an earlier run left, unless it is to be forgotten."""
-        return None if self.options.fresh else _read_state(self.folder)
+        return None if self.options.fresh else _read_state(self.folder)[0]
+
+    def drop_damaged(self, progress: Progress) -> None:
+        """Put the checkpoint before in the place of a damaged one, which is said; nobody else may be writing there.
+
+        Raises:
+            BundleError: both are damaged.
+        """
+        damaged = None if self.options.fresh else _read_state(self.folder)[1]
+        if damaged is not None:
+            progress.say(f"{damaged} The checkpoint before it is whole; training goes on from there.")
+            self.folder.previous.replace(self.folder.last)
 
     def record(self, data: Data | None) -> RunRecord:
         """The cases that are trained on and held out: those that the run was begun with, or those of the split.
@@ -170,7 +182,7 @@ class Fold:
         """
         if data is None or not self.records_cases:
             return RunRecord(self.name)
-        if not self.options.fresh and self.folder.last.exists():
+        if not self.options.fresh and self.folder.is_begun:
             recorded = RunRecord.read(self.folder.record)
             recorded.cases.require_present(data.dataset)
             return recorded
@@ -224,10 +236,33 @@ def _run_folder(bundle: Bundle, number: int | None) -> RunFolder:
     return RunFolder(bundle.runs / ("all_cases" if number is None else f"fold_{number}"))
 
 
-def _read_state(folder: RunFolder) -> RunState | None:
+def _read_state(folder: RunFolder) -> tuple[RunState | None, str | None]:
+    """The last state that can be read, and what is wrong with the last one where that is another.
+
+    Raises:
+        BundleError: there are checkpoints, and none can be read.
+    """
+    if not folder.is_begun:
+        return None, None
+    try:
+        return _read_whole(folder.last), None
+    except (BundleError, FileError) as error:
+        try:
+            return _read_whole(folder.previous), error.message
+        except (BundleError, FileError):
+            raise error from None
+
+
+def _read_whole(path: Path) -> RunState:
     from volseg.bundle.parser import load_weights
 
-    return RunState.read(folder.last, load_weights(folder.last)) if folder.last.exists() else None
+    if not is_whole(path):
+        raise BundleError(
+            f"{path} is damaged: its checksum is another one. Start the fold over with --fresh.",
+            code="bad-checkpoint",
+            path=path,
+        )
+    return RunState.read(path, load_weights(path))
 
 
 def _overrides(fold: Fold, data: Path | None) -> dict[str, object]:
@@ -248,7 +283,9 @@ def _overrides(fold: Fold, data: Path | None) -> dict[str, object]:
 
 
 def _with_recorded_length(options: TrainOptions, state: RunState | None) -> TrainOptions:
-    """A run that goes on keeps its length unless told otherwise."""
+    """A run that goes on keeps its length and patience unless told otherwise."""
+    if state is not None and options.patience is None:
+        options = replace(options, patience=state.patience)
     if state is None or options.minutes is not None or options.epochs is not None:
         return options
     if state.minutes is not None:
@@ -259,6 +296,8 @@ def _with_recorded_length(options: TrainOptions, state: RunState | None) -> Trai
 def _is_complete(state: RunState, options: TrainOptions) -> bool:
     if not state.complete:
         return False
+    if state.is_early and options.patience is not None:
+        return options.patience <= (state.patience or 0)
     if options.minutes is not None:
         # What was kept back for the last validation counts as used.
         return options.minutes * 60 <= max(state.seconds, (state.minutes or 0.0) * 60)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.errors import UsageError
 from volseg.options import PathOption
+from volseg.planning.wishes import parse_memory
 
 if TYPE_CHECKING:
+    from volseg.progress import Progress
     from volseg.training.history import Epoch
+    from volseg.training.prepared import Store
 
 ENCODER = "encoder"
 DEFAULT_SEED = 0
@@ -64,6 +67,9 @@ class TrainOptions:
     epochs: int | None = None
     """Stop after so many epochs instead of the plan's."""
 
+    patience: int | None = None
+    """End before that when so many epochs brought no better validation."""
+
     device: Literal["cpu", "cuda"] | None = None
     """cpu or cuda; a GPU where there is one unless told otherwise."""
 
@@ -74,7 +80,16 @@ class TrainOptions:
     """Make this run's model the one in models/, also where another run's is there."""
 
     seed: int = DEFAULT_SEED
-    """Of all random draws."""
+    """Of all random draws; a run that goes on keeps its own."""
+
+    memory_for_data: str | None = None
+    """What prepared cases may take of the memory, such as 4GB; two fifths of what is free unless told otherwise."""
+
+    cache: PathOption | None = None
+    """The folder for prepared cases, instead of the one in your cache folder."""
+
+    deterministic: bool = False
+    """On a GPU, compute in a way that gives the same numbers each time, which is slower."""
 
     init_from: PathOption | None = None
     """Begin with what fits of other weights: a bundle, of which nothing is run, or a file of weights."""
@@ -123,6 +138,17 @@ class TrainOptions:
             raise UsageError(f"There is no fold {self.one_fold}: the folds are 0 to {count - 1}.")
         return (self.one_fold,)
 
+    def store(self, progress: Progress) -> Store:
+        """Where prepared cases are kept.
+
+        Raises:
+            UsageError: ``memory_for_data`` is no size.
+        """
+        from volseg.training.prepared import Store
+
+        memory = None if self.memory_for_data is None else parse_memory(self.memory_for_data, "--memory-for-data")
+        return Store(memory, None if self.cache is None else Path(self.cache), progress)
+
     def require_sense(self) -> None:
         """Refuse what contradicts itself.
 
@@ -143,6 +169,12 @@ class TrainOptions:
         if self.taken_rate is not None and not (math.isfinite(self.taken_rate) and 0 < self.taken_rate <= 1):
             raise UsageError("--taken-rate must be above 0 and at most 1.")
         _ = self.freezing
+        if self.memory_for_data is not None:
+            parse_memory(self.memory_for_data, "--memory-for-data")
+        if self.patience is not None and self.patience < 1:
+            raise UsageError("--patience must be at least 1.")
+        if self.patience is not None and self.all_cases:
+            raise UsageError("--patience looks at validations and --all-cases holds out none. Choose one of them.")
         if self.all_cases and self.folds is not None:
             raise UsageError("--folds splits the data set and --all-cases holds out none. Choose one of them.")
         if self.at_once < 0:

@@ -12,6 +12,7 @@ from volseg.atomic import exclusive, remove_partials
 from volseg.batch.strays import strays_ended
 from volseg.bundle.checkpoints import damaged_checkpoint
 from volseg.bundle.serving import serve_cases
+from volseg.bundle.training_memory import smaller_step
 from volseg.causes import cause_of
 from volseg.device import memory_short
 from volseg.errors import BundleError, VolsegError
@@ -19,13 +20,14 @@ from volseg.outcomes import Provenance, sha256_of
 from volseg.training.autocast import AutocastInferer, use_bfloat16
 from volseg.training.checkpoint import RunState
 from volseg.training.precision import measure_change, seconds_to_measure
+from volseg.training.prepared import opened
 from volseg.training.preparing import watched_caches
 from volseg.training.record import RunRecord
 from volseg.training.run import Run
 from volseg.verbs.train.ensemble import MODEL, model_digest
 from volseg.verbs.train.fold import Data, Fold
 from volseg.verbs.train.initial import begin, freeze
-from volseg.verbs.train.options import FoldResult
+from volseg.verbs.train.options import DEFAULT_SEED, FoldResult
 from volseg.verbs.train.parts import average_of, budget_of
 from volseg.verbs.train.publishing import Publisher, published_run
 from volseg.verbs.train.split import split_path
@@ -43,10 +45,6 @@ if TYPE_CHECKING:
 
 ENDLESS_EPOCHS = 10**9
 """Where minutes decide, epochs must not."""
-SHORT_REMEDY = (
-    "Give batch_size in configs/train.yaml a smaller value, or plan another bundle with --preset fast or a coarser "
-    "--spacing."
-)
 
 
 def train_fold(
@@ -69,6 +67,7 @@ def train_fold(
         MemoryShortError: memory ran out.
     """
     with exclusive(fold.folder.folder):
+        fold.drop_damaged(progress)
         state = fold.state()
         record = fold.record(data)
         if fold.options.fresh:
@@ -76,6 +75,8 @@ def train_fold(
         remove_partials(fold.folder.folder)
         if state is not None:
             progress.say(f"Going on after {state.seconds / 60:.1f} minutes")
+            if fold.options.seed not in (DEFAULT_SEED, state.seed):
+                progress.say(f"It was begun with --seed {state.seed} and keeps it; --fresh starts over with another.")
         if data is not None and fold.records_cases:
             _tell_changes(record, data, progress)
             record = record.with_digests({name: content.digest for name, content in data.contents.items()})
@@ -91,10 +92,15 @@ def train_fold(
 
                 images = [read_header(image).grid for case in data.dataset.training for image in case.images[:1]]
                 require_memory(parser, images, fold.device.type)
-            with _seeded(fold.options.seed, state), strays_ended(), _threads_heard():
+            with _seeded(fold, state), strays_ended(), _threads_heard(), opened(fold.options.store(progress)):
                 return _run(fold, parser, state, record, network, started, progress)
         except Exception as error:
-            told = memory_short(error, SHORT_REMEDY) or damaged_checkpoint(error, fold.bundle.root)
+            short = memory_short(error)
+            told = (
+                damaged_checkpoint(error, fold.bundle.root)
+                if short is None
+                else memory_short(error, smaller_step(parser, fold.device.type))
+            )
             if told is not None:
                 raise told from error
             cause = None if isinstance(error, VolsegError) else cause_of(error)
@@ -194,6 +200,8 @@ def _run(
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
         average=average_of(parser),
         progress=progress,
+        seed=fold.options.seed,
+        patience=fold.options.patience,
     )
     if state is not None:
         run.resume(state)
@@ -266,11 +274,18 @@ def _threads_heard() -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(seed: int, state: RunState | None) -> Iterator[None]:
-    """Seed every random draw; a resumed run must not repeat the draws of its beginning."""
+def _seeded(fold: Fold, state: RunState | None) -> Iterator[None]:
+    """Seed every random draw; a resumed run must not repeat the draws of its beginning.
+
+    The loader of volseg's own bundles and the network are seeded anew at every step (``Run``).
+    """
+    import torch
     from monai.utils import set_determinism
 
-    set_determinism(seed=seed + (0 if state is None else state.step))
+    set_determinism(seed=fold.options.seed if state is None else state.seed + state.step)
+    if fold.device.type == "cuda" and not fold.options.deterministic:
+        torch.backends.cudnn.deterministic = False
+        torch.backends.cudnn.benchmark = True
     try:
         yield
     finally:

@@ -93,7 +93,9 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
             _require_own_data(bundle, verdict, place, options)
             dataset = _dataset(place, options)
             if dataset is not None:
-                contents = require_sound(dataset, whole_masks=not rounds_masks(known), progress=progress)
+                contents = require_sound(
+                    dataset, whole_masks=not rounds_masks(known), progress=progress, anew=options.fresh
+                )
                 _require_same_kind(bundle, dataset)
                 if is_split:
                     split = settle_split(bundle, split, dataset, contents, options, progress)
