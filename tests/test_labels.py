@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from volseg.errors import InputError, UsageError
-from volseg.labels import Label, LabelTable
+from volseg.labels import MAX_INDEX, Label, LabelTable
 
 TABLE = LabelTable((Label(2, "spleen", (1, 2, 255)), Label(1, "liver")))
 
@@ -163,3 +163,15 @@ def test_several_labels_go_into_one_text() -> None:
         table.find(["liver,spleen"])
     with pytest.raises(UsageError, match="no label ','"):
         table.find([","])
+
+
+def test_an_ignore_label_is_no_label_and_stays_with_its_table() -> None:
+    table = LabelTable((Label(1, "liver"), Label(2, "spleen")), ignore=7)
+    assert (table.indices, table.names, len(table)) == ((1, 2), ("liver", "spleen"), 2)
+    assert table.with_values([1, 5, 7]).indices == (1, 2, 5)
+    read = LabelTable.from_itksnap(table.to_itksnap())
+    assert (read.indices, read.ignore) == ((1, 2), 7)
+    assert LabelTable.from_dataset_json(table.to_dataset_json()) == table
+    for ignore in (0, 1, 2, MAX_INDEX + 1):
+        with pytest.raises(InputError, match="above all"):
+            LabelTable(table.labels, ignore)

@@ -260,3 +260,67 @@ def test_a_summary_counts_what_it_leaves_out() -> None:
         assert math.isnan(nothing.median)
         assert nothing.counted == 0
         assert math.isnan(summarise([2.0]).standard_deviation)
+
+
+def by_definition(mask: np.ndarray, ignored: np.ndarray, label: int) -> np.ndarray:
+    """(n, 3) surface voxels of a label, one after the other: a judged neighbour of another label, or the image's end."""
+    found = []
+    for voxel in np.argwhere((mask == label) & ~ignored):
+        for step in (*np.eye(3, dtype=int), *-np.eye(3, dtype=int)):
+            beside = voxel + step
+            if (beside < 0).any() or (beside >= mask.shape).any():
+                found.append(voxel)
+                break
+            if not ignored[tuple(beside)] and mask[tuple(beside)] != label:
+                found.append(voxel)
+                break
+    return np.array(found).reshape(-1, 3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_nobody_judged_counts_nowhere(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    grid = Grid((9, 8, 7), np.diag([1.0, 2.0, 0.5, 1.0]))
+    predicted, reference = (
+        random.integers(0, 3, (3, 4, 4)).repeat(3, 0).repeat(2, 1).repeat(2, 2)[..., :7] for _ in "ab"
+    )
+    predicted, reference = predicted.astype(np.uint8), reference.astype(np.uint8)
+    ignored = random.random((3, 4, 4)).repeat(3, 0).repeat(2, 1).repeat(2, 2)[..., :7] < 0.3
+    found = compare(predicted, reference, grid, (1, 2), ignored)
+    changed = compare(
+        np.where(ignored, random.integers(0, 3, ignored.shape), predicted),
+        np.where(ignored, 3, reference),
+        grid,
+        (1, 2),
+        ignored,
+    )
+    assert found == changed  # whatever stands there
+    judged = ~ignored
+    for score in found:
+        p, r = predicted[judged] == score.label, reference[judged] == score.label
+        assert score.dice == pytest.approx(2 * (p & r).sum() / (p.sum() + r.sum()))
+        assert score.specificity == pytest.approx((~p & ~r).sum() / (~r).sum())
+        assert score.reference_ml == pytest.approx(r.sum() * 1e-3)
+        one, other = (by_definition(mask, ignored, score.label) * [1.0, 2.0, 0.5] for mask in (predicted, reference))
+        apart = np.linalg.norm(one[:, None] - other[None], axis=2)
+        wanted = max(np.percentile(apart.min(1), 95), np.percentile(apart.min(0), 95))
+        assert score.hd95_mm == pytest.approx(wanted)
+
+
+def test_a_stroke_that_nothing_judged_is_around_has_no_surface() -> None:
+    grid = Grid((6, 6, 6), np.eye(4))
+    reference = np.zeros(grid.shape, np.uint8)
+    reference[2:4, 2:4, 2:4] = 1
+    ignored = ndimage.binary_dilation(reference, iterations=2) & (reference == 0)
+    predicted = reference.copy()
+    predicted[2, 2, 2] = 0
+    (score,) = compare(predicted, reference, grid, (1,), ignored)
+    assert score.dice == pytest.approx(14 / 15)
+    assert math.isnan(score.hd95_mm)  # not infinite: both have it
+
+
+def test_a_case_that_nobody_judged_has_no_score() -> None:
+    grid = Grid((4, 4, 4), np.eye(4))
+    mask = np.ones(grid.shape, np.uint8)
+    (score,) = compare(mask, mask, grid, (1,), np.ones(grid.shape, bool))
+    assert all(math.isnan(value) for value in (score.dice, score.specificity, score.hd95_mm))

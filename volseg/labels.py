@@ -305,6 +305,8 @@ class LabelTable:
             red, green, blue = label.rgb
             name = "".join(c for c in label.name if c.isprintable() and c not in '"\\')
             lines.append(f'{label.index:5d}  {red:4d} {green:4d} {blue:4d}        1  1  1    "{name}"')
+        if self.ignore is not None:
+            lines.append(f'{self.ignore:5d}   128  128  128        1  0  0    "{IGNORE_NAME}"')
         return "\n".join(lines) + "\n"
 
     def describe(self, path: Path) -> None:
@@ -321,7 +323,7 @@ class LabelTable:
             except (OSError, ValueError):
                 return
             labels = (replace(label, colour=colours.get(label.index, label.colour)) for label in self.labels)
-            described = LabelTable(tuple(labels)).to_itksnap()
+            described = LabelTable(tuple(labels), self.ignore).to_itksnap()
             if described == there:
                 return
         write_text(path, described)
@@ -344,12 +346,13 @@ class LabelTable:
 
     @classmethod
     def from_itksnap(cls, text: str) -> LabelTable:
-        """Read ITK-SNAP's label description format.
+        """Read ITK-SNAP's label description format. What is called ``ignore`` is the ignore label.
 
         Raises:
-            InputError: a line is not in that format.
+            InputError: a line is not in that format, or the ignore label is not the highest.
         """
         found = []
+        ignore = None
         for line in text.splitlines():
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
@@ -357,6 +360,8 @@ class LabelTable:
             if not match:
                 raise InputError(f"This is not a line of an ITK-SNAP label description: {line!r}")
             index, red, green, blue = (int(match[k]) for k in range(1, 5))
-            if index != BACKGROUND:
+            if match[5].strip().casefold() == IGNORE_NAME:
+                ignore = index
+            elif index != BACKGROUND:
                 found.append(Label(index, match[5], (red, green, blue)))
-        return cls(tuple(found))
+        return cls(tuple(found), ignore)

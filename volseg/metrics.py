@@ -13,12 +13,15 @@ relative volume       NaN                 -1                     NaN
 ====================  ==================  =====================  =====================
 
 Specificity is NaN only where the reference fills the whole image.
+
+Voxels that a reference leaves open, nnU-Net's ignore label, are in neither mask and in no count. Where they cut a
+structure, the cut is no surface: a distance is measured between surfaces that were judged.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
 
 import numpy as np
@@ -82,7 +85,8 @@ class Overlap:
 class SurfaceDistances:
     """From each surface voxel of one mask, the distance in mm to the nearest surface voxel of the other.
 
-    A surface voxel has a face neighbour that is not of its label, or lies at the border of the image.
+    A surface voxel has a face neighbour that is not of its label, or lies at the border of the image. A neighbour that
+    nobody judged makes none.
     """
 
     label: int
@@ -223,6 +227,7 @@ def compare(
     reference: NDArray[np.generic],
     grid: Grid,
     labels: Collection[int] | None = None,
+    ignored: NDArray[np.bool_] | None = None,
 ) -> tuple[LabelScore, ...]:
     """Score a mask against its reference, all labels in one pass.
 
@@ -231,6 +236,7 @@ def compare(
         reference: the same, on the same grid.
         grid: where the voxels lie.
         labels: those to score; those of either mask when None.
+        ignored: (i, j, k) where nobody judged; these voxels count nowhere. None where all were judged.
 
     Returns:
         One score for each label, ascending.
@@ -239,8 +245,22 @@ def compare(
         GeometryError: the masks and the grid have different shapes.
         InputError: a mask is not of whole numbers from 0 to 65535.
     """
+    if ignored is not None:
+        if not ignored.shape == predicted.shape == reference.shape:
+            raise GeometryError(f"What is ignored has the shape {ignored.shape}, and a mask has another.")
+        predicted, reference = (np.where(ignored, mask.dtype.type(0), mask) for mask in (predicted, reference))
     counted = overlaps(predicted, reference, labels)
-    distances = surface_distances(predicted, reference, grid, [overlap.label for overlap in counted])
+    if ignored is not None:
+        judged = ignored.size - int(np.count_nonzero(ignored))
+        counted = tuple(replace(overlap, total=judged) for overlap in counted)
+    distances = surface_distances(predicted, reference, grid, [overlap.label for overlap in counted], ignored)
+    if ignored is not None:  # what is there, and has no surface that was judged, is at no distance
+        distances = tuple(
+            SurfaceDistances(one.label, np.zeros(0), np.zeros(0))
+            if overlap.predicted and overlap.reference and not (len(one.to_reference_mm) and len(one.to_predicted_mm))
+            else one
+            for overlap, one in zip(counted, distances, strict=True)
+        )
     return tuple(
         LabelScore.of(Agreement(overlap, surfaces, grid.voxel_volume_mm3 / 1000))
         for overlap, surfaces in zip(counted, distances, strict=True)
@@ -251,7 +271,7 @@ def overlaps(
     predicted: NDArray[np.generic], reference: NDArray[np.generic], labels: Collection[int] | None = None
 ) -> tuple[Overlap, ...]:
     """Count what two masks have in common, for all labels in one pass; arguments and errors as ``compare``."""
-    one, other, _ = _crop(predicted, reference)
+    one, other, *_ = _crop(predicted, reference)
     size = int(max(one.max(initial=0), other.max(initial=0), max(labels or (), default=0))) + 1
     sums = np.zeros((3, size), np.int64)
     for slab in slabs(one):
@@ -271,18 +291,21 @@ def surface_distances(
     reference: NDArray[np.generic],
     grid: Grid,
     labels: Collection[int] | None = None,
+    ignored: NDArray[np.bool_] | None = None,
 ) -> tuple[SurfaceDistances, ...]:
     """Measure the distances between the surfaces of two masks in world mm, also on anisotropic and sheared grids.
 
     The surfaces of all labels are found in one pass over the voxels. The nearest of the other surface is looked up in
     a k-d tree, and only for the voxels that the surfaces don't share: far fewer than a distance map has.
 
-    Arguments and errors as ``compare``; one record for each label, ascending.
+    Arguments and errors as ``compare``; both masks are background where ``ignored`` is. One record for each label,
+    ascending.
     """
     if predicted.shape != grid.shape:
         raise GeometryError(f"The mask's shape {predicted.shape} is not its grid's, {grid.shape}.")
-    one, other, order = _crop(predicted, reference)
-    first, second = _Surface.of(one, order), _Surface.of(other, order)
+    one, other, order, box = _crop(predicted, reference, margin=0 if ignored is None else 1)
+    open_ = None if ignored is None else np.asarray(ignored[box], order=order)
+    first, second = _Surface.of(one, order, open_), _Surface.of(other, order, open_)
     present = set(first.labels) | set(second.labels)
     wanted = sorted(set(labels)) if labels is not None else sorted(present)
     axes_mm = grid.affine[:3, :3]
@@ -303,11 +326,16 @@ class _Surface:
     ends: NDArray[np.intp]
 
     @classmethod
-    def of(cls, mask: NDArray[np.generic], order: Literal["C", "F"]) -> _Surface:
+    def of(
+        cls, mask: NDArray[np.generic], order: Literal["C", "F"], ignored: NDArray[np.bool_] | None = None
+    ) -> _Surface:
         edge = np.zeros_like(mask, dtype=bool)
         for axis in range(3):
             voxels, edges = np.moveaxis(mask, axis, 0), np.moveaxis(edge, axis, 0)
             differs = voxels[1:] != voxels[:-1]
+            if ignored is not None:
+                beside = np.moveaxis(ignored, axis, 0)
+                differs &= ~(beside[1:] | beside[:-1])
             edges[1:] |= differs
             edges[:-1] |= differs
             # Beyond the box there is background, or the image ends.
@@ -354,15 +382,16 @@ def _distances(label: int, first: _Surface, second: _Surface, axes_mm: NDArray[n
 
 
 def _crop(
-    predicted: NDArray[np.generic], reference: NDArray[np.generic]
-) -> tuple[NDArray[np.generic], NDArray[np.generic], Literal["C", "F"]]:
-    """Both masks inside the smallest box that holds what is in either, contiguous in one memory order."""
+    predicted: NDArray[np.generic], reference: NDArray[np.generic], margin: int = 0
+) -> tuple[NDArray[np.generic], NDArray[np.generic], Literal["C", "F"], tuple[slice, ...]]:
+    """Both masks inside the smallest box that holds what is in either, contiguous in one memory order; and the box."""
     if predicted.shape != reference.shape or predicted.ndim != 3:
         raise GeometryError(f"Two masks of different shapes, {predicted.shape} and {reference.shape}.")
     one, other = _whole(predicted), _whole(reference)
-    box = union(bounding_box(one), bounding_box(other))
+    smallest = union(bounding_box(one), bounding_box(other))
+    box = tuple(slice(max(0, along.start - margin), along.stop + margin) for along in smallest)
     order = memory_order(predicted)
-    return np.asarray(one[box], order=order), np.asarray(other[box], order=order), order
+    return np.asarray(one[box], order=order), np.asarray(other[box], order=order), order, box
 
 
 def _whole(mask: NDArray[np.generic]) -> NDArray[np.unsignedinteger]:

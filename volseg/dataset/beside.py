@@ -28,6 +28,11 @@ def labels_beside(masks: Path) -> LabelTable | None:
     folder = masks if masks.is_dir() else masks.parent
     if (folder / LABELS_NAME).exists():
         table = LabelTable.read(folder / LABELS_NAME)
+        if table.ignore is None and folder.name in LABEL_FOLDERS:
+            listing = _listing_beside(folder)
+            ignore = listing.labels.ignore if listing else None
+            # Voxels that dataset.json says nobody judged may bear another name for the eye.
+            table = LabelTable(tuple(label for label in table.labels if label.index != ignore), ignore)
         return table if len(table) else None
     found = _listing_beside(folder)
     return found.labels if found and len(found.labels) else None

@@ -15,7 +15,15 @@ from volseg.progress import SILENT, Progress
 from volseg.regions import union_of
 from volseg.verbs.evaluate.labels import labels_to_show, named_apart, wanted_labels
 from volseg.verbs.evaluate.options import DEFAULTS, EvaluateOptions, require_no_labels, require_usable
-from volseg.verbs.evaluate.scoring import Pair, RegionPair, compare_masks, score, scored_regions
+from volseg.verbs.evaluate.scoring import (
+    Pair,
+    RegionPair,
+    compare_masks,
+    ignored_in,
+    require_judged,
+    score,
+    scored_regions,
+)
 from volseg.verbs.evaluate.sides import asked_regions, reference_side, regions_to_score, side_of
 from volseg.volume import Mask, Volume, stem_of
 from volseg.words import listed
@@ -36,17 +44,25 @@ def evaluate_volumes(
     tables = [
         volume.labels if isinstance(volume, Mask) and len(volume.labels) else None for volume in (predicted, reference)
     ]
+    ignore = tables[1].ignore if tables[1] else None
     regions = asked_regions(options, tables[0], tables[1])
     if regions:
         require_no_labels(options)
-        pairs = ((union_of(predicted, region.labels), union_of(reference, region.labels)) for region in regions)
+        require_judged(predicted, ignore)
+        pairs = (
+            (union_of(predicted, region.labels), union_of(reference, region.labels), ignored_in(reference, ignore))
+            for region in regions
+        )
         used = {label for region in regions for label in region.labels}
         ledger = Ledger((scored_regions(case, pairs),), Provenance.of("evaluate", options))
-        return Evaluation(_table_of(regions), ledger, named_apart(tables[0], tables[1], used))
+        warnings = (*named_apart(tables[0], tables[1], used), *_ignoring(ignore))
+        return Evaluation(_table_of(regions), ledger, warnings)
     wanted = wanted_labels(options.labels, tables[0], tables[1])
-    outcome = ScoredCase(case, Status.DONE, "done", scores=compare_masks(predicted, reference, wanted or None))
+    require_judged(predicted, ignore)
+    scores = compare_masks(predicted, reference, wanted or None, ignored_in(reference, ignore))
+    outcome = ScoredCase(case, Status.DONE, "done", scores=scores)
     labels, warnings = labels_to_show(tables[0], tables[1], (outcome,), wanted)
-    return Evaluation(labels, Ledger((outcome,), Provenance.of("evaluate", options)), warnings)
+    return Evaluation(labels, Ledger((outcome,), Provenance.of("evaluate", options)), (*warnings, *_ignoring(ignore)))
 
 
 def evaluate(
@@ -79,15 +95,18 @@ def evaluate(
             code="no-pairs",
         )
     regions, warnings = regions_to_score(found, true, options)
+    ignore = true.labels.ignore if true.labels else None
     wanted = () if regions else wanted_labels(options.labels, found.labels, true.labels)
     pairs: Sequence[Pair | RegionPair]
     if regions:
         pairs = [
-            RegionPair(case, tuple((region, found.of(case, region), true.of(case, region)) for region in regions))
+            RegionPair(
+                case, tuple((region, found.of(case, region), true.of(case, region)) for region in regions), ignore
+            )
             for case in common
         ]
     else:
-        pairs = [Pair(case, found.masks[case], true.masks[case], wanted) for case in common]
+        pairs = [Pair(case, found.masks[case], true.masks[case], wanted, ignore) for case in common]
     scored = run_cases(
         score,
         pairs,
@@ -101,10 +120,18 @@ def evaluate(
         labels = _table_of(regions)
     else:
         labels, warnings = labels_to_show(found.labels, true.labels, scored, wanted)
+    warnings += _ignoring(ignore)
     evaluation = Evaluation(labels, Ledger(tuple(outcomes), Provenance.of("evaluate", options)), warnings)
     if options.out is not None:
         evaluation.write(Path(options.out))
     return evaluation
+
+
+def _ignoring(ignore: int | None) -> tuple[str, ...]:
+    """That some voxels count nowhere, in a sentence."""
+    if ignore is None:
+        return ()
+    return (f"Voxels where the reference has the ignore label, {ignore}, count in no figure.",)
 
 
 def _table_of(regions: Sequence[Region]) -> LabelTable:
