@@ -87,7 +87,7 @@ def train_config(plan: Plan, dataset_dir: str) -> Component:
         "device": DEVICE,
         "network_def": plan.network.component(),
         "network": "$@network_def.to(@device)",
-        "loss": plan.loss.over_heads(plan.network.heads),
+        "loss": plan.loss.over_heads(plan.network.heads, sigmoid=plan.target.sigmoid, ignore=plan.target.mark),
         "optimizer": plan.optimizer.component(),
         "average": component("volseg.training.WeightAverage", network="@network"),
         "budget": component(
@@ -263,7 +263,8 @@ def _to_regions(plan: Plan) -> list[ConfigValue]:
     if not plan.target.sigmoid:
         return []
     regions = cast("list[ConfigValue]", plan.target.classes_of_regions)
-    return [component("volseg.training.LabelsToRegionsd", keys="label", regions=regions, ignore=plan.target.mark)]
+    mark: Component = {} if plan.target.mark is None else {"ignore": plan.target.mark}
+    return [component("volseg.training.LabelsToRegionsd", keys="label", regions=regions, **mark)]
 
 
 def _to_scores(plan: Plan) -> list[ConfigValue]:

@@ -81,7 +81,8 @@ KINDS: dict[str, Kind] = {
     "spacing": _one_or_more("spacing", 3, Real(1e-6, 1e4)),
     "axes": _one_or_more("axes", 3, Whole(0, 2), None),
     "labels": _one_or_more("labels", CLASSES, Whole(0, CLASSES - 1), None),
-    "labels_or_none": _values(Whole(0, CLASSES - 1), None),
+    "label": _values(Whole(0, CLASSES - 1)),
+    "label?": _values(Whole(0, CLASSES - 1), None),
     "connectivity": _values(Whole(1, 3), None),
     "size": _values(Size(WINDOW_VOXELS)),
     "classes": _values(Whole(1, CLASSES)),
@@ -228,8 +229,8 @@ _TRANSFORMS = {
     "monai.transforms.Activationsd": "keys:names sigmoid:flag softmax:flag",
     "monai.transforms.SplitDimd": "keys:names dim:axes keepdim:flag",
     "monai.transforms.MeanEnsembled": "keys:names output_key:name weights:reals",
-    "volseg.training.LabelsToRegionsd": "keys:names regions:labels ignore:labels_or_none",
-    "volseg.training.ClearIgnoredd": "keys:names label_key:name ignore:labels_or_none",
+    "volseg.training.LabelsToRegionsd": "keys:names regions:labels ignore:label?",
+    "volseg.training.ClearIgnoredd": "keys:names label_key:name ignore:label",
     "monai.transforms.Invertd": (
         "keys:names transform:preprocessing orig_keys:names nearest_interp:flag to_tensor:flag"
     ),
@@ -333,6 +334,7 @@ _TARGETS: dict[str, dict[str, str]] = {
         "volseg.training.BoundaryLoss": "sigmoid:flag",
         "volseg.training.ClDice": "sigmoid:flag iterations:erosions",
         "volseg.training.CrossEntropy": "sigmoid:flag hardest_share:share",
+        "volseg.training.IgnoringLoss": "loss:loss ignore:label by_voxel:flag sigmoid:flag",
         "volseg.training.SumOfLosses": "losses:losses weights:weights",
     },
     "optimizer": {

@@ -40,8 +40,9 @@ def plan(
         volseg plan liver/ bundle/ --preset full
     """
     chosen = verb(dataset_dir, bundle_dir, options, ConsoleProgress())
-    cases, labels = counted(chosen.training_cases, "case"), counted(len(chosen.labels), "label")
-    print(printable(f"{cases}, {labels}: {listed(chosen.labels.names, NAMED_LABELS)}"))
+    names = chosen.target.names
+    cases, what = counted(chosen.training_cases, "case"), "region" if chosen.target.sigmoid else "label"
+    print(printable(f"{cases}, {counted(len(names), what)}: {listed(names, NAMED_LABELS)}"))
     for choice, reason in chosen.reasons:
         print(printable(f"  {choice}: {reason}"))
     for warning in chosen.warnings:

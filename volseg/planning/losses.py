@@ -54,18 +54,28 @@ class Loss(Built):
         """The words of its terms."""
         return ", plus ".join((f"{weight:g} times " if weight != 1 else "") + term.words for weight, term in self.terms)
 
-    def component(self, *, sigmoid: bool = False) -> Component:
-        """Its target and arguments; ``sigmoid`` as ``Term`` takes it."""
-        if len(self.terms) == 1 and self.terms[0][0] == 1:
-            return self.terms[0][1].component(sigmoid=sigmoid)
-        return _sum(*((weight, term.component(sigmoid=sigmoid)) for weight, term in self.terms))
+    def component(self, *, sigmoid: bool = False, ignore: int | None = None) -> Component:
+        """Its target and arguments.
 
-    def over_heads(self, heads: int, *, sigmoid: bool = False) -> Component:
+        Args:
+            sigmoid: as ``Term`` takes it.
+            ignore: the number of a label where nobody judged, in all channels; None where every voxel was.
+        """
+        terms = [
+            (
+                weight,
+                _ignoring(term, ignore, sigmoid=sigmoid) if ignore is not None else term.component(sigmoid=sigmoid),
+            )
+            for weight, term in self.terms
+        ]
+        return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else _sum(*terms)
+
+    def over_heads(self, heads: int, *, sigmoid: bool = False, ignore: int | None = None) -> Component:
         """The loss over the main output and so many deep-supervision outputs, whose weight halves from one to the next.
 
-        Labels are brought to smaller outputs by their nearest voxels.
+        Labels are brought to smaller outputs by their nearest voxels. Arguments as ``component``.
         """
-        loss = self.component(sigmoid=sigmoid)
+        loss = self.component(sigmoid=sigmoid, ignore=ignore)
         return component("monai.losses.DeepSupervisionLoss", loss=loss) if heads else loss
 
 
@@ -205,6 +215,14 @@ def _overlap(target: str, sigmoid: bool) -> Component:
     if sigmoid:
         return component(target, include_background=True, sigmoid=True, batch=True)
     return component(target, include_background=False, to_onehot_y=True, softmax=True, batch=True)
+
+
+def _ignoring(term: Term, ignore: int, *, sigmoid: bool) -> Component:
+    """A term over the voxels that were judged."""
+    loss = term.component(sigmoid=sigmoid)
+    if term.by_voxel:
+        return component("volseg.training.IgnoringLoss", loss=loss, ignore=ignore)
+    return component("volseg.training.IgnoringLoss", loss=loss, ignore=ignore, by_voxel=False, sigmoid=sigmoid)
 
 
 def _sum(*terms: tuple[float, Component]) -> Component:

@@ -149,7 +149,7 @@ class Target:
         """What it is, as choices with their reasons, for a person; nothing of labels alone."""
         found = []
         for region in self.regions:
-            labels = ", ".join(f"{label} ({self.labels.name_of(label)})" for label in region.labels)
+            labels = ", ".join(self._told(label) for label in region.labels)
             found.append((f"region {region.name}", f"labels {labels}; {region.value} in a mask that merges regions"))
         if self.ignore is not None:
             found.append((f"ignore label {self.ignore}", "no loss and no metric counts voxels that nobody judged"))
@@ -157,14 +157,17 @@ class Target:
 
     def warnings(self) -> tuple[str, ...]:
         """What a person may not expect of the regions, in sentences."""
-        named = {label.index: f"{label.index} ({label.name})" for label in self.labels.labels}
-        outside = [named[label] for label in self.labels.indices if self.regions and not any(self._inside(label))]
+        outside = [self._told(label) for label in self.labels.indices if self.regions and not any(self._inside(label))]
         said = []
         if outside:
             said.append(f"In no region, and so learnt as background: label {listed(outside)}.")
         if self.hidden:
             said.append(
-                f"A mask that merges regions can't show label {listed([named[label] for label in self.hidden])}, where "
+                f"A mask that merges regions can't show label {listed([self._told(label) for label in self.hidden])}, where "
                 "regions overlap and none is inside the other. volseg predict --regions writes each by itself."
             )
         return tuple(said)
+
+    def _told(self, label: int) -> str:
+        name = self.labels.name_of(label)
+        return str(label) if name == f"label {label}" else f"{label} ({name})"

@@ -116,9 +116,6 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     dataset = read_dataset(dataset_dir)
     require_cases(dataset)
     regions = parse_regions(each(options.regions), dataset.labels) or dataset.regions
-    target = Target.of(dataset.labels, regions)
-    if target.sigmoid or target.ignore is not None:
-        raise UsageError("Regions and ignore labels can't be learnt yet.")
     Target.of(dataset.labels, regions)  # what makes no sense is said before all is measured
     fingerprint = measure(dataset, progress)
     name = bundle_dir.resolve().name
