@@ -189,14 +189,16 @@ def _deterministic(plan: Plan, *, labelled: bool) -> list[ConfigValue]:
         ),
         *normalising_components(plan.normalisations),
     ]
-    numbers = [0, *plan.labels.indices, *([] if plan.target.ignore is None else [plan.target.ignore])]
-    if labelled and numbers != list(range(len(numbers))):
+    numbers = {0: 0} | plan.target.numbering
+    if plan.target.ignore is not None and plan.target.mark is not None:
+        numbers[plan.target.ignore] = plan.target.mark
+    if labelled and any(stored != learnt for stored, learnt in numbers.items()):
         transforms.append(
             component(
                 "monai.transforms.MapLabelValued",
                 keys="label",
-                orig_labels=cast("list[ConfigValue]", numbers),
-                target_labels=list(range(len(numbers))),
+                orig_labels=list(numbers),
+                target_labels=list(numbers.values()),
             )
         )
     transforms.append(component("monai.transforms.EnsureTyped", keys=keys))
@@ -262,7 +264,7 @@ def _to_regions(plan: Plan) -> list[ConfigValue]:
     """From a label map to the channels that the network learns; nothing where labels exclude each other."""
     if not plan.target.sigmoid:
         return []
-    regions = cast("list[ConfigValue]", plan.target.classes_of_regions)
+    regions = cast("list[ConfigValue]", plan.target.numbers_of_regions)
     mark: Component = {} if plan.target.mark is None else {"ignore": plan.target.mark}
     return [component("volseg.training.LabelsToRegionsd", keys="label", regions=regions, **mark)]
 

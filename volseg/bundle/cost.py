@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TRAINING_COPIES = 5
 """Of the weights: themselves, their gradients, two of Adam's and the average."""
 CLASS_KEYS = ("to_onehot", "num_classes")
+TO_REGIONS = "volseg.training.LabelsToRegionsd"
 PATCH_KEYS = ("spatial_size", "roi_size")
 VOLUME = (512, 512, 512)
 """A large volume (voxels), that windows are counted on."""
@@ -268,13 +269,17 @@ def training_bytes(network: Module | None, config: ConfigValue) -> float:
 def _require_own_classes(config: ConfigValue, path: Path) -> None:
     """Refuse steps that make a volume of each of more classes than the network has outputs.
 
+    Where these are regions, the background is a class beside them.
+
     Raises:
         BundleError: there is one, with the code ``too-large``.
     """
     outputs = at(config, "network_def", "out_channels")
-    for place, node in walk(config):
+    nodes = list(walk(config))
+    background = any(isinstance(node, dict) and node.get("_target_") == TO_REGIONS for _, node in nodes)
+    for place, node in nodes:
         for key in CLASS_KEYS:
-            if isinstance(node, dict) and isinstance(outputs, int) and _whole(node, key) > max(outputs, 2):
+            if isinstance(node, dict) and isinstance(outputs, int) and _whole(node, key) > max(outputs + background, 2):
                 raise BundleError(
                     f"{path}: {'#'.join((*place, key))} counts {_whole(node, key)} classes, each of which takes a volume, "
                     f"and the network has {outputs} outputs. Repair the config.",

@@ -79,8 +79,8 @@ class Target:
 
     @property
     def mark(self) -> int | None:
-        """What stands for ``ignore`` in training, where labels are numbered from 1 without a gap: the next number."""
-        return None if self.ignore is None else self.classes
+        """What stands for ``ignore`` in training: the number after those of ``numbering``."""
+        return None if self.ignore is None else max(self.numbering.values(), default=0) + 1
 
     @property
     def sigmoid(self) -> bool:
@@ -89,13 +89,36 @@ class Target:
 
     @property
     def classes(self) -> int:
-        """The labels and the background."""
-        return len(self.labels) + 1
+        """Numbers of ``numbering`` that patches are drawn around, the background's among them.
+
+        Of labels that lie in the same regions there is one, and none of those that no merged mask can show.
+        """
+        return len(self.numbering if not self.regions else self._sets[: len(self.regions)]) + 1
 
     @property
     def outputs(self) -> int:
         """Of the network: one for each region, or for each label and the background."""
-        return len(self.regions) or self.classes
+        return len(self.regions) or len(self.labels) + 1
+
+    @cached_property
+    def numbering(self) -> dict[int, int]:
+        """The number of each label in training, from 1 without a gap: one for all that lie in the same regions.
+
+        0, the background, is that of labels in no region.
+        """
+        if not self.regions:
+            return {index: number for number, index in enumerate(self.labels.indices, 1)}
+        numbers = {inside: number for number, inside in enumerate(self._sets, 1)}
+        return {index: numbers.get(self._inside(index), 0) for index in self.labels.indices}
+
+    @cached_property
+    def _sets(self) -> tuple[tuple[bool, ...], ...]:
+        """The sets of regions that labels lie in, those that a merged mask shows first."""
+        labels = set(self.labels.indices)
+        shown = [region.value for region in self.regions if region.value in labels]
+        return tuple(
+            inside for inside in dict.fromkeys(map(self._inside, (*shown, *self.labels.indices))) if any(inside)
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,7 +143,7 @@ class Target:
         )
         return replace(single, index=value)
 
-    def _inside(self, label: int) -> tuple[bool, ...]:
+    def _inside(self, label: int | None) -> tuple[bool, ...]:
         return tuple(label in region.labels for region in self.regions)
 
     def paint(self, found: Iterable[bool | int]) -> int:
@@ -140,10 +163,9 @@ class Target:
         )
 
     @property
-    def classes_of_regions(self) -> list[list[int]]:
-        """The labels of each region as numbers from 1, in the order of the data set's labels."""
-        place = {index: number for number, index in enumerate(self.labels.indices, 1)}
-        return [[place[label] for label in region.labels] for region in self.regions]
+    def numbers_of_regions(self) -> list[list[int]]:
+        """The labels of each region by ``numbering``."""
+        return [sorted({self.numbering[label] for label in region.labels}) for region in self.regions]
 
     def words(self) -> tuple[tuple[str, str], ...]:
         """What it is, as choices with their reasons, for a person; nothing of labels alone."""
