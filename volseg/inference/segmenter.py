@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import list_data_collate
-from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd, Lambda, Lambdad
+from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd, Lambda, Lambdad, MapLabelValued
 
 from volseg.device import memory_short
 from volseg.errors import BundleError, GeometryError, InputError, VolsegError
@@ -166,7 +166,8 @@ class Segmenter:
                 is_known = type(step).__module__.startswith("monai.") and not isinstance(step, (Lambda, Lambdad))
                 before = item["pred"] if is_known else item["pred"].clone()
                 after = Compose([step])(dict(item))
-                if len(after["pred"]) < count:
+                # One region is merged with none, but gets the number that it has in a mask of labels.
+                if len(after["pred"]) < count or (count == 1 and isinstance(step, MapLabelValued)):
                     merges, item = True, item | {"pred": before}
                     continue
                 changed = changed or not is_known
