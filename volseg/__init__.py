@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from volseg.api.memory import read, read_mask, resample, write
     from volseg.api.predictor import Predictor, load
-    from volseg.api.verbs import check, convert, demo, evaluate, plan, postprocess, predict, train, trust
+    from volseg.api.verbs import check, convert, demo, evaluate, export, plan, postprocess, predict, train, trust
     from volseg.errors import (
         BundleError,
         DataSetError,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from volseg.verbs.check import CheckOptions, CheckReport
     from volseg.verbs.convert import ConvertOptions
     from volseg.verbs.evaluate import EvaluateOptions
+    from volseg.verbs.export import Exported, ExportOptions
     from volseg.verbs.plan import PlanOptions
     from volseg.verbs.postprocess import PostprocessOptions
     from volseg.verbs.predict import PredictOptions
@@ -77,6 +78,8 @@ __all__ = [
     "DiskFullError",
     "EvaluateOptions",
     "Evaluation",
+    "ExportOptions",
+    "Exported",
     "FileError",
     "FoldResult",
     "GeometryError",
@@ -105,6 +108,7 @@ __all__ = [
     "convert",
     "demo",
     "evaluate",
+    "export",
     "load",
     "plan",
     "postprocess",
@@ -132,6 +136,7 @@ _ROOMS = {
     "verbs.check": "CheckOptions CheckReport",
     "verbs.convert": "ConvertOptions",
     "verbs.evaluate": "EvaluateOptions",
+    "verbs.export": "Exported ExportOptions",
     "verbs.plan": "PlanOptions",
     "verbs.postprocess": "PostprocessOptions",
     "verbs.predict": "PredictOptions",

@@ -10,6 +10,7 @@ from volseg.options import StrPath
 from volseg.verbs import check as checking
 from volseg.verbs import convert as converting
 from volseg.verbs import evaluate as evaluating
+from volseg.verbs import export as exporting
 from volseg.verbs import plan as planning
 from volseg.verbs import postprocess as postprocessing
 from volseg.verbs import predict as predicting
@@ -48,6 +49,10 @@ class _Evaluate(Keywords[evaluating.EvaluateOptions], evaluating.EvaluateOptions
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Export(Keywords[exporting.ExportOptions], exporting.ExportOptions): ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Demo(Keywords[showing.DemoOptions], showing.DemoOptions): ...
 
 
@@ -71,6 +76,9 @@ postprocess = postprocess_forms(postprocessing.postprocess, _Postprocess)
 
 evaluate = evaluate_forms(evaluating.evaluate, _Evaluate)
 """Compare masks with reference masks, per case and label."""
+
+export = one_path(exporting.export, _Export)
+"""Write a bundle's network as ONNX, TorchScript or TensorRT, each compared with the network."""
 
 demo = one_path(showing.demo, _Demo)
 """Run the whole chain on phantoms that are made as DICOM."""

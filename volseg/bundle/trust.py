@@ -23,7 +23,7 @@ from volseg.files import read_bounded
 from volseg.personal import personal_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from volseg.bundle.folder import Bundle, ConfigFile
@@ -136,15 +136,24 @@ def record_trust(verdict: Verdict) -> str:
 
 
 @contextmanager
-def trust_kept(bundle: Bundle, verdict: Verdict) -> Iterator[None]:
-    """Keep a trusted bundle trusted over what our own training writes into it; any other change still revokes."""
+def trust_kept(bundle: Bundle, verdict: Verdict, *, written: Sequence[str] = ()) -> Iterator[None]:
+    """Keep a trusted bundle trusted over what our own training writes into it; any other change still revokes.
+
+    Args:
+        bundle: the bundle.
+        verdict: from before.
+        written: further files that are written meanwhile, by their paths in it.
+    """
     try:
         yield
     finally:
         if verdict.trusted:
             try:
                 files = read_tree(bundle.root)
-                before, after = (sha256_of_all(_not_written_by_training(tree)) for tree in (verdict.files, files))
+                before, after = (
+                    sha256_of_all({n: f for n, f in _not_written_by_training(tree).items() if n not in written})
+                    for tree in (verdict.files, files)
+                )
                 if before == after:
                     remember(sha256_of_all(files))
             except VolsegError as error:  # what was trained is there all the same
