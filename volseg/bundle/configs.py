@@ -208,6 +208,7 @@ def _deterministic(plan: Plan, *, labelled: bool) -> list[ConfigValue]:
 def _random(plan: Plan) -> list[ConfigValue]:
     both: list[ConfigValue] = ["image", "label"]
     patch: list[ConfigValue] = list(plan.patch)
+    margin = (0, 0, 0) if plan.whole_volumes else plan.augmentation.margin(plan.patch)
     crop: list[ConfigValue] = [component("monai.transforms.SpatialPadd", keys=both, spatial_size=patch)]
     if not plan.whole_volumes:
         crop += [
@@ -217,27 +218,32 @@ def _random(plan: Plan) -> list[ConfigValue]:
                 num_classes=plan.classes,
                 max_samples_per_class=CLASS_SAMPLES,
             ),
-            component(
-                "monai.transforms.RandCropByLabelClassesd",
-                keys=both,
-                label_key="label",
-                spatial_size=patch,
-                num_classes=plan.classes,
-                num_samples=1,
-                indices_key="label_cls_indices",
-                warn=False,
-            ),
+            _crop(plan, margin),
         ]
     cut: list[ConfigValue] = []
     if plan.whole_volumes:
         cut = [component("monai.transforms.RandSpatialCropd", keys=both, roi_size=patch, random_size=False)]
     return [
         *crop,
-        *plan.augmentation.components(),
+        *plan.augmentation.components(margin),
         *cut,
         *_to_regions(plan),
         component("monai.transforms.EnsureTyped", keys=both, track_meta=False),
     ]
+
+
+def _crop(plan: Plan, margin: tuple[int, int, int]) -> Component:
+    """A patch around a voxel of a class drawn, with a margin where the augmentation needs one."""
+    drawn: Component = {
+        "keys": ["image", "label"],
+        "label_key": "label",
+        "spatial_size": [side + 2 * more for side, more in zip(plan.patch, margin, strict=True)],
+        "num_classes": plan.classes,
+        "indices_key": "label_cls_indices",
+    }
+    if any(margin):
+        return component("volseg.training.RandMarginCropd", **drawn, margin=list(margin))
+    return component("monai.transforms.RandCropByLabelClassesd", **drawn, num_samples=1, warn=False)
 
 
 def _dataset(part: str, transform: str) -> Component:

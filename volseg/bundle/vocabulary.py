@@ -78,6 +78,9 @@ KINDS: dict[str, Kind] = {
     "real": _values(Real(-1e12, 1e12)),
     "reals": _one_or_more("reals", 1000, Real(-1e12, 1e12), None),
     "sigmas": _one_or_more("sigmas", 2, Real(0, 20)),
+    "zooms": _one_or_more("zooms", 2, Real(0.1, 10)),
+    "margin": _one_or_more("margin", 3, Whole(0, 512)),
+    "sampling": _values("nearest", "nearest-exact", "trilinear"),
     "spacing": _one_or_more("spacing", 3, Real(1e-6, 1e4)),
     "axes": _one_or_more("axes", 3, Whole(0, 2), None),
     "labels": _one_or_more("labels", CLASSES, Whole(0, CLASSES - 1), None),
@@ -215,6 +218,13 @@ _TRANSFORMS = {
         "keys:names label_key:name spatial_size:size num_classes:classes num_samples:patches indices_key:name "
         "ratios:reals warn:flag"
     ),
+    "volseg.training.RandMarginCropd": (
+        "keys:names label_key:name spatial_size:size margin:margin num_classes:classes indices_key:name ratios:reals"
+    ),
+    "volseg.training.RandSpatiald": (
+        "keys:names mode:words spacing:spacing margin:margin rotate_prob:share rotate_range:reals scale_prob:share "
+        "scale_range:zooms deform_prob:share deform_range:sigmas"
+    ),
     "monai.transforms.RandSpatialCropd": "keys:names roi_size:size random_size:flag",
     "monai.transforms.RandAffined": (
         "keys:names prob:share rotate_range:reals scale_range:reals translate_range:reals mode:words padding_mode:words"
@@ -224,7 +234,13 @@ _TRANSFORMS = {
     "monai.transforms.RandGaussianSmoothd": "keys:names prob:share sigma_x:sigmas sigma_y:sigmas sigma_z:sigmas",
     "monai.transforms.RandScaleIntensityd": "keys:names prob:share factors:reals channel_wise:flag",
     "monai.transforms.RandShiftIntensityd": "keys:names prob:share offsets:reals channel_wise:flag",
-    "monai.transforms.RandAdjustContrastd": "keys:names prob:share gamma:reals",
+    "monai.transforms.RandScaleIntensityFixedMeand": (
+        "keys:names prob:share factors:reals fixed_mean:flag preserve_range:flag channel_wise:flag"
+    ),
+    "monai.transforms.RandSimulateLowResolutiond": (
+        "keys:names prob:share zoom_range:zooms downsample_mode:sampling upsample_mode:sampling"
+    ),
+    "monai.transforms.RandAdjustContrastd": "keys:names prob:share gamma:reals invert_image:flag retain_stats:flag",
     "monai.transforms.AsDiscreted": "keys:names argmax:flag to_onehot:classes? threshold:share? rounding:word?",
     "monai.transforms.Activationsd": "keys:names sigmoid:flag softmax:flag",
     "monai.transforms.SplitDimd": "keys:names dim:axes keepdim:flag",

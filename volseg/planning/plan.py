@@ -18,6 +18,7 @@ from volseg.errors import UsageError
 from volseg.planning.augmentations import AUGMENTATIONS, Augmentation
 from volseg.planning.component import pick
 from volseg.planning.losses import Loss, parse_loss
+from volseg.planning.mirroring import mirrored_axes
 from volseg.planning.networks import NETWORKS, Network
 from volseg.planning.normalisation import Normalisation, choose_normalisations
 from volseg.planning.optimizers import OPTIMIZERS, Optimizer
@@ -163,8 +164,11 @@ def choose(
     reasons.append((f"optimizer {steps.name}", _asked(steps.words, wishes.optimizer)))
     schedule = pick(SCHEDULES, wishes.schedule or limits.schedule, "schedule")()
     reasons.append((f"schedule {schedule.name}", _asked(schedule.words, wishes.schedule)))
-    augmentation = pick(AUGMENTATIONS, wishes.augment or limits.augment, "augmentation")(spacing_mm)
-    reasons.append((f"augmentation {augmentation.name}", _asked(augmentation.words, wishes.augment)))
+    augmented = pick(AUGMENTATIONS, wishes.augment or limits.augment, "augmentation")
+    mirrored, mirroring = mirrored_axes(labels) if augmented.mirrors else ((), "")
+    augmentation = augmented(spacing_mm, mirrored)
+    words = "; ".join(filter(None, (augmentation.words, mirroring)))
+    reasons.append((f"augmentation {augmentation.name}", _asked(words, wishes.augment)))
     batch = int(np.clip(limits.batch_voxels // math.prod(patch), 2, limits.max_batch))
     reasons.append((f"batch {batch}", f"{batch * math.prod(patch):,} voxels a step"))
 

@@ -7,6 +7,7 @@ from volseg.training.dice import EvaluatedDice
 from volseg.training.ignoring import ClearIgnoredd, IgnoringLoss
 from volseg.training.items import fold_cases
 from volseg.training.losses import BoundaryLoss, ClDice, CrossEntropy, SumOfLosses
+from volseg.training.patches import RandMarginCropd, RandSpatiald
 from volseg.training.prepared import PreparedDataset
 from volseg.training.regions import LabelsToRegionsd
 from volseg.training.standalone import Standalone
@@ -25,6 +26,8 @@ __all__ = [
     "LabelsToRegionsd",
     "PacedValidation",
     "PreparedDataset",
+    "RandMarginCropd",
+    "RandSpatiald",
     "Standalone",
     "StepLoader",
     "SumOfLosses",

@@ -1,0 +1,99 @@
+"""Along which axes patches may be mirrored: where no label is told apart from another by its side."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from volseg.words import listed
+
+if TYPE_CHECKING:
+    from volseg.labels import LabelTable
+
+AXES = ("R", "A", "S")
+MANY_LABELS = 6
+"""So many structures are an atlas, in which some lie on one side whatever their names say."""
+SHOWN = 3
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+TOLD_APART: tuple[frozenset[str], ...] = (
+    _words(
+        "left right l r lt rt lh rh lft rgt links linke linker linkes linken rechts rechte rechter rechtes rechten li re "
+        "sinister sinistra sinistrum sinistro dexter dextra dextrum destra destro sin dex dx sx gauche droit droite "
+        "izquierdo izquierda derecho derecha esquerdo esquerda direito direita"
+    ),
+    _words(
+        "anterior posterior ant post front back ventral dorsal frontal occipital rostral vordere vorderer vorderes "
+        "hintere hinterer hinteres vorne hinten anteriore posteriore anterieur posterieur"
+    ),
+    _words(
+        "superior inferior sup inf upper lower top bottom cranial caudal cephalic obere oberer oberes untere unterer "
+        "unteres oben unten superiore inferiore superieur inferieur"
+    ),
+)
+"""Words that say on which side along R, A and S a structure lies."""
+JOINED = (("left", "right", "links", "rechts"), ("anterior", "posterior"), ("superior", "inferior"))
+"""Those of them that are found inside longer words as well."""
+ONE_SIDED = re.compile(
+    "liver|hepa|leber|foie|spleen|splen|milz|lien|stomach|gastr|magen|heart|cardi|herz|coeur|atri|ventric|aort|cava|"
+    "colon|kolon|bowel|intestin|darm|duoden|pancrea|pankrea|gall|esophag|appendi|portal|mediastin|figado|higado|bazo"
+)
+"""Parts of names of organs that lie on one side or are not symmetric, or lie among such as do."""
+TELLS_NOTHING = _words(
+    "label labels class structure roi region segment seg mask object organ foreground target value part tissue"
+)
+
+
+def mirrored_axes(labels: LabelTable) -> tuple[tuple[int, ...], str]:
+    """Along which axes (0 to 2 for R, A, S) a mirrored patch is one that could be, and why not along the others.
+
+    Names decide, and where they don't tell, nothing is mirrored: labels that differ by a number alone may be counted
+    along any axis (vertebrae, ribs, teeth). Along R nothing is mirrored either where an organ lies on one side, since
+    no such body is ever seen. Along A and S none is seen at all, and nnU-Net's experience is that it helps all the same.
+    """
+    words = {name: _split(name) for name in labels.names}
+    reasons = [_why_not(words, axis) for axis in range(3)]
+    kept = tuple(axis for axis in range(3) if not reasons[axis])
+    whys: dict[str, list[str]] = {}
+    for axis, reason in enumerate(reasons):
+        whys.setdefault(reason, []).append(AXES[axis])
+    told = [f"none along {' and '.join(axes)}, since {reason}" for reason, axes in whys.items() if reason]
+    along = [f"mirroring along {' and '.join(AXES[axis] for axis in kept)}"] if kept else []
+    return kept, ", ".join([*along, *told] if kept else [told[0].replace("none", "no mirroring", 1), *told[1:]])
+
+
+def _why_not(words: dict[str, frozenset[str]], axis: int) -> str:
+    """Why nothing is mirrored along an axis; empty where it may be."""
+    sided = [
+        name
+        for name, parts in words.items()
+        if parts & TOLD_APART[axis] or any(word in part for part in parts for word in JOINED[axis])
+    ]
+    if sided:
+        return f"sides tell labels apart ({listed(sided, SHOWN)})"
+    if len(words) > 1 and len({re.sub("[0-9]+", "", name).strip().lower() for name in words}) < len(words):
+        return "numbers tell labels apart"
+    unknown = [name for name, parts in words.items() if not parts - TELLS_NOTHING]
+    if unknown and (axis == 0 or len(words) > 1):
+        return f"a name says nothing of its side ({listed(unknown, SHOWN)})"
+    if axis:
+        return ""
+    organs = [name for name, parts in words.items() if any(ONE_SIDED.search(part) for part in parts)]
+    if organs:
+        return f"organs lie on one side ({listed(organs, SHOWN)})"
+    return f"of {len(words)} structures some may lie on one side" if len(words) > MANY_LABELS else ""
+
+
+def _split(name: str) -> frozenset[str]:
+    """The words of a name in small letters without accents, of ``LeftKidney``, ``RLung`` and ``kidney_L2`` as well.
+
+    Of single letters only L and R stay: others tell nothing.
+    """
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    parted = re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", plain)
+    return frozenset(word for word in re.findall("[a-z]+", parted.lower()) if len(word) > 1 or word in "lr")
