@@ -139,10 +139,11 @@ def load(
 def load_for(bundle_dir: Path, options: PredictOptions) -> Predictor:
     """Load a bundle as the options of ``predict`` ask for."""
     from volseg.bundle.folder import open_bundle
+    from volseg.bundle.shipped import find_bundle
     from volseg.device import choose_device
     from volseg.verbs.predict.model import ModelFile, load_model
 
-    bundle = open_bundle(bundle_dir)
+    bundle = open_bundle(find_bundle(bundle_dir))
     device = choose_device(options.device)
     file = ModelFile.of(bundle, options.fold, device, raw=options.raw, precision=options.precision, folds=options.folds)
     # Not through the cache, which is the verb's and keeps one model alive.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from volseg.api.calling import Keywords, one_path, path_of, two_paths
 from volseg.api.forms import evaluate_forms, postprocess_forms, predict_forms
+from volseg.bundle.shipped import Shipped, shipped_bundles
 from volseg.options import StrPath
 from volseg.verbs import check as checking
 from volseg.verbs import convert as converting
@@ -87,3 +88,8 @@ demo = one_path(showing.demo, _Demo)
 def trust(bundle_dir: StrPath, /) -> trusting.Trusted:
     """See what code of its own a bundle would run, and record that it may; see ``volseg.verbs.trust``."""
     return trusting.trust(path_of(bundle_dir, "bundle_dir"))
+
+
+def bundles() -> tuple[Shipped, ...]:
+    """The bundles that come with volseg, which ``predict`` and ``load`` find by their bare names."""
+    return shipped_bundles()

@@ -9,6 +9,7 @@ from volseg.bundle.folder import Bundle, is_bundle, refuse_links
 from volseg.bundle.metadata import NETWORK_FORMAT, at, is_whole
 from volseg.bundle.parser import searched_arrays
 from volseg.bundle.published import Published
+from volseg.bundle.shipped import find_bundle
 from volseg.bundle.weights import NESTED, read_state_dict
 from volseg.device import memory_lacking
 from volseg.errors import BundleError, UsageError, VolsegError
@@ -62,7 +63,7 @@ def read_source(place: Path) -> Source:
         BundleError: the file is damaged, holds more than tensors, or a weight is not finite.
         FileError: it can't be read.
     """
-    path = source_path(place)
+    path = source_path(find_bundle(place))
     before = sha256_of(path)
     lacking = memory_lacking(COPIES * path.stat().st_size, "cpu")
     if lacking:

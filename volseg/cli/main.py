@@ -70,6 +70,7 @@ VERBS = {
     "evaluate": "Compare masks with reference masks, per case and label.",
     "trust": "Read what code a bundle would run, and trust it.",
     "export": "Write a bundle's network as ONNX, TorchScript or TensorRT.",
+    "bundles": "List the bundles that come with volseg.",
     "demo": "Run the whole chain on phantoms made here as DICOM.",
 }
 """Each verb and its line in ``volseg --help``, which imports none of them."""

@@ -35,13 +35,14 @@ def predict(
     the images go to OUT_DIR/images, since the masks are opened on them.
 
     Args:
-        bundle_dir: The bundle's folder.
+        bundle_dir: The bundle's folder, or the name of one that comes with volseg (volseg bundles).
         source: An image, a folder of images, a data set, or a folder or a zip or tar archive of DICOM.
         out_dir: Where the masks go.
 
     Examples:
         volseg predict bundle/ image.nii.gz masks/
         volseg predict bundle/ dicom/ masks/
+        volseg predict hippocampus_mr dicom/ masks/
         volseg predict bundle/ hippocampus/ masks/ --fold 0
         volseg predict brats_mri_segmentation/ images/ masks/ --regions
     """

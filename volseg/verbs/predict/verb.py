@@ -75,7 +75,7 @@ def predict(
     stopped; where the image has changed they are made anew. One that somebody edited is never replaced unasked.
 
     Args:
-        bundle_dir: the bundle.
+        bundle_dir: the bundle, or the bare name of one that comes with volseg.
         source: an image, a folder of images, a data set (its ``imagesTs``; the held-out cases with ``fold``), or a
             folder of DICOM, with the zip and tar archives in it or one in its place.
         out_dir: where the masks go.
@@ -106,6 +106,7 @@ def _predict(
     from volseg.bundle.ensemble import outdated_words
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.scope import require_segmentation
+    from volseg.bundle.shipped import find_bundle
     from volseg.device import choose_device
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import find_inputs
@@ -113,7 +114,7 @@ def _predict(
     from volseg.verbs.predict.sources import IMAGES, SeriesSource
 
     writers_of(words_of(options.formats))
-    bundle = open_bundle(bundle_dir)
+    bundle = open_bundle(find_bundle(bundle_dir))
     require_segmentation(bundle)
     if not source.exists():
         raise UsageError(
