@@ -22,7 +22,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from volseg.api.memory import read, read_mask, resample, write
     from volseg.api.predictor import Predictor, load
-    from volseg.api.verbs import bundles, check, convert, demo, evaluate, export, plan, postprocess, predict, train, trust
+    from volseg.api.verbs import (
+        bundles,
+        check,
+        convert,
+        demo,
+        evaluate,
+        export,
+        plan,
+        postprocess,
+        predict,
+        train,
+        trust,
+    )
     from volseg.errors import (
         BundleError,
         DataSetError,
