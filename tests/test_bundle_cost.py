@@ -18,6 +18,7 @@ from volseg.bundle.folder import Bundle
 from volseg.bundle.parser import BundleParser
 from volseg.cli.main import main
 from volseg.errors import BundleError
+from volseg.networks import SegNet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,7 @@ NETWORKS: list[Callable[[], torch.nn.Module]] = [
         filters=[8, 16, 32],
         res_block=True,
     ),
+    lambda: SegNet(1, 3, [8, 16], [[2, 2, 2]] * 2),
 ]
 
 
