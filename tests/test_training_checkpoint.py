@@ -6,6 +6,8 @@ import errno
 import io
 import os
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from volseg.errors import BundleError, DiskFullError, FileError
-from volseg.training.checkpoint import RunFolder, RunState, write_tensors
+from volseg.training.checkpoint import RunFolder, RunState, is_whole, write_state, write_tensors
 from volseg.training.history import Epoch, Validation
 
 if TYPE_CHECKING:
@@ -147,3 +149,49 @@ def test_a_fresh_start_removes_what_a_run_left_and_nothing_else(tmp_path: Path) 
     folder.remove()
     folder.remove()
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_last_two_checkpoints_are_kept_and_torch_reads_them(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert not run.is_begun
+    for step in (9, 10, 11):
+        write_state(run, replace(STATE, step=step))
+    for path, step in ((run.last, 11), (run.previous, 10)):
+        assert is_whole(path)
+        assert RunState.read(path, torch.load(path, weights_only=True)).step == step
+    run.last.unlink()
+    assert run.is_begun
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["previous.pt"]
+
+
+def test_every_turned_bit_and_every_cut_is_noticed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_state(run, STATE)
+    content = run.last.read_bytes()
+    comment = len(content) - 48
+    for place in [
+        *range(0, comment - 2, 37),
+        len(content) - 1,
+    ]:  # between lies the comment's length, which says nothing
+        run.last.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        assert not is_whole(run.last) or is_unreadable(run.last), place
+    for size in (0, 10, len(content) // 2, comment - 22, comment, len(content) - 1):
+        run.last.write_bytes(content[:size])
+        assert not is_whole(run.last) or is_unreadable(run.last), size
+
+
+def is_unreadable(path: Path) -> bool:
+    try:
+        torch.load(path, weights_only=True)
+    except Exception:  # noqa: BLE001  torch raises what it likes
+        return True
+    return False
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_checkpoint() -> None:
+    script = Path(__file__).parent.parent / "scripts" / "fuzz" / "kills"
+    done = subprocess.run(
+        [sys.executable, script, "--kills", "0", "--writer", "8"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("writer of checkpoints: 8 kills, 8 left a whole one")

@@ -233,6 +233,45 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
+@pytest.mark.parametrize("part", ["image", "label"])
+def test_data_that_are_no_numbers_are_told_as_such_and_cost_no_step(tmp_path: Path, part: str) -> None:
+    bench = Bench(tmp_path)
+
+    def poison(engine: Any) -> None:
+        if engine.state.iteration == STEPS + 3:
+            engine.state.batch = dict(engine.state.batch) | {part: torch.full((2, 1, 2, 2, 2), math.nan)}
+
+    bench.trainer.add_event_handler(Events.ITERATION_STARTED, poison)
+    with pytest.raises(BundleError, match=f"nan at step {STEPS + 3}: the {part} of that batch has numbers") as caught:
+        bench.go()
+    assert caught.value.code == "loss-not-finite"
+    assert bench.saved().step == STEPS + 2
+    assert Bench(tmp_path).go(resume=True)
+
+
+def test_a_loss_that_breaks_by_itself_is_told_and_the_weights_before_it_are_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    whole = bench.trainer.loss_function
+    bench.trainer.loss_function = lambda pred, label: (
+        whole(pred, label) * (math.inf if bench.trainer.state.iteration == 3 else 1)
+    )
+    with pytest.raises(BundleError, match=r"inf at step 3\. The loss made it out of finite data, weights and outputs"):
+        bench.go()
+    state = bench.saved()
+    assert state.step == 2
+    assert math.isfinite(state.network["weight"])
+
+
+def test_patience_ends_a_run_and_is_remembered(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, epochs=9, score={1: 0.3, 2: 0.8, 3: 0.5, 4: 0.7, 5: 0.9}.__getitem__)
+    bench.run.patience = 2
+    bench.run.progress = heard = Heard()
+    assert bench.go()
+    state = bench.saved()
+    assert (state.epoch, state.complete, state.is_early, state.patience) == (4, True, True, 2)
+    assert "No better validation in 2 epochs; training ends here." in heard.lines
+
+
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step whose loss is the first to tell comes after the epoch that would be saved."""
     monkeypatch.setattr("volseg.training.run.SAVE_SECONDS", 0.0)

@@ -150,6 +150,23 @@ def test_an_interrupted_run_goes_on_where_it_stopped(copy_bundle: CopyBundle, in
     assert weights_of(bundle / "runs" / "fold_0" / "last.pt")["complete"]
 
 
+def test_a_damaged_checkpoint_is_said_and_the_one_before_it_gone_on_from(copy_bundle: CopyBundle) -> None:
+    bundle = copy_bundle(trained=True)
+    run = bundle / "runs" / "fold_0"
+    content = (run / "last.pt").read_bytes()
+    (run / "previous.pt").write_bytes(content)
+    (run / "last.pt").write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    heard = Heard()
+    (result,) = train(bundle, TrainOptions(epochs=13), heard)
+    assert [row.step for row in result.history][-2:] == [48, 52]
+    (line,) = [line for line in heard.lines if "is damaged" in line]
+    assert "The checkpoint before it is whole" in line
+    for name in ("last.pt", "previous.pt"):
+        (run / name).write_bytes(b"")
+    with pytest.raises(BundleError, match="--fresh"):
+        train(bundle, TrainOptions(epochs=14))
+
+
 def test_a_fresh_start_forgets_the_run(copy_bundle: CopyBundle) -> None:
     bundle = copy_bundle(trained=True)
     before = weights_of(bundle / "models" / "model.pt")
