@@ -111,14 +111,29 @@ def test_minutes_that_hold_a_few_steps_are_no_complete_run(
 
 def test_folds_are_summed_up(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = copy_bundle(steps_per_epoch=1, batch_size=1)
-    assert main(["train", str(bundle), "--cv", "--epochs", "1"]) == 0
-    *lines, published = capsys.readouterr().out.splitlines()
-    assert published == "The bundle's model is that of fold_0."
+    assert main(["train", str(bundle), "--cv", "--epochs", "1", "--at-once", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "The bundle's model is that of fold_0."
     assert sum(line.startswith("fold_") for line in lines) == 5
-    scores = [float(line.split()[-1]) for line in lines if "best validation" in line]
-    assert lines[-1] == f"5 folds: mean validation Dice {sum(scores) / 5:.4f}" or (
-        abs(float(lines[-1].split()[-1]) - sum(scores) / 5) < 2e-4
-    )
+    (head,) = [n for n, line in enumerate(lines) if line.startswith("5 folds, 10 cases")]
+    assert lines[head].split()[4:] == ["Dice", "spread", *(w for n in range(5) for w in ("fold", str(n))), "HD95", "mm"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines[head + 1 : head + 4]}
+    assert list(rows) == ["shell", "core", "mean"]
+    assert float(rows["mean"][0]) == pytest.approx((float(rows["shell"][0]) + float(rows["core"][0])) / 2, abs=1e-4)
+
+
+def test_a_fold_that_ends_does_not_cost_the_others(
+    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = copy_bundle(steps_per_epoch=1, batch_size=1)
+    spoil(monkeypatch, 2, float("nan"))  # the second fold's only step
+    assert main(["train", str(bundle), "--cv", "--epochs", "1", "--at-once", "1"]) == 1
+    shown = capsys.readouterr()
+    assert "fold_1: ended: The loss became nan at step 1" in shown.out
+    assert sum(": complete after " in line for line in shown.out.splitlines()) == 4
+    assert "fold_1 ended: The loss became nan at step 1" in shown.err
+    assert not (bundle / "models" / "folds").exists()
+    assert not (bundle / "runs" / "cross_validation.json").exists()
 
 
 @pytest.mark.parametrize(

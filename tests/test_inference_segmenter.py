@@ -406,3 +406,47 @@ def test_labels_that_a_bundle_interpolates_are_rounded_and_told(tmp_path: Path, 
     np.testing.assert_array_equal(mask, np.round(theirs))
     assert len(told) == 1
     assert f": {between} voxels at borders were rounded" in told[0]
+
+
+class Shifted(torch.nn.Module):
+    """Logits of three classes, each of its own mixture of the image."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(seed)
+        self.mix = torch.nn.Parameter(torch.randn(3, 2, generator=random))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        gain, offset = self.mix.T.reshape(2, 1, 3, 1, 1, 1)
+        return gain * image + offset
+
+
+@pytest.mark.parametrize("how", ["softmax", "sigmoid"])
+def test_an_ensemble_averages_probabilities_one_network_after_the_other(
+    tmp_path: Path, write_image: WriteImage, how: Any
+) -> None:
+    image = np.random.default_rng(3).normal(size=(6, 7, 5)).astype(np.float32)
+    path = write_image(tmp_path / "a.nii.gz", image)
+    networks = [Shifted(seed) for seed in range(3)]
+    seen: list[np.ndarray] = []
+    found: list[float] = []
+
+    def look(item: dict[str, Any]) -> dict[str, Any]:
+        seen.append(np.asarray(item["pred"]).copy())
+        return item
+
+    made = segmenter(inverts=False)
+    steps = Compose([look, AsDiscreted(keys="pred", argmax=True)])
+    made = replace(made, network=networks[0], others=tuple(networks[1:]), averaged_as=how, postprocessing=steps)
+    mask = made.segment([path], read_header(path).grid, found.append)
+    logits = [
+        network.mix.detach().numpy()[:, 0, None, None, None] * image
+        + network.mix.detach().numpy()[:, 1, None, None, None]
+        for network in networks
+    ]
+    if how == "softmax":
+        each = [np.exp(one) / np.exp(one).sum(axis=0) for one in logits]
+    else:
+        each = [1 / (1 + np.exp(-one)) for one in logits]
+    np.testing.assert_allclose(seen[0], np.mean(each, axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(mask, np.mean(each, axis=0).argmax(axis=0))

@@ -217,6 +217,7 @@ def _weight_faults(bundle: Bundle, configs: Mapping[str, object], *, may_run: bo
             faults.append(Fault.of_error(error, bundle.root, place))
         else:
             faults += _published_faults(bundle, place)
+    faults += _ensemble_faults(bundle)
     if not may_run:
         return faults
     networks = {name: _network(bundle, name, faults) for name in RUN_CONFIGS if name in configs}
@@ -257,6 +258,32 @@ def _published_faults(bundle: Bundle, place: str) -> Iterator[Fault]:
     if record is not None and not record.is_of(bundle.model_path):
         message = f"the file is not the one that {record.run} published: it was changed under its name."
         yield Fault("model-changed", place, message, is_error=False)
+
+
+def _ensemble_faults(bundle: Bundle) -> Iterator[Fault]:
+    """Whether the weights of several folds, and the config that runs them elsewhere, are those that belong together."""
+    from volseg.bundle.ensemble import Ensemble, record_path, require_members
+    from volseg.bundle.folds_config import FOLDS_CONFIG, folds_config
+
+    place = record_path(bundle).relative_to(bundle.root).as_posix()
+    try:
+        ensemble = Ensemble.read(bundle)
+        if ensemble is None:
+            return
+        members = require_members(bundle, None)
+        for sentence in ensemble.outdated(bundle):
+            yield Fault("ensemble", place, sentence, is_error=False)
+        if bundle.find_config(FOLDS_CONFIG) is None or bundle.find_config("inference") is None:
+            return
+        wanted = folds_config(bundle.read_config("inference"), [member.fold for member in members])
+        if bundle.read_config(FOLDS_CONFIG) != wanted:
+            message = (
+                "it is not made of configs/inference.yaml as that is now, so other programs give other masks by it than "
+                "volseg predict --folds. volseg train --cv writes it anew."
+            )
+            yield Fault("ensemble", _place(bundle, FOLDS_CONFIG), message, is_error=False)
+    except VolsegError as error:
+        yield Fault.of_error(error, bundle.root, place)
 
 
 def _network(bundle: Bundle, name: str, faults: list[Fault]) -> Module | None:

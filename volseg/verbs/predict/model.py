@@ -237,7 +237,8 @@ def load_model(file: ModelFile) -> Model:
     if file.folds:
         activation, place = averaged_as(_steps(parser))
         if place is not None:
-            del postprocessing.transforms[place]
+            steps = postprocessing.transforms
+            postprocessing.transforms = [step for number, step in enumerate(steps) if number != place]
     serving = serving_of(preprocessing, postprocessing)
     rules = PostprocessingRules()
     if file.raw or bundle.meaning.outputs is not Outputs.REGIONS:  # those are MONAI's own, on the channels too

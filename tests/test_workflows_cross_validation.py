@@ -1,0 +1,175 @@
+"""Cross-validation from end to end: two folds side by side, their scores, the rules, the ensemble, MONAI's own runner."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.conftest import _edit_config
+from tests.heard import Heard
+from volseg.bundle.ensemble import member_path
+from volseg.bundle.faults import find_faults
+from volseg.bundle.folder import Bundle
+from volseg.cli.main import main
+from volseg.errors import BundleError
+from volseg.postprocessing import PostprocessingRules
+from volseg.training.cross_validation import CrossValidation
+from volseg.verbs.evaluate import evaluate
+from volseg.verbs.predict import PredictOptions, predict
+from volseg.verbs.train import TrainOptions
+from volseg.workflows.training import train_and_validate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def options(cohort: Path, **more: object) -> TrainOptions:
+    return TrainOptions(cv=True, data=cohort, folds=cohort.parent / "two.csv", **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def trained(cohort: Path, planned_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Heard]:
+    """A bundle whose two folds were trained side by side for a dozen steps; copy it before anything is written."""
+    bundle = tmp_path_factory.mktemp("cv") / "bundle"
+    shutil.copytree(planned_bundle, bundle)
+    _edit_config(bundle / "configs" / "train.yaml", learning_rate=0.01)
+    rows = "".join(f"case_{case:02d},{case % 2}\n" for case in range(10))
+    (cohort.parent / "two.csv").write_text(f"case,fold\n{rows}")
+    heard = Heard()
+    found = train_and_validate(bundle, options(cohort, epochs=4, at_once=2), heard)
+    assert all(fold.complete for fold in found.folds)
+    return bundle, heard
+
+
+@pytest.fixture
+def bundle(trained: tuple[Path, Heard], tmp_path: Path) -> Path:
+    return shutil.copytree(trained[0], tmp_path / "bundle")
+
+
+def voxels(path: Path) -> np.ndarray:
+    return np.asarray(nibabel.load(path).dataobj)
+
+
+def test_folds_side_by_side_are_told_apart_and_the_first_is_the_model(trained: tuple[Path, Heard]) -> None:
+    bundle, heard = trained
+    assert any(line.startswith("2 folds side by side, ") for line in heard.lines)
+    assert json.loads((bundle / "models" / "published.json").read_text())["run"] == "fold_0"
+    assert {path.name for path in (bundle / "models" / "folds").iterdir()} == {
+        "ensemble.json",
+        "fold_0.pt",
+        "fold_1.pt",
+    }
+    assert (bundle / "runs" / "cross_validation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_case_is_scored_as_predict_and_evaluate_score_it(bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    found = CrossValidation.read(bundle / "runs")
+    assert found is not None
+    assert sorted(case.case for case in found.cases) == [f"case_{case:02d}" for case in range(10)]
+    for fold in range(2):
+        predict(bundle, cohort, tmp_path / f"{fold}", PredictOptions(fold=fold))
+        scored = {case.case: case for case in evaluate(tmp_path / f"{fold}", cohort).cases}
+        ours = {case.case: case for case in found.cases if case.fold == fold}
+        assert scored.keys() == ours.keys()
+        for name, case in ours.items():
+            assert case.dice == tuple(score.dice for score in scored[name].scores)
+            assert case.hd95_mm == tuple(score.hd95_mm for score in scored[name].scores)
+    dice = [[value for case in found.cases if (value := case.dice[place]) is not None] for place in range(2)]
+    assert found.dice(0).mean == pytest.approx(np.mean(dice[0]))
+    assert found.dice(1).standard_deviation == pytest.approx(np.std(dice[1], ddof=1))
+    assert found.mean() == pytest.approx((np.mean(dice[0]) + np.mean(dice[1])) / 2)
+
+
+def test_the_rules_lie_where_inference_takes_them_with_the_gain_of_each(bundle: Path) -> None:
+    found = CrossValidation.read(bundle / "runs")
+    assert found is not None
+    assert found.rules
+    config = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text())
+    steps = config["postprocessing"]["transforms"][:-1]
+    rules = PostprocessingRules.from_transforms(steps, (1, 2))[1]
+    rules += PostprocessingRules.from_config(config["volseg_postprocessing"])
+    assert tuple(rules.to_config()) == found.bundle_rules
+    readme = (bundle / "docs" / "README.md").read_text()
+    for rule in found.rules:
+        assert f"| {rule.rule} | {rule.before:.4f} | {rule.after:.4f} | {rule.gain:+.4f} |" in readme
+    for rule in rules.rules:
+        assert str(rule) in readme.partition("<!--")[0]  # under Masks
+    assert find_faults(Bundle(bundle)) == ()
+
+
+def test_a_second_call_does_nothing(bundle: Path, cohort: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in bundle.rglob("*") if path.is_file()}
+    heard = Heard()
+    again = train_and_validate(bundle, options(cohort), heard)
+    assert again.cross_validation == CrossValidation.read(bundle / "runs")
+    assert {path: path.stat().st_mtime_ns for path in bundle.rglob("*") if path.is_file()} == before
+
+
+def test_rules_of_a_person_stay(bundle: Path, cohort: Path) -> None:
+    path = bundle / "configs" / "inference.yaml"
+    own = "volseg_postprocessing:\n- rule: remove_small\n  labels: all\n  connectivity: 26\n  minimum_mm3: 5.0\n"
+    text = path.read_text()
+    path.write_text(text[: text.index("volseg_postprocessing:")] + own)
+    written, heard = path.read_text(), Heard()
+    (fault,) = find_faults(Bundle(bundle))
+    assert fault.code == "ensemble"  # the config of the folds is of the rules of before
+    found = train_and_validate(bundle, options(cohort), heard).cross_validation
+    assert found is not None
+    assert path.read_text() == written
+    assert any("has rules of your own, so it stays as it is" in line for line in heard.lines)
+    assert found.bundle_rules[-1]["minimum_mm3"] == 5
+    assert not any(rule.kept for rule in found.rules)
+    assert find_faults(Bundle(bundle)) == ()
+
+
+def test_the_ensemble_gives_the_mask_of_monais_own_runner(bundle: Path, cohort: Path, tmp_path: Path) -> None:
+    predict(bundle, cohort, tmp_path / "ours", PredictOptions(folds="all", precision="float32"))
+    command = [
+        sys.executable, "-m", "monai.bundle", "run", "--meta_file", "configs/metadata.json",
+        "--config_file", "configs/inference_folds.yaml", "--dataset_dir", str(cohort),
+        "--output_dir", str(tmp_path / "theirs"),
+    ]  # fmt: skip
+    subprocess.run(command, cwd=bundle, check=True, capture_output=True)
+    one = tmp_path / "one"
+    predict(bundle, cohort, one, PredictOptions(fold=None, precision="float32"))
+    names = sorted(path.name for path in (tmp_path / "theirs").iterdir())
+    assert names == ["case_10.nii.gz", "case_11.nii.gz"]
+    differing = 0
+    for name in names:
+        ours = voxels(tmp_path / "ours" / name)
+        assert np.array_equal(ours, voxels(tmp_path / "theirs" / name))
+        differing += int((ours != voxels(one / name)).sum())
+    assert differing  # it is no single model's
+
+
+def test_an_ensemble_that_changed_hands_predicts_nothing(
+    bundle: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copyfile(member_path(Bundle(bundle), 1), member_path(Bundle(bundle), 0))
+    assert main(["predict", str(bundle), str(cohort), str(tmp_path / "masks"), "--folds", "all"]) == 2
+    assert "is not the file that the ensemble was made with" in capsys.readouterr().err
+    assert main(["predict", str(bundle), str(cohort), str(tmp_path / "masks"), "--folds", "1", "--fold", "1"]) == 2
+    assert "--fold names the model of one fold and --folds several" in capsys.readouterr().err
+    assert main(["check", str(bundle)]) == 1
+    weights = torch.load(bundle / "runs" / "fold_1" / "best.pt", weights_only=True)
+    torch.save({name: tensor + 1 for name, tensor in weights.items()}, bundle / "runs" / "fold_1" / "best.pt")
+    assert main(["predict", str(bundle), str(cohort), str(tmp_path / "masks"), "--folds", "1"]) == 0
+    assert "warning: fold 1 was trained on since the ensemble was made" in capsys.readouterr().err
+
+
+def test_folds_of_another_network_or_preprocessing_are_no_ensemble(bundle: Path, cohort: Path) -> None:
+    record = bundle / "runs" / "fold_1" / "training.json"
+    content = json.loads(record.read_text())
+    content["sessions"][-1]["checksums"]["model"] = "0" * 64
+    record.write_text(json.dumps(content))
+    with pytest.raises(BundleError, match=r"fold_1 of .* had another network or preprocessing"):
+        train_and_validate(bundle, options(cohort))
