@@ -77,3 +77,20 @@ def test_an_interrupt_lets_each_job_write_down_where_it_stands(tmp_path: Path, h
             with pytest.raises(KeyboardInterrupt):
                 next(jobs)
     assert [Path(place).read_text() for place in places] == ["saved", "saved"]
+
+
+def test_the_others_wait_for_what_the_first_does_before_its_task() -> None:
+    order: list[str] = []
+
+    class Noted(Heard):
+        def say(self, line: str) -> None:
+            order.append(line)
+
+        def task(self, title: str, total: float, unit: str = "", done: float = 0.0) -> object:  # type: ignore[override]
+            order.append(title)
+            return super().task(title, total, unit, done)
+
+    ended = dict(run_jobs(work, [("a", "one"), ("b", "two")], 2, Noted(), lead="Working"))
+    assert [ended[n].result for n in range(2)] == ["ONE", "TWO"]
+    assert order.index("a: Working") < order.index("b: at two")
+    assert len(dict(run_jobs(work, [("a", "refused"), ("b", "two")], 2, SILENT, lead="Working"))) == 2

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+import volseg
 from tests.conftest import _edit_config
 from tests.heard import Heard
 from volseg.bundle.ensemble import member_path
@@ -171,5 +172,17 @@ def test_folds_of_another_network_or_preprocessing_are_no_ensemble(bundle: Path,
     content = json.loads(record.read_text())
     content["sessions"][-1]["checksums"]["model"] = "0" * 64
     record.write_text(json.dumps(content))
+    found = train_and_validate(bundle, options(cohort))
+    assert all(fold.complete for fold in found.folds)
     with pytest.raises(BundleError, match=r"fold_1 of .* had another network or preprocessing"):
-        train_and_validate(bundle, options(cohort))
+        volseg.train(bundle, options=options(cohort))
+
+
+def test_data_that_only_the_config_names_are_not_read(bundle: Path, cohort: Path) -> None:
+    _edit_config(bundle / "configs" / "train.yaml", dataset_dir=str(cohort))
+    (bundle / "runs" / "cross_validation.json").unlink()
+    before = set(bundle.rglob("*"))
+    error = train_and_validate(bundle, TrainOptions(cv=True)).error
+    assert error is not None
+    assert "did not plan it there for that" in str(error)
+    assert set(bundle.rglob("*")) == before

@@ -52,10 +52,20 @@ class _Running:
     process: BaseProcess
     pipe: Connection
     tasks: dict[int, tuple[ExitStack, Task]] = field(default_factory=dict)
+    titles: set[str] = field(default_factory=set)
+
+    def is_leading(self, lead: str) -> bool:
+        """Whether it is the first job, and has not come to where the others may begin."""
+        return self.number == 0 and lead not in self.titles
 
 
 def run_jobs(
-    work: Callable[[T, Progress], R], jobs: Sequence[tuple[str, T]], workers: int, progress: Progress
+    work: Callable[[T, Progress], R],
+    jobs: Sequence[tuple[str, T]],
+    workers: int,
+    progress: Progress,
+    *,
+    lead: str | None = None,
 ) -> Generator[tuple[int, Ended[R]], None, None]:
     """Give the number of each job with its end as it comes. What ends one job, even a kill, leaves the others alone.
 
@@ -67,11 +77,12 @@ def run_jobs(
         jobs: a title, for a person, and what ``work`` takes, picklable.
         workers: how many run at once.
         progress: receives that of all, each line and bar with the job's title in front.
+        lead: the title of a task: the others wait until the first job begins it, and find done what that did before.
     """
     waiting, running = deque(range(len(jobs))), list[_Running]()
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
+            while waiting and len(running) < workers and not (lead and running and running[0].is_leading(lead)):
                 number = waiting.popleft()
                 title, item = jobs[number]
                 running.append(_start(number, title, work, item))
@@ -112,6 +123,7 @@ def _hear(one: _Running, progress: Progress) -> Ended[Any] | None:
         progress.say(f"{one.title}: {said[0]}")
     elif what == "begin":
         task, title, total, unit, done = said
+        one.titles.add(title)
         stack = ExitStack()
         one.tasks[task] = stack, stack.enter_context(progress.task(f"{one.title}: {title}", total, unit, done))
     elif what == "advance":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from volseg.bundle.ensemble import averaged_as
+from volseg.bundle.metadata import at
 from volseg.bundle.vocabulary import COPIED_NETWORK, fold_weights
+from volseg.errors import BundleError
 from volseg.planning.component import component
 
 if TYPE_CHECKING:
@@ -28,13 +30,17 @@ def folds_config(inference: Mapping[str, ConfigValue], folds: Sequence[int]) -> 
         folds: whose weights.
 
     Raises:
-        BundleError: its postprocessing doesn't tell which probabilities to average.
+        BundleError: its postprocessing doesn't tell which probabilities to average, or it is otherwise written.
     """
     config = deepcopy(dict(inference))
-    steps = cast("dict[str, list[ConfigValue]]", config["postprocessing"])["transforms"]
+    steps, imports = at(config, "postprocessing", "transforms"), config.get("imports")
+    if not isinstance(steps, list) or not isinstance(imports, list):
+        raise BundleError(
+            "The inference config is not as volseg plan writes it, so none for several networks is made of it."
+        )
     how, place = averaged_as(steps)
     outputs: list[ConfigValue] = [f"pred_{number}" for number in range(len(folds))]
-    config["imports"] = [*cast("list[ConfigValue]", config["imports"]), "$import copy"]
+    config["imports"] = [*imports, "$import copy"]
     config["networks"] = [COPIED_NETWORK] * len(folds)
     config["postprocessing"] = component(
         "monai.transforms.Compose",

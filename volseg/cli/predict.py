@@ -44,6 +44,7 @@ def predict(
         volseg predict bundle/ dicom/ masks/
         volseg predict hippocampus_mr dicom/ masks/
         volseg predict bundle/ hippocampus/ masks/ --fold 0
+        volseg predict bundle/ dicom/ masks/ --folds all
         volseg predict brats_mri_segmentation/ images/ masks/ --regions
     """
     with redirect_stdout(sys.stderr):  # transforms of a bundle may print; stdout is for results

@@ -33,14 +33,15 @@ def train(
     Fold 0 is held out unless told otherwise. Checkpoints, history.csv and curve.png go to the bundle's runs/fold_K/,
     the best weights of the first run to models/model.pt; those of another run only with --publish. Called again, it
     goes on; a run that is complete is left alone. The data set is split once, into runs/folds.json: cases that come
-    later are in no fold until --fresh --cv splits anew.
+    later are in no fold until --fresh --cv splits anew. --cv trains all folds, scores each case by the one that held it
+    out, and makes their models an ensemble.
 
     Args:
         bundle_dir: The bundle's folder.
 
     Examples:
         volseg train bundle/ --minutes 10
-        volseg train bundle/ --cv --device cuda
+        volseg train bundle/ --cv --minutes 10
         volseg train bundle/ --all-cases --data liver/
     """
     with redirect_stdout(sys.stderr):  # handlers of a bundle may print; stdout is for results
@@ -60,7 +61,9 @@ def train(
         if run
         else "The bundle's model is of no run that volseg knows."
     )
-    return 0 if all(result.complete for result in results) else 1
+    if trained.error is not None:
+        print(f"volseg: {trained.error}", file=sys.stderr)
+    return 0 if all(result.complete for result in results) and trained.error is None else 1
 
 
 def _show(result: FoldResult) -> None:

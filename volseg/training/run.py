@@ -39,6 +39,8 @@ ESTIMATE_MARGIN = 1.2
 """One case tells only about what all of them take."""
 TIMED_PASSES = 2
 """The first is slower: libraries choose how to compute, memory is taken for the first time."""
+TRAINING = "Training"
+"""The title of the task that begins when all cases are prepared."""
 BAR_UNITS = 1000.0
 NETWORK_STREAM = 2
 """Of random numbers; 0 and 1 are those of the batches (``volseg.training.steps``)."""
@@ -147,7 +149,7 @@ class Run:
         self.budget.begin_steps()
         self._saved_at = time.monotonic()
         self._shown = BAR_UNITS * self.budget.fraction
-        with self.progress.task("Training", BAR_UNITS, "", done=self._shown) as self._task, self._validating:
+        with self.progress.task(TRAINING, BAR_UNITS, "", done=self._shown) as self._task, self._validating:
             try:
                 # A run that was stopped in its last moments has only its end to come; the engine would start over.
                 if not self.budget.is_spent or not self.budget.steps:

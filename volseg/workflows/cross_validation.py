@@ -15,6 +15,7 @@ from volseg.bundle.outputs import Outputs
 from volseg.bundle.trust import require_trust
 from volseg.bundle.write import as_yaml, replace_rules_words, write_config
 from volseg.dataset.dataset import read_dataset
+from volseg.dataset.folds import Split
 from volseg.errors import BundleError, OutputExistsError
 from volseg.evaluation import Evaluation
 from volseg.kept import EDITED
@@ -30,8 +31,11 @@ from volseg.training.cross_validation import PICTURE, CrossValidation, HeldOut, 
 from volseg.training.record import RunRecord
 from volseg.verbs.evaluate import EvaluateOptions, evaluate
 from volseg.verbs.predict import PredictOptions, predict
-from volseg.verbs.train.ensemble import write_folds_config
+from volseg.verbs.train.ensemble import publish_ensemble, write_folds_config
+from volseg.verbs.train.fold import RECORD_KEY
 from volseg.verbs.train.scores import write_scores
+from volseg.verbs.train.split import RUN_PREFIX, split_path
+from volseg.verbs.train.verb import require_own_data
 from volseg.volume import nifti_name, read_mask
 
 if TYPE_CHECKING:
@@ -51,7 +55,7 @@ MASKS = "held_out"
 
 
 def cross_validate(bundle_dir: Path, options: TrainOptions, progress: Progress = SILENT) -> CrossValidation | None:
-    """Score every case by the fold that held it out, and choose the rules for labels by these scores.
+    """Make the folds an ensemble, score every case by the fold that held it out, and choose rules for labels by that.
 
     The masks are those of ``volseg predict BUNDLE DATASET --fold K``, and stay in ``runs/fold_K/held_out`` as they are
     before any rule. The rules go into the inference config, unless a person put own ones there.
@@ -70,18 +74,18 @@ def cross_validate(bundle_dir: Path, options: TrainOptions, progress: Progress =
     """
     bundle = open_bundle(bundle_dir)
     known = bundle.read_config("train")
-    if require_trust(bundle).findings or "cases_record" not in known:
+    verdict = require_trust(bundle)
+    if verdict.findings or RECORD_KEY not in known:
         return None
+    publish_ensemble(bundle)
     place = bundle.root / str(known["dataset_dir"]) if options.data is None else _path(options.data)
-    runs = {
-        folder.name: RunFolder(folder)
-        for folder in sorted(bundle.runs.glob("fold_*"))
-        if (folder / "best.pt").is_file()
-    }
+    names = (f"{RUN_PREFIX}{number}" for number in range(len(Split.read(split_path(bundle)).folds)))
+    runs = {name: RunFolder(bundle.runs / name) for name in names}
     work = _Work(bundle, place, options, runs, progress)
     before = CrossValidation.read(bundle.runs)
     if before is not None and before.key == work.key and before.bundle_rules == _plain(work.rules):
         return before
+    require_own_data(bundle, verdict, place, options)
     for run in runs:
         work.predict(run)
     found = work.of_regions() if work.overlap else work.of_labels(before)
@@ -268,7 +272,7 @@ def _path(data: object) -> Path:
 
 
 def _number(run: str) -> int:
-    return int(run.removeprefix("fold_"))
+    return int(run.removeprefix(RUN_PREFIX))
 
 
 def _finite(value: float) -> float:

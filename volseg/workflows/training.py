@@ -6,6 +6,7 @@ import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from volseg.errors import DiskFullError, VolsegError
 from volseg.progress import SILENT, Progress
 from volseg.verbs.train import FoldResult, TrainOptions
 from volseg.verbs.train import train as train_folds
@@ -23,10 +24,12 @@ class Trained:
     Args:
         folds: one result each.
         cross_validation: of all folds; None without ``cv``, before all folds are complete, and for bundles of others.
+        error: why complete folds came to no ensemble or no scores.
     """
 
     folds: tuple[FoldResult, ...]
     cross_validation: CrossValidation | None = None
+    error: VolsegError | None = None
 
 
 def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progress = SILENT) -> tuple[FoldResult, ...]:
@@ -46,11 +49,17 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     Raises:
         VolsegError: as ``volseg.verbs.train.train`` and ``volseg.workflows.cross_validation.cross_validate``.
     """
-    return train_and_validate(bundle_dir, options, progress).folds
+    trained = train_and_validate(bundle_dir, options, progress)
+    if trained.error is not None:
+        raise trained.error
+    return trained.folds
 
 
 def train_and_validate(bundle_dir: Path, options: TrainOptions | None = None, progress: Progress = SILENT) -> Trained:
-    """Train, and with ``cv`` cross-validate once all folds are complete; arguments and errors as ``train``."""
+    """Train, and with ``cv`` cross-validate once all folds are complete; arguments and errors as ``train``.
+
+    What ends only the work on complete folds is told beside them.
+    """
     options = options or TrainOptions()
     folds = train_folds(bundle_dir, options, progress)
     if not options.cv or not all(fold.complete for fold in folds):
@@ -58,4 +67,9 @@ def train_and_validate(bundle_dir: Path, options: TrainOptions | None = None, pr
     from volseg.workflows.cross_validation import cross_validate
 
     gc.collect()
-    return Trained(folds, cross_validate(bundle_dir, options, progress))
+    try:
+        return Trained(folds, cross_validate(bundle_dir, options, progress))
+    except DiskFullError:
+        raise
+    except VolsegError as error:
+        return Trained(folds, error=error)

@@ -29,6 +29,11 @@ KEPT_DAYS = 30.0
 """A case that no run has used for so long is removed."""
 
 
+def memory_for_data() -> int:
+    """What prepared cases may take of the memory where nobody says."""
+    return int(MEMORY_SHARE * available_bytes())
+
+
 class Store:
     """Prepared cases by their keys. Threads may share it.
 
@@ -45,7 +50,7 @@ class Store:
     def __init__(
         self, memory_bytes: int | None = None, folder: Path | None = None, progress: Progress = SILENT
     ) -> None:
-        self.left_bytes = int(MEMORY_SHARE * available_bytes()) if memory_bytes is None else memory_bytes
+        self.left_bytes = memory_for_data() if memory_bytes is None else memory_bytes
         self.folder = folder if folder is not None else cache_folder() / "prepared"
         self.progress = progress
         self._memory: dict[str, Case] = {}

@@ -10,8 +10,9 @@ from volseg.bundle.ensemble import publish_folds
 from volseg.bundle.folder import CONFIGS
 from volseg.bundle.folds_config import FOLDS_CONFIG, folds_config
 from volseg.bundle.metadata import at
-from volseg.bundle.weights import read_state_dict
+from volseg.bundle.weights import inference_network, read_state_dict
 from volseg.bundle.write import write_config
+from volseg.dataset.folds import Split
 from volseg.errors import BundleError
 from volseg.outcomes import sha256_of
 from volseg.training.checkpoint import RunFolder
@@ -23,10 +24,7 @@ from volseg.words import listed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch.nn import Module
-
     from volseg.bundle.folder import Bundle
-    from volseg.dataset.folds import Split
     from volseg.planning.component import ConfigValue
 
 MODEL = "model"
@@ -43,13 +41,15 @@ def model_digest(config: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def publish_ensemble(bundle: Bundle, split: Split, network: Module | None) -> None:
+def publish_ensemble(bundle: Bundle) -> None:
     """Put the models of all folds, each at its best validation, where inference loads them.
 
     Raises:
+        InputError: the split, or the history of a run, can't be read.
         BundleError: folds are of different models or held out the same cases, or weights don't fit.
         FileError: a file can't be written.
     """
+    split, network = Split.read(split_path(bundle)), inference_network(bundle)
     config = bundle.read_config("train")
     sha256, digest = sha256_of(bundle.config_path("train")), model_digest(config)
     trained, others, held_out = {}, [], list[str]()

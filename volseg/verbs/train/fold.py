@@ -62,6 +62,7 @@ class Fold:
         served: whether a config of others gets its cases from the data set that a person named.
         source: other weights to begin with; None where none were asked for.
         publishes: whether its model may become the bundle's.
+        beside: how many folds are trained at once, this one included, and share the machine's memory.
     """
 
     bundle: Bundle
@@ -73,6 +74,7 @@ class Fold:
     served: bool = False
     source: Source | None = None
     publishes: bool = True
+    beside: int = 1
 
     @classmethod
     def open(

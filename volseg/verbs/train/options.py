@@ -138,15 +138,20 @@ class TrainOptions:
             raise UsageError(f"There is no fold {self.one_fold}: the folds are 0 to {count - 1}.")
         return (self.one_fold,)
 
-    def store(self, progress: Progress) -> Store:
+    def store(self, progress: Progress, beside: int = 1) -> Store:
         """Where prepared cases are kept.
+
+        Args:
+            progress: is told what is written.
+            beside: how many folds share the memory for them; their files all folds share.
 
         Raises:
             UsageError: ``memory_for_data`` is no size.
         """
-        from volseg.training.prepared import Store
+        from volseg.training.prepared import Store, memory_for_data
 
-        memory = None if self.memory_for_data is None else parse_memory(self.memory_for_data, "--memory-for-data")
+        asked = None if self.memory_for_data is None else parse_memory(self.memory_for_data, "--memory-for-data")
+        memory = (memory_for_data() if asked is None else asked) // beside
         return Store(memory, None if self.cache is None else Path(self.cache), progress)
 
     def require_sense(self) -> None:

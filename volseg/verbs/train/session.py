@@ -92,7 +92,12 @@ def train_fold(
 
                 images = [read_header(image).grid for case in data.dataset.training for image in case.images[:1]]
                 require_memory(parser, images, fold.device.type)
-            with _seeded(fold, state), strays_ended(), _threads_heard(), opened(fold.options.store(progress)):
+            with (
+                _seeded(fold, state),
+                strays_ended(),
+                _threads_heard(),
+                opened(fold.options.store(progress, fold.beside)),
+            ):
                 return _run(fold, parser, state, record, network, started, progress)
         except Exception as error:
             short = memory_short(error)

@@ -6,20 +6,20 @@ import gc
 import math
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.batch import available_cores
 from volseg.batch.jobs import run_jobs
 from volseg.bundle.cost import training_bytes
-from volseg.device import machine_bytes
+from volseg.device import available_bytes, machine_bytes
 from volseg.errors import DiskFullError, VolsegError
+from volseg.training.run import TRAINING
 from volseg.verbs.train.fold import Data, Fold
 from volseg.verbs.train.options import FoldResult
 from volseg.verbs.train.scores import write_scores
 from volseg.verbs.train.session import train_fold
-from volseg.volume import read_header
 from volseg.words import counted
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from volseg.bundle.parser import BundleParser
     from volseg.progress import Progress
 
-ROOM_SHARE = 0.8
-"""Of the memory that may be taken: the rest is for what the estimate doesn't know, such as a library's workspaces."""
+ROOM_SHARE = 0.6
+"""Of the memory that is free, and of a GPU's: the rest is for prepared cases, and for what the estimate doesn't know."""
 BASE_BYTES = 2**30
 """What a process takes with its libraries before it has a volume; on a GPU its context and workspaces take the like."""
 
@@ -49,14 +49,13 @@ class SideBySide:
     threads: int
 
 
-def choose_side_by_side(parsers: Sequence[BundleParser], asked: int, device: str, data_bytes: float) -> SideBySide:
+def choose_side_by_side(parsers: Sequence[BundleParser], asked: int, device: str) -> SideBySide:
     """As many folds as the device has room for, in as few rounds as that takes; one core at least for each.
 
     Args:
         parsers: the configs of the folds.
         asked: how many a person wants; 0 leaves it to this rule.
         device: ``cpu`` or ``cuda``.
-        data_bytes: what the volumes of a fold take in memory.
     """
     cores, count = available_cores(), len(parsers)
     most = asked
@@ -64,7 +63,7 @@ def choose_side_by_side(parsers: Sequence[BundleParser], asked: int, device: str
         first = parsers[0]
         network = first.sketch("network_def") if first.has("network_def") else None
         need = training_bytes(network, first.whole())
-        rooms = [ROOM_SHARE * machine_bytes("cpu") / (BASE_BYTES + data_bytes + (need if device == "cpu" else 0))]
+        rooms = [ROOM_SHARE * available_bytes() / (BASE_BYTES + (need if device == "cpu" else 0))]
         if device != "cpu":
             rooms.append(ROOM_SHARE * machine_bytes(device) / (BASE_BYTES + need))
         most = min(cores, *(int(room) for room in rooms))
@@ -129,7 +128,7 @@ def train_all(
         VolsegError: what ended a fold, where it ended all of them.
     """
     device, bundle, options = folds[0].device.type, folds[0].bundle, folds[0].options
-    plan = choose_side_by_side(list(parsers.values()), options.at_once, device, _data_bytes(data))
+    plan = choose_side_by_side(list(parsers.values()), options.at_once, device)
     results: dict[str, FoldResult] = {}
     errors: list[VolsegError] = []
 
@@ -155,10 +154,10 @@ def train_all(
         if options.minutes is not None:
             said += ": each makes fewer steps in its minutes than alone (--at-once 1)"
         progress.say(f"{said}.")
-        jobs = [(fold.name, FoldJob(fold, data, place, plan.threads)) for fold in folds]
+        jobs = [(fold.name, FoldJob(replace(fold, beside=plan.workers), data, place, plan.threads)) for fold in folds]
         with (
             progress.task("Cross-validation", len(folds), "folds") as task,
-            closing(run_jobs(train_job, jobs, plan.workers, progress)) as ends,
+            closing(run_jobs(train_job, jobs, plan.workers, progress, lead=TRAINING)) as ends,
         ):
             for number, end in ends:
                 take(folds[number], end.error or _given(end.result))
@@ -181,9 +180,3 @@ def _given(result: FoldResult | None) -> FoldResult:
     if result is None:  # interrupted by somebody else than this process
         raise KeyboardInterrupt
     return result
-
-
-def _data_bytes(data: Data | None) -> float:
-    """What all volumes with their masks take as float32, before they are resampled."""
-    cases = () if data is None else data.dataset.training
-    return sum(4 * math.prod(read_header(image).grid.shape) * 2 for case in cases for image in case.images)

@@ -54,7 +54,6 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     from volseg.dataset.faults import require_sound
     from volseg.dataset.folds import FOLDS
     from volseg.device import choose_device
-    from volseg.verbs.train.ensemble import publish_ensemble
     from volseg.verbs.train.fold import RECORD_KEY, Data, Fold
     from volseg.verbs.train.scores import write_scores
     from volseg.verbs.train.session import train_fold
@@ -90,7 +89,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
             fold.require_same_source()
         if pending:
             data = None
-            _require_own_data(bundle, verdict, place, options)
+            require_own_data(bundle, verdict, place, options)
             dataset = _dataset(place, options)
             if dataset is not None:
                 contents = require_sound(
@@ -120,10 +119,6 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
         elif options.publish:
             results = {fold.name: fold.publish() for fold in folds}
             write_scores(bundle)
-        if options.cv and all(result.complete for result in results.values()) and not verdict.findings:
-            split = split or known_split(bundle, options)
-            if split is not None:
-                publish_ensemble(bundle, split, inference_network(bundle))
     return tuple(results[fold.name] for fold in folds)
 
 
@@ -136,7 +131,7 @@ def _require_folds(bundle: Bundle, known: Mapping[str, object], options: TrainOp
         )
 
 
-def _require_own_data(bundle: Bundle, verdict: Verdict, place: Path | None, options: TrainOptions) -> None:
+def require_own_data(bundle: Bundle, verdict: Verdict, place: Path | None, options: TrainOptions) -> None:
     """Refuse to read a data set that nobody but the config names; what a person trusted was read by that person.
 
     Raises:
