@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,6 +69,10 @@ def test_a_fold_that_was_trained_on_and_another_split_are_told(bundle: Bundle) -
     one, other = outdated_words(bundle)
     assert one.startswith("fold 2 was trained on since")
     assert other.startswith("the data set was split anew")
+    (bundle.runs / "fold_2" / "best.pt").unlink()  # begun anew
+    assert len(outdated_words(bundle)) == 2
+    shutil.rmtree(bundle.runs)  # handed on without its runs
+    assert outdated_words(bundle) == ()
 
 
 def test_no_ensemble_and_a_damaged_record_are_sentences(bundle: Bundle, tmp_path: Path) -> None:

@@ -108,8 +108,9 @@ class Ensemble:
             FileError: a file can't be read.
         """
         for member in self.members:
-            trained = bundle.runs / f"fold_{member.fold}" / "best.pt"
-            if trained.is_file() and sha256_of(trained) != member.trained_sha256:
+            run = bundle.runs / f"fold_{member.fold}"  # a bundle that was handed on may have none
+            trained = run / "best.pt"
+            if run.is_dir() and (not trained.is_file() or sha256_of(trained) != member.trained_sha256):
                 yield f"fold {member.fold} was trained on since the ensemble was made, which has its model of before. {REMEDY}"
         split = bundle.runs / "folds.json"
         if split.is_file() and sha256_of(split) != self.split_sha256:

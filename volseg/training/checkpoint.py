@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -68,6 +69,11 @@ class RunFolder:
         return self.folder / "history.csv"
 
     @property
+    def held_out(self) -> Path:
+        """The folder of the masks of the cases that it held out, before any rule."""
+        return self.folder / "held_out"
+
+    @property
     def curve(self) -> Path:
         """The picture."""
         return self.folder / "curve.png"
@@ -77,6 +83,7 @@ class RunFolder:
         paths = (self.last, self.previous, self.best, self.final, self.record, self.initial, self.history, self.curve)
         for path in paths:
             path.unlink(missing_ok=True)
+        shutil.rmtree(self.held_out, ignore_errors=True)
 
 
 @dataclass(frozen=True)

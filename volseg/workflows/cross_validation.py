@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from volseg.verbs.train import TrainOptions
 
 RULES = "volseg_postprocessing"
-MASKS = "held_out"
-"""The folder in that of a run with the masks of the cases that it held out, before any rule."""
 
 
 def cross_validate(bundle_dir: Path, options: TrainOptions, progress: Progress = SILENT) -> CrossValidation | None:
@@ -124,7 +122,7 @@ class _Work:
         Raises:
             BundleError: one can't be predicted.
         """
-        out = self.runs[run].folder / MASKS
+        out = self.runs[run].held_out
         options = PredictOptions(fold=_number(run), raw=True, device=self.options.device, regions=self.overlap)
         self.progress.say(f"{run}: the cases that it held out")
         try:
@@ -155,7 +153,7 @@ class _Work:
                     path = labels.get(case)
                     if path is None:
                         raise BundleError(f"{case}, which {run} held out, has no mask any more.", code="held-out")
-                    found = read_mask(self.runs[run].folder / MASKS / nifti_name(case))
+                    found = read_mask(self.runs[run].held_out / nifti_name(case))
                     reference = read_mask(path)
                     same = found.grid.difference(reference.grid) is None
                     predicted = found if same else turned_onto(found, reference.grid)
@@ -168,7 +166,7 @@ class _Work:
         """The scores of structures that may overlap; no rules are chosen for them."""
         cases, names = list[HeldOut](), tuple[str, ...]()
         for run in self.runs:
-            folder = self.runs[run].folder / MASKS
+            folder = self.runs[run].held_out
             evaluation = evaluate(folder, self.place, EvaluateOptions(), self.progress)
             names = evaluation.labels.names
             cases += _cases_of(evaluation, _number(run))
