@@ -77,6 +77,19 @@ def test_every_mask_is_tidied_and_the_ledger_says_how(masks: Path, tmp_path: Pat
     assert (tmp_path / "out" / "labels.txt").read_bytes() == (masks / "labels.txt").read_bytes()
 
 
+def test_what_nobody_judged_stays(tmp_path: Path) -> None:
+    mask = crumbs()
+    mask[7, 7, 7] = mask[0, 0, 0] = 3  # in the hole of label 2, and alone in a corner
+    save(tmp_path / "data" / "labelsTr" / "a.nii.gz", mask)
+    labels = {"background": 0, "liver": 1, "spleen": 2, "ignore": 3}
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps({"labels": labels}))
+    options = PostprocessOptions(keep_largest=("all",), fill_holes=("all",), minimum_size_mm3=2.0, jobs=1)
+    postprocess(tmp_path / "data" / "labelsTr", tmp_path / "out", options)
+    tidy = read(tmp_path / "out" / "a.nii.gz")
+    assert np.array_equal(tidy == 3, mask == 3)
+    assert [(tidy == label).sum() for label in (1, 2)] == [27, 26]
+
+
 def test_an_oblique_mask_of_another_format_is_turned_and_told(tmp_path: Path) -> None:
     volume = Volume(crumbs(), slanted(crumbs().shape))
     (tmp_path / "masks").mkdir()

@@ -92,7 +92,7 @@ def test_without_memory_for_float32_the_training_is_good_all_the_same(
     for module in (autocast, precision):
         monkeypatch.setattr(module, "use_bfloat16", lambda _: True)
 
-    def short(*_: object) -> None:
+    def short(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("volseg.verbs.train.session.measure_change", short)

@@ -311,10 +311,16 @@ def _merged(target: Target) -> list[ConfigValue]:
     merge: list[ConfigValue] = []
     if count > 1:
         merge = [
-            component("monai.transforms.SplitDimd", keys="pred", dim=0, keepdim=True),
+            component(
+                "monai.transforms.SplitDimd",
+                keys="pred",
+                output_postfixes=[f"region_{place}" for place in range(count)],
+                dim=0,
+                keepdim=True,
+            ),
             component(
                 "monai.transforms.MeanEnsembled",
-                keys=[f"pred_{place}" for place in range(count)],
+                keys=[f"pred_region_{place}" for place in range(count)],
                 output_key="pred",
                 weights=[2**place for place in range(count)],
             ),

@@ -141,6 +141,14 @@ class Bundle:
         return self.meaning.table
 
     @property
+    def ignore(self) -> int | None:
+        """What stands for voxels that nobody judged in the masks that it learns from; None where every voxel was."""
+        from volseg.bundle.targets import trained_labels
+
+        trained = trained_labels(self.metadata)
+        return trained.ignore if trained else None
+
+    @property
     def structures(self) -> tuple[str, ...]:
         """The names of what its network gives: of regions where it cuts each output by itself, else of labels."""
         from volseg.bundle.outputs import Outputs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from volseg.bundle.metadata import is_whole
 from volseg.errors import InputError
-from volseg.labels import LabelTable
+from volseg.labels import LabelTable, Region
 
 if TYPE_CHECKING:
     from volseg.planning.component import ConfigValue
@@ -38,3 +39,18 @@ def trained_labels(metadata: dict[str, ConfigValue]) -> LabelTable | None:
         return LabelTable.from_dataset_json(labels) if isinstance(labels, dict) else None
     except InputError:
         return None
+
+
+def trained_regions(metadata: dict[str, ConfigValue]) -> tuple[Region, ...]:
+    """The regions that a bundle learns, with the labels of each; none where the metadata names none."""
+    regions = metadata.get(REGIONS)
+    if not isinstance(regions, dict):
+        return ()
+    known = trained_labels(metadata) or LabelTable(())
+    found = []
+    for name, labels in regions.items():
+        numbers = [int(one) for one in labels if is_whole(one)] if isinstance(labels, list) else []
+        if not numbers or not set(numbers) <= set(known.indices):
+            return ()
+        found.append(Region(str(name), tuple(numbers)))
+    return tuple(found)

@@ -243,7 +243,7 @@ _TRANSFORMS = {
     "monai.transforms.RandAdjustContrastd": "keys:names prob:share gamma:reals invert_image:flag retain_stats:flag",
     "monai.transforms.AsDiscreted": "keys:names argmax:flag to_onehot:classes? threshold:share? rounding:word?",
     "monai.transforms.Activationsd": "keys:names sigmoid:flag softmax:flag",
-    "monai.transforms.SplitDimd": "keys:names dim:axes keepdim:flag",
+    "monai.transforms.SplitDimd": "keys:names output_postfixes:names dim:axes keepdim:flag",
     "monai.transforms.MeanEnsembled": "keys:names output_key:name weights:reals",
     "volseg.training.LabelsToRegionsd": "keys:names regions:labels ignore:label?",
     "volseg.training.ClearIgnoredd": "keys:names label_key:name ignore:label",

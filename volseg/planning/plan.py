@@ -165,7 +165,7 @@ def choose(
     schedule = pick(SCHEDULES, wishes.schedule or limits.schedule, "schedule")()
     reasons.append((f"schedule {schedule.name}", _asked(schedule.words, wishes.schedule)))
     augmented = pick(AUGMENTATIONS, wishes.augment or limits.augment, "augmentation")
-    mirrored, mirroring = mirrored_axes(labels) if augmented.mirrors else ((), "")
+    mirrored, mirroring = mirrored_axes(target.learnt) if augmented.mirrors else ((), "")
     augmentation = augmented(spacing_mm, mirrored)
     words = "; ".join(filter(None, (augmentation.words, mirroring)))
     reasons.append((f"augmentation {augmentation.name}", _asked(words, wishes.augment)))

@@ -125,6 +125,17 @@ class Target:
         """Of the structures that are scored, in the order of the outputs."""
         return tuple(region.name for region in self.regions) or self.labels.names
 
+    @property
+    def learnt(self) -> LabelTable:
+        """The names of all that is learnt, regions and the labels in them, as sides may be told by either."""
+        parts = [label.name for label in self.labels.labels if label.name != f"label {label.index}"]
+        names = dict.fromkeys([*(region.name for region in self.regions), *parts])
+        return (
+            LabelTable(tuple(Label(number, name) for number, name in enumerate(names, 1)))
+            if self.regions
+            else self.labels
+        )
+
     @cached_property
     def table(self) -> LabelTable:
         """Of a mask that is predicted: the labels, or the numbers that regions are painted with."""

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from volseg.atomic import exclusive
 from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.dataset.beside import labels_beside
-from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError
+from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.files import read_bounded
 from volseg.kept import ANEW, EDITED, State, file_digest, merged, require_replaceable, state_of
 from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable, is_name
@@ -118,6 +120,8 @@ class _Work:
     rules: PostprocessingRules
     overwrite: bool
     before: Made | None
+    ignore: int | None = None
+    """Voxels of this number, which nobody judged, stay; to the rules they are background."""
 
 
 def postprocess(
@@ -150,7 +154,9 @@ def postprocess(
             code="nothing-asked",
         )
     folder, paths = _find(masks)
-    rules = options.rules(labels_beside(folder) if options.names else None)
+    table = _table(folder, options)
+    rules = options.rules(table if options.names else None)
+    ignore = table.ignore if table else None
     if out_dir.exists() and not out_dir.is_dir():
         raise UsageError(f"{out_dir} is a file, and the results need a folder. Name another.", code="not-a-folder")
     if out_dir.resolve() == folder.resolve():
@@ -165,7 +171,7 @@ def postprocess(
         counts = Counter(stem_of(path) for path in paths)
         outcomes = run_cases(
             functools.partial(_clean, twice=frozenset(name for name, count in counts.items() if count > 1)),
-            [_Work(path, out_dir, rules, options.overwrite, before.get(stem_of(path))) for path in paths],
+            [_Work(path, out_dir, rules, options.overwrite, before.get(stem_of(path)), ignore) for path in paths],
             name_of=lambda work: stem_of(work.path),
             title="Cleaning masks",
             executor=choose_executor(options.jobs, (voxel_bytes([path]) for path in paths)),
@@ -178,6 +184,16 @@ def postprocess(
         return replace(ledger, done_before=whole.done_before)
 
 
+def _table(folder: Path, options: PostprocessOptions) -> LabelTable | None:
+    """What the labels are called, as a file beside the masks tells; a damaged one matters where labels are named."""
+    try:
+        return labels_beside(folder)
+    except VolsegError:
+        if options.names:
+            raise
+        return None
+
+
 def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
     name = stem_of(work.path)
     if name in twice:
@@ -186,7 +202,12 @@ def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
             code="name-twice",
         )
     volume = read_mask(work.path)
-    mask, changes = work.rules.apply(volume.array, volume.grid)
+    if work.ignore is None:
+        mask, changes = work.rules.apply(volume.array, volume.grid)
+    else:
+        ignored = volume.array == work.ignore
+        mask, changes = work.rules.apply(np.where(ignored, volume.array.dtype.type(0), volume.array), volume.grid)
+        mask = np.where(ignored, volume.array, mask)
     warnings = tuple(f"label {label} was removed whole." for label in changes.vanished)
     if changes.cavities_between_labels:
         count = changes.cavities_between_labels
@@ -195,7 +216,8 @@ def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
         warnings += (TURNED,)
     output = work.out_dir / nifti_name(name)
     source = " ".join(str(file_digest(path)) for path in files_of(work.path))
-    made = Made(source, repr(work.rules), {output.name: FileDigest(0, "")})
+    method = repr(work.rules) if work.ignore is None else repr((work.rules, work.ignore))
+    made = Made(source, method, {output.name: FileDigest(0, "")})
     state = State.ABSENT if work.overwrite else state_of(work.before, made, work.out_dir)
     code = ALREADY_DONE
     if state is State.EDITED:

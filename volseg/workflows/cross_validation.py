@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from volseg.bundle.folder import Bundle, open_bundle
 from volseg.bundle.lint import lint_config
 from volseg.bundle.outputs import Outputs
+from volseg.bundle.targets import trained_regions
 from volseg.bundle.trust import require_trust
 from volseg.bundle.write import as_yaml, replace_rules_words, write_config
 from volseg.dataset.dataset import read_dataset
@@ -165,9 +166,13 @@ class _Work:
     def of_regions(self) -> CrossValidation:
         """The scores of structures that may overlap; no rules are chosen for them."""
         cases, names = list[HeldOut](), tuple[str, ...]()
+        regions = (
+            () if read_dataset(self.place, discover_labels=False).regions else trained_regions(self.bundle.metadata)
+        )
+        asked = "; ".join(f"{region.name}={','.join(map(str, region.labels))}" for region in regions)
         for run in self.runs:
             folder = self.runs[run].held_out
-            evaluation = evaluate(folder, self.place, EvaluateOptions(), self.progress)
+            evaluation = evaluate(folder, self.place, EvaluateOptions(regions=asked), self.progress)
             names = evaluation.labels.names
             cases += _cases_of(evaluation, _number(run))
         return CrossValidation(names, tuple(cases), (), self.weights, self.key, _plain(self.rules))
@@ -180,7 +185,7 @@ class _Work:
         why = self._may_not_store() if ours else "has rules of your own"
         if self.options.keep_rules:
             why = "keeps its rules, as you asked"
-        trial = Trial(labels, self._volumes_mm3(), _largest(self.rules), self.bundle.labels.ignore)
+        trial = Trial(labels, self._volumes_mm3(), _largest(self.rules), self.bundle.ignore)
         for _, _, mask, reference, grid in self.pairs("Trying rules"):
             trial.add(mask, reference, grid)
         selection = self._proved(trial)
@@ -188,7 +193,8 @@ class _Work:
         cases = []
         for name, fold, mask, reference, grid in self.pairs("Scoring"):
             cleaned, _ = rules.apply(mask, grid)
-            scores = compare(trial.counted(cleaned, reference), reference, grid, labels)
+            ignored = None if self.bundle.ignore is None else reference == self.bundle.ignore
+            scores = compare(cleaned, reference, grid, labels, ignored)
             cases.append(
                 HeldOut(name, fold, figures(one.dice for one in scores), figures(one.hd95_mm for one in scores))
             )
