@@ -177,6 +177,12 @@ def test_what_a_part_may_hold(text: str, kind: str, place: str) -> None:
         ("inference", "network_def: {_target_: monai.networks.nets.UNet, num_res_units: 10000}"),
         ("inference", f"network_def: {{_target_: monai.networks.nets.UNet, channels: [{'4, ' * 5000} 4]}}"),
         ("inference", "network_def: {_target_: monai.networks.nets.UNet, norm: [INSTANCE, {affine: true}]}"),
+        ("inference", "network_def: {_target_: monai.networks.nets.UNETR, img_size: [4096, 4096, 4096]}"),
+        ("inference", "network_def: {_target_: monai.networks.nets.SegResNet, norm: [GROUP, {num_groups: 0}]}"),
+        ("inference", "network_def: {_target_: monai.networks.nets.SegResNet, norm: [GROUP, {affine: 1}]}"),
+        ("inference", "network_def: {_target_: volseg.networks.SegNet, convolutions: [1000]}"),
+        ("inference", "network_def: {_target_: volseg.networks.DeepLabV3Plus, rates: [[1, 1, 100000]]}"),
+        ("inference", "network_def: {_target_: volseg.networks.blocks.Convolution, in_channels: 1}"),
     ],
 )  # fmt: skip
 def test_each_key_takes_values_of_its_own_kind_within_bounds(config: str, text: str) -> None:

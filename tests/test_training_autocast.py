@@ -66,6 +66,13 @@ def test_stacked_heads_come_back_as_a_list() -> None:
     assert isinstance(heads, list)
     assert [tuple(head.shape) for head in heads] == [(2, 3, 4, 4, 4)] * 3
     assert [float(head.mean()) for head in heads] == [0.0, 1.0, 2.0]
+    smaller = [
+        torch.ones(2, 3, 4 // 2**head, 4, 4, dtype=torch.bfloat16) for head in range(2)
+    ]  # SegResNetDS gives a list
+    heads = AutocastInferer()(torch.zeros(2, 1, 4, 4, 4), lambda _: smaller)
+    assert [(tuple(head.shape), head.dtype) for head in heads] == [
+        ((2, 3, 4, 4, 4), torch.float32), ((2, 3, 2, 4, 4), torch.float32)
+    ]  # fmt: skip
 
 
 def test_another_inferer_is_run_inside() -> None:
