@@ -13,12 +13,12 @@ from monai.networks.nets import DynUNet, SwinUNETR, UNet
 
 from volseg import device
 from volseg.bundle import cost as module
-from volseg.bundle.cost import cost_of, on_meta
 from volseg.bundle.folder import Bundle
 from volseg.bundle.parser import BundleParser
 from volseg.cli.main import main
 from volseg.errors import BundleError
 from volseg.networks import SegNet
+from volseg.networks.cost import cost_of, on_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from volseg.bundle.cost import on_meta
 from volseg.bundle.folder import open_bundle
 from volseg.bundle.trust import judge
 from volseg.bundle.vocabulary import TARGETS
+from volseg.networks.cost import on_meta
 from volseg.planning.augmentations import AUGMENTATIONS, AugmentationName
 from volseg.planning.losses import LOSSES, parse_loss
 from volseg.planning.networks import NETWORKS, NetworkName, encoder_parts_of

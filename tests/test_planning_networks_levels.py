@@ -10,8 +10,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from tests.plans import LABELS, Shape, Spacing, fingerprint
-from volseg.bundle.cost import on_meta
 from volseg.errors import UsageError
+from volseg.networks.cost import on_meta
 from volseg.planning.networks import NETWORKS
 from volseg.planning.plan import Plan, choose
 from volseg.planning.wishes import Wishes

@@ -69,4 +69,4 @@ def test_a_short_axis_holds_the_long_ones_up_no_more_than_its_length_needs() -> 
     network = planned((20, 400, 400), (1.0, 1.0, 1.0), "full").network.topology
     assert len(network.features) == PRESETS["full"].max_levels
     assert set(network.kernels) == {(3, 3, 3)}
-    assert np.prod(network.strides, axis=0).tolist() == [4, 32, 32]
+    assert np.prod(network.strides, axis=0).tolist() == [4, 64, 64]

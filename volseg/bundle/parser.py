@@ -139,7 +139,7 @@ class BundleParser:
         import torch
         from monai.bundle import ConfigParser
 
-        from volseg.bundle.cost import on_meta
+        from volseg.networks.cost import on_meta
 
         try:
             with on_meta():

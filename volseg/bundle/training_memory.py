@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.bundle.cost import cost_of
 from volseg.bundle.folder import target_name, walk
 from volseg.bundle.metadata import NETWORK_FORMAT, at, input_channels
 from volseg.bundle.serving import locate
 from volseg.device import GIB, machine_bytes, memory_lacking
 from volseg.errors import BundleError, VolsegError
+from volseg.networks.cost import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ by what the preset may cost.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,9 @@ from volseg.dataset.dataset import knows_modality, modalities_of
 from volseg.errors import UsageError
 from volseg.planning.augmentations import AUGMENTATIONS, Augmentation
 from volseg.planning.component import pick
+from volseg.planning.fitting import fit
 from volseg.planning.losses import Loss, parse_loss
+from volseg.planning.memory import Memory, shown
 from volseg.planning.mirroring import mirrored_axes
 from volseg.planning.networks import NETWORKS, Network
 from volseg.planning.normalisation import Normalisation, choose_normalisations
@@ -112,6 +114,7 @@ def choose(
     name: str,
     wishes: Wishes = ANYTHING,
     regions: Sequence[Region] = (),
+    memory: Memory | None = None,
 ) -> Plan:
     """Choose a plan; what is wished for overrides the choice.
 
@@ -121,13 +124,17 @@ def choose(
         name: the bundle's.
         wishes: what was asked for.
         regions: unions of labels that the network learns in their place.
+        memory: what a training step may take; None reckons nothing.
 
     Raises:
-        UsageError: a spacing that was asked for is not positive or leaves too few voxels, or there is no choice of a
+        UsageError: no step fits into the memory, a spacing that was asked for is not positive or leaves too few voxels, or there is no choice of a
             name that was asked for, or the regions make no sense.
     """
     target = Target.of(labels, regions)
     limits = PRESETS[wishes.preset]
+    if wishes.memory_bytes is not None and limits.fills_memory:
+        most = PRESETS["large"].patch_voxels
+        limits = replace(limits, patch_voxels=most, fine_patch_voxels=most, batch_voxels=math.inf)
     spacing_mm, network = wishes.spacing_mm, wishes.network
     reasons: list[tuple[str, str]] = []
     if spacing_mm is None:
@@ -146,14 +153,13 @@ def choose(
             "Choose a smaller --spacing."
         )
     kind, reason = pick(NETWORKS, network or limits.network, "network"), "asked for"
-    patch, topology, why = choose_topology(shapes, spacing_mm, limits, kind)
     if network is None:
         reason = "the patch is small enough to afford it"
-        if math.prod(patch) > limits.fine_patch_voxels:
+        if math.prod(choose_topology(shapes, spacing_mm, limits, kind)[0]) > limits.fine_patch_voxels:
             kind, reason = NETWORKS[limits.coarse_network], "at full resolution such a patch would cost too much"
-            patch, topology, why = choose_topology(shapes, spacing_mm, limits, kind)
-    built = kind(topology, len(fingerprint.channels), target.outputs, patch)
-    reasons.append((f"patch {_by(patch)} voxels", why))
+    fitted = fit(shapes, spacing_mm, limits, kind, len(fingerprint.channels), target.outputs, memory)
+    built, batch, patch, topology = fitted.network, fitted.batch, fitted.network.patch, fitted.network.topology
+    reasons.append((f"patch {_by(patch)} voxels", fitted.why_patch))
     levels = f"{len(topology.features)} levels of {', '.join(map(str, topology.features))} features"
     reasons.append((levels, kind.rules.words.format(MIN_BOTTLENECK)))
     reasons.append((f"network {built.name}", f"{built.words}; {reason}"))
@@ -169,8 +175,13 @@ def choose(
     augmentation = augmented(spacing_mm, mirrored)
     words = "; ".join(filter(None, (augmentation.words, mirroring)))
     reasons.append((f"augmentation {augmentation.name}", _asked(words, wishes.augment)))
-    batch = int(np.clip(limits.batch_voxels // math.prod(patch), 2, limits.max_batch))
-    reasons.append((f"batch {batch}", f"{batch * math.prod(patch):,} voxels a step"))
+    reasons.append((f"batch {batch}", fitted.why_batch))
+    if fitted.step_bytes is not None and memory is not None:
+        how = "as a trial on this GPU showed" if fitted.is_tried else "reckoned from the network"
+        kind_of_number = "bfloat16" if memory.bfloat16 else "float32"
+        reasons.append(
+            (f"about {shown(fitted.step_bytes)} for a step", f"{how}, in {kind_of_number}; within {memory.words}")
+        )
 
     normalisations = choose_normalisations(fingerprint)
     for channel, chosen in zip(fingerprint.channels, normalisations, strict=True):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MIN_BOTTLENECK = 4
 """No axis is halved below this many voxels."""
+START_VOXELS = 256**3
+"""Of the cube in mm that no patch is larger than."""
 
 Triple = tuple[int, int, int]
 
@@ -30,8 +32,8 @@ def choose_topology(
 ) -> tuple[Triple, Topology, str]:
     """The patch in voxels, the levels, and why the patch is so.
 
-    Starts from the median volume and shortens the physically longest side until it fits, as nnU-Net does. It
-    is rounded up to what the network can halve, or to the nearest such size where the preset says so: voxels of padding
+    Starts from the median volume, or from a cube in mm where that is larger, and shortens the side that shows most of
+    the median volume until it fits, as nnU-Net's planner does (version 2.6, ``get_plans_for_configuration``). It is rounded up to what the network can halve, or to the nearest such size where the preset says so: voxels of padding
     teach nothing.
 
     Args:
@@ -43,7 +45,9 @@ def choose_topology(
     Raises:
         UsageError: the network's least patch is more than the preset may cost.
     """
-    size = np.median(shapes, axis=0)
+    median = np.median(shapes, axis=0)
+    cube = START_VOXELS ** (1 / 3) * math.prod(spacing_mm) ** (1 / 3) / np.array(spacing_mm)
+    size = np.minimum(median, np.maximum(cube, 2 * MIN_BOTTLENECK))
     why = "the median volume"
     while True:
         strides, kernels = _levels(size, spacing_mm, limits.max_levels, network.rules)
@@ -61,10 +65,7 @@ def choose_topology(
                 f"{limits.patch_voxels:,} voxels are affordable. Choose another --network."
             )
         why = f"the median volume, shortened to about {limits.patch_voxels:,} voxels"
-        longest = int(np.argmax(size * np.array(spacing_mm)))
-        size[longest] *= 0.95
-        if size[longest] < 2 * MIN_BOTTLENECK:
-            size[int(np.argmax(size))] *= 0.9
+        size[int(np.argmax(np.where(size >= 2 * MIN_BOTTLENECK, size / median, 0)))] *= 0.97
 
 
 def _whole(repeats: NDArray[np.float64], multiple: NDArray[np.int64]) -> Triple:

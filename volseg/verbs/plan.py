@@ -27,7 +27,8 @@ class PlanOptions:
     """How to plan."""
 
     preset: Preset = "fast"
-    """fast: minutes on two cores. full: nnU-Net's topology and length, for a GPU."""
+    """fast: minutes on two cores. full: nnU-Net's topology and length, for a GPU. large: nnU-Net's ResEnc L within
+    24 GB of a GPU."""
 
     spacing: Many[float] = ()
     """Target spacing in mm, instead of the one that the data suggest: one number for all axes, or three, such as
@@ -53,7 +54,8 @@ class PlanOptions:
     tumor=1,2,4; tumor core=1,4". A dataset.json of nnU-Net's may name them itself."""
 
     memory: str | None = None
-    """What a training step may take, such as 24GB."""
+    """What a training step may take, such as 24GB, instead of what this device has. full and large make their patches
+    as large as it takes; every preset keeps within it."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float] | None:
@@ -104,7 +106,9 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     from volseg.bundle.write import require_free, write_bundle
     from volseg.dataset.dataset import is_dataset, read_dataset, require_cases
     from volseg.planning.fingerprint import measure
+    from volseg.planning.memory import Memory
     from volseg.planning.plan import choose
+    from volseg.planning.presets import PRESETS
     from volseg.planning.target import Target
     from volseg.regions import parse_regions
 
@@ -117,9 +121,10 @@ def plan(dataset_dir: Path, bundle_dir: Path, options: PlanOptions | None = None
     require_cases(dataset)
     regions = parse_regions(each(options.regions), dataset.labels) or dataset.regions
     Target.of(dataset.labels, regions)  # what makes no sense is said before all is measured
+    memory = Memory.of(wishes.memory_bytes, PRESETS[wishes.preset].memory_bytes)
     fingerprint = measure(dataset, progress)
     name = bundle_dir.resolve().name
-    chosen = choose(fingerprint, dataset.labels, name, wishes, regions)
+    chosen = choose(fingerprint, dataset.labels, name, wishes, regions, memory)
     write_bundle(chosen, dataset_dir, bundle_dir)
     try:
         remember_plan(bundle_dir, dataset_dir)
