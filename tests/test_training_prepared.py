@@ -123,6 +123,7 @@ def test_other_transforms_make_other_entries(items: list[dict[str, str]], folder
         PreparedDataset(items, Compose([*fixed(), Lambdad("image", lambda x: x + 1)]))
         PreparedDataset(items, Compose([*fixed(), Lambdad("image", lambda x: x + 2)]))
         assert len(list(folder.glob("*.case"))) == 12
+    assert len(list(folder.glob("*.case"))) == 6
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty", "pickle", "other", "gone", "link"])

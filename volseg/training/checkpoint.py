@@ -191,7 +191,9 @@ def is_whole(path: Path) -> bool:
             return False
         file.seek(size - CHECKSUM_BYTES)
         comment = file.read()
-        return not comment.startswith(CHECKSUM) or comment[len(CHECKSUM) :] == _digest(file, size - CHECKSUM_BYTES)
+        if comment.startswith(CHECKSUM):
+            return comment[len(CHECKSUM) :] == _digest(file, size - CHECKSUM_BYTES)
+        return comment[-22:-18] == b"PK\5\6" and comment[-2:] == bytes(2)  # a ZIP file that ends without a comment
 
 
 def _digest(file: BinaryIO, size: int) -> bytes:

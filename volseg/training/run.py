@@ -139,8 +139,8 @@ class Run:
             FileError: a checkpoint can't be written; the one before stays.
         """
         self._attach()
-        if isinstance(self.trainer.data_loader, StepLoader):
-            self.trainer.data_loader.begin(seed=self.seed, position=self.budget.steps)
+        if self._loader is not None:
+            self._loader.begin(seed=self.seed, position=self.budget.steps)
         for listener in self.listeners:
             listener.began(RunView(self.folder, tuple(self.labels), tuple(self.history)))
         if self._losses and self.budget.steps % self.trainer.state.epoch_length == 0:
@@ -164,8 +164,14 @@ class Run:
                 )
                 raise
             finally:
-                if isinstance(self.trainer.data_loader, StepLoader):
-                    self.trainer.data_loader.stop()
+                if self._loader is not None:
+                    self._loader.stop()
+
+    @property
+    def _loader(self) -> StepLoader | None:
+        """The loader of volseg's own bundles; None for others, whose batches depend on what was drawn before."""
+        loader = getattr(self.trainer, "data_loader", None)
+        return loader if isinstance(loader, StepLoader) else None
 
     def _estimate_validation(self) -> None:
         """Tell the budget what the last validation will take, until one was measured."""
@@ -305,8 +311,7 @@ class Run:
 
     def _not_finite(self, value: float, step: int, batch: Any, cause: str) -> BundleError:
         """The error that names the cases of a batch, and where numbers that are not finite came from."""
-        loader = self.trainer.data_loader
-        names = loader.names(step) if isinstance(loader, StepLoader) else ()
+        names = () if self._loader is None else self._loader.names(step)
         told = f", on {listed(sorted(set(names)))}" if names else ""
         bad = not_finite(batch) if isinstance(batch, dict) else None
         if bad is not None:

@@ -23,7 +23,7 @@ from volseg.errors import DataSetError, FileError
 from volseg.stamps import content_digest
 from volseg.training.prepared.description import NoDescriptionError, describe
 from volseg.training.prepared.entry import Array, Case, as_case, size_of
-from volseg.training.prepared.store import current_store
+from volseg.training.prepared.store import ONCE, current_store
 from volseg.words import listed
 
 if TYPE_CHECKING:
@@ -100,11 +100,12 @@ class PreparedDataset(Dataset[Any]):
         return transform(found, start=self._first_random + 1)
 
     def _make_keys(self, files: Sequence[Sequence[Path]]) -> list[str]:
+        prefix = ""
         try:
             fixed = describe(self.transform.transforms[: self._first_random])
         except NoDescriptionError:
             # What it does can't be told from what it was another time.
-            fixed = uuid.uuid4().hex
+            fixed, prefix = uuid.uuid4().hex, ONCE
         fixed = f"{_versions()}\n{fixed}"
         keys = []
         for item, paths in zip(self.data, files, strict=True):
@@ -113,9 +114,9 @@ class PreparedDataset(Dataset[Any]):
             try:
                 told = describe(others)
             except NoDescriptionError:
-                told = uuid.uuid4().hex
+                told, prefix = uuid.uuid4().hex, ONCE
             text = "\n".join((fixed, told, repr(shape), *map(content_digest, paths)))
-            keys.append(hashlib.blake2b(text.encode(), digest_size=20).hexdigest())
+            keys.append(prefix + hashlib.blake2b(text.encode(), digest_size=20).hexdigest())
         return keys
 
     def _prepare_all(self, files: Sequence[Sequence[Path]], num_workers: int | None) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUFFIX = ".case"
+ONCE = "once-"
+"""How the keys begin of cases that no other run will know again."""
 MEMORY_SHARE = 0.4
 """Of the memory that is free when a training begins, what prepared cases may take: the network needs the rest."""
 DISK_SHARE = 0.8
@@ -86,6 +88,12 @@ class Store:
         for path, used_at, _ in self._entries():
             if now - used_at > KEPT_DAYS * 86400:
                 path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove what no other run would know again."""
+        for key in self._verified:
+            if key.startswith(ONCE):
+                self._path(key).unlink(missing_ok=True)
 
     def _entries(self) -> list[tuple[Path, float, int]]:
         found = []
@@ -198,6 +206,7 @@ def opened(store: Store) -> Iterator[Store]:
         yield store
     finally:
         _opened.remove(store)
+        store.close()
 
 
 def current_store() -> Store:

@@ -86,7 +86,7 @@ class TrainOptions:
     """What prepared cases may take of the memory, such as 4GB; two fifths of what is free unless told otherwise."""
 
     cache: PathOption | None = None
-    """The folder for prepared cases, instead of the one in your cache folder."""
+    """Keep prepared cases in its folder prepared, instead of in the one of your cache folder."""
 
     deterministic: bool = False
     """On a GPU, compute in a way that gives the same numbers each time, which is slower."""
@@ -152,7 +152,7 @@ class TrainOptions:
 
         asked = None if self.memory_for_data is None else parse_memory(self.memory_for_data, "--memory-for-data")
         memory = (memory_for_data() if asked is None else asked) // beside
-        return Store(memory, None if self.cache is None else Path(self.cache), progress)
+        return Store(memory, None if self.cache is None else Path(self.cache) / "prepared", progress)
 
     def require_sense(self) -> None:
         """Refuse what contradicts itself.

@@ -191,6 +191,8 @@ def _run(
     require_fit(fold.bundle, network, trainer.network.state_dict())
     if evaluator is not None and not len(evaluator.data_loader):
         evaluator = None  # no case is held out
+    if fold.device.type == "cuda":
+        trainer.non_blocking = True  # batches come from pinned memory
     budget = budget_of(parser, trainer, fold.options)
     if fold.options.minutes is not None:
         trainer.state.max_epochs = ENDLESS_EPOCHS
