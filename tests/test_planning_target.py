@@ -44,8 +44,13 @@ def test_a_region_that_others_cover_gets_a_number_of_its_own() -> None:
     table = LabelTable((Label(1, "a"), Label(2, "b")), ignore=3)
     target = Target.of(table, (Region("all", (1, 2)), Region("one", (1,)), Region("two", (2,))))
     assert [region.value for region in target.regions] == [4, 1, 2]
-    assert target.table.name_of(4) == "all alone"
+    assert target.table.name_of(4) == "all without one and two"
     assert (target.mark, target.ignore) == (3, 3)
+
+
+def test_parts_that_nobody_named_are_told_by_the_regions() -> None:
+    target = Target.of(LabelTable(()).with_values(range(1, 5)), (WHOLE, CORE, BRIGHT))
+    assert target.table.names == ("core without bright", "whole without core", "bright")
 
 
 def test_what_a_merged_mask_can_t_show_is_said() -> None:

@@ -144,15 +144,23 @@ class Target:
         return LabelTable(tuple(self._painted(region) for region in self.regions))
 
     def _painted(self, region: Region) -> Label:
-        """What a region's number stands for, once later ones are painted over it: the labels that lie in the same ones."""
+        """What a region's number stands for, once later ones are painted over it: the labels that lie in the same ones.
+
+        Where nobody named these, it is the region without those that are painted over it.
+        """
         value = region.value or 0
         inside = self._inside(value)
-        alike = [label for label in self.labels.labels if inside and self._inside(label.index) == inside]
-        name = " or ".join(label.name for label in alike) or f"{region.name} alone"
-        single = (
-            alike[0] if len(alike) == 1 else Label(value, name if len(name) <= MAX_NAME_LENGTH else f"label {value}")
-        )
-        return replace(single, index=value)
+        alike = [label for label in self.labels.labels if any(inside) and self._inside(label.index) == inside]
+        if len(alike) == 1 and alike[0].name != f"label {value}":
+            return alike[0]
+        if alike and all(label.name != f"label {label.index}" for label in alike):
+            name = " or ".join(label.name for label in alike)
+        else:
+            later = self.regions[self.regions.index(region) + 1 :]
+            over = [one for one in later if set(one.labels) & set(region.labels)]
+            largest = [one.name for one in over if not any(set(one.labels) < set(other.labels) for other in over)]
+            name = region.name + (f" without {' and '.join(largest)}" if largest else "")
+        return Label(value, name if len(name) <= MAX_NAME_LENGTH else f"label {value}")
 
     def _inside(self, label: int | None) -> tuple[bool, ...]:
         return tuple(label in region.labels for region in self.regions)
