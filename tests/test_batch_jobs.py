@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,20 @@ from volseg.errors import BundleError
 from volseg.progress import SILENT
 
 if TYPE_CHECKING:
-    from volseg.progress import Progress
+    from collections.abc import Iterator
+
+    from volseg.progress import Progress, Task
 
 
 def work(item: str, progress: Progress) -> str:
     """Something else for each word."""
     progress.say(f"at {item}")
     if item == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+        with progress.task("Dying", 2):
+            os.kill(os.getpid(), signal.SIGKILL)
     if item == "refused":
-        raise BundleError("It is refused.", code="bad")
+        with progress.task("Refusing", 2):
+            raise BundleError("It is refused.", code="bad")
     if item == "unforeseen":
         raise RuntimeError("/home/a patient's name")
     if item.startswith("/"):
@@ -46,8 +50,23 @@ def work(item: str, progress: Progress) -> str:
     return item.upper()
 
 
+class Ends(Heard):
+    """Notes how each task ended, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: dict[str, str] = {}
+
+    @contextmanager
+    def task(self, title: str, total: float, unit: str = "", done: float = 0.0) -> Iterator[Task]:
+        self.ends[title] = "stopped"
+        with super().task(title, total, unit, done) as task:
+            yield task
+        self.ends[title] = "done"
+
+
 def test_what_ends_one_job_leaves_the_others_alone() -> None:
-    heard = Heard()
+    heard = Ends()
     jobs = [(f"job {item}", item) for item in ("one", "killed", "refused", "unforeseen", "two")]
     ended = dict(run_jobs(work, jobs, 3, heard))
     assert (ended[0].result, ended[4].result) == ("ONE", "TWO")
@@ -61,6 +80,8 @@ def test_what_ends_one_job_leaves_the_others_alone() -> None:
     assert "patient" not in unforeseen
     assert ("job one: Working", 2, "parts") in heard.tasks
     assert "job two: at two" in heard.lines
+    ends = {"one: Working": "done", "two: Working": "done", "killed: Dying": "stopped", "refused: Refusing": "stopped"}
+    assert heard.ends == {f"job {title}": end for title, end in ends.items()}
 
 
 @pytest.mark.parametrize("how", ["interrupt", "close"])

@@ -130,13 +130,23 @@ def _hear(one: _Running, progress: Progress) -> Ended[Any] | None:
         task, amount, note = said
         one.tasks[task][1].advance(amount, note)
     elif what == "end":
-        one.tasks.pop(said[0])[0].close()
+        task, whole = said
+        _end(one.tasks.pop(task)[0], whole=whole)
     return None
 
 
-def _close(one: _Running) -> None:
-    for stack, _ in one.tasks.values():
+def _end(stack: ExitStack, *, whole: bool) -> None:
+    """End the progress of a task; one that was stopped is shown as such."""
+    if whole:
         stack.close()
+    else:
+        stopped = InterruptedError()
+        stack.__exit__(InterruptedError, stopped, None)
+
+
+def _close(one: _Running) -> None:
+    for stack, _ in reversed(one.tasks.values()):  # it came to an end of none of them
+        _end(stack, whole=False)
     one.tasks.clear()
     one.process.join()
     one.pipe.close()
@@ -176,8 +186,10 @@ class _Told:
         self.tell("begin", number, title, total, unit, done)
         try:
             yield _ToldTask(self, number)
-        finally:
-            self.tell("end", number)
+        except BaseException:
+            self.tell("end", number, False)
+            raise
+        self.tell("end", number, True)
 
     def say(self, line: str) -> None:
         self.tell("say", line)
