@@ -101,13 +101,14 @@ def numbered(regions: Sequence[Region], values: Sequence[int]) -> tuple[Region, 
         raise InputError(f"there are {len(regions)} regions and {len(values)} numbers. Give each region one.")
     if len(set(values)) != len(values) or not all(1 <= value <= MAX_INDEX for value in values):
         raise InputError(f"each region needs a number of its own, from 1 to {MAX_INDEX}.")
-    for place, (region, value) in enumerate(zip(regions, values, strict=True)):
+    painted_last = {label: region for region in regions for label in region.labels}
+    for region, value in zip(regions, values, strict=True):
         if value not in region.labels:
             raise InputError(f"the region {region.name!r} gets the number {value}, which is not among its labels.")
-        over = [later.name for later in regions[place + 1 :] if value in later.labels]
-        if over:
+        last = painted_last[value]
+        if last is not region:
             raise InputError(
-                f"the region {region.name!r} gets the number {value}, a label of {over[-1]!r} too, which is painted later. "
+                f"the region {region.name!r} gets the number {value}, a label of {last.name!r} too, which is painted later. "
                 "Name large regions first, and give each a label that none of the later ones has."
             )
     return tuple(replace(region, value=value) for region, value in zip(regions, values, strict=True))
