@@ -107,7 +107,7 @@ KINDS: dict[str, Kind] = {
     "rates": _one_or_more("rates", 8, Whole(1, 512)),
     "dropouts": _one_or_more("dropouts", 2, Real(0, 1), None),
     "norm": Kind(_values(_word(r"[A-Z]{1,20}", "a norm")).values, items="norm_part", most=2),
-    "norm_part": Kind(_values(_word(r"[A-Z]{1,20}", "a norm")).values, entries={"num_groups": "width"}),
+    "norm_part": Kind(_values(_word(r"[A-Z]{1,20}", "a norm")).values, entries={"num_groups": "width", "*": "null"}),
     "weight_names": _one_or_more("weight_names", 16, _word(r"[A-Za-z0-9_.]{1,60}", "a part of a weight's name")),
     # Of windows.
     "windows": _values(Whole(1, 64)),
