@@ -106,7 +106,8 @@ class AllChanges(Augmentation):
 
     name: ClassVar[str] = "full"
     words: ClassVar[str] = (
-        "nnU-Net's: rotation, scaling, deformation, noise, blur, brightness, contrast, low resolution, gamma"
+        "nnU-Net's: rotation, scaling, deformation, noise, blur, brightness, contrast, gamma, and low resolution where "
+        "slices are thin"
     )
     mirrors: ClassVar[bool] = True
 

@@ -160,7 +160,7 @@ class Boundary(Term):
     """The boundary loss (Kervadec et al., MIDL 2019)."""
 
     name: ClassVar[str] = "boundary"
-    words: ClassVar[str] = "distance from the labels' surfaces in voxels, beside another loss: dice-ce+0.01*boundary"
+    words: ClassVar[str] = "distance from the labels' surfaces in voxels, only beside another loss"
     by_voxel: ClassVar[bool] = False
     refines: ClassVar[bool] = True
 
@@ -174,7 +174,7 @@ class CentreLineDice(Term):
     """Soft clDice (Shit et al., CVPR 2021)."""
 
     name: ClassVar[str] = "cldice"
-    words: ClassVar[str] = "Dice of centre lines for thin tubes, beside another loss: dice+cldice"
+    words: ClassVar[str] = "Dice of centre lines for thin tubes, only beside another loss"
     by_voxel: ClassVar[bool] = False
     refines: ClassVar[bool] = True
 

@@ -62,9 +62,14 @@ def mirrored_axes(labels: LabelTable) -> tuple[tuple[int, ...], str]:
     whys: dict[str, list[str]] = {}
     for axis, reason in enumerate(reasons):
         whys.setdefault(reason, []).append(AXES[axis])
-    told = [f"none along {' and '.join(axes)}, since {reason}" for reason, axes in whys.items() if reason]
-    along = [f"mirroring along {' and '.join(AXES[axis] for axis in kept)}"] if kept else []
-    return kept, ", ".join([*along, *told] if kept else [told[0].replace("none", "no mirroring", 1), *told[1:]])
+    told = [f"none along {_and(axes)}, since {reason}" for reason, axes in whys.items() if reason]
+    if kept:
+        return kept, ", ".join([f"mirroring along {_and(whys[''])}", *told])
+    return kept, "no mirroring: " + ", ".join(told)
+
+
+def _and(axes: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(axes[:-1]), axes[-1])))
 
 
 def _why_not(words: dict[str, frozenset[str]], axis: int) -> str:
