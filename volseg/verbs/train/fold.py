@@ -141,7 +141,7 @@ class Fold:
             BundleError: the record of what it was begun with is damaged.
         """
         initial = None if self.options.fresh else Initial.read(self.folder.initial)
-        begun = not self.options.fresh and self.folder.last.is_file()
+        begun = not self.options.fresh and self.folder.is_begun
         freezing, rate = self.options.freezing, self.options.taken_rate
         again = "Leave the option out, or start over with --fresh."
         if begun and self.source is not None and (initial is None or initial.sha256 != self.source.sha256):
