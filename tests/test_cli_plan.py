@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -137,4 +138,32 @@ def test_a_wrong_name_is_answered_with_the_choices(
     kind = {"--augment": "augmentation"}.get(option, option[2:])
     assert all(name in shown for name in REGISTRIES[kind])
     assert len(shown.strip().splitlines()) == 1
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_what_was_measured_is_shown_and_kept_without_names(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(cohort), str(tmp_path / "bundle"), "--memory", "2GB"]) == 0
+    shown = capsys.readouterr().out
+    assert "size, voxels (R x A x S)" in shown
+    assert "shell, ml, in 10 of 10 cases" in shown
+    assert "within 2GB, asked for" in shown
+    text = (tmp_path / "bundle" / "configs" / "plan.json").read_text()
+    assert "case_" not in text
+    kept = json.loads(text)
+    assert kept["measured"]["cases"] == len(kept["measured"]["shapes"]) == 10
+    assert sum(kept["measured"]["orientations"].values()) == 10
+    assert [label["name"] for label in kept["measured"]["labels"]] == ["shell", "core"]
+    for entry in kept["choices"]:
+        assert f"  {entry['choice']}: {entry['reason']}" in shown.splitlines()
+    assert main(["check", str(tmp_path / "bundle")]) == 0
+
+
+def test_too_little_memory_is_refused_with_what_would_do(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(cohort), str(tmp_path / "bundle"), "--memory", "1MB"]) == 2
+    shown = capsys.readouterr().err
+    assert "State --memory " in shown
     assert not (tmp_path / "bundle").exists()

@@ -182,3 +182,13 @@ def test_the_network_takes_the_patch_and_gives_logits_of_its_size(
     inference = inference_config(plan, "data")["network_def"]
     assert isinstance(inference, dict)
     assert inference["_target_"] == described["_target_"]
+
+
+def test_patches_are_drawn_more_often_around_small_labels() -> None:
+    large = planned((300, 300, 300), (1.0, 1.0, 1.0), "full", volumes_mm3={1: 1e6, 2: 1e6})
+    assert large.class_ratios == ()
+    small = planned((300, 300, 300), (1.0, 1.0, 1.0), "full", volumes_mm3={1: 1e6, 2: 1e-3 * 127**3})
+    assert small.class_ratios == (1.0, 1.0, 2.0)
+    assert any("patches around lesion 2 times as often" in choice for choice, _ in small.reasons)
+    whole = planned((40, 40, 40), (1.0, 1.0, 1.0), volumes_mm3={1: 1e4, 2: 20.0})
+    assert whole.class_ratios == ()  # nothing is cropped, so nothing is drawn

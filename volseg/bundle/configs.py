@@ -241,6 +241,8 @@ def _crop(plan: Plan, margin: tuple[int, int, int]) -> Component:
         "num_classes": plan.classes,
         "indices_key": "label_cls_indices",
     }
+    if plan.class_ratios:
+        drawn["ratios"] = list(plan.class_ratios)
     if any(margin):
         return component("volseg.training.RandMarginCropd", **drawn, margin=list(margin))
     return component("monai.transforms.RandCropByLabelClassesd", **drawn, num_samples=1, warn=False)

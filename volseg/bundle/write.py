@@ -19,6 +19,7 @@ from volseg.bundle.targets import described
 from volseg.errors import FileError, InputError, OutputExistsError
 from volseg.files import read_bounded
 from volseg.outcomes import installed_versions
+from volseg.planning.table import plan_record
 from volseg.words import printable
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ volseg evaluate QUICK_DIR EXACT_DIR
 
 MAX_README_BYTES = 2**20
 
+PLAN_JSON = "plan.json"
+"""Beside the configs; for people, no program reads it."""
 FOLDERS = ("docs", "models", CONFIGS)
 """The configs come last: they make a folder a bundle."""
 
@@ -92,6 +95,9 @@ def write_bundle(plan: Plan, dataset_dir: Path, bundle_dir: Path) -> None:
             (partial / CONFIGS / f"{name}.yaml").write_text(as_yaml(config), encoding="utf-8")
         metadata = json.dumps(bundle_metadata(plan), indent=1) + "\n"
         (partial / CONFIGS / "metadata.json").write_text(metadata, encoding="utf-8")
+        if plan.fingerprint is not None:
+            record = json.dumps(plan_record(plan, plan.fingerprint), indent=1) + "\n"
+            (partial / CONFIGS / PLAN_JSON).write_text(record, encoding="utf-8")
         (partial / "docs" / "README.md").write_text(readme(plan), encoding="utf-8")
         (partial / "LICENSE").write_text(LICENCE, encoding="utf-8")
         if is_there:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from volseg.console import ConsoleProgress
 from volseg.planning.presets import REGISTRIES
+from volseg.planning.table import HEADER, aligned, measured_rows
 from volseg.verbs.plan import PlanOptions
 from volseg.verbs.plan import plan as verb
 from volseg.words import counted, listed, printable
@@ -43,6 +44,10 @@ def plan(
     names = chosen.target.names
     cases, what = counted(chosen.training_cases, "case"), "region" if chosen.target.sigmoid else "label"
     print(printable(f"{cases}, {counted(len(names), what)}: {listed(names, NAMED_LABELS)}"))
+    if chosen.fingerprint is not None:
+        for line in aligned([HEADER, *measured_rows(chosen.fingerprint, chosen.labels)]):
+            print(printable(f"  {line}"))
+        print()
     for choice, reason in chosen.reasons:
         print(printable(f"  {choice}: {reason}"))
     for warning in chosen.warnings:

@@ -49,6 +49,10 @@ class Fingerprint:
         """The label's volume in each case that has it."""
         return np.array([case.label_volumes_mm3[index] for case in self.cases if index in case.label_volumes_mm3])
 
+    def components(self, index: int) -> NDArray[np.int64]:
+        """How many connected components the label has in each case that has it."""
+        return np.array([case.components[index] for case in self.cases if case.components and index in case.components])
+
     def is_single_piece(self, index: int, *, share_of_cases: float) -> bool:
         """Whether the label is one piece in at least that share of the cases that have it."""
         having = [index in case.single_piece for case in self.cases if index in case.label_volumes_mm3]

@@ -51,6 +51,10 @@ LOGITS_GIB = 6.0
 """Logits on the image's own grid give smoother edges than labels do, and are brought back to it up to this size."""
 WHOLE_PATCHES = 2.0
 """Volumes of up to so many patches are augmented whole: a rotated patch would show made-up voxels at its borders."""
+SMALL_SHARE = 0.001
+"""A label that fills less of a patch in its median case is small."""
+SMALL_RATIO = 2.0
+"""So many times as often as another class a patch is drawn around a small label."""
 SPACING_DIGITS = 5
 """Significant ones: 0.001 % of a voxel, also where voxels are micrometres."""
 
@@ -89,6 +93,10 @@ class Plan:
     """What was chosen and why, in words for a person: (choice, reason)."""
     warnings: tuple[str, ...]
     training_cases: int
+    class_ratios: tuple[float, ...] = ()
+    """How often a patch is drawn around each class, the background first; none where all are drawn alike."""
+    fingerprint: Fingerprint | None = None
+    """What the choices are made from; None for a plan that was made otherwise."""
     logits_inverted: bool = True
     """Whether inference brings the network's logits back to the image's grid, and not only the labels."""
 
@@ -183,6 +191,13 @@ def choose(
             (f"about {shown(fitted.step_bytes)} for a step", f"{how}, in {kind_of_number}; within {memory.words}")
         )
 
+    whole = bool((np.maximum(shapes, patch).prod(axis=1) <= WHOLE_PATCHES * math.prod(patch)).all())
+    ratios = () if whole or target.sigmoid else _ratios(fingerprint, labels, math.prod(patch) * math.prod(spacing_mm))
+    if ratios:
+        names = ", ".join(label.name for label, ratio in zip(labels.labels, ratios[1:], strict=True) if ratio > 1)
+        why = f"each fills less than {SMALL_SHARE:.1%} of a patch, so random patches would hardly show it"
+        reasons.append((f"patches around {names} {SMALL_RATIO:g} times as often as around others", why))
+
     normalisations = choose_normalisations(fingerprint)
     for channel, chosen in zip(fingerprint.channels, normalisations, strict=True):
         reasons.append((f"{channel}: {chosen.words}", chosen.reason))
@@ -246,13 +261,15 @@ def choose(
         rules=PostprocessingRules((KeepLargest(labels=keep),) if keep else ()),
         steps_per_epoch=limits.steps_per_epoch,
         max_epochs=limits.max_epochs,
-        whole_volumes=bool((np.maximum(shapes, patch).prod(axis=1) <= WHOLE_PATCHES * math.prod(patch)).all()),
+        whole_volumes=whole,
         logits_inverted=inverted,
         channels_in_one_file=fingerprint.channels_in_one_file,
         cached_gib=voxels * (4 * len(fingerprint.channels) + 4) / 2**30,
         reasons=tuple(reasons),
         warnings=tuple(warnings),
         training_cases=len(fingerprint.cases),
+        class_ratios=ratios,
+        fingerprint=fingerprint,
     )
 
 
@@ -281,6 +298,13 @@ def _spacing(
             target = _coarsened(target, voxels / limits.volume_voxels)
             why += f", coarsened so that the median volume has {limits.volume_voxels / 1e6:.3g} million voxels"
     return _triple(np.array([float(f"{step:.{SPACING_DIGITS}g}") for step in target])), why
+
+
+def _ratios(fingerprint: Fingerprint, labels: LabelTable, patch_mm3: float) -> tuple[float, ...]:
+    """How often each class is drawn, small labels more often; none where no label is small."""
+    volumes = (fingerprint.label_volumes_mm3(label.index) for label in labels.labels)
+    small = [bool(len(sizes)) and float(np.median(sizes)) < SMALL_SHARE * patch_mm3 for sizes in volumes]
+    return (1.0, *(SMALL_RATIO if one else 1.0 for one in small)) if any(small) else ()
 
 
 def _asked(words: str, wish: object) -> str:

@@ -1,0 +1,124 @@
+"""What was measured of a data set, as a table for a person and as plain data beside the choices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from volseg.labels import LabelTable
+    from volseg.planning.component import ConfigValue
+    from volseg.planning.fingerprint import Fingerprint
+    from volseg.planning.plan import Plan
+
+HEADER = ("measured", "least", "median", "most")
+PERCENTILES = (0.5, 50.0, 99.5)
+RECORD_FORMAT = 1
+"""Of ``plan.json``."""
+
+
+def measured_rows(fingerprint: Fingerprint, labels: LabelTable) -> list[tuple[str, str, str, str]]:
+    """Rows below ``HEADER``: sizes, spacing, intensities, and each label's cases, volume and pieces.
+
+    Args:
+        fingerprint: of the data set.
+        labels: whose names are shown.
+    """
+    cases = fingerprint.cases
+    rows = [
+        ("size, voxels (R x A x S)", *_spread(np.array([case.shape for case in cases]))),
+        ("  without empty margins", *_spread(np.array([case.cropped or case.shape for case in cases]))),
+        ("spacing, mm", *_spread(fingerprint.spacings_mm)),
+    ]
+    for number, channel in enumerate(fingerprint.channels):
+        values = np.percentile(fingerprint.foreground(number), PERCENTILES)
+        least, median, most = (f"{value:.4g}" for value in values)
+        rows.append((f"{channel} in structures ({PERCENTILES[0]:g} to {PERCENTILES[2]:g} %)", least, median, most))
+    for label in labels.labels:
+        volumes = fingerprint.label_volumes_mm3(label.index) / 1000
+        name = f"{label.name}, ml, in {len(volumes)} of {len(cases)} cases"
+        rows.append((name, *_numbers(volumes)) if len(volumes) else (name, "", "", ""))
+        pieces = fingerprint.components(label.index)
+        if len(pieces) and pieces.max() > 1:
+            rows.append(("  pieces", *_numbers(pieces)))
+    return rows
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table: the first column to the left, the others to the right."""
+    cells = [[*row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def plan_record(plan: Plan, fingerprint: Fingerprint) -> dict[str, ConfigValue]:
+    """``plan.json``: what was measured, case by case without names, and each choice with its reason."""
+    cases = fingerprint.cases
+    channels: list[ConfigValue] = []
+    for number, name in enumerate(fingerprint.channels):
+        values = fingerprint.foreground(number).astype(np.float64)
+        percentiles: ConfigValue = {
+            f"{percent:g}": _rounded(value)
+            for percent, value in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)
+        }
+        channels.append(
+            {
+                "name": name,
+                "foreground_percentiles": percentiles,
+                "foreground_mean": _rounded(values.mean()),
+                "foreground_std": _rounded(values.std()),
+                "zero_share": _rounded(fingerprint.zero_share(number)),
+            }
+        )
+    labels: list[ConfigValue] = [
+        {
+            "index": label.index,
+            "name": label.name,
+            "volumes_mm3": [_rounded(case.label_volumes_mm3.get(label.index, 0.0)) for case in cases],
+            "components": [(case.components or {}).get(label.index, 0) for case in cases],
+        }
+        for label in plan.labels.labels
+    ]
+    orientations = Counter(case.orientation for case in cases)
+    return {
+        "format": RECORD_FORMAT,
+        "preset": plan.preset,
+        "choices": [{"choice": choice, "reason": reason} for choice, reason in plan.reasons],
+        "warnings": list(plan.warnings),
+        "measured": {
+            "cases": len(cases),
+            "shapes": [list(case.shape) for case in cases],
+            "shapes_without_margins": [list(case.cropped or case.shape) for case in cases],
+            "spacings_mm": [[_rounded(step) for step in case.spacing_mm] for case in cases],
+            "orientations": {name: orientations[name] for name in sorted(orientations)},
+            "resampled": sum(case.resampled for case in cases),
+            "channels": channels,
+            "labels": labels,
+        },
+    }
+
+
+def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[str, str, str]:
+    """Least, median and most of each axis (cases, 3)."""
+    rows = (function(values.astype(np.float64), axis=0) for function in (np.min, np.median, np.max))
+    least, median, most = (" x ".join(f"{value:.4g}" for value in row) for row in rows)
+    return least, median, most
+
+
+def _numbers(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[str, str, str]:
+    least, median, most = (f"{function(values.astype(np.float64)):.3g}" for function in (np.min, np.median, np.max))
+    return least, median, most
+
+
+def _rounded(value: float) -> float:
+    return float(f"{float(value):.6g}")
