@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from scipy.spatial.transform import Rotation
 
 from tests.plans import LABELS, fingerprint
+from volseg.bundle.vocabulary import KINDS
 from volseg.labels import Label, LabelTable
 from volseg.planning.augmentations import FULL_RADIANS, LIGHT_RADIANS, AllChanges, SmallChanges
 from volseg.planning.plan import choose
@@ -44,10 +45,10 @@ def test_no_rotation_mixes_thick_slices(spacing: Any, turned: Any) -> None:
     assert bool(named(AllChanges(spacing).components(), "RandSimulateLowResolutiond")) == (max(spacing) <= 2)
 
 
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 0.8, 5.0), (1.0, 1.2, 0.7)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 0.8, 5.0), (1.0, 1.1, 0.9)])
 def test_a_margin_holds_what_a_rotation_brings_in(spacing: Any) -> None:
     """Every corner of a patch that is turned about one axis lies inside the larger one, and none wastes much."""
-    patch = (40, 56, 24)
+    patch = (40, 48, 40)
     margin = AllChanges(spacing).margin(patch)
     half = (np.array(patch) - 1) / 2
     corners = np.array(np.meshgrid(*[(-n, n) for n in half])).reshape(3, -1)
@@ -60,6 +61,12 @@ def test_a_margin_holds_what_a_rotation_brings_in(spacing: Any) -> None:
     reach = np.max([np.abs(matrix @ corners).max(axis=1) for matrix in matrices], axis=0)
     assert (reach <= half + margin).all()
     assert (1.2 * (reach + 1) + 1 >= half + margin).all()
+
+
+@pytest.mark.parametrize("patch", [(256, 256, 256), (64, 512, 512), (1, 4096, 4096)])
+def test_a_margin_never_makes_a_patch_that_needs_trust(patch: Any) -> None:
+    crop = [side + 2 * more for side, more in zip(patch, AllChanges((1.0, 1.0, 1.0)).margin(patch), strict=True)]
+    assert KINDS["size"].values[0].takes(crop)
 
 
 def test_full_mirrors_where_names_allow_and_light_never() -> None:

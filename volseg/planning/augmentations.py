@@ -112,7 +112,7 @@ class AllChanges(Augmentation):
     mirrors: ClassVar[bool] = True
 
     def margin(self, patch: Triple) -> Triple:
-        """What a rotation by the largest angle about any one axis brings in."""
+        """What a rotation by the largest angle about any one axis brings in, but no more than half the patch."""
         lengths = [voxels * step for voxels, step in zip(patch, self.spacing_mm, strict=True)]
         seen = list(lengths)
         for axis, angle in enumerate(self._rotations(FULL_RADIANS)):
@@ -120,7 +120,7 @@ class AllChanges(Augmentation):
                 turned = lengths[one] * math.cos(angle) + lengths[other] * math.sin(angle)
                 seen[one] = max(seen[one], turned)
         sides = [
-            math.ceil((SEEN_AT_MOST * length / step - voxels) / 2)
+            min(voxels // 2, math.ceil((SEEN_AT_MOST * length / step - voxels) / 2))
             for length, step, voxels in zip(seen, self.spacing_mm, patch, strict=True)
         ]
         return sides[0], sides[1], sides[2]

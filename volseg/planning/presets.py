@@ -68,11 +68,13 @@ PRESETS: dict[Preset, PresetLimits] = {
         volume_voxels=math.inf, patch_voxels=128**3, fine_patch_voxels=128**3, batch_voxels=2 * 128**3, max_batch=64,
         rounds_patch_up=True, features=32, max_features=320, max_levels=7, steps_per_epoch=250, max_epochs=1000,
         network="dynunet", coarse_network="unet", optimizer="sgd", memory_bytes=11e9, fills_memory=True,
+        augment="full",
     ),
     # nnU-Net's ResEnc L (Isensee et al., nnU-Net Revisited, MICCAI 2024): patches as large as a GPU of 24 GB takes.
     "large": PresetLimits(
         volume_voxels=math.inf, patch_voxels=256**3, fine_patch_voxels=256**3, batch_voxels=2 * 256**3, max_batch=64,
         rounds_patch_up=True, features=32, max_features=320, max_levels=7, steps_per_epoch=250, max_epochs=1000,
         network="resenc", coarse_network="resenc", optimizer="sgd", memory_bytes=24e9, fills_memory=True,
+        augment="full",
     ),
 }  # fmt: skip
