@@ -16,10 +16,12 @@ from monai.transforms import (
     EnsureTyped,
     Lambdad,
     LoadImaged,
+    Orientationd,
     RandCropByLabelClassesd,
     RandFlipd,
     RandGaussianNoised,
     ScaleIntensityd,
+    Spacingd,
 )
 
 from tests.heard import Heard
@@ -41,6 +43,8 @@ def fixed(factor: float = 0.0) -> list[Any]:
     return [
         LoadImaged(keys=BOTH, reader="NibabelReader", image_only=True),
         EnsureChannelFirstd(keys=BOTH),
+        Orientationd(keys=BOTH, axcodes="RAS", labels=None),
+        Spacingd(keys=BOTH, pixdim=(1.0, 1.0, 2.0), mode=["bilinear", "nearest"]),
         ScaleIntensityd(keys="image", minv=0.0, maxv=1.0 + factor),
         EnsureTyped(keys=BOTH),
     ]
@@ -99,8 +103,9 @@ def test_a_later_run_opens_no_source(
     items: list[dict[str, str]], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("volseg.stamps.RACY_SECONDS", -1.0)
+    steps = [*fixed(), *random()]
     with opened(Store(0, folder)):
-        first = PreparedDataset(items, Compose(fixed() + random()))
+        first = PreparedDataset(items, Compose(steps))
     expected = first.sample(0, 5)
 
     def refuse(*_: Any, **__: Any) -> Any:
@@ -110,6 +115,7 @@ def test_a_later_run_opens_no_source(
     monkeypatch.setattr(LoadImaged, "__call__", refuse)
     with opened(Store(0, folder)):
         assert same(PreparedDataset(items, Compose(fixed() + random())).sample(0, 5), expected)
+        assert same(PreparedDataset(items, Compose(steps)).sample(0, 5), expected)  # used before
 
 
 def test_other_transforms_make_other_entries(items: list[dict[str, str]], folder: Path) -> None:

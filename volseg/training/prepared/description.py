@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 MAX_DEPTH = 12
+TRACES = frozenset({"_tracing", "filenames"})
+"""Attributes that MONAI's transforms get by being used (1.6), and that say nothing of what they do."""
 
 
 class NoDescriptionError(TypeError):
@@ -50,6 +52,7 @@ def describe(value: Any, depth: int = 0) -> str:
     state = getattr(value, "__dict__", None)
     if state is None or isinstance(value, (types.ModuleType, types.MethodType, torch.nn.Module)):
         raise NoDescriptionError(type(value).__qualname__)
+    state = {name: one for name, one in state.items() if name not in TRACES}
     return f"{_named(type(value))}{describe(state, below)}"
 
 
