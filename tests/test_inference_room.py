@@ -37,6 +37,9 @@ def test_classes_that_fill_the_memory_are_refused(monkeypatch: pytest.MonkeyPatc
     require_room_for_classes(128, (128, 128, 64), "cpu")
     with pytest.raises(InputError, match=r"129 numbers for each voxel of 128 x 128 x 64, which takes about 1\.01 GiB"):
         require_room_for_classes(129, (128, 128, 64), "cpu")
+    require_room_for_classes(85, (128, 128, 64), "cpu", 1)  # three volumes for two: the sum of an ensemble lies beside
+    with pytest.raises(InputError, match=r"86 numbers for each voxel"):
+        require_room_for_classes(86, (128, 128, 64), "cpu", 1)
 
 
 def test_windows_are_counted_as_monai_places_them() -> None:

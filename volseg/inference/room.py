@@ -51,19 +51,20 @@ def require_room_to_resample(preprocessing: Any, grid: Grid, channels: int) -> N
         )
 
 
-def require_room_for_classes(classes: int, shape: Sequence[int], device: str) -> None:
+def require_room_for_classes(classes: int, shape: Sequence[int], device: str, kept: int = 0) -> None:
     """Refuse an image whose classes, each a float32 volume, take more than memory holds.
 
     Args:
         classes: channels of the network's output.
         shape: of the image that the network sees (i, j, k).
         device: where they are added up.
+        kept: how many such volumes lie there beside them, as the sum of an ensemble does.
 
     Raises:
         InputError: there is no room, with the code ``too-large``.
     """
     # The sum over the windows, and what is made of it next.
-    need = 2 * 4 * classes * math.prod(shape)
+    need = (2 + kept) * 4 * classes * math.prod(shape)
     _require(need, device, f"The network gives {classes} numbers for each voxel of {' x '.join(map(str, shape))}")
 
 

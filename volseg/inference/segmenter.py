@@ -211,7 +211,7 @@ class Segmenter:
 
         with torch.inference_mode():
             for number, one in enumerate(networks):
-                network = _told(one, self.inferer, tuple(image.shape[1:]), advance_all)
+                network = _told(one, self.inferer, tuple(image.shape[1:]), advance_all, kept=1 if self.others else 0)
                 with _finite_outputs(one):
                     found = self._infer(item, image, network, tell if not number else lambda _: None)
                 if self.others:
@@ -381,7 +381,7 @@ def _require_finite(item: dict[str, Any], step: object) -> None:
 
 
 def _told(
-    network: torch.nn.Module, inferer: Any, shape: Sequence[int], advance: Callable[[float], object]
+    network: torch.nn.Module, inferer: Any, shape: Sequence[int], advance: Callable[[float], object], kept: int = 0
 ) -> Callable[..., Any]:
     """The network, telling how much of a sliding window's places it has seen, where these can be counted.
 
@@ -394,7 +394,8 @@ def _told(
         result = network(patches, *args, **kwargs)
         if places is not None:
             if isinstance(result, torch.Tensor):
-                require_room_for_classes(result.shape[1], shape, str(getattr(inferer, "device", None) or result.device))
+                device = str(getattr(inferer, "device", None) or result.device)
+                require_room_for_classes(result.shape[1], shape, device, kept)
             advance(len(patches) / places)
         return result
 
