@@ -168,6 +168,25 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_gone_on_from(copy_bu
         train(bundle, TrainOptions(epochs=14))
 
 
+def test_a_run_that_goes_on_reads_no_source(
+    copy_bundle: CopyBundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from monai.transforms import LoadImaged
+
+    monkeypatch.setenv("VOLSEG_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("volseg.stamps.RACY_SECONDS", -1.0)
+    bundle = copy_bundle(steps_per_epoch=1)
+    train(bundle, TrainOptions(epochs=1))
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a source was read")
+
+    monkeypatch.setattr("volseg.stamps.file_digest", refuse)
+    monkeypatch.setattr(LoadImaged, "__call__", refuse)
+    (result,) = train(bundle, TrainOptions(epochs=2))
+    assert result.history[-1].step == 2
+
+
 def test_a_fresh_start_forgets_the_run(copy_bundle: CopyBundle) -> None:
     bundle = copy_bundle(trained=True)
     before = weights_of(bundle / "models" / "model.pt")
