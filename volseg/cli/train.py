@@ -55,6 +55,8 @@ def train(
         scores = [found.best.validation.score for found in results if found.best and found.best.validation]
         if scores:
             print(f"{len(scores)} folds: mean validation Dice {sum(scores) / len(scores):.4f}")
+    if not results:
+        return 0  # this process only helped another one
     run = results[-1].published
     print(
         printable(f"The bundle's model is that of {run}.")

@@ -55,6 +55,8 @@ class StepLoader(DataLoader[Any]):
         super().__init__(dataset, batch_size=batch_size, num_workers=0, collate_fn=list_data_collate)
         self.cases: PreparedDataset = dataset
         self.samples, self.steps, self.threads, self.seed = batch_size, steps, num_workers, seed
+        self.part = 0, 1
+        """Which of how many processes this is; each makes its own samples of every batch."""
         self.position = 0
         """Steps whose batches were given out."""
         self._ahead: deque[tuple[int, Future[Any]]] = deque()
@@ -95,9 +97,9 @@ class StepLoader(DataLoader[Any]):
 
     def _batch(self, position: int) -> Any:
         # Streams 0 and 1: the order of the cases, and what is drawn in each.
-        batch = list_data_collate(
-            [self.cases.sample(self._index(draw), seed_of(self.seed, 1, draw)) for draw in self._draws(position)]
-        )
+        rank, world = self.part
+        draws = self._draws(position)[rank::world]
+        batch = list_data_collate([self.cases.sample(self._index(draw), seed_of(self.seed, 1, draw)) for draw in draws])
         if torch.cuda.is_available():  # so that the copy to the GPU doesn't wait
             batch = {
                 name: value.pin_memory() if isinstance(value, torch.Tensor) else value for name, value in batch.items()

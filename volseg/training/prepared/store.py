@@ -32,7 +32,7 @@ KEPT_DAYS = 30.0
 
 
 def memory_for_data() -> int:
-    """What prepared cases may take of the memory where nobody says."""
+    """What prepared cases may take of the memory unless told otherwise, in bytes."""
     return int(MEMORY_SHARE * available_bytes())
 
 

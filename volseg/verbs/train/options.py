@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -153,6 +153,18 @@ class TrainOptions:
         asked = None if self.memory_for_data is None else parse_memory(self.memory_for_data, "--memory-for-data")
         memory = (memory_for_data() if asked is None else asked) // beside
         return Store(memory, None if self.cache is None else Path(self.cache) / "prepared", progress)
+
+    def shared_by(self, processes: int) -> TrainOptions:
+        """The options of each of so many processes on a machine, which share its memory.
+
+        Raises:
+            UsageError: ``memory_for_data`` is no size.
+        """
+        from volseg.training.prepared.store import memory_for_data
+
+        asked = None if self.memory_for_data is None else parse_memory(self.memory_for_data, "--memory-for-data")
+        share = memory_for_data() if asked is None else asked
+        return replace(self, memory_for_data=f"{max(1, share // processes // 10**6)}MB")
 
     def require_sense(self) -> None:
         """Refuse what contradicts itself.

@@ -26,6 +26,7 @@ from volseg.training.record import RunRecord
 from volseg.training.run import Run
 from volseg.verbs.train.ensemble import MODEL, model_digest
 from volseg.verbs.train.fold import Data, Fold
+from volseg.verbs.train.following import follow_message
 from volseg.verbs.train.initial import begin, freeze
 from volseg.verbs.train.options import DEFAULT_SEED, FoldResult
 from volseg.verbs.train.parts import average_of, budget_of
@@ -42,13 +43,20 @@ if TYPE_CHECKING:
     from volseg.bundle.parser import BundleParser
     from volseg.progress import Progress
     from volseg.training.budget import Budget
+    from volseg.training.ranks import Followers
 
 ENDLESS_EPOCHS = 10**9
 """Where minutes decide, epochs must not."""
 
 
 def train_fold(
-    fold: Fold, parser: BundleParser, data: Data | None, network: Module | None, started: float, progress: Progress
+    fold: Fold,
+    parser: BundleParser,
+    data: Data | None,
+    network: Module | None,
+    started: float,
+    progress: Progress,
+    followers: Followers | None = None,
 ) -> FoldResult:
     """Train one fold, or go on with it.
 
@@ -59,6 +67,7 @@ def train_fold(
         network: the network of inference, that the trained weights have to fit; None where it is not known.
         started: ``time.monotonic()`` of when the work on this fold began.
         progress: receives the progress.
+        followers: other processes that share each batch.
 
     Raises:
         BundleError: the bundle is incomplete, or its checkpoint doesn't fit.
@@ -98,7 +107,7 @@ def train_fold(
                 _threads_heard(),
                 opened(fold.options.store(progress, fold.beside)),
             ):
-                return _run(fold, parser, state, record, network, started, progress)
+                return _run(fold, parser, state, record, network, started, progress, followers)
         except Exception as error:
             short = memory_short(error)
             told = (
@@ -167,6 +176,7 @@ def _run(
     network: Module | None,
     started: float,
     progress: Progress,
+    followers: Followers | None,
 ) -> FoldResult:
     from ignite.engine import Events
 
@@ -220,6 +230,9 @@ def _run(
     )
     may_measure = fold.records_cases and not fold.served
     budget.measuring_seconds = seconds_to_measure(evaluator, budget, fold.device) if may_measure else 0.0
+    if followers is not None:
+        followers.attach(trainer)
+        followers.call(follow_message(fold, parser, run.seed))
     complete = run.go()
     if complete and may_measure:
         _measure(fold, evaluator, budget, progress)

@@ -15,16 +15,20 @@ from volseg.words import listed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
+
     from volseg.bundle.folder import Bundle
     from volseg.bundle.trust import Verdict
     from volseg.dataset.dataset import Dataset
+    from volseg.training.ranks import Followers
 
 
 def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progress = SILENT) -> tuple[FoldResult, ...]:
     """Train what ``train.yaml`` describes, through MONAI's ``SupervisedTrainer``.
 
     Runs any trusted MONAI bundle that has ``train#trainer`` (and ``validate#evaluator``). Checkpoints are written
-    atomically; called again, it goes on from the last. A run that is complete is left alone.
+    atomically; called again, it goes on from the last. A run that is complete is left alone. Started by ``torchrun``, the
+    processes share each batch.
 
     Args:
         bundle_dir: the bundle.
@@ -32,7 +36,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
         progress: receives the progress.
 
     Returns:
-        One result for each fold that was asked for.
+        One result for each fold that was asked for; none in processes that only help another one.
 
     Raises:
         UsageError: options that contradict each other, or no bundle.
@@ -44,6 +48,38 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     started = time.monotonic()
     import torch
 
+    from volseg.device import choose_device
+    from volseg.training.ranks import Followers, Ranks
+    from volseg.verbs.train.following import follow_training
+
+    options = options or TrainOptions()
+    options.require_sense()
+    ranks = Ranks.from_environment()
+    if ranks is None:
+        return _train(bundle_dir, options, torch.device(choose_device(options.device)), None, started, progress)
+    if options.cv:
+        raise UsageError("Several processes train one fold at a time. Name it with --fold, one after the other.")
+    options = options.shared_by(ranks.local_world)
+    device = ranks.device(choose_device(options.device))
+    with ranks.joined(device) as group:
+        if not ranks.leads:
+            follow_training(bundle_dir, options, group)
+            return ()
+        followers = Followers(group)
+        progress.say(f"Each batch is shared by {ranks.world} processes")
+        results = _train(bundle_dir, options, device, followers, started, progress)
+        followers.release()
+        return results
+
+
+def _train(
+    bundle_dir: Path,
+    options: TrainOptions,
+    device: torch.device,
+    followers: Followers | None,
+    started: float,
+    progress: Progress,
+) -> tuple[FoldResult, ...]:
     from volseg.batch.children import safe_children
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.initial import read_source
@@ -53,19 +89,15 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     from volseg.bundle.weights import inference_network
     from volseg.dataset.faults import require_sound
     from volseg.dataset.folds import FOLDS
-    from volseg.device import choose_device
     from volseg.verbs.train.fold import RECORD_KEY, Data, Fold
     from volseg.verbs.train.scores import write_scores
     from volseg.verbs.train.session import train_fold
     from volseg.verbs.train.side_by_side import train_all
     from volseg.verbs.train.split import known_split, settle_split, tell_older_data, write_split
 
-    options = options or TrainOptions()
-    options.require_sense()
     bundle = open_bundle(bundle_dir)
     require_segmentation(bundle)
     verdict = require_trust(bundle)
-    device = torch.device(choose_device(options.device))
     source = None if options.init_from is None else read_source(Path(options.init_from))
     known = bundle.read_config("train")
     served = bool(verdict.findings) and RECORD_KEY not in known and options.data is not None
@@ -114,7 +146,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
                 results |= train_all(pending, parsers, data, place, network, started, progress)
             else:
                 (fold,) = pending
-                results[fold.name] = train_fold(fold, parsers[fold.name], data, network, started, progress)
+                results[fold.name] = train_fold(fold, parsers[fold.name], data, network, started, progress, followers)
                 write_scores(bundle)
         elif options.publish:
             results = {fold.name: fold.publish() for fold in folds}
