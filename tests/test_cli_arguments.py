@@ -45,7 +45,17 @@ def test_the_verbs_have_lists() -> None:
 
 ALL_OPTIONS = {
     "check": ["--jobs 2"],
-    "plan": ["--preset full", "--spacing 1 1 3", "--network unet", "--optimizer sgd"],
+    "plan": [
+        "--preset full",
+        "--spacing 1 1 3",
+        "--network unet",
+        "--loss dice+0.5*ce",
+        "--optimizer sgd",
+        "--schedule cosine",
+        "--augment none",
+        "--regions a=1;b=1,2",
+        "--memory 10GB",
+    ],
     "train": [
         "--data d",
         "--fold 1",
@@ -56,10 +66,17 @@ ALL_OPTIONS = {
         "--all-cases",
         "--minutes 1.5",
         "--epochs 3",
+        "--patience 2",
         "--device cpu",
         "--fresh",
         "--publish",
         "--seed -3",
+        "--memory-for-data 4GB",
+        "--cache c",
+        "--deterministic",
+        "--init-from b",
+        "--freeze encoder:5",
+        "--taken-rate 0.5",
     ],
     "predict": [
         "--fold 0",
@@ -81,6 +98,8 @@ ALL_OPTIONS = {
     ],
     "evaluate": ["--out o", "--labels 1 2", "--regions a=1;b=1,2", "--require-all", "--overwrite", "--jobs 1"],
     "trust": ["--yes"],
+    "export": ["--onnx", "--torchscript", "--tensorrt", "--image a.nii.gz b.nii.gz", "--overwrite"],
+    "bundles": [],
     "demo": ["--cases 5", "--new-cases 2", "--minutes 0.5", "--matrix 32", "--seed 1", "--device cpu"],
     "convert": [
         "--spacing 1 1 3",

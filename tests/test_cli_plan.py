@@ -106,9 +106,12 @@ def test_one_spacing_holds_for_all_axes(cohort: Path, tmp_path: Path, capsys: py
 def test_the_help_lists_what_a_plan_chooses_from(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for kind, registry in REGISTRIES.items():
+    headings = ["--network", "--loss, also as weighted sums", "--optimizer", "--schedule", "--augment"]
+    for heading, registry in zip(headings, REGISTRIES.values(), strict=True):
+        first = next(iter(registry))
+        assert f"{heading} • {first}: " in shown
         for name, choice in registry.items():
-            assert f"{kind} {name}: {choice.words}" in shown
+            assert f"• {name}: {choice.words}" in shown
 
 
 def test_a_network_may_be_asked_for(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

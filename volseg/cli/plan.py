@@ -16,8 +16,17 @@ from volseg.words import counted, listed, printable
 
 DEFAULTS = PlanOptions()
 NAMED_LABELS = 20
-EPILOGUE = "\n\nWhat a plan chooses from:\n\n" + "".join(
-    f"- {kind} `{name}`: {choice.words}\n" for kind, registry in REGISTRIES.items() for name, choice in registry.items()
+OPTIONS = {
+    "network": "--network",
+    "loss": "--loss, also as weighted sums",
+    "optimizer": "--optimizer",
+    "schedule": "--schedule",
+    "augmentation": "--augment",
+}
+"""What each kind of choice is asked for by."""
+EPILOGUE = "".join(
+    f"\n\n**{OPTIONS[kind]}**\n\n" + "".join(f"- `{name}`: {choice.words}\n" for name, choice in registry.items())
+    for kind, registry in REGISTRIES.items()
 )
 
 
@@ -38,7 +47,9 @@ def plan(
 
     Examples:
         volseg plan hippocampus/ bundle/
-        volseg plan liver/ bundle/ --preset full
+        volseg plan liver/ bundle/ --preset full --memory 10GB
+        volseg plan liver/ bundle/ --network segresnet --loss dice+0.5*ce
+        volseg plan brain/ bundle/ --regions "whole tumor=1,2,3; tumor core=2,3"
     """
     chosen = verb(dataset_dir, bundle_dir, options, ConsoleProgress())
     names = chosen.target.names

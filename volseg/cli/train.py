@@ -43,6 +43,7 @@ def train(
         volseg train bundle/ --minutes 10
         volseg train bundle/ --cv --minutes 10
         volseg train bundle/ --all-cases --data liver/
+        volseg train bundle/ --init-from other-bundle/ --freeze encoder:5
     """
     with redirect_stdout(sys.stderr):  # handlers of a bundle may print; stdout is for results
         trained = train_and_validate(bundle_dir, options, ConsoleProgress())

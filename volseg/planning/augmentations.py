@@ -75,7 +75,7 @@ class SmallChanges(Augmentation):
     """Small rotations, scalings and changes of intensity, which hold for any organ in any modality."""
 
     name: ClassVar[str] = "light"
-    words: ClassVar[str] = "rotation, scaling, noise, blur, brightness, contrast; no mirroring, since sides matter"
+    words: ClassVar[str] = "rotation, scaling, noise, blur, brightness, contrast; no mirroring"
 
     def components(self, margin: Triple = NO_MARGIN) -> list[Component]:
         """Their targets and arguments, in order."""

@@ -67,7 +67,7 @@ class Novograd(Optimizer):
     learning_rate: float = 1e-2
 
     name: ClassVar[str] = "novograd"
-    words: ClassVar[str] = "Novograd, which norms gradients by layer and keeps half of Adam's state"
+    words: ClassVar[str] = "Novograd, which scales gradients layer by layer and keeps half of Adam's state"
 
     def component(self) -> Component:
         """Its target and arguments."""

@@ -188,7 +188,10 @@ def choose(
         how = "as a trial on this GPU showed" if fitted.is_tried else "reckoned from the network"
         kind_of_number = "bfloat16" if memory.bfloat16 else "float32"
         reasons.append(
-            (f"about {shown(fitted.step_bytes)} for a step", f"{how}, in {kind_of_number}; within {memory.words}")
+            (
+                f"about {shown(fitted.step_bytes)} of memory for a step",
+                f"{how}, in {kind_of_number}; within {memory.words}",
+            )
         )
 
     whole = bool((np.maximum(shapes, patch).prod(axis=1) <= WHOLE_PATCHES * math.prod(patch)).all())

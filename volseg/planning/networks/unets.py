@@ -85,7 +85,7 @@ class UNet(Network):
         r"model\.(1\.submodule\.)+(conv|residual)\.",
     )
     name: ClassVar[str] = "unet"
-    words: ClassVar[str] = "residual U-Net that halves at its first convolution, at a third of the cost"
+    words: ClassVar[str] = "residual U-Net that halves at its first convolution, at a ninth of the multiplications"
 
     def component(self) -> Component:
         """Its target and arguments."""

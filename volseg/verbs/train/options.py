@@ -68,7 +68,7 @@ class TrainOptions:
     """Stop after so many epochs instead of the plan's."""
 
     patience: int | None = None
-    """End before that when so many epochs brought no better validation."""
+    """End earlier, after so many epochs without a better validation."""
 
     device: Literal["cpu", "cuda"] | None = None
     """cpu or cuda; a GPU where there is one unless told otherwise."""
@@ -80,13 +80,14 @@ class TrainOptions:
     """Make this run's model the one in models/, also where another run's is there."""
 
     seed: int = DEFAULT_SEED
-    """Of all random draws; a run that goes on keeps its own."""
+    """The start of all random draws, so that a run can be repeated; one that goes on keeps its own."""
 
     memory_for_data: str | None = None
-    """What prepared cases may take of the memory, such as 4GB; two fifths of what is free unless told otherwise."""
+    """What prepared cases may take of the memory, such as 4GB; two fifths of what is free unless told otherwise. The
+    rest is read from files."""
 
     cache: PathOption | None = None
-    """Keep prepared cases in its folder prepared, instead of in the one of your cache folder."""
+    """A folder that prepared cases are kept in, under prepared, instead of your cache folder."""
 
     deterministic: bool = False
     """On a GPU, compute in a way that gives the same numbers each time, which is slower."""
@@ -95,10 +96,11 @@ class TrainOptions:
     """Begin with what fits of other weights: a bundle, of which nothing is run, or a file of weights."""
 
     freeze: str | None = None
-    """Keep the encoder that was taken as it is: encoder:5 for the first five epochs, encoder to the end."""
+    """With --init-from, keep the encoder as it was taken: encoder:5 for the first five epochs, encoder to the end."""
 
     taken_rate: float | None = None
-    """What the learning rate of taken weights is multiplied by; 0.3 unless told otherwise."""
+    """With --init-from, what the learning rate of the weights that were taken is multiplied by; 0.3 unless told
+    otherwise."""
 
     @property
     def freezing(self) -> FreezeOption | None:
