@@ -150,6 +150,7 @@ def test_what_was_measured_is_shown_and_kept_without_names(
     assert main(["plan", str(cohort), str(tmp_path / "bundle"), "--memory", "2GB"]) == 0
     shown = capsys.readouterr().out
     assert "size, voxels (R x A x S)" in shown
+    assert "values in structures (0.5, 50, 99.5 %)" in shown
     assert "shell, ml, in 10 of 10 cases" in shown
     assert "within 2GB, asked for" in shown
     text = (tmp_path / "bundle" / "configs" / "plan.json").read_text()

@@ -50,6 +50,11 @@ def test_other_sides_are_kept_as_well(names: tuple[str, ...], expected: str) -> 
     assert axes(*names) == expected
 
 
+def test_the_reason_says_once_that_nothing_is_mirrored() -> None:
+    table = LabelTable((Label(1, "rib 1"), Label(2, "rib 2")))
+    assert mirrored_axes(table) == ((), "no mirroring along R, A and S, since numbers tell labels apart")
+
+
 def test_the_reason_names_the_labels() -> None:
     table = LabelTable(tuple(Label(number, name) for number, name in enumerate(("liver", "tumour front"), start=1)))
     assert mirrored_axes(table)[1] == (

@@ -94,6 +94,11 @@ def test_small_patches_are_worked_on_at_full_resolution() -> None:
     assert planned((512, 512, 600), (0.8, 0.8, 0.8), "full").network.name == "dynunet"
 
 
+def test_a_preset_of_one_network_claims_nothing_of_its_patch() -> None:
+    reasons = dict(planned((40, 40, 40), (1.0, 1.0, 1.0), "large").reasons)
+    assert reasons["network resenc"].endswith("; the preset's")
+
+
 def test_a_network_and_an_optimizer_may_be_asked_for() -> None:
     measured = fingerprint([(40, 40, 40)], [(1.0, 1.0, 1.0)], channels=("CT", "PET"))
     for network in NETWORKS:

@@ -51,6 +51,8 @@ def test_fast_patches_are_the_nearest_size_that_halves() -> None:
     found = planned((35, 51, 35), (1.0, 1.0, 1.0))
     assert found.patch == (32, 48, 32)  # 4, 6 and 4 times 8, where 4.4, 6.4 and 4.4 fit
     assert found.whole_volumes  # augmented before they are cropped: 1.3 patches
+    assert ("patch 32 x 48 x 32 voxels", "the median volume, rounded to what the network can halve") in found.reasons
+    assert ("patch 32 x 48 x 32 voxels", "the median volume") in planned((32, 48, 32), (1.0, 1.0, 1.0)).reasons
     assert planned((37, 53, 37), (1.0, 1.0, 1.0)).patch == (40, 56, 40)
     assert planned((35, 51, 35), (1.0, 1.0, 1.0), "full").patch == (40, 56, 40)
 

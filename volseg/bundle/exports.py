@@ -69,7 +69,7 @@ class Onnx(Format):
     option = "onnx"
     name = "model.onnx"
     needs = ("onnx", "onnxscript", "onnxruntime")
-    how = "Install them with: pip install 'volseg[onnx]'"
+    how = "Install what it needs with: pip install 'volseg[onnx]'"
 
     @classmethod
     def make(cls, network: Module, patch: Tensor, about: Mapping[str, bytes]) -> bytes:

@@ -65,7 +65,7 @@ def mirrored_axes(labels: LabelTable) -> tuple[tuple[int, ...], str]:
     told = [f"none along {_and(axes)}, since {reason}" for reason, axes in whys.items() if reason]
     if kept:
         return kept, ", ".join([f"mirroring along {_and(whys[''])}", *told])
-    return kept, "no mirroring: " + ", ".join(told)
+    return kept, "no mirroring" + ", ".join(told).removeprefix("none")
 
 
 def _and(axes: list[str]) -> str:

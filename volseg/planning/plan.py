@@ -163,6 +163,8 @@ def choose(
     kind, reason = pick(NETWORKS, network or limits.network, "network"), "asked for"
     if network is None:
         reason = "the patch is small enough to afford it"
+        if limits.fine_patch_voxels >= limits.patch_voxels:
+            reason = "the preset's"
         if math.prod(choose_topology(shapes, spacing_mm, limits, kind)[0]) > limits.fine_patch_voxels:
             kind, reason = NETWORKS[limits.coarse_network], "at full resolution such a patch would cost too much"
     fitted = fit(shapes, spacing_mm, limits, kind, len(fingerprint.channels), target.outputs, memory)

@@ -37,7 +37,8 @@ def measured_rows(fingerprint: Fingerprint, labels: LabelTable) -> list[tuple[st
     for number, channel in enumerate(fingerprint.channels):
         values = np.percentile(fingerprint.foreground(number), PERCENTILES)
         least, median, most = (f"{value:.4g}" for value in values)
-        rows.append((f"{channel} in structures ({PERCENTILES[0]:g} to {PERCENTILES[2]:g} %)", least, median, most))
+        shares = ", ".join(f"{percent:g}" for percent in PERCENTILES)
+        rows.append((f"{channel} values in structures ({shares} %)", least, median, most))
     for label in labels.labels:
         volumes = fingerprint.label_volumes_mm3(label.index) / 1000
         name = f"{label.name}, ml, in {len(volumes)} of {len(cases)} cases"

@@ -58,13 +58,15 @@ def choose_topology(
             features = network.widths(limits.features, limits.max_features, len(kernels))
             if (np.array(patch) >= 2 * np.maximum(size, MIN_BOTTLENECK)).any():
                 why += f", padded to multiples of {' x '.join(map(str, multiple))} for the network"
+            elif (np.array(patch) != np.round(size)).any():
+                why += ", rounded to what the network can halve"
             return patch, Topology(features, strides, kernels), why
         if math.prod(patch) <= 2 * multiple.prod():
             raise UsageError(
                 f"The network {network.name} needs patches of {' x '.join(map(str, patch))} voxels, and at most "
                 f"{limits.patch_voxels:,} voxels are affordable. Choose another --network."
             )
-        why = f"the median volume, shortened to about {limits.patch_voxels:,} voxels"
+        why = f"the median volume, shortened to at most {limits.patch_voxels:,} voxels"
         size[int(np.argmax(np.where(size >= 2 * MIN_BOTTLENECK, size / median, 0)))] *= 0.97
 
 
