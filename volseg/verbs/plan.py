@@ -38,7 +38,7 @@ class PlanOptions:
     """The network, instead of the one that preset and patch suggest."""
 
     loss: str | None = None
-    """The loss, instead of the preset's: one of those below, or a weighted sum of them, such as dice+0.5*ce."""
+    """The loss, instead of the preset's: a name such as focal, or a weighted sum such as dice+0.5*ce."""
 
     optimizer: OptimizerName | None = None
     """The optimizer, instead of the preset's."""
