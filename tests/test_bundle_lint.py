@@ -10,7 +10,7 @@ import yaml
 from volseg.bundle.folder import Bundle
 from volseg.bundle.lint import Finding, lint_config
 from volseg.bundle.trust import judge
-from volseg.bundle.vocabulary import ONE_FILE
+from volseg.bundle.vocabulary import ONE_FILE, TARGETS
 from volseg.planning.networks import NETWORKS, Topology
 from volseg.planning.normalisation import Normalisation
 
@@ -199,15 +199,19 @@ def test_each_key_takes_values_of_its_own_kind_within_bounds(config: str, text: 
         ("AsDiscreted", "to_onehot: 100000000"),
         ("ClassesToIndicesd", "max_samples_per_class: 1000000000"),
         ("RandCropByLabelClassesd", "num_samples: 100000"),
+        ("RandSimulateLowResolutiond", "zoom_range: [1, 10]"),
+        ("LabelsToRegionsd", f"regions: {[[1]] * 1000}"),
     ],
 )
 def test_numbers_of_transforms_have_bounds(name: str, wrong: str) -> None:
     def found(argument: str) -> list[tuple[str, str]]:
-        text = f"{{_target_: monai.transforms.{name}, keys: image, {argument}}}"
+        [target] = [one for one in TARGETS["transform"] if one.endswith(f".{name}")]
+        text = f"{{_target_: {target}, keys: image, {argument}}}"
         return kinds(f"train: {{random_transforms: [{text}]}}", "train")
 
     key = wrong.partition(":")[0]
-    right = {"spatial_size": "[8, 8, 8]", "sigma_x": "[0.5, 1]", "pixdim": "[1, 1, 2.5]"}.get(key, "4")
+    right = {"spatial_size": "[8, 8, 8]", "sigma_x": "[0.5, 1]", "pixdim": "[1, 1, 2.5]"}
+    right = (right | {"zoom_range": "[0.5, 1]", "regions": "[[1, 2], [2]]"}).get(key, "4")
     assert found(f"{key}: {right}") == []
     assert found(wrong)
 

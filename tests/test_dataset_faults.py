@@ -187,6 +187,16 @@ def test_whole_numbers_of_any_type_are_fine(kind: type, make_dataset: MakeDatase
     assert find_faults(folder) == ()
 
 
+def test_a_voxel_that_training_reads_as_infinite(make_dataset: MakeDataset, write_image: WriteImage) -> None:
+    folder = make_dataset()
+    path = folder / "imagesTr" / "case_1.nii.gz"
+    image = nibabel.load(path)
+    voxels = image.get_fdata().astype(np.float64)
+    voxels[2, 3, 1] = 1e39  # above the largest of float32
+    write_image(path, voxels, image.affine)
+    assert told(find_faults(folder)) == [("not-finite", "case_1", True)]
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [((np.nan,), "1 voxel that is"), ((np.inf, -np.inf, np.nan), "3 voxels that are")],

@@ -23,7 +23,7 @@ def axes(*names: str) -> str:
         ("Ren sinister", "Ren dexter"), ("rein gauche", "rein droit"), ("ri\N{LATIN SMALL LETTER N WITH TILDE}\N{LATIN SMALL LETTER O WITH ACUTE}n izquierdo", "tumor"),
         ("liver", "tumour"), ("Spleen",), ("left atrium",), ("Leber", "Tumor"), ("kidney", "aorta"), ("heart",),
         ("gallbladder",), ("hepatic vessel",), ("IVC cava",), ("label 1",), ("organ",), ("1",), ("A",),
-        ("one", "two", "three", "four", "five", "six", "seven"),
+        ("one", "two", "three", "four", "five", "six", "seven"), ("LA",),
     ],
 )  # fmt: skip
 def test_left_and_right_are_kept(names: tuple[str, ...]) -> None:
@@ -38,11 +38,30 @@ def test_names_that_tell_nothing_allow_nothing(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        ("RV", "MLV", "LVC"), ("LV", "MYO", "RV"), ("LUL", "LLL", "RUL"), ("lkidney", "rkidney"), ("kidneyl", "kidneyr"),
+        ("LHIPPO", "RHIPPO"), ("\N{CJK UNIFIED IDEOGRAPH-5DE6}kidney", "\N{CJK UNIFIED IDEOGRAPH-53F3}kidney"),
+        ("nerka lewa", "nerka prawa"), ("linkernier", "rechternier"), ("kidney (izq)", "kidney (der)"),
+        ("thalamus ips", "thalamus contra"), ("kidney I", "kidney II"), ("kidney_lhs", "kidney_rhs"),
+        ("hippocampus A", "hippocampus P"), ("first kidney", "second kidney"), ("rein D", "rein G"),
+    ],
+)  # fmt: skip
+def test_what_may_be_a_side_is_none_to_mirror(names: tuple[str, ...]) -> None:
+    assert "R" not in axes(*names)
+
+
+def test_letters_that_tell_back_and_front_apart_allow_no_axis() -> None:
+    assert axes("hippocampus A", "hippocampus P") == axes("SVC", "IVC") == ""
+
+
+@pytest.mark.parametrize(
     ("names", "expected"),
     [
         (("Anterior", "Posterior"), "RS"), (("upper lobe", "lower lobe"), "RA"), (("superior colliculus",), "RA"),
         (("edema", "tumour core", "enhancing tumour"), "RAS"), (("kidney", "tumour"), "RAS"), (("lesion",), "RAS"),
         (("prostate",), "RAS"), (("white matter", "grey matter", "CSF"), "RAS"),
+        (("WT", "TC", "ET"), "RAS"), (("peripheral zone", "transition zone"), "RAS"), (("kidney", "kidney tumor"), "RAS"),
         (("left anterior", "right posterior"), "S"), (("left upper", "ventral"), ""),
     ],
 )  # fmt: skip

@@ -168,3 +168,9 @@ def test_a_simulated_low_resolution_leaves_the_image_where_it_is() -> None:
 def test_modes_are_as_many_as_keys() -> None:
     with pytest.raises(UsageError, match="as many modes"):
         RandSpatiald(KEYS, ["bilinear"], spacing=[1, 1, 1])
+
+
+def test_voxels_that_are_very_long_take_no_more_points_than_voxels() -> None:
+    found = spatial(spacing=[1e-6, 1e4, 1e4], deform_prob=1.0, deform_range=[1, 1])(blob((8, 9, 10)))
+    assert found["image"].shape == (1, 8, 9, 10)
+    assert torch.isfinite(found["image"]).all()

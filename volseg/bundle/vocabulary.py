@@ -79,11 +79,13 @@ KINDS: dict[str, Kind] = {
     "reals": _one_or_more("reals", 1000, Real(-1e12, 1e12), None),
     "sigmas": _one_or_more("sigmas", 2, Real(0, 20)),
     "zooms": _one_or_more("zooms", 2, Real(0.1, 10)),
+    "lowered": _one_or_more("lowered", 2, Real(0.1, 1)),
     "margin": _one_or_more("margin", 3, Whole(0, 512)),
     "sampling": _values("nearest", "nearest-exact", "trilinear"),
     "spacing": _one_or_more("spacing", 3, Real(1e-6, 1e4)),
     "axes": _one_or_more("axes", 3, Whole(0, 2), None),
     "labels": _one_or_more("labels", CLASSES, Whole(0, CLASSES - 1), None),
+    "regions": Kind(items="labels", most=32),
     "label": _values(Whole(0, CLASSES - 1)),
     "label?": _values(Whole(0, CLASSES - 1), None),
     "connectivity": _values(Whole(1, 3), None),
@@ -238,14 +240,14 @@ _TRANSFORMS = {
         "keys:names prob:share factors:reals fixed_mean:flag preserve_range:flag channel_wise:flag"
     ),
     "monai.transforms.RandSimulateLowResolutiond": (
-        "keys:names prob:share zoom_range:zooms downsample_mode:sampling upsample_mode:sampling"
+        "keys:names prob:share zoom_range:lowered downsample_mode:sampling upsample_mode:sampling"
     ),
     "monai.transforms.RandAdjustContrastd": "keys:names prob:share gamma:reals invert_image:flag retain_stats:flag",
     "monai.transforms.AsDiscreted": "keys:names argmax:flag to_onehot:classes? threshold:share? rounding:word?",
     "monai.transforms.Activationsd": "keys:names sigmoid:flag softmax:flag",
     "monai.transforms.SplitDimd": "keys:names output_postfixes:names dim:axes keepdim:flag",
     "monai.transforms.MeanEnsembled": "keys:names output_key:name weights:reals",
-    "volseg.training.LabelsToRegionsd": "keys:names regions:labels ignore:label?",
+    "volseg.training.LabelsToRegionsd": "keys:names regions:regions ignore:label?",
     "volseg.training.ClearIgnoredd": "keys:names label_key:name ignore:label",
     "monai.transforms.Invertd": (
         "keys:names transform:preprocessing orig_keys:names nearest_interp:flag to_tensor:flag"

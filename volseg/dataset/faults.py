@@ -311,9 +311,10 @@ def _examine_image(array: NDArray[np.generic], name: str, digest: xxh3_128, repo
             slab = channels[:, :, k, channel]
             # As float32, so that a copy stored as another type is known; NIfTI runs i fastest, hence the transpose.
             with np.errstate(over="ignore"):
-                digest.update(np.ascontiguousarray(slab.T, dtype=np.float32).data)
+                single = np.ascontiguousarray(slab.T, dtype=np.float32)
+            digest.update(single.data)
             if slab.dtype.kind == "f":
-                finite = np.isfinite(slab)
+                finite = np.isfinite(single).T  # what training reads: 1e39 is infinite there
                 wrong += slab.size - int(np.count_nonzero(finite))
                 slab = slab[finite]
             if slab.size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from volseg.words import listed
@@ -44,6 +45,15 @@ ONE_SIDED = re.compile(
     "colon|kolon|bowel|intestin|darm|duoden|pancrea|pankrea|gall|esophag|appendi|portal|mediastin|figado|higado|bazo"
 )
 """Parts of names of organs that lie on one side or are not symmetric, or lie among such as do."""
+ABBREVIATED = re.compile("[lr][a-z]{1,2}")
+"""Such as LV and RV, or RUL: two or three letters, the first of which may well stand for left or right."""
+TISSUES = _words(
+    "core whole enhancing non necrotic necrosis edema oedema tumor tumour lesion matter white grey gray zone central "
+    "peripheral transition wt tc et ed ncr net gm wm csf pz tz cz"
+)
+"""Words that tell structures apart by what they are, and never by where they lie."""
+SAME_LETTERS = 4
+"""Names that begin or end with so many same letters may be those of a pair."""
 TELLS_NOTHING = _words(
     "label labels class structure roi region segment seg mask object organ foreground target value part tissue"
 )
@@ -53,7 +63,8 @@ def mirrored_axes(labels: LabelTable) -> tuple[tuple[int, ...], str]:
     """Along which axes (0 to 2 for R, A, S) a mirrored patch is one that could be, and why not along the others.
 
     Names decide, and where they don't tell, nothing is mirrored: labels that differ by a number alone may be counted
-    along any axis (vertebrae, ribs, teeth). Along R nothing is mirrored either where an organ lies on one side, since
+    along any axis (vertebrae, ribs, teeth), and what tells a pair apart by a word that is not known (nerka lewa, nerka
+    prawa) may be a side. Along R nothing is mirrored either where an organ lies on one side, since
     no such body is ever seen. Along A and S none is seen at all, and nnU-Net's experience is that it helps all the same.
     """
     words = {name: _split(name) for name in labels.names}
@@ -77,12 +88,17 @@ def _why_not(words: dict[str, frozenset[str]], axis: int) -> str:
     sided = [
         name
         for name, parts in words.items()
-        if parts & TOLD_APART[axis] or any(word in part for part in parts for word in JOINED[axis])
+        if parts & TOLD_APART[axis]
+        or any(word in part for part in parts for word in JOINED[axis])
+        or (axis == 0 and any(ABBREVIATED.fullmatch(part) for part in parts))
     ]
     if sided:
         return f"sides tell labels apart ({listed(sided, SHOWN)})"
-    if len(words) > 1 and len({re.sub("[0-9]+", "", name).strip().lower() for name in words}) < len(words):
+    if len(words) > 1 and len({re.sub(r"[0-9]+|\b[IVX]+\b", "", name).strip().lower() for name in words}) < len(words):
         return "numbers tell labels apart"
+    pair = next((pair for pair in combinations(words, 2) if _are_alike(*pair)), ())
+    if pair:
+        return f"sides may tell labels apart ({listed(pair, SHOWN)})"
     unknown = [name for name, parts in words.items() if not parts - TELLS_NOTHING]
     if unknown and (axis == 0 or len(words) > 1):
         return f"a name says nothing of its side ({listed(unknown, SHOWN)})"
@@ -99,6 +115,30 @@ def _split(name: str) -> frozenset[str]:
 
     Of single letters only L and R stay: others tell nothing.
     """
+    return frozenset(word for word in re.findall("[a-z]+", _plain(name)) if len(word) > 1 or word in "lr")
+
+
+def _plain(name: str) -> str:
+    """In small letters without accents, words of ``LeftKidney`` and ``RLung`` parted."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
-    parted = re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", plain)
-    return frozenset(word for word in re.findall("[a-z]+", parted.lower()) if len(word) > 1 or word in "lr")
+    return re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", plain).lower()
+
+
+def _are_alike(one: str, other: str) -> bool:
+    """Whether two names have much in common, and each something of its own of which nobody knows what it says."""
+    known = TISSUES.union(*TOLD_APART)
+    first, second = (
+        " ".join(word for word in re.findall(r"[^\W\d_]+", _plain(name)) if word not in known) for name in (one, other)
+    )
+    begin, end = _same(first, second), _same(first[::-1], second[::-1])
+    shortest = min(len(first), len(second))
+    if len(first) == len(second) <= SAME_LETTERS:  # such as LUL and LLL
+        return 0 < begin + end == shortest - 1
+    return SAME_LETTERS <= max(begin, end) < shortest
+
+
+def _same(one: str, other: str) -> int:
+    """How many letters are the same until two differ."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )

@@ -150,7 +150,9 @@ class RandSpatiald(Randomizable, MapTransform):  # type: ignore[misc]
         if deforms:
             finest = self.spacing.min()
             points = [
-                math.ceil(n * step / finest / DEFORMATION_STEP) + 1 for n, step in zip(size, self.spacing, strict=True)
+                math.ceil(n * min(1, step / finest / DEFORMATION_STEP))
+                + 1  # no more than voxels, however thick they are
+                for n, step in zip(size, self.spacing, strict=True)
             ]
             moved_mm = self.R.uniform(*self.deform_range) * finest * self.R.standard_normal((3, *points))
             self._moved = moved_mm / self.spacing[:, None, None, None]
