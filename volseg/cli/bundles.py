@@ -9,7 +9,7 @@ from volseg.words import listed, printable
 def bundles() -> int:
     """List the bundles that come with volseg: what each segments, its figures, its licence and where it lies.
 
-    A bundle is named by its bare name, wherever one stands: volseg predict NAME INPUT OUT_DIR.
+    Its name alone is enough, in any folder: volseg predict NAME INPUT OUT_DIR.
 
     Examples:
         volseg bundles
