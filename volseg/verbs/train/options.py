@@ -40,15 +40,14 @@ class TrainOptions:
     """The data set, instead of the one that the bundle names."""
 
     fold: int | None = None
-    """The fold that is held out, from 0, which is held out unless told otherwise; there are five unless --folds brings
-    others."""
+    """The fold whose cases are held out: 0 to 4, or as many as --folds brings; 0 unless told otherwise."""
 
     folds: PathOption | None = None
     """Split the data set as a file says: nnU-Net's splits_final.json, or a CSV with the columns case and fold."""
 
     cv: bool = False
-    """Train all folds, as many side by side as the device has room for, sum them up by the cases that each held out,
-    choose the bundle's rules for labels by their Dice, and make the models an ensemble for predict --folds all."""
+    """Train all folds, as many side by side as the device has room for; score each case by the fold that held it out,
+    choose the bundle's rules for labels by these scores, and make the models an ensemble for predict --folds all."""
 
     at_once: int = 0
     """With --cv, how many folds are trained side by side; 0 takes as many as the device has room for. On a CPU they
