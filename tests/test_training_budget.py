@@ -244,3 +244,16 @@ def test_nothing_held_out_is_never_validated(clock: Clock) -> None:
     evaluator = Evaluator(clock, seconds=1, cases=0)
     PacedValidation(evaluator, Budget(1, 1))(SimpleNamespace())  # type: ignore[arg-type]
     assert evaluator.epochs == []
+
+
+def test_what_went_by_before_counts_for_the_overrun() -> None:
+    """A validation of a quarter of the minutes does not fit any more when 0.9 of them are gone."""
+    budget = Budget(1, 1, minutes=10.0)
+    budget.validation_seconds = 150.0
+    budget.start(before_seconds=0.0, steps=0)
+    assert budget.overrun_seconds == 0.0
+    budget.start(before_seconds=540.0, steps=0)
+    assert budget.overrun_seconds == pytest.approx(90.0, abs=1.0)
+    budget.validation_seconds = 400.0
+    budget.start(before_seconds=0.0, steps=0)
+    assert budget.overrun_seconds == pytest.approx(100.0, abs=1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -270,3 +272,23 @@ def test_an_error_in_a_thread_is_raised_in_training() -> None:
     with pytest.raises(MemoryError):
         batches(loader, 10)
     loader.stop()
+
+
+def test_a_case_that_changed_after_its_key_was_made_is_not_kept_under_it(
+    items: list[dict[str, str]], folder: Path
+) -> None:
+    """Another run would take the new content for the old."""
+    with opened(Store(0, folder)):
+        data = PreparedDataset(items[:1], Compose(fixed()))
+        shutil.copyfile(items[1]["image"], items[0]["image"])
+        for path in folder.glob("*.case"):
+            path.write_bytes(b"damaged")
+        with pytest.raises(FileError, match="were changed after this training began"):
+            data[0]
+    assert not any(path.stat().st_size > 7 for path in folder.glob("*.case"))
+
+
+def test_what_partial_calls_is_no_part_of_a_description() -> None:
+    """Two of them would have the same key, and the second would get the cases of the first."""
+    with pytest.raises(NoDescriptionError):
+        describe(functools.partial(np.clip, a_min=0, a_max=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ from ignite.engine import Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import MeanSquaredError, StatsHandler, from_engine
+from monai.inferers import SlidingWindowInferer
 
 from tests.heard import Heard
 from volseg.errors import BundleError, DiskFullError
+from volseg.training.autocast import AutocastInferer
 from volseg.training.average import WeightAverage
 from volseg.training.budget import MAX_RESERVE_SHARE, Budget, BudgetedRate
 from volseg.training.checkpoint import RunFolder, RunState
@@ -447,6 +450,39 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BundleError, match=r"doesn't fit the network in train\.yaml") as caught:
             Bench(tmp_path).run.resume(RunState(**{**vars(state), **change}))
         assert caught.value.code == "bad-checkpoint"
+
+
+def test_a_changed_optimizer_is_followed_or_refused(tmp_path: Path) -> None:
+    """torch takes the settings of a checkpoint over those of the config, without a word."""
+    Bench(tmp_path, epochs=1).go()
+    other = Bench(tmp_path)
+    other.trainer.optimizer.param_groups[0]["momentum"] = 0.25
+    other.run.resume(other.saved())
+    assert other.trainer.optimizer.param_groups[0]["momentum"] == 0.25
+    other.trainer.optimizer = torch.optim.AdamW(other.network.parameters())
+    with pytest.raises(BundleError, match="optimizer, which has changed since"):
+        other.run.resume(other.saved())
+
+
+@pytest.mark.parametrize("size", [(20, 9, 5), (8, 8, 8)])
+def test_a_validation_is_timed_by_one_window(tmp_path: Path, size: tuple[int, int, int]) -> None:
+    """A pass over a whole volume may take longer than the minutes have."""
+    bench = Bench(tmp_path, minutes=1.0)
+    calls: list[torch.Size] = []
+
+    def count(_: torch.nn.Module, given: tuple[torch.Tensor]) -> None:
+        calls.append(given[0].shape)
+        time.sleep(0.02)
+
+    bench.evaluator.inferer = AutocastInferer(SlidingWindowInferer((8, 8, 8), sw_batch_size=1, overlap=0.25))
+    item = {"image": torch.ones(1, *size), "label": torch.full((1, *size), 2.0)}
+    bench.evaluator.data_loader = DataLoader(Dataset([item] * 3), batch_size=1)
+    bench.network.register_forward_pre_hook(count)
+    seconds = bench.run._time_validation()
+    assert calls == [torch.Size((1, 1, 8, 8, 8))] * 2
+    calls.clear()
+    bench.evaluator.inferer(item["image"][None], bench.network)
+    assert 3 * len(calls) * 0.02 <= seconds < 3 * len(calls) * 0.02 * 5
 
 
 def test_checkpoints_are_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

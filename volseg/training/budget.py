@@ -117,9 +117,10 @@ class Budget:
 
     @property
     def overrun_seconds(self) -> float:
-        """How much longer the run takes than the minutes, since its end doesn't fit into the share for it."""
+        """How much longer the run takes than the minutes, since what went by and its end don't fit into them."""
         whole = (self.minutes or 0.0) * 60
-        return max(0.0, self.validation_seconds - MAX_RESERVE_SHARE * whole) if whole else 0.0
+        ends = max(self.elapsed_seconds, whole - min(self.validation_seconds, MAX_RESERVE_SHARE * whole))
+        return max(0.0, ends + self.validation_seconds - whole) if whole else 0.0
 
     @property
     def is_enough(self) -> bool:

@@ -80,7 +80,8 @@ class RunFolder:
 
     def remove(self) -> None:
         """Remove what an earlier run left, so that a fresh one begins."""
-        paths = (self.last, self.previous, self.best, self.final, self.record, self.initial, self.history, self.curve)
+        # The older checkpoint first: alone it would be gone on from, as if the newer one had been damaged.
+        paths = (self.previous, self.last, self.best, self.final, self.record, self.initial, self.history, self.curve)
         for path in paths:
             path.unlink(missing_ok=True)
         shutil.rmtree(self.held_out, ignore_errors=True)

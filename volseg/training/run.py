@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from ignite.engine import Events
+from monai.data.utils import dense_patch_slices
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
+from monai.inferers import SlidingWindowInferer
+from monai.inferers.utils import _get_scan_interval
+from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from volseg.errors import BundleError
 from volseg.finite import all_finite, not_finite
@@ -39,6 +43,12 @@ ESTIMATE_MARGIN = 1.2
 """One case tells only about what all of them take."""
 TIMED_PASSES = 2
 """The first is slower: libraries choose how to compute, memory is taken for the first time."""
+TOLD_OVERRUN_SECONDS = 3.0
+"""A shorter one is none, to a person."""
+SETTINGS = frozenset(
+    {"betas", "eps", "weight_decay", "momentum", "dampening", "nesterov", "amsgrad", "decoupled_weight_decay"}
+)
+"""Of torch's optimizers, which keep them in their state; the rate is left out, which handlers set."""
 TRAINING = "Training"
 """The title of the task that begins when all cases are prepared."""
 BAR_UNITS = 1000.0
@@ -107,14 +117,14 @@ class Run:
             )
         try:
             self.trainer.network.load_state_dict(state.network)
-            self.trainer.optimizer.load_state_dict(state.optimizer)
+            self._resume_optimizer(state.optimizer)
             if self.average is not None and state.average is not None:
                 self.average.load_state_dict(state.average, state.step)
             if self.scheduler is not None and state.scheduler is not None:
                 self.scheduler.load_state_dict(state.scheduler)
         except (RuntimeError, ValueError, KeyError) as error:
             raise BundleError(
-                f"{self.folder.last} doesn't fit the network in train.yaml, which has changed since. "
+                f"{self.folder.last} doesn't fit the network in train.yaml, or its optimizer, which has changed since. "
                 "Start the fold over with --fresh.",
                 code="bad-checkpoint",
             ) from error
@@ -128,6 +138,21 @@ class Run:
         self._best = best.validation.score if best is not None and best.validation is not None else -math.inf
         if self.history and self.history[-1].validation is not None:
             self._validated_at_step = self.history[-1].step
+
+    def _resume_optimizer(self, state: Mapping[str, Any]) -> None:
+        """Take over what the optimizer has learned; how it works is the config's, which a person may have changed.
+
+        Raises:
+            KeyError: the state is another kind of optimizer's.
+        """
+        optimizer = self.trainer.optimizer
+        wanted = [{name: group[name] for name in SETTINGS & group.keys()} for group in optimizer.param_groups]
+        optimizer.load_state_dict(state)
+        for group, settings in zip(optimizer.param_groups, wanted, strict=True):
+            if settings.keys() - group.keys():
+                raise KeyError("another optimizer's")
+            if self.scheduler is None:  # which may have changed them
+                group.update(settings)
 
     def go(self) -> bool:
         """Train until the budget is spent; gives whether it is, in enough steps to make a model.
@@ -181,19 +206,21 @@ class Run:
             return
         if not self.budget.validation_seconds:
             self.budget.validation_seconds = self._time_validation()
-        if self.budget.overrun_seconds > 0:
+        if self.budget.overrun_seconds > TOLD_OVERRUN_SECONDS:
             self.progress.say(
-                f"A validation takes about {self.budget.validation_seconds / 60:.1f} minutes, so training ends about "
+                f"{self.budget.elapsed_seconds / 60:.1f} minutes went by already and a validation takes about "
+                f"{self.budget.validation_seconds / 60:.1f}, so training ends about "
                 f"{self.budget.overrun_seconds / 60:.1f} minutes after the {self.budget.minutes:g} that were given."
             )
 
     def _time_validation(self) -> float:
-        """What a validation takes, by one of its cases, in seconds."""
+        """What a validation takes, by one of its cases, or by a window of it where windows slide, in seconds."""
         passes = []
         loader, network = self.evaluator.data_loader, self.trainer.network
         with self.progress.task("Timing a validation", TIMED_PASSES, "passes") as task, torch.no_grad():
             batch = next(iter(loader))
             image = self.evaluator.prepare_batch(batch, self.evaluator.state.device, self.evaluator.non_blocking)[0]
+            image, windows = _one_window(image, self.evaluator.inferer)
             network.eval()
             for _ in range(TIMED_PASSES):
                 before = time.monotonic()
@@ -201,7 +228,7 @@ class Run:
                 float((found[0] if isinstance(found, (list, tuple)) else found).sum())  # waits for a GPU
                 passes.append(time.monotonic() - before)
                 task.advance()
-        return ESTIMATE_MARGIN * min(passes) * len(loader)
+        return ESTIMATE_MARGIN * min(passes) * windows * len(loader)
 
     def _finish(self) -> bool:
         """The last validation and the last weights; gives whether the budget is spent, and made a model."""
@@ -464,6 +491,20 @@ class Run:
         elif latest is not None:
             words.append(f"Dice {latest.score:.3f}")
         return ", ".join(words)
+
+
+def _one_window(image: torch.Tensor, inferer: Any) -> tuple[torch.Tensor, int]:
+    """A part of an image (batch, channel, i, j, k) that takes one pass of the network, and how many the whole takes."""
+    inner = getattr(inferer, "inferer", inferer)
+    if not isinstance(inner, SlidingWindowInferer):
+        return image, 1
+    sizes = image.shape[2:]
+    window = fall_back_tuple(inner.roi_size, sizes)
+    padded = [max(size, wide) for size, wide in zip(sizes, window, strict=True)]
+    overlaps = ensure_tuple_rep(inner.overlap, len(sizes))
+    intervals = _get_scan_interval(padded, window, len(sizes), overlaps)
+    part = image[(..., *(slice(wide) for wide in window))]
+    return part, len(dense_patch_slices(padded, window, intervals))
 
 
 def _not_finite(what: str) -> BundleError:

@@ -66,7 +66,8 @@ class PreparedDataset(Dataset[Any]):
         )
         self._local = threading.local()
         files = [_files_of(item) for item in self.data]
-        self._keys = self._make_keys(files)
+        self._digests = [[content_digest(path) for path in paths] for paths in files]
+        self._keys = self._make_keys()
         self._prepare_all(files, num_workers)
 
     def __len__(self) -> int:
@@ -99,7 +100,7 @@ class PreparedDataset(Dataset[Any]):
         found = [_own(one, case) for one in (found if isinstance(found, list) else [found])]
         return transform(found, start=self._first_random + 1)
 
-    def _make_keys(self, files: Sequence[Sequence[Path]]) -> list[str]:
+    def _make_keys(self) -> list[str]:
         prefix = ""
         try:
             fixed = describe(self.transform.transforms[: self._first_random])
@@ -108,14 +109,14 @@ class PreparedDataset(Dataset[Any]):
             fixed, prefix = uuid.uuid4().hex, ONCE
         fixed = f"{_versions()}\n{fixed}"
         keys = []
-        for item, paths in zip(self.data, files, strict=True):
+        for item, digests in zip(self.data, self._digests, strict=True):
             others = {name: value for name, value in item.items() if not _is_files(value)}
             shape = {name: len(value) if isinstance(value, list) else 1 for name, value in item.items()}
             try:
                 told = describe(others)
             except NoDescriptionError:
                 told, prefix = uuid.uuid4().hex, ONCE
-            text = "\n".join((fixed, told, repr(shape), *map(content_digest, paths)))
+            text = "\n".join((fixed, told, repr(shape), *digests))
             keys.append(prefix + hashlib.blake2b(text.encode(), digest_size=20).hexdigest())
         return keys
 
@@ -154,8 +155,6 @@ class PreparedDataset(Dataset[Any]):
         self._prepare(index)  # and given back to nobody, who would hold all of them
 
     def _make(self, index: int) -> Case:
-        paths = _files_of(self.data[index])
-        before = [content_digest(path) for path in paths]
         item = self.transform(dict(self.data[index]), end=self._first_random, threading=True)
         case = as_case(item)
         bad = [name for name, value in case.items() if isinstance(value, Array) and not _is_finite(value)]
@@ -165,9 +164,10 @@ class PreparedDataset(Dataset[Any]):
                 "finite (NaN or infinity). Look at the image's values, or at the normalisation in the train config.",
                 code="not-finite",
             )
-        if [content_digest(path) for path in paths] != before:
+        # Those of the key: what is kept under it stands for that content in later runs, too.
+        if [content_digest(path) for path in _files_of(self.data[index])] != self._digests[index]:
             raise FileError(
-                f"The files of {self.name(index)} were changed while they were read. Run the command again.",
+                f"The files of {self.name(index)} were changed after this training began. Run the command again.",
                 code="changed",
             )
         return case

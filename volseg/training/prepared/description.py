@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import types
 from typing import Any
 
@@ -50,7 +51,9 @@ def describe(value: Any, depth: int = 0) -> str:
     if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
         return _named(value)
     state = getattr(value, "__dict__", None)
-    if state is None or isinstance(value, (types.ModuleType, types.MethodType, torch.nn.Module)):
+    # What functools.partial calls, and with what, is in none of its attributes' dictionary.
+    opaque = (types.ModuleType, types.MethodType, torch.nn.Module, functools.partial)
+    if state is None or isinstance(value, opaque):
         raise NoDescriptionError(type(value).__qualname__)
     state = {name: one for name, one in state.items() if name not in TRACES}
     return f"{_named(type(value))}{describe(state, below)}"

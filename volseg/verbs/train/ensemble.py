@@ -57,8 +57,11 @@ def publish_ensemble(bundle: Bundle) -> None:
         run = RunFolder(bundle.runs / f"{RUN_PREFIX}{number}")
         record = RunRecord.read(run.record)
         held_out += record.cases.validation
-        checksums = record.sessions[-1].checksums if record.sessions else {}
-        if checksums.get(MODEL, digest if checksums.get("configs/train") == sha256 else None) != digest:
+        sessions = [session.checksums for session in record.sessions] or [{}]
+        if any(
+            checksums.get(MODEL, digest if checksums.get("configs/train") == sha256 else None) != digest
+            for checksums in sessions
+        ):
             others.append(run.folder.name)
         best = best_epoch(read_history(run.history)[0])
         score = None if best is None or best.validation is None else best.validation.score

@@ -50,7 +50,8 @@ def follow_training(bundle_dir: Path, options: TrainOptions, group: Group) -> No
     bundle = open_bundle(bundle_dir)
     verdict = require_trust(bundle)
     with trust_kept(bundle, verdict), safe_children(), opened(options.store(SILENT)):
-        fold = Fold.open(bundle, message["fold"], options, group.device, bundle.read_config("train"))
+        # What the run was begun with is the leader's business, who may have just written it.
+        fold = Fold(bundle, message["fold"], options, group.device, bundle.read_config("train"), complete=False)
         parser = fold.config(None if message["data"] is None else Path(message["data"]))
         if parser.verdict.configs["train"].sha256 != message["config"]:
             raise BundleError(

@@ -89,7 +89,10 @@ def train_fold(
         if data is not None and fold.records_cases:
             _tell_changes(record, data, progress)
             record = record.with_digests({name: content.digest for name, content in data.contents.items()})
-            record = replace(record.with_session(_session(fold, record, parser)), bfloat16_change=None)
+            session = _session(fold, record, parser)
+            if state is not None:
+                _tell_other_config(record, session, progress)
+            record = replace(record.with_session(session), bfloat16_change=None)
             record.write(fold.folder.record)
             if fold.served:
                 cases = {case.name: case for case in data.dataset.training}
@@ -139,6 +142,19 @@ def _tell_changes(record: RunRecord, data: Data, progress: Progress) -> None:
     if added:
         cases = counted(len(added), "case")
         progress.say(f"{cases} came to the data set after this run was begun; it goes on without. --fresh starts over.")
+
+
+def _tell_other_config(record: RunRecord, session: Provenance, progress: Progress) -> None:
+    """Say that a run goes on by another train config than it had the last time."""
+    before = record.sessions[-1].checksums if record.sessions else {}
+    if before.get("configs/train", session.checksums["configs/train"]) == session.checksums["configs/train"]:
+        return
+    what = "was changed"
+    if before.get(MODEL, session.checksums[MODEL]) != session.checksums[MODEL]:
+        what = "has another network or preprocessing"
+    progress.say(
+        f"warning: the train config {what} since this run last went on; it goes on by the one of now. --fresh starts over."
+    )
 
 
 def _session(fold: Fold, record: RunRecord, parser: BundleParser) -> Provenance:

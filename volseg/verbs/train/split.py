@@ -128,7 +128,7 @@ def _require_agreement(bundle: Bundle, split: Split, options: TrainOptions) -> N
     for folder in sorted(bundle.runs.glob(f"{RUN_PREFIX}*")):
         number = folder.name.removeprefix(RUN_PREFIX)
         run = RunFolder(folder)
-        if not number.isdecimal() or not run.last.exists() or (options.fresh and int(number) == options.one_fold):
+        if not number.isdecimal() or not run.is_begun or (options.fresh and int(number) == options.one_fold):
             continue
         held_out = set(split.folds[int(number)]) if int(number) < len(split.folds) else set()
         cases = RunRecord.read(run.record).cases
