@@ -67,3 +67,16 @@ def test_damaged_stamps_are_forgotten(tmp_path: Path, reads: list[Path], content
     assert len(reads) == 2
     digest(tmp_path / "a", anew=True)
     assert len(reads) == 3
+
+
+def test_notes_that_others_may_write_are_not_believed(tmp_path: Path, reads: list[Path]) -> None:
+    """They could pass one file off as another, whose prepared case would be trained on."""
+    (tmp_path / "a").write_bytes(b"first")
+    digest(tmp_path / "a")
+    notes = cache_folder() / "stamps"
+    notes.chmod(0o777)
+    digest(tmp_path / "a")
+    assert len(reads) == 2
+    notes.chmod(0o700)
+    digest(tmp_path / "a")
+    assert len(reads) == 2

@@ -464,6 +464,15 @@ def test_a_changed_optimizer_is_followed_or_refused(tmp_path: Path) -> None:
         other.run.resume(other.saved())
 
 
+def test_an_average_that_the_config_got_later_begins_with_what_was_learned(tmp_path: Path) -> None:
+    """The weights that were drawn would be published as the average of the run."""
+    Bench(tmp_path, epochs=1).go()
+    later = Bench(tmp_path, averages=True)
+    later.run.resume(later.saved())
+    assert later.run.average is not None
+    torch.testing.assert_close(later.run.average.state_dict(), dict(later.saved().network))
+
+
 @pytest.mark.parametrize("size", [(20, 9, 5), (8, 8, 8)])
 def test_a_validation_is_timed_by_one_window(tmp_path: Path, size: tuple[int, int, int]) -> None:
     """A pass over a whole volume may take longer than the minutes have."""

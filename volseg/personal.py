@@ -34,6 +34,16 @@ def cache_folder() -> Path:
     return _folder(CACHE_VARIABLE, "XDG_CACHE_HOME", ".cache")
 
 
+def is_own(folder: Path) -> bool:
+    """Whether a folder is this person's, and nobody else may write into it; always where a system knows no such rights.
+
+    Raises:
+        OSError: it can't be asked.
+    """
+    told = folder.stat()
+    return not hasattr(os, "getuid") or (told.st_uid == os.getuid() and not told.st_mode & 0o022)
+
+
 def _folder(variable: str, standard: str, default: str) -> Path:
     named, base = os.environ.get(variable), os.environ.get(standard, "")
     if named:

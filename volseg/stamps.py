@@ -21,7 +21,7 @@ from volseg.atomic import write_bytes
 from volseg.errors import FileError, VolsegError
 from volseg.files import read_bounded
 from volseg.kept import file_digest
-from volseg.personal import cache_folder
+from volseg.personal import cache_folder, is_own
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,9 +84,9 @@ def forget_old_stamps() -> None:
 
 def _read(place: Path | None) -> tuple[Stamp | None, str]:
     try:
-        if place is not None:
+        if place is not None and is_own(place.parent):  # others could pass a file off as another one
             return _FORM.validate_json(read_bounded(place, MAX_STAMP_BYTES, "note on a file", follow=False))
-    except (VolsegError, ValueError):  # absent or damaged: the file is read
+    except (OSError, VolsegError, ValueError):  # absent or damaged: the file is read
         pass
     return None, ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from volseg.bundle.folder import Bundle
 
 MAX_BYTES = 2**16
+RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,11 @@ class Published:
         if not path.exists():
             return None
         try:
-            return TypeAdapter(cls).validate_json(read_bounded(path, MAX_BYTES, "record of a model"))
+            found = TypeAdapter(cls).validate_json(read_bounded(path, MAX_BYTES, "record of a model"))
+            # A stranger's may be a path or an order to the terminal; it is shown, and names a folder.
+            if not all(RUN_NAME.fullmatch(run) for run in (found.run, found.replaces_run) if run is not None):
+                raise ValueError("no run")
+            return found
         except ValueError as error:  # pydantic's, too
             raise BundleError(
                 f"{path} can't be read, so nobody knows which run {bundle.model_path.name} is from. Remove it, and name "

@@ -118,8 +118,9 @@ class Run:
         try:
             self.trainer.network.load_state_dict(state.network)
             self._resume_optimizer(state.optimizer)
-            if self.average is not None and state.average is not None:
-                self.average.load_state_dict(state.average, state.step)
+            if self.average is not None:  # one that the config got since begins with what was learned until then
+                kept, steps = (state.network, 0) if state.average is None else (state.average, state.step)
+                self.average.load_state_dict(kept, steps)
             if self.scheduler is not None and state.scheduler is not None:
                 self.scheduler.load_state_dict(state.scheduler)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -496,14 +497,14 @@ class Run:
 def _one_window(image: torch.Tensor, inferer: Any) -> tuple[torch.Tensor, int]:
     """A part of an image (batch, channel, i, j, k) that takes one pass of the network, and how many the whole takes."""
     inner = getattr(inferer, "inferer", inferer)
-    if not isinstance(inner, SlidingWindowInferer):
+    if not isinstance(inner, SlidingWindowInferer) or image.ndim != 5:
         return image, 1
     sizes = image.shape[2:]
     window = fall_back_tuple(inner.roi_size, sizes)
     padded = [max(size, wide) for size, wide in zip(sizes, window, strict=True)]
     overlaps = ensure_tuple_rep(inner.overlap, len(sizes))
     intervals = _get_scan_interval(padded, window, len(sizes), overlaps)
-    part = image[(..., *(slice(wide) for wide in window))]
+    part = image[:, :, : window[0], : window[1], : window[2]]
     return part, len(dense_patch_slices(padded, window, intervals))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from volseg.device import GIB, available_bytes
 from volseg.errors import DiskFullError, FileError
-from volseg.personal import cache_folder
+from volseg.personal import cache_folder, is_own
 from volseg.progress import SILENT, Progress
 from volseg.stamps import Stamp, forget_old_stamps, stamp_of
 from volseg.training.prepared.entry import Case, loaded, read_entry, size_of, write_entry
@@ -72,11 +72,11 @@ class Store:
         self._is_open = True
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            told = self.folder.stat()
+            own = is_own(self.folder)
         except OSError:
             self._writes = False  # memory alone, while it lasts
             return
-        if hasattr(os, "getuid") and (told.st_uid != os.getuid() or told.st_mode & 0o022):
+        if not own:
             raise FileError(
                 f"{self.folder} can be written by others than you, and what lies there would be trained on. Take their "
                 "right to write away, or name another folder with --cache.",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ENCODER = "encoder"
 DEFAULT_SEED = 0
+MAX_SEED = 2**32
+"""numpy's and MONAI's take no larger one."""
 DEFAULT_FOLD = 0
 
 
@@ -184,6 +186,8 @@ class TrainOptions:
             raise UsageError("--minutes must be above 0.")
         if self.epochs is not None and self.epochs < 1:
             raise UsageError("--epochs must be at least 1.")
+        if not 0 <= self.seed < MAX_SEED:
+            raise UsageError("--seed must be from 0 to 4294967295.")
         if self.taken_rate is not None and not (math.isfinite(self.taken_rate) and 0 < self.taken_rate <= 1):
             raise UsageError("--taken-rate must be above 0 and at most 1.")
         _ = self.freezing
