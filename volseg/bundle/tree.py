@@ -55,7 +55,8 @@ MAGIC = {
 
 
 LOGS = re.compile(
-    r"(eval/)?training\.log|(eval|logs)/(.*/)?(log\.txt|events\.out\.tfevents\.\d+\.[\w.-]+\.\d+\.\d+)", re.ASCII
+    r"(eval/)?training\.log|(eval|logs|runs/\w+/tensorboard)/(.*/)?(log\.txt|events\.out\.tfevents\.\d+\.[\w.-]+\.\d+\.\d+)",
+    re.ASCII,
 )
 """What MONAI's own runner and handlers write of a run: a log, and the curves of TensorBoard.
 

@@ -78,13 +78,24 @@ class RunFolder:
         """The picture."""
         return self.folder / "curve.png"
 
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of what TensorBoard shows, where that was asked for."""
+        return self.folder / "tensorboard"
+
+    @property
+    def mlflow(self) -> Path:
+        """The name of the run in MLflow, where that was asked for."""
+        return self.folder / "mlflow.txt"
+
     def remove(self) -> None:
         """Remove what an earlier run left, so that a fresh one begins."""
         # The older checkpoint first: alone it would be gone on from, as if the newer one had been damaged.
         paths = (self.previous, self.last, self.best, self.final, self.record, self.initial, self.history, self.curve)
-        for path in paths:
+        for path in (*paths, self.mlflow):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.held_out, ignore_errors=True)
+        shutil.rmtree(self.tensorboard, ignore_errors=True)
 
 
 @dataclass(frozen=True)

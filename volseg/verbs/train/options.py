@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from volseg.training.prepared import Store
 
 ENCODER = "encoder"
+TRACKERS = ("tensorboard", "mlflow")
 DEFAULT_SEED = 0
 MAX_SEED = 2**32
 """numpy's and MONAI's take no larger one."""
@@ -102,6 +105,28 @@ class TrainOptions:
     taken_rate: float | None = None
     """With --init-from, what the learning rate of the weights that were taken is multiplied by; 0.3 unless told
     otherwise."""
+
+    track: str | None = field(default=None, metadata={"private": True})  # a URI may hold a password
+    """Tell tensorboard or mlflow of each epoch and show it a slice of a validated case; mlflow:URI names a server or
+    database, else it is a file in your cache folder. Name it again when the run goes on."""
+
+    @property
+    def tracker(self) -> tuple[str, str] | None:
+        """The tracker that ``track`` names, and its URI, which is empty without one; None where nothing is tracked.
+
+        Raises:
+            UsageError: it names none.
+        """
+        if self.track is None:
+            return None
+        name, colon, uri = self.track.partition(":")
+        if name not in TRACKERS or (colon and name != "mlflow"):
+            raise UsageError("--track takes tensorboard, mlflow, or mlflow:URI.")
+        if colon and not re.fullmatch(r"(https?|sqlite)://\S+", uri):
+            raise UsageError("--track mlflow:URI takes a server (https://...) or a database (sqlite:////...).")
+        if find_spec(name) is None:
+            raise UsageError(f'--track {name}: it is not installed. Install it with: pip install "volseg[track]"')
+        return name, uri
 
     @property
     def freezing(self) -> FreezeOption | None:
@@ -191,6 +216,7 @@ class TrainOptions:
         if self.taken_rate is not None and not (math.isfinite(self.taken_rate) and 0 < self.taken_rate <= 1):
             raise UsageError("--taken-rate must be above 0 and at most 1.")
         _ = self.freezing
+        _ = self.tracker
         if self.memory_for_data is not None:
             parse_memory(self.memory_for_data, "--memory-for-data")
         if self.patience is not None and self.patience < 1:

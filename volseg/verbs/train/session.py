@@ -32,6 +32,7 @@ from volseg.verbs.train.options import DEFAULT_SEED, FoldResult
 from volseg.verbs.train.parts import average_of, budget_of
 from volseg.verbs.train.publishing import Publisher, published_run
 from volseg.verbs.train.split import split_path
+from volseg.verbs.train.tracking import trackers_of
 from volseg.volume import read_header
 from volseg.words import counted
 
@@ -223,13 +224,17 @@ def _run(
     if fold.options.minutes is not None:
         trainer.state.max_epochs = ENDLESS_EPOCHS
     freeze(initial, parser, trainer, budget)
+    trackers = trackers_of(fold, trainer, evaluator, progress)
     run = Run(
         folder=fold.folder,
         trainer=trainer,
         evaluator=evaluator,
         budget=budget,
         labels=fold.bundle.structures,
-        listeners=(Publisher(fold.bundle, fold.name, network, fold.options, progress),) if fold.publishes else (),
+        listeners=(
+            *((Publisher(fold.bundle, fold.name, network, fold.options, progress),) if fold.publishes else ()),
+            *trackers,
+        ),
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
         average=average_of(parser),
         progress=progress,
@@ -249,7 +254,12 @@ def _run(
     if followers is not None:
         followers.attach(trainer)
         followers.call(follow_message(fold, parser, run.seed))
-    complete = run.go()
+    complete = False
+    try:
+        complete = run.go()
+    finally:
+        for tracker in trackers:
+            tracker.end(complete=complete)
     if complete and may_measure:
         _measure(fold, evaluator, budget, progress)
     return FoldResult(
@@ -293,7 +303,8 @@ def _threads_heard() -> Iterator[None]:
     before = threading.excepthook
 
     def hear(told: threading.ExceptHookArgs) -> None:
-        if isinstance(told.exc_value, Exception):
+        of_tracker = type(told.thread).__module__.startswith("tensorboard.")  # its writer tells of it itself
+        if isinstance(told.exc_value, Exception) and not of_tracker:
             heard.append(told.exc_value)
 
     threading.excepthook = hear
