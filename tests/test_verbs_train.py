@@ -257,7 +257,9 @@ def test_cross_validation_trains_every_fold_and_prepares_each_case_once(
         RunRecord.read(bundle / "runs" / f"fold_{fold}" / "training.json").cases.validation for fold in range(5)
     ]
     assert sorted(name for names in held_out for name in names) == [f"case_{case:02d}" for case in range(10)]
-    assert [line for line in heard.lines if line.startswith("Fold")] == [f"Fold {fold} of 5" for fold in range(5)]
+    assert [line for line in heard.lines if line.startswith("Fold")] == [
+        f"Fold {fold} ({fold + 1} of 5 to train)" for fold in range(5)
+    ]
     first = weights_of(bundle / "runs" / "fold_0" / "best.pt")
     assert equal(first, weights_of(bundle / "models" / "model.pt"))
     before = files_of(bundle)

@@ -119,7 +119,7 @@ def _show_all(found: CrossValidation) -> None:
         if rule.kept:
             print(
                 printable(
-                    f"rule: {rule.rule}: Dice {rule.before:.4f} without, {rule.after:.4f} with ({rule.gain:+.4f})"
+                    f"counted with this rule: {rule.rule}: Dice {rule.before:.4f} without, {rule.after:.4f} with ({rule.gain:+.4f})"
                 )
             )
 

@@ -163,8 +163,8 @@ def train_all(
                 take(folds[number], end.error or _given(end.result))
                 task.advance(1.0)
     else:
-        for fold in folds:
-            progress.say(f"Fold {fold.number} of {len(folds)}")
+        for turn, fold in enumerate(folds, start=1):
+            progress.say(f"Fold {fold.number} ({turn} of {len(folds)} to train)")
             try:
                 take(fold, train_fold(fold, parsers.pop(fold.name), data, network, started, progress))
             except VolsegError as error:
