@@ -9,13 +9,14 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 
-from volseg.errors import UsageError
-from volseg.training.ranks import Ranks
+from volseg.errors import BundleError, UsageError
+from volseg.training.ranks import JoinedLoss, Ranks
 
 PART = """
 import sys, time
@@ -42,9 +43,8 @@ with ranks.joined(torch.device("cpu")) as group:
     network.load_state_dict(given["network"])
     part = slice(ranks.rank, None, ranks.world)
     loss = DeepSupervisionLoss(DiceCELoss(to_onehot_y=True, softmax=True, batch=True))
-    whole = len(given["image"])
     found = network(given["image"][part])
-    value = JoinedLoss(loss, group, whole)([found, found[..., ::2]], given["label"][part])
+    value = JoinedLoss(loss, group)([found, found[..., ::2]], given["label"][part])
     value.backward()
     total = group.add(torch.cat([weight.grad.reshape(-1) for weight in network.parameters()]))
     if ranks.leads:
@@ -115,3 +115,17 @@ def test_a_process_alone_is_none_and_an_odd_environment_is_refused(monkeypatch: 
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert Ranks.from_environment() == Ranks(3, 4, 1, 2)
+
+
+def test_patches_of_different_sizes_are_refused() -> None:
+    """gloo takes fewer numbers than it waits for without a word; the rest would be what lay in memory."""
+
+    class Other:
+        ranks = Ranks(0, 2, 0, 2)
+
+        def broadcast(self, tensor: torch.Tensor, source: int) -> torch.Tensor:
+            return tensor if source == 0 else torch.tensor([1, 1, 4, 4, 3])
+
+    loss = JoinedLoss(torch.nn.MSELoss(), cast("Any", Other()))
+    with pytest.raises(BundleError, match="patches of different sizes"):
+        loss(torch.zeros(1, 1, 4, 4, 4), torch.zeros(1, 1, 4, 4, 4))

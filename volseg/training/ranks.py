@@ -29,7 +29,7 @@ from volseg.errors import BundleError, UsageError
 from volseg.training.steps import StepLoader, seed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ignite.engine import Engine
     from torch import Tensor
@@ -188,21 +188,45 @@ class JoinedLoss(Module):
     Args:
         loss: over outputs (or a list of them, of several heads) and labels.
         group: the processes.
-        whole: samples in the joined batch.
     """
 
-    def __init__(self, loss: Any, group: Group, whole: int) -> None:
+    def __init__(self, loss: Any, group: Group) -> None:
         super().__init__()
-        self.loss, self.group, self.whole = loss, group, whole
+        self.loss, self.group = loss, group
 
     def forward(self, outputs: Tensor | list[Tensor], labels: Tensor) -> Tensor:
-        """The loss of the joined batch."""
+        """The loss of the joined batch.
+
+        Raises:
+            BundleError: another process ended, or has patches of another size.
+        """
         heads = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        joined = [self._joined(head) for head in heads]
-        loss: Tensor = self.loss(joined if isinstance(outputs, (list, tuple)) else joined[0], self._joined(labels))
+        counts = self._counts(labels)
+        joined = [self._joined(head, counts) for head in heads]
+        whole = self._joined(labels, counts)
+        loss: Tensor = self.loss(joined if isinstance(outputs, (list, tuple)) else joined[0], whole)
         return loss
 
-    def _joined(self, own: Tensor) -> Tensor:
+    def _counts(self, labels: Tensor) -> list[int]:
+        """How many patches each process has; a backend that gets less than it waits for says nothing."""
+        ranks, device = self.group.ranks, labels.device
+        own, other = (
+            torch.tensor(labels.shape, device=device),
+            torch.zeros(labels.ndim, dtype=torch.int64, device=device),
+        )
+        told = [
+            self.group.broadcast((own if rank == ranks.rank else other).clone(), rank) for rank in range(ranks.world)
+        ]
+        shapes = [shape.tolist() for shape in told]
+        if any(shape[1:] != shapes[0][1:] for shape in shapes):
+            raise BundleError(
+                "The processes of this training have patches of different sizes, so they share no batch. Crop all to one "
+                "size in the train config's random transforms, or train without torchrun.",
+                code="rank-differs",
+            )
+        return [int(shape[0]) for shape in shapes]
+
+    def _joined(self, own: Tensor, counts: Sequence[int]) -> Tensor:
         own = own.as_tensor() if isinstance(own, MetaTensor) else own
         ranks, parts = self.group.ranks, []
         for rank in range(ranks.world):
@@ -210,10 +234,8 @@ class JoinedLoss(Module):
                 self.group.broadcast(own.detach().contiguous(), rank)
                 parts.append(own)
             else:
-                count = len(range(rank, self.whole, ranks.world))
-                parts.append(
-                    self.group.broadcast(torch.empty((count, *own.shape[1:]), dtype=own.dtype, device=own.device), rank)
-                )
+                shape = (counts[rank], *own.shape[1:])
+                parts.append(self.group.broadcast(torch.empty(shape, dtype=own.dtype, device=own.device), rank))
         return torch.cat(parts)
 
 
@@ -331,7 +353,7 @@ def share(trainer: Any, group: Group) -> None:
             f"configs/train.yaml a larger value, or start {loader.samples} processes."
         )
     loader.part = ranks.rank, ranks.world
-    trainer.loss_function = JoinedLoss(trainer.loss_function, group, loader.samples)
+    trainer.loss_function = JoinedLoss(trainer.loss_function, group)
 
 
 def _flat(network: Module) -> Tensor:
