@@ -138,13 +138,20 @@ def test_an_interrupted_run_goes_on_where_it_stopped(copy_bundle: CopyBundle, in
     interrupt_at(6)
     heard = Heard()
     with pytest.raises(KeyboardInterrupt):
-        train(bundle, TrainOptions(epochs=3), heard)
-    assert heard.lines[-1] == "Stopped after 5 steps; the same command goes on from there."
+        train(bundle, TrainOptions(epochs=3, fresh=True), heard)
+    assert heard.lines[-2:] == [
+        "Stopped after 5 steps; the same command goes on from there.",
+        "Leave --fresh out then: it starts over again.",
+    ]
     last = weights_of(bundle / "runs" / "fold_0" / "last.pt")
     assert last["step"] == 5
     assert not last["complete"]
     interrupt_at(-1)
-    (result,) = train(bundle)  # its length is the one that it was begun with
+    with (bundle / "configs" / "train.yaml").open("a") as file:
+        file.write("# a person was here\n")
+    again = Heard()
+    (result,) = train(bundle, progress=again)  # its length is the one that it was begun with
+    assert any(line.startswith("warning: the train config was changed since") for line in again.lines)
     assert result.complete
     assert result.history[-1].step == 12
     assert [row.step for row in result.history] == [4, 8, 12]

@@ -112,6 +112,10 @@ def train_fold(
                 opened(fold.options.store(progress, fold.beside)),
             ):
                 return _run(fold, parser, state, record, network, started, progress, followers)
+        except KeyboardInterrupt:
+            if fold.options.fresh and fold.folder.is_begun:
+                progress.say("Leave --fresh out then: it starts over again.")
+            raise
         except Exception as error:
             short = memory_short(error)
             told = (
