@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from volseg.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -41,7 +43,7 @@ def measured_rows(fingerprint: Fingerprint, labels: LabelTable) -> list[tuple[st
         rows.append((f"{channel} values in structures ({shares} %)", least, median, most))
     for label in labels.labels:
         volumes = fingerprint.label_volumes_mm3(label.index) / 1000
-        name = f"{label.name}, ml, in {len(volumes)} of {len(cases)} cases"
+        name = f"{label.name}, ml, in {len(volumes)} of {counted(len(cases), 'case')}"
         rows.append((name, *_numbers(volumes)) if len(volumes) else (name, "", "", ""))
         pieces = fingerprint.components(label.index)
         if len(pieces) and pieces.max() > 1:
@@ -117,7 +119,8 @@ def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[
 
 
 def _numbers(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[str, str, str]:
-    least, median, most = (f"{function(values.astype(np.float64)):.3g}" for function in (np.min, np.median, np.max))
+    found = [float(function(values.astype(np.float64))) for function in (np.min, np.median, np.max)]
+    least, median, most = (f"{value:.0f}" if value >= 1000 else f"{value:.3g}" for value in found)
     return least, median, most
 
 
