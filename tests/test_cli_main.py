@@ -311,7 +311,7 @@ def test_every_verb_has_help_examples_and_plain_flags(name: str) -> None:
     assert function is not None
     assert function.__name__ == name
     assert inspect.getdoc(function)
-    assert f"volseg {name} " in examples_of(function)
+    assert f"volseg {name}" in examples_of(function)
     for argument in command.assemble_argument_collection(parse_docstring=True):
         if argument.hint is bool and argument.field_info.default is True:
             assert argument.negatives, argument.name

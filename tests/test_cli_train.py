@@ -220,7 +220,8 @@ def test_a_loss_that_is_no_number_is_one_sentence(
     assert "The loss became nan at step 2" in line
     assert "--fresh" in line
     assert not (bundle / "models" / "model.pt").exists()
-    assert {path.name for path in (bundle / "runs" / "fold_0").iterdir()} == {"training.json"}
+    # What was learned before is kept, and nothing else.
+    assert {path.name for path in (bundle / "runs" / "fold_0").iterdir()} == {"training.json", "last.pt"}
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(

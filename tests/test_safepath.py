@@ -149,11 +149,18 @@ def test_decoders(folder: Folder, script: list[str], real_data: RealData, tmp_pa
 def test_training_and_its_loaders(
     folder: Folder, script: list[str], cohort: Path, copy_bundle: CopyBundle, tmp_path: Path
 ) -> None:
-    """Loaders that are spawned begin as ``python -c``."""
+    """Loaders of a bundle's own may start processes, which begin as ``python -c`` where they are spawned."""
     bundle = copy_bundle(num_workers=1, steps_per_epoch=1)
     config = bundle / "configs" / "train.yaml"
     content = yaml.safe_load(config.read_text())
-    content["train"]["dataloader"]["multiprocessing_context"] = "spawn"
+    content["train"]["dataset"]["_target_"] = "monai.data.CacheDataset"
+    content["train"]["dataloader"] = {
+        "_target_": "monai.data.DataLoader",
+        "dataset": "@train#dataset",
+        "batch_size": "@batch_size",
+        "num_workers": 1,
+        "multiprocessing_context": "spawn",
+    }
     config.write_text(yaml.safe_dump(content))
     shutil.copytree(cohort, folder.path, dirs_exist_ok=True)
     folder.plant()

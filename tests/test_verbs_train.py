@@ -411,6 +411,10 @@ def test_channels_gaps_in_labels_and_crops_go_through(make_dataset: MakeDataset,
         image = nibabel.load(path)
         values = np.array([0, 3, 700], np.uint16)[np.asarray(image.dataobj).astype(int)]
         nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
+    for path in data.glob("*/case_5*"):  # far larger than the patch
+        image = nibabel.load(path)
+        values = np.pad(np.asarray(image.dataobj), ((0, 0), (0, 0), (0, 40)))
+        nibabel.save(nibabel.Nifti1Image(values, image.affine), path)
     chosen = plan(data, tmp_path / "bundle")
     assert not chosen.whole_volumes
     config = tmp_path / "bundle" / "configs" / "train.yaml"
