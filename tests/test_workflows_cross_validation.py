@@ -186,3 +186,25 @@ def test_data_that_only_the_config_names_are_not_read(bundle: Path, cohort: Path
     assert error is not None
     assert "did not plan it there for that" in str(error)
     assert set(bundle.rglob("*")) == before
+
+
+def test_another_data_set_with_the_same_names_is_told(
+    bundle: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cases may be those that trained the fold that is scored by them."""
+    for part in ("imagesTr", "labelsTr"):
+        (tmp_path / "other" / part).mkdir(parents=True)
+        for case in range(10):
+            name = f"case_{(case + 1) % 10:02d}.nii.gz"
+            shutil.copyfile(cohort / part / f"case_{case:02d}.nii.gz", tmp_path / "other" / part / name)
+    shutil.copyfile(cohort / "dataset.json", tmp_path / "other" / "dataset.json")
+    (bundle / "runs" / "cross_validation.json").unlink()
+
+    def stop(*_: object) -> None:
+        raise BundleError("far enough")
+
+    monkeypatch.setattr("volseg.workflows.cross_validation._Work.predict", stop)
+    heard = Heard()
+    found = train_and_validate(bundle, TrainOptions(cv=True, data=tmp_path / "other", epochs=4), heard)
+    assert str(found.error) == "far enough"
+    assert sum("10 cases changed after fold_" in line for line in heard.lines) == 2

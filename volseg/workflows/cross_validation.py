@@ -10,12 +10,13 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, cast
 
 from volseg.bundle.folder import Bundle, open_bundle
-from volseg.bundle.lint import lint_config
+from volseg.bundle.lint import lint_config, rounds_masks
 from volseg.bundle.outputs import Outputs
 from volseg.bundle.targets import trained_regions
 from volseg.bundle.trust import require_trust
 from volseg.bundle.write import as_yaml, replace_rules_words, write_config
 from volseg.dataset.dataset import read_dataset
+from volseg.dataset.faults import require_sound
 from volseg.dataset.folds import Split
 from volseg.errors import BundleError, OutputExistsError
 from volseg.evaluation import Evaluation
@@ -35,7 +36,7 @@ from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.train.ensemble import publish_ensemble, write_folds_config
 from volseg.verbs.train.fold import RECORD_KEY
 from volseg.verbs.train.scores import write_scores
-from volseg.verbs.train.split import RUN_PREFIX, split_path
+from volseg.verbs.train.split import RUN_PREFIX, split_path, tell_older_data
 from volseg.verbs.train.verb import require_own_data
 from volseg.volume import nifti_name, read_mask
 
@@ -85,6 +86,9 @@ def cross_validate(bundle_dir: Path, options: TrainOptions, progress: Progress =
     if before is not None and before.key == work.key and before.bundle_rules == _plain(work.rules):
         return before
     require_own_data(bundle, verdict, place, options)
+    # Folds that were done before: another data set may have cases of the same names.
+    contents = require_sound(read_dataset(place), whole_masks=not rounds_masks(known), progress=progress)
+    tell_older_data(bundle, contents, (), progress)
     for run in runs:
         work.predict(run)
     found = work.of_regions() if work.overlap else work.of_labels(before)
