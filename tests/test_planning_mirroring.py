@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from volseg.labels import Label, LabelTable
@@ -53,6 +55,13 @@ def test_what_may_be_a_side_is_none_to_mirror(names: tuple[str, ...]) -> None:
 
 def test_letters_that_tell_back_and_front_apart_allow_no_axis() -> None:
     assert axes("hippocampus A", "hippocampus P") == axes("SVC", "IVC") == ""
+
+
+def test_of_very_many_names_nobody_compares_all() -> None:
+    letters = [chr(0x4E00 + place) for place in range(4000)]
+    began = time.monotonic()
+    assert axes(*(letter + chr(ord(letter) + 5000) + "kid" for letter in letters)) == ""
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 AXES = ("R", "A", "S")
 MANY_LABELS = 6
 """So many structures are an atlas, in which some lie on one side whatever their names say."""
+MOST_LABELS = 64
+"""Of more names nobody looks at each pair, and nothing is mirrored."""
 SHOWN = 3
 
 
@@ -45,7 +47,7 @@ ONE_SIDED = re.compile(
     "colon|kolon|bowel|intestin|darm|duoden|pancrea|pankrea|gall|esophag|appendi|portal|mediastin|figado|higado|bazo"
 )
 """Parts of names of organs that lie on one side or are not symmetric, or lie among such as do."""
-ABBREVIATED = re.compile("[lr][a-z]{1,2}")
+ABBREVIATED = re.compile("(?!rib|leg|lip|low)[lr][a-z]{1,2}")
 """Such as LV and RV, or RUL: two or three letters, the first of which may well stand for left or right."""
 TISSUES = _words(
     "core whole enhancing non necrotic necrosis edema oedema tumor tumour lesion matter white grey gray zone central "
@@ -96,6 +98,8 @@ def _why_not(words: dict[str, frozenset[str]], axis: int) -> str:
         return f"sides tell labels apart ({listed(sided, SHOWN)})"
     if len(words) > 1 and len({re.sub(r"[0-9]+|\b[IVX]+\b", "", name).strip().lower() for name in words}) < len(words):
         return "numbers tell labels apart"
+    if len(words) > MOST_LABELS:
+        return f"of {len(words)} structures some may be told apart by their sides"
     pair = next((pair for pair in combinations(words, 2) if _are_alike(*pair)), ())
     if pair:
         return f"sides may tell labels apart ({listed(pair, SHOWN)})"
