@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from volseg.errors import BundleError, UsageError
+from volseg.errors import BundleError, UsageError, VolsegError
 from volseg.progress import SILENT, Progress
 from volseg.verbs.train.options import FoldResult, TrainOptions
 from volseg.words import listed
@@ -67,7 +68,12 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
             return ()
         followers = Followers(group)
         progress.say(f"Each batch is shared by {ranks.world} processes")
-        results = _train(bundle_dir, options, device, followers, started, progress)
+        try:
+            results = _train(bundle_dir, options, device, followers, started, progress)
+        except BaseException:
+            with suppress(VolsegError):  # they would wait for as long as this process lives
+                followers.release()
+            raise
         followers.release()
         return results
 
