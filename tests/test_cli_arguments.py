@@ -73,6 +73,7 @@ ALL_OPTIONS = {
         "--seed -3",
         "--memory-for-data 4GB",
         "--cache c",
+        "--track tensorboard",
         "--deterministic",
         "--init-from b",
         "--freeze encoder:5",

@@ -115,7 +115,7 @@ def test_minutes_are_a_total_over_resumed_runs(copy_bundle: CopyBundle, monkeypa
     assert first.complete
     again = Heard()
     assert train(bundle, TrainOptions(minutes=0.05), again)[0].already
-    minutes = first.history[-1].minutes + 0.05
+    minutes = first.history[-1].minutes + 0.1
     (second,) = train(bundle, TrainOptions(minutes=minutes), again)
     assert second.complete
     assert not second.already

@@ -162,7 +162,7 @@ class TensorRT(TorchScript):
         super().require()
 
     @classmethod
-    def make(cls, network: Module, patch: Tensor, about: Mapping[str, bytes]) -> bytes:
+    def make(cls, network: Module, patch: Tensor, about: Mapping[str, bytes]) -> bytes:  # pragma: no cover  needs a GPU
         """By torch-tensorrt, in float32, for batches of up to four."""
         import torch_tensorrt
 
@@ -174,7 +174,7 @@ class TensorRT(TorchScript):
         return _saved(made, about)
 
     @classmethod
-    def run(cls, content: bytes, batch: Tensor) -> Tensor:
+    def run(cls, content: bytes, batch: Tensor) -> Tensor:  # pragma: no cover  needs a GPU
         """On the GPU."""
         import torch_tensorrt  # noqa: F401  registers the engines
 

@@ -8,7 +8,6 @@ from volseg.training.average import WeightAverage
 from volseg.training.budget import Budget
 
 if TYPE_CHECKING:
-    from volseg.bundle.folder import Bundle
     from volseg.bundle.parser import BundleParser
     from volseg.verbs.train.options import TrainOptions
 
@@ -29,13 +28,3 @@ def average_of(parser: BundleParser) -> WeightAverage | None:
     """The average of the weights; None where the bundle keeps none."""
     found = parser.build("average") if parser.has("average") else None
     return found if isinstance(found, WeightAverage) else None
-
-
-def labels_of(bundle: Bundle) -> tuple[str, ...]:
-    """Names of the outputs above background, from the metadata; empty when it has none."""
-    outputs: Any = bundle.metadata.get("network_data_format", {})
-    try:
-        names = outputs["outputs"]["pred"]["channel_def"]
-        return tuple(str(names[key]) for key in sorted(names, key=int) if int(key) > 0)
-    except (KeyError, TypeError, ValueError):
-        return ()
