@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 from volseg.planning.component import Built, ConfigValue
 
@@ -103,6 +103,27 @@ class Network(Built):
     def for_inference(self) -> Network:
         """Its plain form: the same weights without the heads that only training needs."""
         return self
+
+
+@dataclass(frozen=True)
+class DeepSupervised(Network):
+    """A network with heads at lower levels, which only training needs.
+
+    Args:
+        deep: whether they are there.
+    """
+
+    deep: bool = True
+
+    @property
+    def heads(self) -> int:
+        """One at each level between the first and the last."""
+        return len(self.topology.strides) - 1 if self.deep else 0
+
+    @property
+    def for_inference(self) -> Self:
+        """Without the heads."""
+        return replace(self, deep=False)
 
 
 def lists(triples: tuple[Triple, ...]) -> list[ConfigValue]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from volseg.planning.component import Component, component
-from volseg.planning.networks.network import LevelRules, Network
+from volseg.planning.networks.network import DeepSupervised, LevelRules, Network
 
 BLOCKS = (1, 2, 2, 4, 4)
 """Residual blocks of each level on the way down."""
@@ -52,14 +52,8 @@ class SegResNet(Network):
 
 
 @dataclass(frozen=True)
-class SegResNetDS(Network):
-    """MONAI's SegResNetDS as Auto3DSeg has it (Myronenko et al., 2022), which won several challenges.
-
-    Args:
-        deep: whether the heads at the lower levels are there.
-    """
-
-    deep: bool = True
+class SegResNetDS(DeepSupervised):
+    """MONAI's SegResNetDS as Auto3DSeg has it (Myronenko et al., 2022), which won several challenges."""
 
     target: ClassVar[str] = "monai.networks.nets.SegResNetDS"
     encoder_parts: ClassVar[tuple[str, ...]] = (r"encoder\.",)
@@ -74,19 +68,9 @@ class SegResNetDS(Network):
         return tuple(features * 2**level for level in range(levels))
 
     @property
-    def heads(self) -> int:
-        """One at each level between the first and the last."""
-        return len(self.topology.strides) - 1 if self.deep else 0
-
-    @property
     def training_only(self) -> tuple[str, ...]:
         """The heads of all but the last layer on the way up."""
         return tuple(f"up_layers.{layer}.head" for layer in range(self.heads))
-
-    @property
-    def for_inference(self) -> SegResNetDS:
-        """Without the heads."""
-        return replace(self, deep=False)
 
     def component(self) -> Component:
         """Its target and arguments."""

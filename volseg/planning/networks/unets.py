@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from volseg.planning.component import Component, ConfigValue, component
-from volseg.planning.networks.network import Network, lists
+from volseg.planning.networks.network import DeepSupervised, Network, lists
 
 RESENC_BLOCKS = (1, 3, 4, 6)
 """Residual blocks of the first levels of nnU-Net's ResEnc M and L; all below have as many as the last of these."""
 
 
 @dataclass(frozen=True)
-class DynUNet(Network):
-    """MONAI's DynUNet, a reimplementation of nnU-Net's U-Net (Isensee et al., Nature Methods 18, 2021).
-
-    Args:
-        deep: whether the heads at the lower levels are there.
-    """
-
-    deep: bool = True
+class DynUNet(DeepSupervised):
+    """MONAI's DynUNet, a reimplementation of nnU-Net's U-Net (Isensee et al., Nature Methods 18, 2021)."""
 
     target: ClassVar[str] = "monai.networks.nets.DynUNet"
     encoder_parts: ClassVar[tuple[str, ...]] = (r"input_block\.", r"downsamples\.", r"bottleneck\.")
@@ -29,19 +23,9 @@ class DynUNet(Network):
     residual: ClassVar[bool] = False
 
     @property
-    def heads(self) -> int:
-        """One at each level between the first and the last."""
-        return len(self.topology.strides) - 1 if self.deep else 0
-
-    @property
     def training_only(self) -> tuple[str, ...]:
         """The heads, which MONAI has under two names."""
         return ("deep_supervision_heads", "super_head") if self.heads else ()
-
-    @property
-    def for_inference(self) -> DynUNet:
-        """Without the heads."""
-        return replace(self, deep=False)
 
     def component(self) -> Component:
         """Its target and arguments."""
@@ -102,14 +86,8 @@ class UNet(Network):
 
 
 @dataclass(frozen=True)
-class ResEnc(Network):
-    """nnU-Net's U-Net with a residual encoder (Isensee et al., nnU-Net Revisited, MICCAI 2024).
-
-    Args:
-        deep: whether the heads at the lower levels are there.
-    """
-
-    deep: bool = True
+class ResEnc(DeepSupervised):
+    """nnU-Net's U-Net with a residual encoder (Isensee et al., nnU-Net Revisited, MICCAI 2024)."""
 
     packages: ClassVar[tuple[str, ...]] = ("volseg",)
     target: ClassVar[str] = "volseg.networks.ResidualEncoderUNet"
@@ -118,19 +96,9 @@ class ResEnc(Network):
     words: ClassVar[str] = "nnU-Net's U-Net with a deep residual encoder, with deep supervision"
 
     @property
-    def heads(self) -> int:
-        """One at each level between the first and the last."""
-        return len(self.topology.strides) - 1 if self.deep else 0
-
-    @property
     def training_only(self) -> tuple[str, ...]:
         """The heads."""
         return ("lower_heads",) if self.heads else ()
-
-    @property
-    def for_inference(self) -> ResEnc:
-        """Without the heads."""
-        return replace(self, deep=False)
 
     def component(self) -> Component:
         """Its target and arguments."""
