@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 import torch
-from monai.losses import DeepSupervisionLoss, DiceCELoss, DiceLoss
+from monai.bundle import ConfigParser
+from monai.losses import DeepSupervisionLoss
 
-from volseg.training import ClearIgnoredd, IgnoringLoss
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from volseg.planning.losses import parse_loss
+from volseg.training import ClearIgnoredd
 
 IGNORE = 3
 SHAPE = (2, 3, 4, 5, 6)
@@ -38,34 +35,48 @@ def softmax_dice_ce(logits: np.ndarray, label: np.ndarray, judged: np.ndarray) -
     return float((1 - dice[1:]).mean() - np.log(p[np.arange(len(y)), y]).mean())
 
 
-def softmax_loss() -> torch.nn.Module:
-    return DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
-
-
-def bce(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits, label)
+def built(text: str, *, sigmoid: bool = False) -> torch.nn.Module:
+    """A loss as a plan writes it."""
+    described = parse_loss(text).component(sigmoid=sigmoid, ignore=IGNORE)
+    loss: torch.nn.Module = ConfigParser({"loss": described}).get_parsed_content("loss")
+    return loss
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.98])
 def test_the_mean_is_over_the_judged_voxels(share: float) -> None:
     logits, label, judged = drawn(1, share=share)
     wanted = softmax_dice_ce(*(one.detach().numpy() for one in (logits, label, judged)))
-    assert float(IgnoringLoss(softmax_loss(), IGNORE)(logits, label).detach()) == pytest.approx(wanted, rel=1e-5)
+    assert float(built("dice-ce")(logits, label).detach()) == pytest.approx(wanted, rel=1e-5)
 
 
-def test_binary_cross_entropy_of_regions() -> None:
-    logits, label, judged = drawn(2, sigmoid=True)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.98])
+def test_binary_cross_entropy_of_regions(share: float) -> None:
+    logits, label, judged = drawn(2, sigmoid=True, share=share)
     z, y = (np.moveaxis(one.detach().numpy(), 1, -1)[judged[:, 0].numpy()] for one in (logits, label))
     wanted = (np.log1p(np.exp(z)) - z * y).mean()
-    assert float(IgnoringLoss(bce, IGNORE, sigmoid=True)(logits, label).detach()) == pytest.approx(wanted, rel=1e-5)
+    assert float(built("ce", sigmoid=True)(logits, label).detach()) == pytest.approx(wanted, rel=1e-5)
 
 
-@pytest.mark.parametrize("by_voxel", [True, False])
+@pytest.mark.parametrize("text", ["focal", "tversky", "dice-topk", "dice+0.5*ce"])
+@pytest.mark.parametrize("sigmoid", [False, True])
+@pytest.mark.parametrize("share", [0.3, 0.98])
+def test_any_loss_is_that_of_the_judged_voxels_alone(text: str, sigmoid: bool, share: float) -> None:
+    """The loss without an ignore label, of a volume that holds the judged voxels and no others."""
+    logits, label, judged = drawn(5, sigmoid=sigmoid, share=share)
+    alone = (one.movedim(1, -1)[judged[:, 0]].T[None, :, :, None, None] for one in (logits, label))
+    plain = ConfigParser({"loss": parse_loss(text).component(sigmoid=sigmoid)}).get_parsed_content("loss")
+    found = built(text, sigmoid=sigmoid)(logits, label)
+    assert float(found.detach()) == pytest.approx(float(plain(*alone).detach()), rel=1e-5)
+
+
+LOSSES = ["dice-ce", "ce", "focal", "tversky", "dice-topk", "dice+cldice"]
+
+
+@pytest.mark.parametrize("text", LOSSES)
 @pytest.mark.parametrize("sigmoid", [False, True])
 @pytest.mark.parametrize("heads", [False, True])
-def test_ignored_voxels_have_no_gradient_and_no_say(by_voxel: bool, sigmoid: bool, heads: bool) -> None:
-    inner: Callable[..., torch.Tensor] = DiceLoss(sigmoid=True, batch=True) if sigmoid else softmax_loss()
-    loss = IgnoringLoss(inner, IGNORE, by_voxel=by_voxel, sigmoid=sigmoid)
+def test_ignored_voxels_have_no_gradient_and_no_say(text: str, sigmoid: bool, heads: bool) -> None:
+    loss = built(text, sigmoid=sigmoid)
     logits, label, judged = drawn(3, sigmoid=sigmoid)
     everywhere = judged.expand(SHAPE)
 
@@ -87,13 +98,22 @@ def test_ignored_voxels_have_no_gradient_and_no_say(by_voxel: bool, sigmoid: boo
         assert float(counted(*changed, *[coarse] * (not heads)).detach()) == float(value.detach())
 
 
-def test_nothing_judged_is_no_loss() -> None:
+@pytest.mark.parametrize("text", LOSSES)
+def test_nothing_judged_is_no_loss(text: str) -> None:
     logits, label, _ = drawn(4, share=1.1)
-    value = IgnoringLoss(softmax_loss(), IGNORE)(logits, label)
+    value = built(text)(logits, label)
     value.backward()
     assert float(value.detach()) == 0
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("text", LOSSES)
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_no_number_is_waited_for(text: str, sigmoid: bool) -> None:
+    """Tensors of the device meta have no values: what would ask for one, as for a GPU's, is an error."""
+    logits, label, _ = (one.detach().to("meta") for one in drawn(6, sigmoid=sigmoid))
+    assert built(text, sigmoid=sigmoid)(logits.requires_grad_(), label).shape == ()
 
 
 def test_predictions_are_cleared_where_nobody_judged() -> None:

@@ -351,8 +351,8 @@ _TARGETS: dict[str, dict[str, str]] = {
         "monai.losses.DeepSupervisionLoss": "loss:loss weight_mode:word",
         "volseg.training.BoundaryLoss": "sigmoid:flag",
         "volseg.training.ClDice": "sigmoid:flag iterations:erosions",
-        "volseg.training.CrossEntropy": "sigmoid:flag hardest_share:share",
-        "volseg.training.IgnoringLoss": "loss:loss ignore:label by_voxel:flag sigmoid:flag",
+        "volseg.training.CrossEntropy": "sigmoid:flag hardest_share:share ignore:label",
+        "volseg.training.IgnoringLoss": "loss:loss ignore:label sigmoid:flag mean:flag",
         "volseg.training.SumOfLosses": "losses:losses weights:weights",
     },
     "optimizer": {

@@ -19,8 +19,8 @@ TERM = re.compile(r"(?:([0-9]{1,4}(?:\.[0-9]{1,6})?) ?\* ?)?([a-z][a-z-]{0,30})"
 class Term(Built):
     """One term of a loss over logits."""
 
-    by_voxel: ClassVar[bool] = True
-    """Whether it looks at each voxel by itself, so that some may be left out; else at their neighbours as well."""
+    is_mean: ClassVar[bool] = False
+    """Whether it is a mean over voxels, and not made of sums to which certain background adds nothing."""
     refines: ClassVar[bool] = False
     """Whether it is of use beside another term alone."""
 
@@ -32,6 +32,17 @@ class Term(Built):
             sigmoid: whether the channels are independent regions and the label has a 0 or 1 for each. Else they are
                 classes, the first the background, and the label is (batch, 1, i, j, k) of whole numbers.
         """
+
+    def ignoring(self, ignore: int, *, sigmoid: bool = False) -> Component:
+        """The same over the voxels that were judged.
+
+        Args:
+            ignore: the number of a label where nobody judged, in all channels.
+            sigmoid: as in ``component``.
+        """
+        loss = self.component(sigmoid=sigmoid)
+        mean: Component = {"mean": True} if self.is_mean else {}
+        return component("volseg.training.IgnoringLoss", loss=loss, ignore=ignore, sigmoid=sigmoid, **mean)
 
 
 @dataclass(frozen=True)
@@ -62,10 +73,7 @@ class Loss(Built):
             ignore: the number of a label where nobody judged, in all channels; None where every voxel was.
         """
         terms = [
-            (
-                weight,
-                _ignoring(term, ignore, sigmoid=sigmoid) if ignore is not None else term.component(sigmoid=sigmoid),
-            )
+            (weight, term.component(sigmoid=sigmoid) if ignore is None else term.ignoring(ignore, sigmoid=sigmoid))
             for weight, term in self.terms
         ]
         return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else _sum(*terms)
@@ -102,6 +110,10 @@ class CrossEntropy(Term):
         """Its target and arguments."""
         return component("volseg.training.CrossEntropy", sigmoid=sigmoid)
 
+    def ignoring(self, ignore: int, *, sigmoid: bool = False) -> Component:
+        """The same over the voxels that were judged."""
+        return self.component(sigmoid=sigmoid) | {"ignore": ignore}
+
 
 @dataclass(frozen=True)
 class DiceCrossEntropy(Term):
@@ -116,6 +128,10 @@ class DiceCrossEntropy(Term):
             return _sum((1.0, Dice().component(sigmoid=True)), (1.0, CrossEntropy().component(sigmoid=True)))
         return _overlap("monai.losses.DiceCELoss", sigmoid)
 
+    def ignoring(self, ignore: int, *, sigmoid: bool = False) -> Component:
+        """The same over the voxels that were judged."""
+        return _sum(*((1.0, term.ignoring(ignore, sigmoid=sigmoid)) for term in (Dice(), CrossEntropy())))
+
 
 @dataclass(frozen=True)
 class DiceTopK(Term):
@@ -126,8 +142,16 @@ class DiceTopK(Term):
 
     def component(self, *, sigmoid: bool = False) -> Component:
         """Its target and arguments."""
-        hardest = component("volseg.training.CrossEntropy", sigmoid=sigmoid, hardest_share=0.1)
-        return _sum((1.0, Dice().component(sigmoid=sigmoid)), (1.0, hardest))
+        return _sum((1.0, Dice().component(sigmoid=sigmoid)), (1.0, self._hardest(sigmoid)))
+
+    def ignoring(self, ignore: int, *, sigmoid: bool = False) -> Component:
+        """The same over the voxels that were judged."""
+        hardest = self._hardest(sigmoid) | {"ignore": ignore}
+        return _sum((1.0, Dice().ignoring(ignore, sigmoid=sigmoid)), (1.0, hardest))
+
+    @staticmethod
+    def _hardest(sigmoid: bool) -> Component:
+        return component("volseg.training.CrossEntropy", sigmoid=sigmoid, hardest_share=0.1)
 
 
 @dataclass(frozen=True)
@@ -136,6 +160,7 @@ class Focal(Term):
 
     name: ClassVar[str] = "focal"
     words: ClassVar[str] = "focal loss: cross-entropy in which voxels that are right count little"
+    is_mean: ClassVar[bool] = True
 
     def component(self, *, sigmoid: bool = False) -> Component:
         """Its target and arguments."""
@@ -161,7 +186,6 @@ class Boundary(Term):
 
     name: ClassVar[str] = "boundary"
     words: ClassVar[str] = "distance from the labels' surfaces in voxels, only beside another loss"
-    by_voxel: ClassVar[bool] = False
     refines: ClassVar[bool] = True
 
     def component(self, *, sigmoid: bool = False) -> Component:
@@ -175,7 +199,6 @@ class CentreLineDice(Term):
 
     name: ClassVar[str] = "cldice"
     words: ClassVar[str] = "Dice of centre lines for thin tubes, only beside another loss"
-    by_voxel: ClassVar[bool] = False
     refines: ClassVar[bool] = True
 
     def component(self, *, sigmoid: bool = False) -> Component:
@@ -215,14 +238,6 @@ def _overlap(target: str, sigmoid: bool) -> Component:
     if sigmoid:
         return component(target, include_background=True, sigmoid=True, batch=True)
     return component(target, include_background=False, to_onehot_y=True, softmax=True, batch=True)
-
-
-def _ignoring(term: Term, ignore: int, *, sigmoid: bool) -> Component:
-    """A term over the voxels that were judged."""
-    loss = term.component(sigmoid=sigmoid)
-    if term.by_voxel:
-        return component("volseg.training.IgnoringLoss", loss=loss, ignore=ignore)
-    return component("volseg.training.IgnoringLoss", loss=loss, ignore=ignore, by_voxel=False, sigmoid=sigmoid)
 
 
 def _sum(*terms: tuple[float, Component]) -> Component:

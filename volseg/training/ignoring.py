@@ -19,37 +19,33 @@ CERTAIN = 100.0
 class IgnoringLoss(torch.nn.Module):
     """A loss over the voxels that were judged: others get no gradient, and what they hold changes nothing.
 
-    A loss that takes voxels one by one, or sums over the batch, gets the judged voxels of the whole batch alone, as one
-    volume (1, channel, n, 1, 1), so that a mean is over these. One that looks at neighbours gets the volumes, in which
-    both network and label are certain of background where nobody judged.
+    Where nobody judged, the loss gets a network and a label that are both certain of background, which adds nothing to
+    the sums of a Dice over the batch, nor to a sum over voxels. Nothing here waits for a GPU.
 
     Args:
         loss: over logits (batch, channel, i, j, k) and labels (batch, 1 or channel, i, j, k).
         ignore: the number that all channels of a label have where nobody judged.
-        by_voxel: whether the loss takes voxels one by one.
         sigmoid: whether each channel is a region by itself, and none of them the background.
+        mean: whether the loss is a mean over voxels, which then is one over the judged ones.
     """
 
     def __init__(
-        self, loss: Callable[..., torch.Tensor], ignore: int, *, by_voxel: bool = True, sigmoid: bool = False
+        self, loss: Callable[..., torch.Tensor], ignore: int, *, sigmoid: bool = False, mean: bool = False
     ) -> None:
         super().__init__()
         self.loss = loss
         self.ignore = ignore
-        self.by_voxel = by_voxel
         self.sigmoid = sigmoid
+        self.mean = mean
 
     def forward(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """The loss, a scalar; 0 where nothing was judged."""
         judged = label[:, :1] != self.ignore
-        if not bool(judged.any()):
-            return torch.where(judged, logits, 0).sum()
-        if self.by_voxel:
-            return self.loss(*(one.movedim(1, -1)[judged[:, 0]].T[None, :, :, None, None] for one in (logits, label)))
         background = torch.full((1, logits.shape[1], 1, 1, 1), -CERTAIN, dtype=logits.dtype, device=logits.device)
         if not self.sigmoid:
             background[:, 0] = CERTAIN
-        return self.loss(torch.where(judged, logits, background), torch.where(judged, label, 0))
+        found = self.loss(torch.where(judged, logits, background), torch.where(judged, label, 0))
+        return found * (judged.numel() / judged.sum().clamp(min=1)) if self.mean else found
 
 
 class ClearIgnoredd(MapTransform):  # type: ignore[misc]
