@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from tests.plans import VOLUMES, Shape, Spacing, planned
+from tests.plans import LABELS, VOLUMES, Shape, Spacing, fingerprint, planned
+from volseg.planning.networks import NETWORKS
+from volseg.planning.plan import choose
 from volseg.planning.presets import PRESETS
 from volseg.planning.topology import MIN_BOTTLENECK
+from volseg.planning.wishes import Wishes
 
 if TYPE_CHECKING:
     from volseg.planning.presets import Preset
@@ -55,6 +58,20 @@ def test_fast_patches_are_the_nearest_size_that_halves() -> None:
     assert ("patch 32 x 48 x 32 voxels", "the median volume") in planned((32, 48, 32), (1.0, 1.0, 1.0)).reasons
     assert planned((37, 53, 37), (1.0, 1.0, 1.0)).patch == (40, 56, 40)
     assert planned((35, 51, 35), (1.0, 1.0, 1.0), "full").patch == (40, 56, 40)
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch"), [((47, 47, 47), (64, 64, 64)), ((35, 51, 35), (32, 64, 32)), ((66, 90, 120), (64, 96, 128))]
+)
+def test_no_side_loses_more_than_an_eighth_to_a_large_multiple(shape: Shape, patch: Shape) -> None:
+    found = choose(fingerprint([shape], [(1.0, 1.0, 1.0)]), LABELS, "b", Wishes(network="swin-unetr"))
+    assert found.patch == patch
+
+
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+def test_patches_of_large_volumes_stay_affordable(network: Any) -> None:
+    found = choose(fingerprint([(240, 240, 155)], [(1.0, 1.0, 1.0)]), LABELS, "b", Wishes(network=network))
+    assert 0.5 * PRESETS["fast"].patch_voxels <= math.prod(found.patch) <= PRESETS["fast"].patch_voxels
 
 
 def test_thick_slices_wait_for_the_others() -> None:

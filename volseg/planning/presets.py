@@ -37,7 +37,7 @@ class PresetLimits:
     batch_voxels: float
     max_batch: int
     rounds_patch_up: bool
-    """Whether a patch is rounded up to what the network can halve, and not to the nearest such size."""
+    """Whether a patch is rounded up to what the network can halve, and not to the nearest size of little loss."""
     features: int
     max_features: int
     max_levels: int

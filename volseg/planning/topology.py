@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MIN_BOTTLENECK = 4
 """No axis is halved below this many voxels."""
+LOST_SHARE = 0.125
+"""Of a side, that rounding to the nearest size may lose; hippocampus loses 9 %, and gained in Dice by it."""
 START_VOXELS = 256**3
 """Of the cube in mm that no patch is larger than."""
 
@@ -33,8 +35,9 @@ def choose_topology(
     """The patch in voxels, the levels, and why the patch is so.
 
     Starts from the median volume, or from a cube in mm where that is larger, and shortens the side that shows most of
-    the median volume until it fits, as nnU-Net's planner does (version 2.6, ``get_plans_for_configuration``). It is rounded up to what the network can halve, or to the nearest such size where the preset says so: voxels of padding
-    teach nothing.
+    the median volume until it fits, as nnU-Net's planner does (version 2.6, ``get_plans_for_configuration``). It is
+    rounded up to what the network can halve, or to the nearest such size where the preset says so and no side loses
+    much by it: voxels of padding teach nothing.
 
     Args:
         shapes: (cases, 3) voxels of the training volumes along R, A, S at the target spacing.
@@ -53,7 +56,9 @@ def choose_topology(
         strides, kernels = _levels(size, spacing_mm, limits.max_levels, network.rules)
         multiple = np.prod(np.array(strides), axis=0)
         repeats = size / multiple
-        patch = _whole(np.ceil(repeats) if limits.rounds_patch_up else np.floor(repeats + 0.5), multiple)
+        nearest = np.floor(repeats + 0.5)
+        is_near = (not limits.rounds_patch_up) & (nearest >= (1 - LOST_SHARE) * repeats)
+        patch = _whole(np.where(is_near, nearest, np.ceil(repeats)), multiple)
         if math.prod(patch) <= limits.patch_voxels:
             features = network.widths(limits.features, limits.max_features, len(kernels))
             if (np.array(patch) >= 2 * np.maximum(size, MIN_BOTTLENECK)).any():
