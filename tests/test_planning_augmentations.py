@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from tests.plans import LABELS, fingerprint
 from volseg.bundle.vocabulary import KINDS
+from volseg.errors import UsageError
 from volseg.labels import Label, LabelTable
 from volseg.planning.augmentations import FULL_RADIANS, LIGHT_RADIANS, AllChanges, SmallChanges
 from volseg.planning.plan import choose
@@ -81,6 +82,22 @@ def test_full_mirrors_where_names_allow_and_light_never() -> None:
     sided = choose(measured, LabelTable((Label(1, "lung left"), Label(2, "lung right"))), "b", Wishes(augment="full"))
     assert [step["spatial_axis"] for step in named(sided.augmentation.components(), "RandFlipd")] == [1, 2]
     assert choose(measured, LABELS, "b").augmentation.name == "light"
+
+
+def test_a_person_may_know_better_what_can_be_mirrored() -> None:
+    measured = fingerprint([(40, 40, 40)], [(1.0, 1.0, 1.0)])
+    sides = LabelTable((Label(1, "lung left"), Label(2, "lung right")))
+    none = choose(measured, sides, "b", Wishes(augment="full", mirror=()))
+    assert not named(none.augmentation.components(), "RandFlipd")
+    assert any("no mirroring, as asked for; by the names of the labels" in why for _, why in none.reasons)
+    assert none.warnings == choose(measured, sides, "b", Wishes(augment="full")).warnings
+    light = choose(measured, sides, "b", Wishes(mirror=(0, 2)))
+    assert [step["spatial_axis"] for step in named(light.augmentation.components(), "RandFlipd")] == [0, 2]
+    [reason] = [why for choice, why in light.reasons if choice == "augmentation light"]
+    assert "mirroring along R and S, as asked for; by the names of the labels it would be mirroring along A" in reason
+    assert any("sides tell labels apart (lung left, lung right)" in warning for warning in light.warnings)
+    with pytest.raises(UsageError, match="--mirror can't"):
+        choose(measured, sides, "b", Wishes(augment="none", mirror=(0,)))
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])

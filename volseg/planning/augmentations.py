@@ -33,7 +33,7 @@ class Augmentation(Choice):
     mirrored: tuple[int, ...] = ()
 
     mirrors: ClassVar[bool] = False
-    """Whether it mirrors where it may."""
+    """Whether it mirrors where it may, without being asked to."""
 
     def margin(self, patch: Triple) -> Triple:
         """Voxels that a patch is cut larger at either side, so that no made-up voxels come in; none by default."""
@@ -47,6 +47,13 @@ class Augmentation(Choice):
         Args:
             margin: what the patch was cut larger.
         """
+
+    def _mirrors(self) -> list[Component]:
+        """A flip along each axis that is mirrored."""
+        return [
+            component("monai.transforms.RandFlipd", keys=["image", "label"], prob=0.5, spatial_axis=axis)
+            for axis in self.mirrored
+        ]
 
     def _rotations(self, largest: float) -> list[float]:
         """The largest angle about each axis.
@@ -75,7 +82,7 @@ class SmallChanges(Augmentation):
     """Small rotations, scalings and changes of intensity, which hold for any organ in any modality."""
 
     name: ClassVar[str] = "light"
-    words: ClassVar[str] = "rotation, scaling, noise, blur, brightness, contrast; no mirroring"
+    words: ClassVar[str] = "rotation, scaling, noise, blur, brightness, contrast"
 
     def components(self, margin: Triple = NO_MARGIN) -> list[Component]:
         """Their targets and arguments, in order."""
@@ -95,6 +102,7 @@ class SmallChanges(Augmentation):
             component("monai.transforms.RandScaleIntensityd", keys="image", prob=0.3, factors=0.25),
             component("monai.transforms.RandShiftIntensityd", keys="image", prob=0.3, offsets=0.1),
             component("monai.transforms.RandAdjustContrastd", keys="image", prob=0.2, gamma=[0.7, 1.5]),
+            *self._mirrors(),
         ]
 
 
@@ -163,10 +171,7 @@ class AllChanges(Augmentation):
                 retain_stats=True,
             ),
             component("monai.transforms.RandAdjustContrastd", keys="image", prob=0.3, gamma=gamma, retain_stats=True),
-            *(
-                component("monai.transforms.RandFlipd", keys=["image", "label"], prob=0.5, spatial_axis=axis)
-                for axis in self.mirrored
-            ),
+            *self._mirrors(),
         ]  # fmt: skip
 
 

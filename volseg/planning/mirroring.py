@@ -61,6 +61,28 @@ TELLS_NOTHING = _words(
 )
 
 
+def asked_axes(labels: LabelTable, axes: tuple[int, ...]) -> tuple[str, tuple[str, ...]]:
+    """What is said of a mirroring that a person asked for, and sentences on labels whose names speak against it.
+
+    Args:
+        labels: that are learnt.
+        axes: 0 to 2 for R, A, S.
+    """
+    told = (
+        "no mirroring, as asked for" if not axes else f"mirroring along {_and([AXES[a] for a in axes])}, as asked for"
+    )
+    _, other = mirrored_axes(labels)
+    words = {name: _split(name) for name in labels.names}
+    against = ((AXES[axis], _why_not(words, axis)) for axis in axes)
+    warnings = tuple(
+        f"Patches are mirrored along {axis} as you asked, though {reason}: a mirrored patch may show one label as the "
+        "other, or what no body has."
+        for axis, reason in against
+        if reason
+    )
+    return f"{told}; by the names of the labels it would be {other}", warnings
+
+
 def mirrored_axes(labels: LabelTable) -> tuple[tuple[int, ...], str]:
     """Along which axes (0 to 2 for R, A, S) a mirrored patch is one that could be, and why not along the others.
 

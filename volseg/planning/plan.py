@@ -15,12 +15,12 @@ import numpy as np
 from volseg.dataset.advice import UNKNOWN_CT
 from volseg.dataset.dataset import knows_modality, modalities_of
 from volseg.errors import UsageError
-from volseg.planning.augmentations import AUGMENTATIONS, Augmentation
+from volseg.planning.augmentations import AUGMENTATIONS, Augmentation, NoChanges
 from volseg.planning.component import pick
 from volseg.planning.fitting import fit
 from volseg.planning.losses import Loss, parse_loss
 from volseg.planning.memory import Memory, shown
-from volseg.planning.mirroring import mirrored_axes
+from volseg.planning.mirroring import asked_axes, mirrored_axes
 from volseg.planning.networks import NETWORKS, Network
 from volseg.planning.normalisation import Normalisation, choose_normalisations
 from volseg.planning.optimizers import OPTIMIZERS, Optimizer
@@ -135,8 +135,9 @@ def choose(
         memory: what a training step may take; None reckons nothing.
 
     Raises:
-        UsageError: no step fits into the memory, a spacing that was asked for is not positive or leaves too few voxels, or there is no choice of a
-            name that was asked for, or the regions make no sense.
+        UsageError: no step fits into the memory, a spacing that was asked for is not positive or leaves too few voxels,
+            there is no choice of a name that was asked for, the regions make no sense, or a mirroring was asked for
+            beside no augmentation.
     """
     target = Target.of(labels, regions)
     limits = PRESETS[wishes.preset]
@@ -181,7 +182,7 @@ def choose(
     schedule = pick(SCHEDULES, wishes.schedule or limits.schedule, "schedule")()
     reasons.append((f"schedule {schedule.name}", _asked(schedule.words, wishes.schedule)))
     augmented = pick(AUGMENTATIONS, wishes.augment or limits.augment, "augmentation")
-    mirrored, mirroring = mirrored_axes(target.learnt) if augmented.mirrors else ((), "")
+    mirrored, mirroring, unlikely = _mirroring(augmented, target, wishes)
     augmentation = augmented(spacing_mm, mirrored)
     words = "; ".join(filter(None, (augmentation.words, mirroring)))
     reasons.append((f"augmentation {augmentation.name}", _asked(words, wishes.augment)))
@@ -230,7 +231,7 @@ def choose(
         )
     voxels = float(np.maximum(shapes, patch).prod(axis=1).sum())
     resampled = sum(case.resampled for case in fingerprint.cases)
-    warnings = [*target.warnings()]
+    warnings = [*target.warnings(), *unlikely]
     if resampled:
         warnings.append(
             f"{resampled} of {len(fingerprint.cases)} training images were resampled when they were converted. "
@@ -310,6 +311,19 @@ def _ratios(fingerprint: Fingerprint, labels: LabelTable, patch_mm3: float) -> t
     volumes = (fingerprint.label_volumes_mm3(label.index) for label in labels.labels)
     small = [bool(len(sizes)) and float(np.median(sizes)) < SMALL_SHARE * patch_mm3 for sizes in volumes]
     return (1.0, *(SMALL_RATIO if one else 1.0 for one in small)) if any(small) else ()
+
+
+def _mirroring(
+    augmented: type[Augmentation], target: Target, wishes: Wishes
+) -> tuple[tuple[int, ...], str, tuple[str, ...]]:
+    """The axes along which patches are mirrored, the reason, and warnings."""
+    if wishes.mirror is not None:
+        if wishes.mirror and augmented is NoChanges:
+            raise UsageError("--augment none changes no patch, so --mirror can't. Leave one of them out.")
+        return wishes.mirror, *asked_axes(target.learnt, wishes.mirror)
+    if augmented.mirrors:
+        return *mirrored_axes(target.learnt), ()
+    return (), "" if augmented is NoChanges else "no mirroring, which cost Dice in a short training", ()
 
 
 def _asked(words: str, wish: object) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from volseg.errors import UsageError
 from volseg.planning.augmentations import AugmentationName
 from volseg.planning.losses import Loss
+from volseg.planning.mirroring import AXES
 from volseg.planning.networks import NetworkName
 from volseg.planning.optimizers import OptimizerName
 from volseg.planning.presets import Preset
@@ -24,6 +25,7 @@ class Wishes:
     Args:
         spacing_mm: the target spacing along R, A, S.
         memory_bytes: what a training step may take, weights and optimizer included.
+        mirror: the axes along which patches are mirrored, 0 to 2 for R, A, S; none are an empty tuple.
     """
 
     preset: Preset = "fast"
@@ -34,6 +36,21 @@ class Wishes:
     schedule: ScheduleName | None = None
     augment: AugmentationName | None = None
     memory_bytes: int | None = None
+    mirror: tuple[int, ...] | None = None
+
+
+def parse_mirror(text: str) -> tuple[int, ...]:
+    """The axes of ``--mirror``: ``none``, or letters such as ``R``, ``RA`` or ``r,a,s``; 0 to 2 for R, A, S, ascending.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    letters = text.upper().replace(",", "").replace(" ", "")
+    if letters != "NONE" and (not letters or set(letters) - set(AXES) or len(set(letters)) < len(letters)):
+        raise UsageError(
+            f"--mirror takes none, or axes such as R or RA (right-left, front-back, head-feet), not {text!r}."
+        )
+    return () if letters == "NONE" else tuple(axis for axis, letter in enumerate(AXES) if letter in letters)
 
 
 def parse_memory(text: str, option: str = "--memory") -> int:

@@ -13,7 +13,7 @@ from volseg.planning.networks import NetworkName
 from volseg.planning.optimizers import OptimizerName
 from volseg.planning.presets import Preset
 from volseg.planning.schedules import ScheduleName
-from volseg.planning.wishes import Wishes, parse_memory
+from volseg.planning.wishes import Wishes, parse_memory, parse_mirror
 from volseg.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class PlanOptions:
 
     augment: AugmentationName | None = None
     """The random changes of patches, instead of the preset's."""
+
+    mirror: str | None = None
+    """The axes along which patches are mirrored in training, instead of what the labels' names suggest: none, or R (right
+    to left), A (front to back), S (head to feet), such as RA."""
 
     regions: Many[str] = ()
     """Structures that overlap, learnt in the place of labels, as unions of labels by their numbers or names: "whole
@@ -84,6 +88,7 @@ class PlanOptions:
             schedule=self.schedule,
             augment=self.augment,
             memory_bytes=parse_memory(self.memory) if self.memory is not None else None,
+            mirror=parse_mirror(self.mirror) if self.mirror is not None else None,
         )
 
 
