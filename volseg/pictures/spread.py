@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 INCHES = (2.0, 4.5)
 LABEL_INCHES = 0.7
 """The picture grows by so much for each label."""
+MEDIAN = {"color": "black", "linewidth": 2.5}
+"""matplotlib's own is the colour of the second label's points."""
 JITTER = 0.15
 """Points lie so far beside the middle of their box at most."""
 
@@ -40,9 +42,9 @@ def draw_spread(path: Path, values: Mapping[str, Sequence[float]], axis: str) ->
     random = np.random.default_rng(0)
     for place, found in enumerate(values.values()):
         if found:
-            axes.boxplot([list(found)], positions=[place], widths=0.5, showfliers=False)
+            axes.boxplot([list(found)], positions=[place], widths=0.5, showfliers=False, medianprops=MEDIAN)
             beside = place + random.uniform(-JITTER, JITTER, len(found))
-            axes.plot(beside, list(found), ".", color=f"C{place % 10}", markersize=4, alpha=0.7)
+            axes.plot(beside, list(found), ".", color=f"C{place % 10}", markersize=4, alpha=0.8, zorder=4)
     axes.set_xticks(range(len(values)), [in_legend(name) for name in values], rotation=45, ha="right")
     axes.set(ylabel=axis, xlim=(-0.7, len(values) - 0.3))
     axes.grid(axis="y", alpha=0.3)
