@@ -156,8 +156,10 @@ def test_what_was_measured_is_shown_and_kept_without_names(
     text = (tmp_path / "bundle" / "configs" / "plan.json").read_text()
     assert "case_" not in text
     kept = json.loads(text)
-    assert kept["measured"]["cases"] == len(kept["measured"]["shapes"]) == 10
-    assert sum(kept["measured"]["orientations"].values()) == 10
+    assert kept["measured"]["number_of_cases"] == len(kept["measured"]["shapes_voxels"]) == 10
+    assert "\n   [20, 24, 20],\n" in text  # a shape is a line
+    assert max(map(len, text.splitlines())) <= 300
+    assert sum(kept["measured"]["orientation_counts"].values()) == 10
     assert [label["name"] for label in kept["measured"]["labels"]] == ["shell", "core"]
     for entry in kept["choices"]:
         assert f"  {entry['choice']}: {entry['reason']}" in shown.splitlines()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ HEADER = ("measured", "least", "median", "most")
 PERCENTILES = (0.5, 50.0, 99.5)
 RECORD_FORMAT = 1
 """Of ``plan.json``."""
+WIDTH = 118
+"""Of a line in it that holds numbers."""
 
 
 def measured_rows(fingerprint: Fingerprint, labels: LabelTable) -> list[tuple[str, str, str, str]]:
@@ -77,10 +81,10 @@ def plan_record(plan: Plan, fingerprint: Fingerprint) -> dict[str, ConfigValue]:
         channels.append(
             {
                 "name": name,
-                "foreground_percentiles": percentiles,
-                "foreground_mean": _rounded(values.mean()),
-                "foreground_std": _rounded(values.std()),
-                "zero_share": _rounded(fingerprint.zero_share(number)),
+                "foreground_intensity_percentiles": percentiles,
+                "foreground_intensity_mean": _rounded(values.mean()),
+                "foreground_intensity_standard_deviation": _rounded(values.std()),
+                "median_share_of_zero_voxels": _rounded(fingerprint.zero_share(number)),
             }
         )
     labels: list[ConfigValue] = [
@@ -88,7 +92,7 @@ def plan_record(plan: Plan, fingerprint: Fingerprint) -> dict[str, ConfigValue]:
             "index": label.index,
             "name": label.name,
             "volumes_mm3": [_rounded(case.label_volumes_mm3.get(label.index, 0.0)) for case in cases],
-            "components": [(case.components or {}).get(label.index, 0) for case in cases],
+            "component_counts": [(case.components or {}).get(label.index, 0) for case in cases],
         }
         for label in plan.labels.labels
     ]
@@ -99,16 +103,30 @@ def plan_record(plan: Plan, fingerprint: Fingerprint) -> dict[str, ConfigValue]:
         "choices": [{"choice": choice, "reason": reason} for choice, reason in plan.reasons],
         "warnings": list(plan.warnings),
         "measured": {
-            "cases": len(cases),
-            "shapes": [list(case.shape) for case in cases],
-            "shapes_without_margins": [list(case.cropped or case.shape) for case in cases],
+            "number_of_cases": len(cases),
+            "axes": "R, A, S",
+            "shapes_voxels": [list(case.shape) for case in cases],
+            "shapes_without_margins_voxels": [list(case.cropped or case.shape) for case in cases],
             "spacings_mm": [[_rounded(step) for step in case.spacing_mm] for case in cases],
-            "orientations": {name: orientations[name] for name in sorted(orientations)},
-            "resampled": sum(case.resampled for case in cases),
+            "orientation_counts": {name: orientations[name] for name in sorted(orientations)},
+            "number_of_resampled_cases": sum(case.resampled for case in cases),
             "channels": channels,
             "labels": labels,
         },
     }
+
+
+def readable(value: ConfigValue, indent: int = 0) -> str:
+    """Plain data as JSON for people: numbers that belong together, such as a shape, on one line, long lists wrapped."""
+    inner, outer = " " * (indent + 1), " " * indent
+    if isinstance(value, dict) and value:
+        rows = (f"{inner}{json.dumps(name)}: {readable(one, indent + 1)}" for name, one in value.items())
+        return "{\n" + ",\n".join(rows) + f"\n{outer}}}"
+    if isinstance(value, list) and value:
+        if not any(isinstance(one, (dict, list, str)) for one in value):
+            return textwrap.fill(json.dumps(value), WIDTH, subsequent_indent=inner)
+        return "[\n" + ",\n".join(f"{inner}{readable(one, indent + 1)}" for one in value) + f"\n{outer}]"
+    return json.dumps(value)
 
 
 def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> tuple[str, str, str]:
