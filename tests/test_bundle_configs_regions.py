@@ -35,6 +35,13 @@ KINDS: dict[str, dict[str, Any]] = {
         "labels": (1, 2), "regions": (Region("all", (1, 2)), Region("one", (1,)), Region("two", (2,))),
         "logits_inverted": False,
     },
+    "the largest numbers": {
+        "labels": (1, 300, 65535),
+        "regions": (Region("whole", (1, 300, 65535)), Region("core", (300, 65535)), Region("far", (65535,))),
+    },
+    "the largest to ignore": {
+        "labels": (40000, 65534), "regions": (Region("both", (40000, 65534)), Region("one", (65534,))), "ignore": 65535,
+    },
     "labels, one to ignore": {"labels": (1, 4), "ignore": 300, "logits_inverted": False},
 }  # fmt: skip
 SHAPE = (11, 9, 10)
@@ -141,3 +148,31 @@ def test_masks_are_painted_region_after_region(
         np.testing.assert_array_equal(segmenter.segment([Path(case["image"])], grid), painted)
         np.testing.assert_array_equal(mask, painted)
     assert bundle.labels == plan.target.table
+
+
+@pytest.mark.parametrize("kind", ["inside each other", "and an ignore label"])
+def test_a_region_that_no_case_has_is_no_number_and_no_fault(
+    kind: str, make_plan: MakePlan, make_bundle: MakeBundle, write_image: WriteImage, tmp_path: Path
+) -> None:
+    plan = make_plan(rules=PostprocessingRules(), **KINDS[kind])
+    random = np.random.default_rng(2)
+    item = {
+        "image": str(write_image(tmp_path / "image.nii.gz", random.normal(40, 60, SHAPE))),
+        "label": str(write_image(tmp_path / "label.nii.gz", random.choice([0, 1, 2], SHAPE).astype(np.uint8))),
+    }
+    parser = BundleParser(open_bundle(make_bundle(plan)), "train", {"device": "cpu"})
+    (drawn,) = parser.build("train#preprocessing")(dict(item))
+    label = drawn["label"][None]
+    assert label[:, :2].any()
+    assert not label[:, 2].any()
+    loss = parser.build("loss")(
+        parser.build("train#inferer")(drawn["image"][None], parser.build("network").train()), label
+    )
+    loss.backward()
+    assert bool(loss.isfinite())
+    held_out = parser.build("validate#preprocessing")(dict(item))
+    logits = torch.full((3, *held_out["label"].shape[1:]), -1.0)
+    done = parser.build("validate#postprocessing")({"pred": logits, "label": held_out["label"]})
+    (dice,) = parser.build("validate#key_metric#val_mean_dice").metric_fn([done["pred"]], [done["label"]]).tolist()
+    assert dice[:2] == [0, 0]
+    assert np.isnan(dice[2])  # in neither

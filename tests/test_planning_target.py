@@ -74,3 +74,14 @@ def test_what_a_merged_mask_can_t_show_is_said() -> None:
 def test_regions_that_make_no_sense(regions: tuple[Region, ...], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         Target.of(TUMOUR, regions)
+
+
+@pytest.mark.parametrize(("ignore", "free"), [(None, 2), (65535, 3)])
+def test_a_covered_region_gets_a_number_that_a_mask_can_hold(ignore: int | None, free: int) -> None:
+    highest = 65535 if ignore is None else 65534
+    low = () if ignore is None else (2,)
+    table = LabelTable(tuple(Label(index, f"part {index}") for index in (1, *low, highest)), ignore)
+    regions = (Region("all", table.indices), *(Region(f"{index}", (index,)) for index in table.indices))
+    found = Target.of(table, regions)
+    assert [region.value for region in found.regions] == [free, *table.indices]
+    assert set(found.table.indices) == {free, *table.indices}

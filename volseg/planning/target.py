@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from volseg.dataset.listing import MAX_NAME_LENGTH
 from volseg.errors import UsageError
-from volseg.labels import Label, LabelTable, Region
+from volseg.labels import MAX_INDEX, Label, LabelTable, Region
 from volseg.nomenclature import key_of
 from volseg.words import listed
 
@@ -37,7 +37,7 @@ class Target:
         """The target; regions that have no numbers get some.
 
         Larger regions are painted first, and each gets the lowest of its labels that none of the later ones has. One
-        that the others cover gets a number above all labels.
+        that the others cover gets a number above all labels, or where masks hold none, the lowest that is free.
 
         Raises:
             UsageError: there are too many regions, or two of the same labels, or one has a label that there is not.
@@ -64,12 +64,13 @@ class Target:
         if all(region.value is not None for region in regions):
             return cls(labels, tuple(regions))
         ordered = sorted(regions, key=lambda region: -len(region.labels))
-        free = max(*labels.indices, labels.ignore or 0) + 1
+        highest = max(*labels.indices, labels.ignore or 0)
+        taken = {*labels.indices, labels.ignore}
+        free = (n for n in (*range(highest + 1, MAX_INDEX + 1), *range(1, highest)) if n not in taken)
         found: list[Region] = []
         for place, region in enumerate(ordered):
             own = set(region.labels).difference(*(later.labels for later in ordered[place + 1 :]))
-            found.append(replace(region, value=min(own) if own else free))
-            free += not own
+            found.append(replace(region, value=min(own) if own else next(free)))
         return cls(labels, tuple(found))
 
     @property
@@ -190,25 +191,23 @@ class Target:
         """What it is, as choices with their reasons, for a person; nothing of labels alone."""
         found = []
         for region in self.regions:
-            labels = ", ".join(self._told(label) for label in region.labels)
-            found.append((f"region {region.name}", f"labels {labels}; {region.value} in a mask that merges regions"))
+            labels = f"label{'s' * (len(region.labels) > 1)} {', '.join(map(self.labels.told, region.labels))}"
+            found.append((f"region {region.name}", f"{labels}; {region.value} in a mask that merges regions"))
         if self.ignore is not None:
             found.append((f"ignore label {self.ignore}", "no loss and no metric counts voxels that nobody judged"))
         return tuple(found)
 
     def warnings(self) -> tuple[str, ...]:
         """What a person may not expect of the regions, in sentences."""
-        outside = [self._told(label) for label in self.labels.indices if self.regions and not any(self._inside(label))]
+        outside = [
+            self.labels.told(label) for label in self.labels.indices if self.regions and not any(self._inside(label))
+        ]
         said = []
         if outside:
             said.append(f"In no region, and so learnt as background: label {listed(outside)}.")
         if self.hidden:
             said.append(
-                f"A mask that merges regions can't show label {listed([self._told(label) for label in self.hidden])}, where "
+                f"A mask that merges regions can't show label {listed([self.labels.told(label) for label in self.hidden])}, where "
                 "regions overlap and none is inside the other. volseg predict --regions writes each by itself."
             )
         return tuple(said)
-
-    def _told(self, label: int) -> str:
-        name = self.labels.name_of(label)
-        return str(label) if name == f"label {label}" else f"{label} ({name})"
