@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from monai.bundle import ConfigParser
 
 import volseg
 from tests.conftest import _edit_config
@@ -25,6 +26,7 @@ from volseg.errors import BundleError
 from volseg.postprocessing import PostprocessingRules
 from volseg.training.cross_validation import CrossValidation
 from volseg.verbs.evaluate import evaluate
+from volseg.verbs.plan import PlanOptions, plan
 from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.train import TrainOptions
 from volseg.workflows.training import train_and_validate
@@ -208,3 +210,49 @@ def test_another_data_set_with_the_same_names_is_told(
     found = train_and_validate(bundle, TrainOptions(cv=True, data=tmp_path / "other", epochs=4), heard)
     assert str(found.error) == "far enough"
     assert sum("10 cases changed after fold_" in line for line in heard.lines) == 2
+
+
+def test_folds_of_regions_are_scored_and_predict_together(cohort: Path, tmp_path: Path) -> None:
+    few, bundle = tmp_path / "few", tmp_path / "bundle"
+    for relative in (
+        "imagesTr/case_00",
+        "imagesTr/case_01",
+        "labelsTr/case_00",
+        "labelsTr/case_01",
+        "imagesTs/case_11",
+    ):
+        (few / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(cohort / f"{relative}.nii.gz", few / f"{relative}.nii.gz")
+    shutil.copy(cohort / "dataset.json", few)
+    plan(few, bundle, PlanOptions(regions="both=shell,core; core=core"))
+    _edit_config(bundle / "configs" / "train.yaml", steps_per_epoch=3, batch_size=2, learning_rate=0.02)
+    (tmp_path / "two.csv").write_text("case,fold\ncase_00,0\ncase_01,1\n")
+    asked = TrainOptions(cv=True, data=few, folds=tmp_path / "two.csv", epochs=1, at_once=1)
+    found = train_and_validate(bundle, asked, Heard()).cross_validation
+    assert found is not None
+    assert found.labels == ("both", "core")
+    assert find_faults(Bundle(bundle)) == ()
+
+    # Dice of each region by definition, of the held-out masks.
+    fold = {case.case: case for case in found.cases if case.fold == 1}["case_01"]
+    for place, (name, labels) in enumerate({"both": [1, 2], "core": [2]}.items()):
+        p = voxels(bundle / "runs" / "fold_1" / "held_out" / name / "case_01.nii.gz") == 1
+        r = np.isin(voxels(few / "labelsTr" / "case_01.nii.gz"), labels)
+        assert fold.dice[place] == pytest.approx(2 * (p & r).sum() / (p.sum() + r.sum()))
+
+    predict(bundle, few / "imagesTs", tmp_path / "ours", PredictOptions(folds="all", precision="float32"))
+    predict(
+        bundle, few / "imagesTs", tmp_path / "apart", PredictOptions(folds="all", precision="float32", regions=True)
+    )
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference_folds.yaml"))
+    parser.read_meta(str(bundle / "configs" / "metadata.json"))
+    parser["bundle_root"], parser["dataset_dir"] = str(bundle), str(few)
+    parser["output_dir"], parser["device"] = str(tmp_path / "theirs"), "cpu"
+    parser.parse()
+    parser.get_parsed_content("run")
+    ours = voxels(tmp_path / "ours" / "case_11.nii.gz")
+    assert np.array_equal(ours, voxels(tmp_path / "theirs" / "case_11.nii.gz"))
+    both, core = (voxels(tmp_path / "apart" / region / "case_11.nii.gz") for region in ("both", "core"))
+    assert np.array_equal(ours, np.where(core == 1, 2, both))
+    assert ours.any()
