@@ -16,7 +16,7 @@ from volseg.bundle.folder import open_bundle
 from volseg.bundle.trust import judge
 from volseg.bundle.write import bundle_metadata, readme, write_bundle
 from volseg.errors import DiskFullError, FileError, OutputExistsError
-from volseg.labels import Label, LabelTable
+from volseg.labels import Label, LabelTable, Region
 from volseg.planning.normalisation import Normalisation
 from volseg.planning.target import Target
 from volseg.postprocessing import PostprocessingRules
@@ -185,8 +185,15 @@ def test_what_is_written_has_no_fault_but_missing_weights(make_plan: MakePlan, t
 def test_the_readme_tells_who_applies_which_rule(make_plan: MakePlan) -> None:
     plan = make_plan(labels=(1, 300))
     text = readme(plan)
-    assert "1. only the largest component of label 1\n" in text
+    assert "1. only the largest component of label 1 (structure 1)\n" in text
     assert "gives the masks of `volseg predict --precision float32`" in text
     without = readme(replace(plan, rules=PostprocessingRules()))
     assert "The mask stays as the network gives it." in without
-    assert "MONAI's runner leaves them out" in without
+    assert (
+        "where there are none now, come last. `volseg predict` applies them, and MONAI's runner leaves them out"
+        in without
+    )
+    regions = (Region("whole", (1, 2)), Region("core", (2,)))
+    merged = readme(make_plan(regions=regions))
+    assert "Nothing more is done with the masks: rules such as the largest piece" in merged
+    assert "The mask stays as the network gives it." not in merged

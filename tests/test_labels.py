@@ -175,3 +175,8 @@ def test_an_ignore_label_is_no_label_and_stays_with_its_table() -> None:
     for ignore in (0, 1, 2, MAX_INDEX + 1):
         with pytest.raises(InputError, match="above all"):
             LabelTable(table.labels, ignore)
+
+
+def test_a_label_is_told_by_number_and_name() -> None:
+    table = LabelTable((Label(1, "anterior"), Label(2, "label 2")))
+    assert [table.told(index) for index in (1, 2, 3)] == ["1 (anterior)", "2", "3"]

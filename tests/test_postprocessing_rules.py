@@ -14,6 +14,7 @@ from tests.pieces import pieces, sizes
 from volseg.components import find_components
 from volseg.errors import BundleError, UsageError
 from volseg.grid import Grid
+from volseg.labels import Label, LabelTable
 from volseg.postprocessing import (
     RULES,
     FillHoles,
@@ -212,6 +213,8 @@ def test_every_rule_has_words_and_labels() -> None:
         "only components of at least 50 mm3 of labels 1, 2",
         "filled holes of every label",
     ]
+    table = LabelTable((Label(1, "anterior"), Label(2, "label 2")))
+    assert KeepLargest(labels=(1, 2)).words(table) == "only the largest component of labels 1 (anterior), 2"
     assert rules(KeepLargest(labels=(1,)), FillHoles(labels=(4, 1)), RemoveSmall(minimum_mm3=1)).labels == {1, 4}
     assert set(RULES) == {"keep_largest", "remove_small", "fill_holes"}
 

@@ -195,6 +195,12 @@ class LabelTable:
                 return label.name
         raise KeyError(index)
 
+    def told(self, index: int) -> str:
+        """A label for a person: ``2 (posterior)``, or the number alone where nothing names it."""
+        names = (label.name for label in self.labels if label.index == index)
+        name = next(names, f"label {index}")
+        return str(index) if name == f"label {index}" else f"{index} ({name})"
+
     def find(self, labels: Iterable[int | str]) -> tuple[int, ...]:
         """The indices of labels that a person gives by number or name, such as ``1`` or ``liver``.
 

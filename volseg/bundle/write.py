@@ -19,13 +19,13 @@ from volseg.bundle.targets import described
 from volseg.errors import FileError, InputError, OutputExistsError
 from volseg.files import read_bounded
 from volseg.outcomes import installed_versions
-from volseg.planning.table import plan_record
+from volseg.planning.table import plan_record, readable
 from volseg.words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    from volseg.labels import LabelTable
     from volseg.planning.component import ConfigValue
     from volseg.planning.networks import Network
     from volseg.planning.plan import Plan
@@ -44,8 +44,8 @@ SCORES_BEGIN, SCORES_END = "<!-- written by volseg train -->", "<!-- to here -->
 """``volseg train`` writes the scores of its runs between these two lines of ``docs/README.md``."""
 
 PRECISION = """MONAI's own runner computes in float32 and gives the masks of `volseg predict --precision float32`. By
-default `volseg predict` computes in bfloat16 on processors made for it: quicker, and voxels that two labels are nearly as
-likely for may get the other. `volseg train` counts them on some cases that it holds out, where that takes only seconds, and
+default `volseg predict` computes in bfloat16 on processors made for it: quicker, and voxels of which the network is nearly
+undecided may come out otherwise. `volseg train` counts them on some cases that it holds out, where that takes only seconds, and
 says so under Scores. On images of your own:
 
 ```
@@ -96,7 +96,7 @@ def write_bundle(plan: Plan, dataset_dir: Path, bundle_dir: Path) -> None:
         metadata = json.dumps(bundle_metadata(plan), indent=1) + "\n"
         (partial / CONFIGS / "metadata.json").write_text(metadata, encoding="utf-8")
         if plan.fingerprint is not None:
-            record = json.dumps(plan_record(plan, plan.fingerprint), indent=1) + "\n"
+            record = readable(plan_record(plan, plan.fingerprint)) + "\n"
             (partial / CONFIGS / PLAN_JSON).write_text(record, encoding="utf-8")
         (partial / "docs" / "README.md").write_text(readme(plan), encoding="utf-8")
         (partial / "LICENSE").write_text(LICENCE, encoding="utf-8")
@@ -220,7 +220,7 @@ from {plan.training_cases} labelled cases with the preset `{plan.preset}`.
 
 ## Masks
 
-{_overlap(plan.target)}{_rules(plan.rules, plan.target.table.indices)}
+{_overlap(plan.target)}{_rules(plan.rules, plan.target.table, regions=plan.target.sigmoid)}
 
 {SCORES_BEGIN}
 {SCORES_END}
@@ -256,16 +256,22 @@ def _overlap(target: Target) -> str:
     order = ", ".join(f"{cell(region.name)} as {region.value}" for region in target.regions)
     return (
         f"The network gives regions that may overlap. A mask merges them, each painted over the earlier ones: {order}. "
-        "`volseg predict --regions` writes one mask for each.\n\n"
+        "`volseg predict --regions` writes one mask for each. What a number stands for in a merged mask stands under "
+        "Labels.\n\n"
     )
 
 
-def _rules(rules: PostprocessingRules, table: Sequence[int]) -> str:
+def _rules(rules: PostprocessingRules, table: LabelTable, *, regions: bool) -> str:
     """What is done with a mask after the network, and by whom."""
-    stock, own = rules.to_transforms(table)
+    stock, own = rules.to_transforms(table.indices)
     said = "The mask stays as the network gives it."
+    if regions:
+        said = (
+            "Nothing more is done with the masks: rules such as the largest piece are chosen for labels that exclude "
+            "each other, and none for regions."
+        )
     if rules:
-        done = "\n".join(f"{place}. {rule}" for place, rule in enumerate(rules.rules, 1))
+        done = "\n".join(f"{place}. {cell(rule.words(table))}" for place, rule in enumerate(rules.rules, 1))
         said = f"After the network, in this order:\n\n{done}\n"
     if stock:
         said += (
@@ -274,14 +280,13 @@ def _rules(rules: PostprocessingRules, table: Sequence[int]) -> str:
             "one that begins last."
         )
     return (
-        f"{said}\n\n{PRECISION}\n\nRules under `volseg_postprocessing` in `configs/inference.yaml` come last. `volseg predict` applies "
-        "them, and MONAI's runner leaves them out."
+        f"{said}\n\n{PRECISION}\n\nRules under `volseg_postprocessing` in `configs/inference.yaml`"
+        f"{'' if own else ', where there are none now,'} come last{', on the merged mask alone' if regions else ''}. "
+        "`volseg predict` applies them, and MONAI's runner leaves them out."
     )
 
 
-def replace_rules_words(
-    root: Path, before: PostprocessingRules, now: PostprocessingRules, table: Sequence[int]
-) -> None:
+def replace_rules_words(root: Path, before: PostprocessingRules, now: PostprocessingRules, table: LabelTable) -> None:
     """Say in ``docs/README.md`` what is done with a mask by now; what a person wrote in its place stays.
 
     Raises:
@@ -292,9 +297,9 @@ def replace_rules_words(
         text = read_bounded(path, MAX_README_BYTES, "README").decode("utf-8", "surrogateescape")
     except (FileError, InputError):  # not ours to tell of
         return
-    old = _rules(before, table)
+    old = _rules(before, table, regions=False)
     if not path.is_symlink() and text.count(old) == 1:
-        write_bytes(path, text.replace(old, _rules(now, table)).encode("utf-8", "surrogateescape"))
+        write_bytes(path, text.replace(old, _rules(now, table, regions=False)).encode("utf-8", "surrogateescape"))
 
 
 def cell(text: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from volseg.postprocessing.rule import ALL, Rule, labels_of
+from volseg.postprocessing.rule import ALL, UNNAMED, Rule, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from volseg.labels import LabelTable
     from volseg.postprocessing.edit import MaskEdit
 
 TARGET = "monai.transforms.FillHolesd"
@@ -30,8 +31,9 @@ class FillHoles(Rule):
         cavities = edit.cavities(self.connectivity)
         edit.fill(cavities, cavities.of_labels(None if self.labels == ALL else self.labels))
 
-    def __str__(self) -> str:
-        return self.of_labels("filled holes")
+    def words(self, table: LabelTable = UNNAMED) -> str:
+        """The rule in words."""
+        return self.of_labels("filled holes", table)
 
     def to_transform(self, table: Collection[int]) -> dict[str, object] | None:
         """``FillHolesd`` where there is one label, else nothing."""

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from volseg.components import Connectivity
-from volseg.postprocessing.rule import ALL, Rule, labels_of
+from volseg.postprocessing.rule import ALL, UNNAMED, Rule, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from volseg.labels import LabelTable
     from volseg.postprocessing.edit import MaskEdit
 
 TARGET = "monai.transforms.KeepLargestConnectedComponentd"
@@ -30,8 +31,9 @@ class KeepLargest(Rule):
         smaller = ~components.largest()
         edit.remove(smaller if self.labels == ALL else smaller & components.of_labels(self.labels))
 
-    def __str__(self) -> str:
-        return self.of_labels("only the largest component")
+    def words(self, table: LabelTable = UNNAMED) -> str:
+        """The rule in words."""
+        return self.of_labels("only the largest component", table)
 
     def to_transform(self, table: Collection[int]) -> dict[str, object]:
         """``KeepLargestConnectedComponentd``."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from volseg.errors import UsageError
-from volseg.postprocessing.rule import ALL, Rule
+from volseg.postprocessing.rule import ALL, UNNAMED, Rule
 
 if TYPE_CHECKING:
+    from volseg.labels import LabelTable
     from volseg.postprocessing.edit import MaskEdit
 
 VOLUME_TOLERANCE = 1e-6
@@ -43,5 +44,6 @@ class RemoveSmall(Rule):
         small = components.sizes * edit.grid.voxel_volume_mm3 < self.minimum_mm3 * (1 - VOLUME_TOLERANCE)
         edit.remove(small if self.labels == ALL else small & components.of_labels(self.labels))
 
-    def __str__(self) -> str:
-        return self.of_labels(f"only components of at least {self.minimum_mm3:g} mm3")
+    def words(self, table: LabelTable = UNNAMED) -> str:
+        """The rule in words."""
+        return self.of_labels(f"only components of at least {self.minimum_mm3:g} mm3", table)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
 
 from volseg.components import CONNECTIVITIES, Connectivity
 from volseg.errors import BundleError, UsageError
+from volseg.labels import LabelTable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Labels: TypeAlias = tuple[int, ...] | Literal["all"]
 ALL: Literal["all"] = "all"
+UNNAMED = LabelTable(())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,15 @@ class Rule(ABC):
         """Change a mask."""
 
     @abstractmethod
+    def words(self, table: LabelTable = UNNAMED) -> str:
+        """The rule in words, such as ``only the largest component of labels 1 (anterior), 2``.
+
+        Args:
+            table: names the labels.
+        """
+
     def __str__(self) -> str:
-        """The rule in words, such as ``only the largest component of labels 1, 2``."""
+        return self.words()
 
     def to_transform(self, table: Collection[int]) -> dict[str, object] | None:
         """The stock MONAI transform that does the very same, as a config has it; None where there is none.
@@ -89,11 +98,11 @@ class Rule(ABC):
                 said = f"{'.'.join(map(str, first['loc'][:1]))} {first['msg']}".strip()
             raise BundleError(f"The postprocessing rule {cls.key} can't be used: {said}.") from error
 
-    def of_labels(self, what: str) -> str:
-        """Words with the labels: ``what of every label``, ``what of labels 1, 2``."""
+    def of_labels(self, what: str, table: LabelTable) -> str:
+        """Words with the labels: ``what of every label``, ``what of labels 1 (anterior), 2``."""
         if self.labels == ALL:
             return f"{what} of every label"
-        return f"{what} of label{'s' * (len(self.labels) > 1)} {', '.join(map(str, self.labels))}"
+        return f"{what} of label{'s' * (len(self.labels) > 1)} {', '.join(map(table.told, self.labels))}"
 
 
 def labels_of(transform: Mapping[str, object], target: str) -> Labels | None:

@@ -179,6 +179,9 @@ class _Work:
             evaluation = evaluate(folder, self.place, EvaluateOptions(regions=asked), self.progress)
             names = evaluation.labels.names
             cases += _cases_of(evaluation, _number(run))
+        self.progress.say(
+            "No rules were tried: such as the largest piece are for labels that exclude each other, and these are regions."
+        )
         return CrossValidation(names, tuple(cases), (), self.weights, self.key, _plain(self.rules))
 
     def of_labels(self, before: CrossValidation | None) -> CrossValidation:
@@ -211,7 +214,13 @@ class _Work:
         elif rules != self.rules:
             self._store(rules)
         tried = tuple(
-            RuleGain(one.label, str(one.rule), _finite(one.before), _finite(one.after), one.kept and not why)
+            RuleGain(
+                one.label,
+                one.rule.words(self.bundle.labels),
+                _finite(one.before),
+                _finite(one.after),
+                one.kept and not why,
+            )
             for one in selection.tried
             if not math.isnan(one.before)
         )
@@ -269,7 +278,7 @@ class _Work:
         write_config(self.bundle.config_path("inference"), config)
         bundle = Bundle(self.bundle.root)
         write_folds_config(bundle, tuple(_number(run) for run in self.runs))
-        replace_rules_words(bundle.root, self.rules, rules, self.bundle.labels.indices)
+        replace_rules_words(bundle.root, self.rules, rules, self.bundle.labels)
         self.progress.say(f"The rules for labels in {bundle.config_path('inference')} were chosen by these cases.")
 
 

@@ -195,7 +195,7 @@ def segment(
         cleaned, changes = model.rules.apply(mask, grid)
         mask = cleaned.astype(mask.dtype)
         if changes.vanished:
-            warnings += (f"The rules removed all of the labels {', '.join(map(str, changes.vanished))}.",)
+            warnings += (f"The rules removed all of the labels {', '.join(map(model.table.told, changes.vanished))}.",)
     outside = tuple(sorted({*values_in(mask)}.difference(model.table.indices, (BACKGROUND,))))
     if model.meaning.why:
         warnings += (UNNAMED.format(model.meaning.why),)
