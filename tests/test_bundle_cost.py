@@ -155,6 +155,24 @@ def test_training_patches_are_judged_before_training_alone(
     assert "and is trained on patches, 256 of " in caught.value.message
 
 
+def test_networks_that_are_described_alike_are_looked_at_once(
+    make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def counted(network: torch.nn.Module, batch: int, *rest: Any, **options: Any) -> Any:
+        looked.append(batch)
+        return cost_of(network, batch, *rest, **options)
+
+    monkeypatch.setattr(module, "cost_of", counted)
+    monkeypatch.setattr(module, "_known", {})
+    for folder in ("one", "two"):
+        BundleParser(Bundle(make_bundle(folder=folder)), "inference", {}).build("network_def")
+    other = edited(make_bundle(folder="other"), "inference", lambda c: c["inferer"].update(sw_batch_size=3))
+    BundleParser(other, "inference", {}).build("network_def")
+    assert looked == [2, 3]
+
+
 def _inlined(config: dict[str, Any]) -> None:
     config["batch_size"] = 256
     config["train"]["preprocessing"]["transforms"] = config["train"].pop("random_transforms")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from volseg.bundle.folder import walk
 from volseg.bundle.metadata import at
 from volseg.device import memory_lacking
 from volseg.errors import BundleError
-from volseg.networks.cost import TRAINING_COPIES, cost_of, weight_bytes_of
+from volseg.networks.cost import TRAINING_COPIES, NetworkCost, cost_of, weight_bytes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch.nn import Module
@@ -25,15 +27,34 @@ VOLUME = (512, 512, 512)
 """A large volume (voxels), that windows are counted on."""
 MAX_MULTIPLICATIONS = 1e18
 """Over such a volume: a day of a large GPU, or a year of a processor. nnU-Net's largest need a thousandth."""
+REMEMBERED = 64
+
+_known: dict[tuple[object, ...], Any] = {}
+"""What was found of networks, by how configs describe them: those of all folds are described alike, and to run one on
+the meta device takes as long as to train a small one for some steps."""
 
 
-def require_affordable(network: Module, config: ConfigValue, path: Path, device: str, *, training: bool) -> None:
+def _once(text: str, question: Callable[..., Any], network: Callable[[], Module | None], *arguments: object) -> Any:
+    """What a question about the network of a description has as its answer."""
+    key = (text, question, *arguments)
+    known = {} if any(mark in text for mark in "@$%") else _known  # what it refers to stands elsewhere
+    if key in known:
+        return known[key]
+    if len(known) >= REMEMBERED:
+        known.pop(next(iter(known)), None)
+    found = known[key] = question(network(), *arguments)
+    return found
+
+
+def require_affordable(
+    sketch: Callable[[], Module | None], config: ConfigValue, path: Path, device: str, *, training: bool
+) -> None:
     """Refuse a network that the machine can't hold, or that would compute for years, before it is built.
 
     For configs within the vocabulary, whose networks can be built without memory; nobody has looked at their numbers.
 
     Args:
-        network: of ``network_def``, on the meta device.
+        sketch: makes the network of ``network_def``, on the meta device; None where that is none.
         config: what it is of.
         path: where that lies.
         device: where the network is to be; ``cpu`` or one of ``cuda``.
@@ -42,7 +63,11 @@ def require_affordable(network: Module, config: ConfigValue, path: Path, device:
     Raises:
         BundleError: it is too large, with the code ``too-large``, or doesn't take its own windows.
     """
-    count = sum(tensor.numel() for tensor in network.parameters())
+    text, network = repr(at(config, "network_def")), cache(sketch)
+    weights = _once(text, _weights, network)
+    if weights is None:
+        return
+    count, size = weights
 
     def refuse(need: int, why: str) -> None:
         lacking = memory_lacking(need, device)
@@ -54,13 +79,13 @@ def require_affordable(network: Module, config: ConfigValue, path: Path, device:
                 path=path,
             )
 
-    refuse(weight_bytes_of(network), "")
+    refuse(size, "")
     _require_own_classes(config, path)
     channels = at(config, "network_def", "in_channels")
     window, batch = _training_patch(config) if training else _window(at(config, "inferer"))
     if window is None or not isinstance(channels, int):
         return
-    cost = cost_of(network, batch, channels, window, training=training)
+    cost: NetworkCost = _once(text, _cost, network, batch, channels, window, training)
     shown = f"{batch} of {' x '.join(map(str, window))} voxels"
     if training:
         refuse(cost.training_bytes(TRAINING_COPIES), f" and is trained on patches, {shown} at once")
@@ -75,6 +100,17 @@ def require_affordable(network: Module, config: ConfigValue, path: Path, device:
             code="too-large",
             path=path,
         )
+
+
+def _weights(network: Module | None) -> tuple[int, int] | None:
+    """How many weights a network has, and their bytes."""
+    if network is None:
+        return None
+    return sum(tensor.numel() for tensor in network.parameters()), weight_bytes_of(network)
+
+
+def _cost(network: Module, batch: int, channels: int, window: tuple[int, ...], training: bool) -> NetworkCost:
+    return cost_of(network, batch, channels, window, training=training)
 
 
 def training_bytes(network: Module | None, config: ConfigValue) -> float:

@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -66,8 +67,6 @@ class BundleParser:
         self.path = self.verdict.configs[name].path
         if self.verdict.findings:
             _open_scripts(bundle, self.verdict)
-        from monai.bundle import ConfigParser
-
         content = deepcopy(self.verdict.configs[name].content)
         self.bridged: tuple[Used, ...] = ()
         if self.verdict.findings:  # our own bundles are of these versions
@@ -85,7 +84,7 @@ class BundleParser:
             # Whatever a caller passes stands beside what ConfigValue allows: devices, for one.
             content[key] = _literal(value) if isinstance(value, str) else value  # type: ignore[assignment]
         self.device = overrides.get("device", "cpu")
-        self._parser = ConfigParser(content)
+        self._parser = self._parser_of(content)
         self._judged: set[bool] = set()
 
     def has(self, key: str) -> bool:
@@ -137,19 +136,26 @@ class BundleParser:
             BundleError: it can't be built.
         """
         import torch
-        from monai.bundle import ConfigParser
 
         from volseg.networks.cost import on_meta
 
         try:
             with on_meta():
-                config = ConfigParser(deepcopy(self._parser.get()))
+                config = self._parser_of(deepcopy(self._parser.get()))
                 for name, value in (changes or {}).items():
                     config[f"{key}#{name}"] = value
                 network = config.get_parsed_content(key)
         except Exception as error:
             raise self._refusal(key, error) from error
         return network if isinstance(network, torch.nn.Module) else None
+
+    def _parser_of(self, content: ConfigValue) -> Any:
+        from monai.bundle import ConfigParser
+
+        parser = ConfigParser(content)
+        if not self.verdict.findings:  # else modules of the bundle's own may count
+            parser.locator = _components(frozenset(name for name in sys.modules if name.startswith("monai")))
+        return parser
 
     def _require_affordable(self, key: str) -> None:
         """Judge the network's size once, and once more before it is trained."""
@@ -159,9 +165,9 @@ class BundleParser:
         self._judged.add(training)
         from volseg.bundle.cost import require_affordable
 
-        network = self.sketch("network_def")
-        if network is not None:
-            require_affordable(network, self._parser.get(), self.path, str(self.device), training=training)
+        require_affordable(
+            lambda: self.sketch("network_def"), self._parser.get(), self.path, str(self.device), training=training
+        )
 
     def _refusal(self, key: str, error: Exception) -> BaseException:
         """The volseg error for an exception raised while a part is built; a third-party config may raise any."""
@@ -209,6 +215,14 @@ class BundleParser:
         if named is None or not named.is_relative_to(root):
             return "a file outside of the bundle that doesn't exist. Name a data set with --data."
         return f"{printable(named.relative_to(root).as_posix())[:SHOWN_CHARACTERS]}, which the bundle lacks. Get it whole, with its large files."
+
+
+@lru_cache(maxsize=1)
+def _components(_modules: frozenset[str]) -> Any:
+    """MONAI's table of what its modules hold; it takes MONAI longer to make than a small network."""
+    from monai.bundle.config_item import ComponentLocator
+
+    return ComponentLocator()
 
 
 def _name_by_convention(content: dict[str, ConfigValue]) -> None:
