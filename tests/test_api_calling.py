@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import volseg
+from tests.conftest import uncounted
 from volseg import UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ def test_a_script_without_a_main_guard_may_ask_for_processes(make_dataset: MakeD
         f"import volseg\nprint('once')\nprint(volseg.check({str(make_dataset(3))!r}, jobs=2).summary)\n"
         f"print(volseg.check({str(tmp_path / 'data')!r}, jobs=2).exit_code)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], env=uncounted(), capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.stdout.splitlines() == ["once", "3 cases with a mask, 0 without", "0"]
     assert done.stderr == ""
 

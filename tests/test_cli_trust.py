@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.conftest import uncounted
 from volseg.bundle.folder import Bundle, open_bundle
 from volseg.bundle.trust import judge
 from volseg.cli.main import main
@@ -347,7 +348,7 @@ def test_modules_of_a_bundle_do_not_stand_in_for_others(
     # Without PYTHONPATH, whose empty entries would mean the folder that one stands in.
     done = subprocess.run(
         [sys.executable, "-E", str(script), "predict", ".", str(image), str(tmp_path / "out")],
-        cwd=root, capture_output=True, text=True, check=False,
+        cwd=root, env=uncounted(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "has no weights yet" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 import zlib
@@ -227,14 +228,9 @@ def deflated(content: bytes) -> bytes:
 
 def run_length(content: bytes) -> bytes:
     """One segment: runs of equal bytes, and literals of one byte, by the letter of PS3.5, G.3."""
-    encoded, start = b"", 0
-    while start < len(content):
-        length = 1
-        while length < 128 and content[start : start + 1] * (length + 1) == content[start : start + length + 1]:
-            length += 1
-        encoded += bytes((257 - length if length > 1 else 0, content[start]))
-        start += length
-    return struct.pack("<16I", 1, 64, *[0] * 14) + encoded
+    runs = (run[0] for run in re.finditer(rb"(.)\1{0,127}", content, re.DOTALL))
+    encoded = (bytes((257 - len(run) if len(run) > 1 else 0, run[0])) for run in runs)
+    return struct.pack("<16I", 1, 64, *[0] * 14) + b"".join(encoded)
 
 
 def rewritten(path: Path, syntax: str, encode: Callable[[np.ndarray], bytes]) -> None:

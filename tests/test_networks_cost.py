@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 
+from tests.conftest import uncounted
 from volseg.networks.cost import BFLOAT16_SHARE, FLOAT32_SHARE, cost_of
 from volseg.training.autocast import cpu_has_bfloat16
 
@@ -47,7 +47,7 @@ def test_a_step_takes_about_what_is_reckoned() -> None:
     half = cpu_has_bfloat16()
     done = subprocess.run(
         [sys.executable, "-c", STEP, str(half)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=uncounted() | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -7,7 +7,6 @@ installed have. Each leaves a mark when it runs.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+
+from tests.conftest import uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ class Folder:
         done = subprocess.run(
             command,
             cwd=self.path,
-            env=os.environ | environment,
+            env=uncounted() | environment,
             capture_output=True,
             text=True,
             timeout=300,
@@ -84,7 +85,7 @@ def script(tmp_path: Path) -> list[str]:
 def imported_by_python(*command: str, **environment: str) -> frozenset[str]:
     """The modules that Python itself imports before a program's first line."""
     words = [sys.executable, "-X", "importtime", *command]
-    done = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, env=uncounted() | environment, capture_output=True, text=True, timeout=60, check=False)
     names = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line)
     return frozenset(name.partition(".")[0] for name in names)
 

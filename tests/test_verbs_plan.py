@@ -18,6 +18,7 @@ import torch
 import yaml
 from monai.bundle import ConfigParser
 
+from tests.conftest import uncounted
 from volseg.bundle.lint import rounds_masks
 from volseg.dataset.dataset import read_dataset
 from volseg.errors import DataSetError, FileError, OutputExistsError, UsageError
@@ -389,7 +390,9 @@ def test_a_plain_script_without_a_main_guard_plans(make_dataset: MakeDataset, tm
         f"import pathlib, volseg\n"
         f"print(volseg.plan(pathlib.Path({str(data)!r}), pathlib.Path({str(tmp_path / 'bundle')!r})).training_cases)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], env=uncounted(), capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
 
 

@@ -17,6 +17,7 @@ import SimpleITK as sitk
 import torch
 import yaml
 
+from tests.conftest import uncounted
 from tests.nifti import save, voxels
 from tests.zoo import write_zoo_bundle
 from volseg.errors import (
@@ -382,7 +383,9 @@ def test_monai_s_own_command_gives_the_very_masks(copy_bundle: CopyBundle, cohor
         "--meta_file", "configs/metadata.json", "--config_file", "configs/inference.yaml",
         "--dataset_dir", str(images.parent), "--output_dir", str(tmp_path / "theirs"),
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=bundle, capture_output=True, text=True, timeout=300, check=False, env=None)
+    done = subprocess.run(
+        command, cwd=bundle, capture_output=True, text=True, timeout=300, check=False, env=uncounted()
+    )
     assert done.returncode == 0, done.stderr
     # MONAI's runner computes in float32.
     predict(bundle, images, tmp_path / "ours", PredictOptions(precision="float32"))

@@ -15,9 +15,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.conftest import uncounted
 from tests.zoo import write_zoo_bundle
 from volseg.atomic import exclusive
-from volseg.batch import Processes
 from volseg.cli.main import main
 from volseg.errors import FileError, InputError, OutputExistsError
 from volseg.kept import file_digest
@@ -289,13 +289,6 @@ def test_an_image_in_another_format_follows_its_source(trained_bundle: Path, ima
     assert not (out / "images" / "case_10.nii.gz").exists()
 
 
-def test_processes_give_the_same_as_one(trained_bundle: Path, images: Path, tmp_path: Path) -> None:
-    here = predict(trained_bundle, images, tmp_path / "here")
-    there = predict(trained_bundle, images, tmp_path / "there", executor=Processes(2))
-    assert there.outcomes == here.outcomes
-    assert bytes_of(tmp_path / "there") == bytes_of(tmp_path / "here")
-
-
 def test_a_run_that_makes_no_volume_ends_with_2_unless_there_were_some(
     trained_bundle: Path, images: Path, tmp_path: Path, write_series: WriteSeries
 ) -> None:
@@ -330,15 +323,16 @@ predict(bundle, images, out, executor=Processes(2))
 """
 
 
-def test_a_script_and_its_workers_hear_nothing_of_monai_s_decoders(
+def test_workers_of_a_script_give_the_same_as_one_process_and_hear_nothing_of_monai_s_decoders(
     trained_bundle: Path, images: Path, tmp_path: Path
 ) -> None:
+    predict(trained_bundle, images, tmp_path / "here")
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, tmp_path / "script.py", trained_bundle, images, tmp_path / "out"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    environment = uncounted() | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert (done.stdout, done.stderr) == ("", "")
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "here")  # the ledger among them
 
 
 class Sizes:

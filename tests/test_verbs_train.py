@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from tests.conftest import uncounted
 from tests.heard import Heard
 from tests.zoo import write_zoo_bundle
 from volseg.errors import BundleError, DataSetError, TrustError, UsageError
@@ -611,7 +612,9 @@ def test_a_plain_script_without_a_main_guard_trains(copy_bundle: CopyBundle, tmp
     script.write_text(
         f"import volseg\n(result,) = volseg.train({str(bundle)!r}, epochs=1)\nprint(result.history[-1].step)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], env=uncounted(), capture_output=True, text=True, timeout=300, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 

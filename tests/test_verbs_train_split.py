@@ -87,7 +87,7 @@ def test_labels_that_few_cases_have_are_spread(bundle: Path, data: Path) -> None
 def test_a_split_is_imported(bundle: Path, tmp_path: Path) -> None:
     rows = [f"case_{n:02d},{n % 3}" for n in range(9)]
     (tmp_path / "mine.csv").write_text("\n".join(["case,fold", *rows, "case_09,"]) + "\n")
-    results = train(bundle, TrainOptions(cv=True, epochs=1, folds=tmp_path / "mine.csv"))
+    results = train(bundle, TrainOptions(cv=True, epochs=1, at_once=1, folds=tmp_path / "mine.csv"))
     assert [result.name for result in results] == ["fold_0", "fold_1", "fold_2"]
     assert held_out(bundle, 1) == ["case_01", "case_04", "case_07"]
     assert all(result.training == 7 for result in results)
@@ -108,7 +108,7 @@ def test_another_split_than_the_one_that_folds_were_trained_by_is_refused(bundle
             train(bundle, TrainOptions(fold=fold, folds=tmp_path / "mine.csv", epochs=2))
         assert caught.value.code == "folds-differ"
     assert (bundle / "runs" / "folds.json").read_bytes() == before
-    results = train(bundle, TrainOptions(cv=True, fresh=True, folds=tmp_path / "mine.csv", epochs=1))
+    results = train(bundle, TrainOptions(cv=True, fresh=True, at_once=1, folds=tmp_path / "mine.csv", epochs=1))
     assert [result.validation for result in results] == [5, 5]
 
 
