@@ -92,3 +92,34 @@ def test_bfloat16_anywhere_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
     for anywhere in (False, True):
         assert AutocastInferer(anywhere=anywhere)(torch.ones(1, 1, 4, 4, 4), convolution).dtype == torch.float32
     assert seen == [torch.float32, torch.bfloat16]
+
+
+def test_channels_of_slim_convolutions_lie_last_while_a_network_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the gradient is slow otherwise, and nowhere else; it stays what float32 gives, but for rounding."""
+    layouts: dict[str, bool] = {}
+
+    class Spied(torch.nn.Conv3d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            layouts[f"{self.in_channels}-{self.out_channels}"] = (
+                input.is_contiguous(memory_format=torch.channels_last_3d) and not input.is_contiguous()
+            )
+            return super().forward(input)
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(Spied(2, 16, 3, padding=1), Spied(16, 3, 3, padding=1), Spied(3, 3, 3, padding=1))
+    image, gradients = torch.randn(2, 2, 6, 7, 8), []
+    for enabled in (False, True):
+        monkeypatch.setattr(module, "use_bfloat16", lambda _, enabled=enabled: enabled)
+        network.zero_grad()
+        found = AutocastInferer()(image, network)
+        assert isinstance(found, torch.Tensor)
+        assert found.is_contiguous()
+        found.square().sum().backward()
+        gradients.append([one.grad for one in network.parameters() if one.grad is not None])
+        assert layouts == {"2-16": False, "16-3": False, "3-3": enabled}
+    for exact, quick in zip(*gradients, strict=True):
+        assert float((exact - quick).norm() / exact.norm()) < 0.02
+    with torch.no_grad():
+        AutocastInferer()(image, network)
+    assert not any(layouts.values())
+    assert not any(one._forward_pre_hooks or one._forward_hooks for one in network)

@@ -15,8 +15,18 @@ GROUPS = 8
 """Of group norm."""
 
 
+class _Doubling(Network):
+    """A network whose class makes the widths itself, of the first."""
+
+    @classmethod
+    def widths(cls, features: int, most: int, levels: int) -> tuple[int, ...]:
+        """Each level has twice those of the one above it."""
+        del most
+        return tuple(features * 2**level for level in range(levels))
+
+
 @dataclass(frozen=True)
-class SegResNet(Network):
+class SegResNet(_Doubling):
     """MONAI's SegResNet (Myronenko, BrainLes 2018, without the autoencoder branch).
 
     It enlarges by transposed convolutions: trilinear interpolation has no gradient on a GPU that is the same at each
@@ -28,12 +38,6 @@ class SegResNet(Network):
     name: ClassVar[str] = "segresnet"
     words: ClassVar[str] = "residual encoder with a slim decoder and group norm, made for brain tumours"
     rules: ClassVar[LevelRules] = LevelRules("together", most=4)
-
-    @classmethod
-    def widths(cls, features: int, most: int, levels: int) -> tuple[int, ...]:
-        """Each level has twice those of the one above it."""
-        del most
-        return tuple(features * 2**level for level in range(levels))
 
     def component(self) -> Component:
         """Its target and arguments."""
@@ -52,7 +56,7 @@ class SegResNet(Network):
 
 
 @dataclass(frozen=True)
-class SegResNetDS(DeepSupervised):
+class SegResNetDS(_Doubling, DeepSupervised):
     """MONAI's SegResNetDS as Auto3DSeg has it (Myronenko et al., 2022), which won several challenges."""
 
     target: ClassVar[str] = "monai.networks.nets.SegResNetDS"
@@ -60,12 +64,6 @@ class SegResNetDS(DeepSupervised):
     name: ClassVar[str] = "segresnet-ds"
     words: ClassVar[str] = "Auto3DSeg's residual encoder with a slim decoder and deep supervision"
     rules: ClassVar[LevelRules] = LevelRules("thick-wait", most=5)
-
-    @classmethod
-    def widths(cls, features: int, most: int, levels: int) -> tuple[int, ...]:
-        """Each level has twice those of the one above it."""
-        del most
-        return tuple(features * 2**level for level in range(levels))
 
     @property
     def training_only(self) -> tuple[str, ...]:
