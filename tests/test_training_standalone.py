@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import monai.bundle
 import nibabel
 import numpy as np
 import pytest
@@ -38,10 +40,17 @@ def run_with_monai(bundle: Path, *words: str) -> None:
 
 
 def test_monai_s_runner_trains_a_model_that_inference_loads(
-    copy_bundle: CopyBundle, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copy_bundle: CopyBundle,
+    cohort: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundle = copy_bundle(learning_rate=0.01)
-    run_with_monai(bundle, "--max_epochs", "12")
+    with monkeypatch.context() as inside, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MONAI's own
+        inside.chdir(bundle)
+        monai.bundle.run(meta_file="configs/metadata.json", config_file="configs/train.yaml", max_epochs=12)
     described = inference_network(open_bundle(bundle))
     assert described is not None
     assert set(torch.load(bundle / "models" / "model.pt", weights_only=True)) == set(described.state_dict())

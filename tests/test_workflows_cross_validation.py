@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
+import warnings
 from typing import TYPE_CHECKING
 
+import monai.bundle
 import nibabel
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 import volseg
-from tests.conftest import _edit_config, uncounted
+from tests.conftest import _edit_config
 from tests.heard import Heard
 from volseg.bundle.ensemble import member_path
 from volseg.bundle.faults import find_faults
@@ -134,14 +134,15 @@ def test_rules_of_a_person_stay(bundle: Path, cohort: Path) -> None:
     assert find_faults(Bundle(bundle)) == ()
 
 
-def test_the_ensemble_gives_the_mask_of_monais_own_runner(bundle: Path, cohort: Path, tmp_path: Path) -> None:
+def test_the_ensemble_gives_the_mask_of_monais_own_runner(
+    bundle: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     predict(bundle, cohort, tmp_path / "ours", PredictOptions(folds="all", precision="float32"))
-    command = [
-        sys.executable, "-m", "monai.bundle", "run", "--meta_file", "configs/metadata.json",
-        "--config_file", "configs/inference_folds.yaml", "--dataset_dir", str(cohort),
-        "--output_dir", str(tmp_path / "theirs"),
-    ]  # fmt: skip
-    subprocess.run(command, cwd=bundle, check=True, capture_output=True, env=uncounted())
+    files = {"meta_file": "configs/metadata.json", "config_file": "configs/inference_folds.yaml"}
+    with monkeypatch.context() as inside, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MONAI's own
+        inside.chdir(bundle)
+        monai.bundle.run(**files, dataset_dir=str(cohort), output_dir=str(tmp_path / "theirs"))
     one = tmp_path / "one"
     predict(bundle, cohort, one, PredictOptions(fold=None, precision="float32"))
     names = sorted(path.name for path in (tmp_path / "theirs").iterdir())
