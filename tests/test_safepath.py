@@ -167,7 +167,7 @@ def test_training_and_its_loaders(
     folder.plant()
     folder.run([*script, "trust", str(bundle), "--yes"])
     folder.run([*script, "train", str(bundle), "--data", ".", "--epochs", "1", "--all-cases"])
-    folder.run([*script, "predict", str(bundle), "imagesTr", str(tmp_path / "out")])
+    folder.run([*script, "predict", str(bundle), "imagesTs", str(tmp_path / "out")])
 
 
 def test_workers_of_a_program_import_what_it_can(folder: Folder, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from monai.losses import DeepSupervisionLoss, DiceCELoss
 from torch import distributed
 
 from tests.conftest import CopyBundle
+from tests.heard import Heard
 from volseg.errors import BundleError, UsageError
 from volseg.training.ranks import Followers, Group, JoinedLoss, Ranks, follow, receive, share
 from volseg.training.steps import StepLoader
@@ -193,6 +195,42 @@ def test_a_follower_goes_when_there_is_nothing_to_train(tmp_path: Path) -> None:
         lambda group: follow_training(tmp_path / "none", TrainOptions(), group),
     )
     assert found == [None, None]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_first_process_trains_and_then_lets_the_others_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    here = threading.local()
+    found: dict[int, object] = {}
+    heard = Heard()
+
+    @contextmanager
+    def joined(ranks: Ranks, device: torch.device) -> Iterator[Group]:
+        assert (ranks, device) == (here.group.ranks, torch.device("cpu"))
+        yield here.group
+
+    def trained(_: Path, options: TrainOptions, *__: object) -> tuple[str, ...]:
+        assert options.memory_for_data == "500MB"  # of 1 GB, for two
+        if fails:
+            raise BundleError("far enough")
+        return ("the result",)
+
+    def part(group: Group) -> None:
+        here.group = group
+        found[group.ranks.rank] = train(tmp_path, TrainOptions(memory_for_data="1GB"), heard)
+
+    monkeypatch.setattr(Ranks, "from_environment", lambda: here.group.ranks)
+    monkeypatch.setattr(Ranks, "joined", joined)
+    monkeypatch.setattr("volseg.verbs.train.verb._train", trained)
+    first, second = together(tmp_path, part, part)
+    assert second is None
+    assert found[1] == ()
+    assert heard.lines == ["Each batch is shared by 2 processes"]
+    if fails:
+        assert str(first) == "far enough"
+    else:
+        assert found[0] == ("the result",)
 
 
 def test_what_cannot_be_shared_is_refused() -> None:
