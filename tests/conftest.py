@@ -32,7 +32,9 @@ SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name no test by bytes: gzip puts the time into them, and workers must find the same names."""
+    """Name no test by bytes: gzip puts the time into them, and workers must find the same names; nor by a long text."""
+    if isinstance(val, str) and len(val) > 100:  # a name goes to and from the workers several times
+        return f"{val[:60]} {len(val)}"
     return argname if isinstance(val, bytes) else None
 
 

@@ -15,7 +15,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from volseg.dicom.file.elements import MAX_ELEMENTS, MAX_KEPT, Item, Wanted
+from volseg.dicom.file import elements
+from volseg.dicom.file.elements import Item, Wanted
 from volseg.dicom.file.header import read_header, read_items
 from volseg.errors import InputError
 
@@ -136,14 +137,18 @@ def test_deep_nests_inside_a_sequence_of_known_length_are_refused(tag: tuple[int
 
 
 @pytest.mark.parametrize("wanted", [True, False], ids=["wanted", "not wanted"])
-def test_more_elements_than_any_object_needs_are_refused(wanted: bool, tmp_path: Path) -> None:
+def test_more_elements_than_any_object_needs_are_refused(
+    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Inside a sequence of known length, which the header's reader steps over."""
+    monkeypatch.setattr(elements, "MAX_KEPT", 10_000)
+    monkeypatch.setattr(elements, "MAX_ELEMENTS", 20_000)
     path = write(tmp_path / "file", structures(undefined=False))
     empty = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
     if wanted:
-        inner = empty * (MAX_KEPT + 1)
+        inner = empty * 10_001
     else:
-        inner = struct.pack("<HH2sHI", 0x3006, 0x0099, b"SQ", 0, 0xFFFFFFFF) + empty * MAX_ELEMENTS
+        inner = struct.pack("<HH2sHI", 0x3006, 0x0099, b"SQ", 0, 0xFFFFFFFF) + empty * 20_000
         inner = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
     with path.open("ab") as file:
         file.write(struct.pack("<HH2sHI", 0x3006, 0x0012, b"SQ", 0, len(inner)) + inner)

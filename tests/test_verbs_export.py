@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from volseg.bundle import exports
 from volseg.bundle.folder import open_bundle
 from volseg.bundle.trust import judge
 from volseg.bundle.weights import inference_network, load_into
-from volseg.errors import BundleError, OutputExistsError, UsageError
+from volseg.errors import BundleError, InputError, OutputExistsError, UsageError
+from volseg.verbs import export as verb
 from volseg.verbs.check import check
 from volseg.verbs.export import ExportOptions, export
 from volseg.verbs.trust import trust
@@ -139,3 +141,60 @@ def test_a_trusted_bundle_stays_trusted(copy_bundle: CopyBundle) -> None:
     assert judge(open_bundle(bundle)).trusted
     found.path.write_bytes(b"another")
     assert not judge(open_bundle(bundle)).trusted
+
+
+class Pair(torch.nn.Module):
+    """Gives two outputs."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return image, image
+
+
+class Endless(torch.nn.Module):
+    """Gives what is no number."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image / 0
+
+
+@pytest.mark.parametrize(
+    ("network", "said"), [(Pair(), "Pair gives several outputs"), (Endless(), "not finite on this patch")]
+)
+def test_a_network_whose_output_can_not_be_compared_is_refused(
+    make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch, network: torch.nn.Module, said: str
+) -> None:
+    bundle = make_bundle()
+    (bundle / "models" / "model.pt").write_bytes(b"weights")
+    monkeypatch.setattr(verb, "_network", lambda *_: (bundle / "models" / "model.pt", network))
+    with pytest.raises(BundleError, match=said):
+        export(bundle, ExportOptions(torchscript=True))
+    assert not (bundle / "models" / "model.ts").exists()
+
+
+def spoiled(bundle: Path, name: str, place: str) -> Path:
+    """The bundle without a part of a config."""
+    path = bundle / "configs" / name
+    content = yaml.safe_load(path.read_text())
+    *parts, last = place.split("#")
+    inside = content
+    for part in parts:
+        inside = inside[part]
+    del inside[last]
+    path.write_text(json.dumps(content) if path.suffix == ".json" else yaml.safe_dump(content))
+    return bundle
+
+
+def test_a_bundle_that_does_not_say_what_its_network_takes_is_refused(make_bundle: MakeBundle) -> None:
+    channels = "network_data_format#inputs#image#num_channels"
+    with pytest.raises(BundleError, match="how many channels the input image has"):
+        export(spoiled(drawn(make_bundle(folder="one")), "metadata.json", channels), ExportOptions(torchscript=True))
+    bundle = spoiled(drawn(make_bundle()), "inference.yaml", "inferer")
+    shape = spoiled(bundle, "metadata.json", "network_data_format#inputs#image#spatial_shape")
+    with pytest.raises(BundleError, match="which size its network takes"):
+        export(shape, ExportOptions(torchscript=True))
+
+
+def test_an_image_that_is_not_finite_is_refused(make_bundle: MakeBundle, write_image: WriteImage) -> None:
+    image = write_image(make_bundle().parent / "image.nii.gz", np.full((8, 8, 8), np.nan, np.float32))
+    with pytest.raises(InputError, match="not finite numbers"):
+        export(drawn(image.parent / "bundle"), ExportOptions(torchscript=True, image=image))
