@@ -60,7 +60,9 @@ def test_there_is_no_such_fold(make_dataset: MakeDataset, fold: int) -> None:
 
 
 def test_a_fold_that_would_hold_out_none_is_refused(make_dataset: MakeDataset) -> None:
-    with pytest.raises(DataSetError, match="Choose another fold, or train on all with --all-cases") as caught:
+    with pytest.raises(
+        DataSetError, match="Choose another fold, give --folds a split of fewer folds, or train on all"
+    ) as caught:
         cases_of(read_dataset(make_dataset(3)), 4)
     assert caught.value.code == "empty-fold"
 

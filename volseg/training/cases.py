@@ -43,7 +43,7 @@ class FoldCases:
         if not found.validation:
             raise DataSetError(
                 f"{dataset.folder} has {len(names)} labelled cases, and fold {fold} would hold out none. "
-                "Choose another fold, or train on all with --all-cases.",
+                "Choose another fold, give --folds a split of fewer folds, or train on all with --all-cases.",
                 code="empty-fold",
             )
         if not found.training:

@@ -120,8 +120,8 @@ class _Work:
     rules: PostprocessingRules
     overwrite: bool
     before: Made | None
-    ignore: int | None = None
-    """Voxels of this number, which nobody judged, stay; to the rules they are background."""
+    table: LabelTable
+    """Names the labels; voxels that nobody judged by its ``ignore`` stay, and are background to the rules."""
 
 
 def postprocess(
@@ -156,7 +156,6 @@ def postprocess(
     folder, paths = _find(masks)
     table = _table(folder, options)
     rules = options.rules(table if options.names else None)
-    ignore = table.ignore if table else None
     if out_dir.exists() and not out_dir.is_dir():
         raise UsageError(f"{out_dir} is a file, and the results need a folder. Name another.", code="not-a-folder")
     if out_dir.resolve() == folder.resolve():
@@ -171,13 +170,16 @@ def postprocess(
         counts = Counter(stem_of(path) for path in paths)
         outcomes = run_cases(
             functools.partial(_clean, twice=frozenset(name for name, count in counts.items() if count > 1)),
-            [_Work(path, out_dir, rules, options.overwrite, before.get(stem_of(path)), ignore) for path in paths],
+            [
+                _Work(path, out_dir, rules, options.overwrite, before.get(stem_of(path)), table or LabelTable(()))
+                for path in paths
+            ],
             name_of=lambda work: stem_of(work.path),
             title="Cleaning masks",
             executor=choose_executor(options.jobs, (voxel_bytes([path]) for path in paths)),
             progress=progress,
         )
-        _tell_unmet(rules, outcomes, progress)
+        _tell_unmet(rules, outcomes, table or LabelTable(()), progress)
         ledger = Ledger(outcomes, Provenance.of("postprocess", options))
         whole = merged(ledger, found, out_dir)
         whole.write(out_dir / LEDGER_NAME)
@@ -202,13 +204,14 @@ def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
             code="name-twice",
         )
     volume = read_mask(work.path)
-    if work.ignore is None:
+    ignore = work.table.ignore
+    if ignore is None:
         mask, changes = work.rules.apply(volume.array, volume.grid)
     else:
-        ignored = volume.array == work.ignore
+        ignored = volume.array == ignore
         mask, changes = work.rules.apply(np.where(ignored, volume.array.dtype.type(0), volume.array), volume.grid)
         mask = np.where(ignored, volume.array, mask)
-    warnings = tuple(f"label {label} was removed whole." for label in changes.vanished)
+    warnings = tuple(f"label {work.table.told(label)} was removed whole." for label in changes.vanished)
     if changes.cavities_between_labels:
         count = changes.cavities_between_labels
         warnings += (f"{counted(count, 'hole')} between several labels stayed: whose they are is not known.",)
@@ -216,7 +219,7 @@ def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
         warnings += (TURNED,)
     output = work.out_dir / nifti_name(name)
     source = " ".join(str(file_digest(path)) for path in files_of(work.path))
-    method = repr(work.rules) if work.ignore is None else repr((work.rules, work.ignore))
+    method = repr(work.rules) if ignore is None else repr((work.rules, ignore))
     made = Made(source, method, {output.name: FileDigest(0, "")})
     state = State.ABSENT if work.overwrite else state_of(work.before, made, work.out_dir)
     code = ALREADY_DONE
@@ -280,12 +283,12 @@ def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
     write_bytes(target, content)
 
 
-def _tell_unmet(rules: PostprocessingRules, outcomes: Sequence[Outcome], progress: Progress) -> None:
+def _tell_unmet(rules: PostprocessingRules, outcomes: Sequence[Outcome], table: LabelTable, progress: Progress) -> None:
     """Say which of the labels that were named are in no mask: most likely a typing error."""
     cleaned = [outcome for outcome in outcomes if isinstance(outcome, CleanedMask)]
     met = {change.label for outcome in cleaned for change in outcome.changes.labels}
     for label in sorted(rules.labels - met) if cleaned else ():
-        progress.say(f"No mask has the label {label}.")
+        progress.say(f"No mask has the label {table.told(label)}.")
 
 
 def _labels(labels: tuple[int | str, ...], table: LabelTable) -> Labels:
