@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         predict,
         train,
         trust,
+        tune,
     )
     from volseg.errors import (
         BundleError,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from volseg.verbs.train import FoldResult, TrainOptions
     from volseg.volume import Mask, Volume
     from volseg.workflows.demo import DemoOptions
+    from volseg.workflows.tune import Tuned, TuneOptions, TuneTrial
 
 __version__ = "0.1.0"
 
@@ -113,6 +115,9 @@ __all__ = [
     "Status",
     "TrainOptions",
     "TrustError",
+    "TuneOptions",
+    "TuneTrial",
+    "Tuned",
     "UsageError",
     "VolsegError",
     "Volume",
@@ -131,6 +136,7 @@ __all__ = [
     "resample",
     "train",
     "trust",
+    "tune",
     "write",
 ]
 
@@ -156,6 +162,7 @@ _ROOMS = {
     "verbs.train": "FoldResult TrainOptions",
     "volume": "Mask Volume",
     "workflows.demo": "DemoOptions",
+    "workflows.tune": "TuneOptions TuneTrial Tuned",
 }
 """Where a name comes from; what stands nowhere here is a verb."""
 

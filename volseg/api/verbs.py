@@ -19,6 +19,8 @@ from volseg.verbs import train as training
 from volseg.verbs import trust as trusting
 from volseg.workflows import demo as showing
 from volseg.workflows import training as training_workflow
+from volseg.workflows.tune import TuneOptions
+from volseg.workflows.tune import search as tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,10 @@ class _Plan(Keywords[planning.PlanOptions], planning.PlanOptions): ...
 
 @dataclass(frozen=True, kw_only=True)
 class _Train(Keywords[training.TrainOptions], training.TrainOptions): ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tune(Keywords[TuneOptions], TuneOptions): ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,9 @@ plan = two_paths(planning.plan, _Plan)
 
 train = one_path(training_workflow.train, _Train)
 """Train a bundle's network, or go on where it stopped."""
+
+tune = one_path(tuning.tune, _Tune)
+"""Search for settings that train better than a bundle's plan, and write the best."""
 
 predict = predict_forms(predicting.predict, _Predict)
 """Segment images with a trained bundle, which is loaded once."""

@@ -57,7 +57,7 @@ volseg evaluate QUICK_DIR EXACT_DIR
 MAX_README_BYTES = 2**20
 
 PLAN_JSON = "plan.json"
-"""Beside the configs; for people, no program reads it."""
+"""Beside the configs; for people, and for ``volseg tune``, which makes the same plan again of it."""
 FOLDERS = ("docs", "models", CONFIGS)
 """The configs come last: they make a folder a bundle."""
 

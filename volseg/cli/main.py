@@ -65,6 +65,7 @@ VERBS = {
     "check": "List every fault of a data set or bundle before anything is trained.",
     "plan": "Measure a data set and write a MONAI bundle that fits it.",
     "train": "Train a bundle's network, or go on where it stopped.",
+    "tune": "Search for settings that train better than a bundle's plan.",
     "predict": "Segment images or DICOM with a trained bundle.",
     "postprocess": "Clean masks: largest component, small pieces, holes.",
     "evaluate": "Compare masks with reference masks, per case and label.",

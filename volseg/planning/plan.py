@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from volseg.dataset.dataset import knows_modality, modalities_of
 from volseg.errors import UsageError
 from volseg.planning.augmentations import AUGMENTATIONS, Augmentation, NoChanges
 from volseg.planning.component import pick
-from volseg.planning.fitting import fit
+from volseg.planning.fitting import Fitted, fit
 from volseg.planning.losses import Loss, parse_loss
 from volseg.planning.memory import Memory, shown
 from volseg.planning.mirroring import asked_axes, mirrored_axes
@@ -28,7 +28,7 @@ from volseg.planning.presets import PRESETS, Preset, PresetLimits
 from volseg.planning.schedules import SCHEDULES, Schedule
 from volseg.planning.target import Target
 from volseg.planning.topology import MIN_BOTTLENECK, choose_topology
-from volseg.planning.wishes import Wishes
+from volseg.planning.wishes import Shape, Wishes
 from volseg.postprocessing import KeepLargest, PostprocessingRules
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.labels import LabelTable, Region
+    from volseg.planning.augmentations import AugmentationName
     from volseg.planning.fingerprint import Fingerprint
+    from volseg.planning.networks import NetworkName
+    from volseg.planning.optimizers import OptimizerName
+    from volseg.planning.schedules import ScheduleName
 
 ANISOTROPY = 3.0
 """A data set is anisotropic when its thickest spacing is more than this times its finest (nnU-Net)."""
@@ -95,6 +99,8 @@ class Plan:
     training_cases: int
     class_ratios: tuple[float, ...] = ()
     """How often a patch is drawn around each class, the background first; none where all are drawn alike."""
+    mirror: tuple[int, ...] | None = None
+    """The axes of mirroring that were asked for; None where the rule decided."""
     fingerprint: Fingerprint | None = None
     """What the choices are made from; None for a plan that was made otherwise."""
     logits_inverted: bool = True
@@ -114,6 +120,21 @@ class Plan:
     def classes(self) -> int:
         """The labels of the data set's masks and the background."""
         return self.target.classes
+
+    @property
+    def wishes(self) -> Wishes:
+        """What has to be asked for so that ``choose`` makes this plan again of the same data."""
+        return Wishes(
+            preset=self.preset,
+            spacing_mm=self.spacing_mm,
+            network=cast("NetworkName", self.network.name),
+            loss=self.loss,
+            optimizer=cast("OptimizerName", self.optimizer.name),
+            schedule=cast("ScheduleName", self.schedule.name),
+            augment=cast("AugmentationName", self.augmentation.name),
+            mirror=self.mirror,
+            shape=Shape(self.network.topology, self.patch, self.batch),
+        )
 
 
 def choose(
@@ -168,7 +189,12 @@ def choose(
             reason = "the preset's"
         if math.prod(choose_topology(shapes, spacing_mm, limits, kind)[0]) > limits.fine_patch_voxels:
             kind, reason = NETWORKS[limits.coarse_network], "at full resolution such a patch would cost too much"
-    fitted = fit(shapes, spacing_mm, limits, kind, len(fingerprint.channels), target.outputs, memory)
+    if wishes.shape is None:
+        fitted = fit(shapes, spacing_mm, limits, kind, len(fingerprint.channels), target.outputs, memory)
+    else:
+        given = wishes.shape
+        built = kind(given.topology, len(fingerprint.channels), target.outputs, given.patch)
+        fitted = Fitted(built, given.batch, "asked for", "asked for")
     built, batch, patch, topology = fitted.network, fitted.batch, fitted.network.patch, fitted.network.topology
     reasons.append((f"patch {_by(patch)} voxels", fitted.why_patch))
     levels = f"{len(topology.features)} levels of {', '.join(map(str, topology.features))} features"
@@ -275,6 +301,7 @@ def choose(
         warnings=tuple(warnings),
         training_cases=len(fingerprint.cases),
         class_ratios=ratios,
+        mirror=wishes.mirror,
         fingerprint=fingerprint,
     )
 

@@ -100,6 +100,7 @@ def plan_record(plan: Plan, fingerprint: Fingerprint) -> dict[str, ConfigValue]:
     return {
         "format": RECORD_FORMAT,
         "preset": plan.preset,
+        "chosen": plan.wishes.to_plain(),
         "choices": [{"choice": choice, "reason": reason} for choice, reason in plan.reasons],
         "warnings": list(plan.warnings),
         "measured": {

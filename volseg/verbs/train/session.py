@@ -37,13 +37,14 @@ from volseg.volume import read_header
 from volseg.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch.nn import Module
 
     from volseg.bundle.parser import BundleParser
     from volseg.progress import Progress
     from volseg.training.budget import Budget
+    from volseg.training.listeners import Listener
     from volseg.training.ranks import Followers
 
 ENDLESS_EPOCHS = 10**9
@@ -55,9 +56,10 @@ def train_fold(
     parser: BundleParser,
     data: Data | None,
     network: Module | None,
-    started: float,
+    started: float | None,
     progress: Progress,
     followers: Followers | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> FoldResult:
     """Train one fold, or go on with it.
 
@@ -66,9 +68,11 @@ def train_fold(
         parser: its config; what it builds, caches of volumes among it, lives as long as this.
         data: the data set; None where only the bundle knows it.
         network: the network of inference, that the trained weights have to fit; None where it is not known.
-        started: ``time.monotonic()`` of when the work on this fold began.
+        started: ``time.monotonic()`` of when the work on this fold began; None where minutes count from when the cases
+            are prepared.
         progress: receives the progress.
         followers: other processes that share each batch.
+        listeners: hear the results, beside those of every run.
 
     Raises:
         BundleError: the bundle is incomplete, or its checkpoint doesn't fit.
@@ -111,7 +115,7 @@ def train_fold(
                 _threads_heard(),
                 opened(fold.options.store(progress, fold.beside)),
             ):
-                return _run(fold, parser, state, record, network, started, progress, followers)
+                return _run(fold, parser, state, record, network, started, progress, followers, listeners)
         except KeyboardInterrupt:
             if fold.options.fresh and fold.folder.is_begun:
                 progress.say("Leave --fresh out then: it starts over again.")
@@ -195,9 +199,10 @@ def _run(
     state: RunState | None,
     record: RunRecord,
     network: Module | None,
-    started: float,
+    started: float | None,
     progress: Progress,
     followers: Followers | None,
+    listeners: Sequence[Listener],
 ) -> FoldResult:
     from ignite.engine import Events
 
@@ -238,6 +243,7 @@ def _run(
         listeners=(
             *((Publisher(fold.bundle, fold.name, network, fold.options, progress),) if fold.publishes else ()),
             *trackers,
+            *listeners,
         ),
         scheduler=parser.build("lr_scheduler") if parser.has("lr_scheduler") else None,
         average=average_of(parser),

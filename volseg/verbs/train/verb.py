@@ -14,14 +14,17 @@ from volseg.verbs.train.options import FoldResult, TrainOptions
 from volseg.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import torch
 
     from volseg.bundle.folder import Bundle
     from volseg.bundle.trust import Verdict
     from volseg.dataset.dataset import Dataset
+    from volseg.dataset.folds import Split
+    from volseg.planning.component import ConfigValue
     from volseg.training.ranks import Followers
+    from volseg.verbs.train.fold import Data
 
 
 def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progress = SILENT) -> tuple[FoldResult, ...]:
@@ -89,17 +92,15 @@ def _train(
     from volseg.batch.children import safe_children
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.initial import read_source
-    from volseg.bundle.lint import rounds_masks
     from volseg.bundle.scope import require_segmentation
     from volseg.bundle.trust import require_trust, trust_kept
     from volseg.bundle.weights import inference_network
-    from volseg.dataset.faults import require_sound
     from volseg.dataset.folds import FOLDS
-    from volseg.verbs.train.fold import RECORD_KEY, Data, Fold
+    from volseg.verbs.train.fold import RECORD_KEY, Fold
     from volseg.verbs.train.scores import write_scores
     from volseg.verbs.train.session import train_fold
     from volseg.verbs.train.side_by_side import train_all
-    from volseg.verbs.train.split import known_split, settle_split, tell_older_data, write_split
+    from volseg.verbs.train.split import known_split, write_split
 
     bundle = open_bundle(bundle_dir)
     require_segmentation(bundle)
@@ -109,7 +110,7 @@ def _train(
     served = bool(verdict.findings) and RECORD_KEY not in known and options.data is not None
     if not served:
         _require_folds(bundle, known, options)
-    place = _data_folder(bundle, known, options)
+    place = data_folder(bundle, known, options)
     is_split = (RECORD_KEY in known or served) and not options.all_cases
     with trust_kept(bundle, verdict), safe_children():  # a data loader may start some
         split = known_split(bundle, options) if is_split else None
@@ -126,19 +127,9 @@ def _train(
         for fold in pending:
             fold.require_same_source()
         if pending:
-            data = None
-            require_own_data(bundle, verdict, place, options)
-            dataset = _dataset(place, options)
-            if dataset is not None:
-                contents = require_sound(
-                    dataset, whole_masks=not rounds_masks(known), progress=progress, anew=options.fresh
-                )
-                _require_same_kind(bundle, dataset)
-                if is_split:
-                    split = settle_split(bundle, split, dataset, contents, options, progress)
-                    if not options.splits_anew:
-                        tell_older_data(bundle, contents, {fold.name for fold in pending}, progress)
-                data = Data(dataset, contents, split)
+            data = read_data(bundle, verdict, known, place, split, options, [fold.name for fold in pending], progress)
+            if data is not None:
+                split = data.split
                 for fold in pending:
                     fold.record(data)  # refuses a fold that is empty before another one is trained
             # All configs are judged before anything is written, which would end the trust in a bundle that needs it.
@@ -158,6 +149,55 @@ def _train(
             results = {fold.name: fold.publish() for fold in folds}
             write_scores(bundle)
     return tuple(results[fold.name] for fold in folds)
+
+
+def read_data(
+    bundle: Bundle,
+    verdict: Verdict,
+    known: dict[str, ConfigValue],
+    place: Path | None,
+    split: Split | None,
+    options: TrainOptions,
+    pending: Collection[str],
+    progress: Progress,
+) -> Data | None:
+    """Read and check the data set of a training, and settle its split.
+
+    Args:
+        bundle: the bundle.
+        verdict: on it.
+        known: its train config.
+        place: the folder of the data set.
+        split: the one that is known already.
+        options: how to train.
+        pending: names of the runs that read it.
+        progress: receives the progress.
+
+    Returns:
+        The data set; None where only the bundle knows it.
+
+    Raises:
+        UsageError: there is no data set, or a person has to name it.
+        DataSetError: it has faults, or doesn't fit the split.
+        BundleError: it has labels or channels that the bundle has no place for.
+    """
+    from volseg.bundle.lint import rounds_masks
+    from volseg.dataset.faults import require_sound
+    from volseg.verbs.train.fold import RECORD_KEY, Data
+    from volseg.verbs.train.split import settle_split, tell_older_data
+
+    require_own_data(bundle, verdict, place, options)
+    dataset = _dataset(place, options)
+    if dataset is None:
+        return None
+    contents = require_sound(dataset, whole_masks=not rounds_masks(known), progress=progress, anew=options.fresh)
+    _require_same_kind(bundle, dataset)
+    served = bool(verdict.findings) and options.data is not None
+    if (RECORD_KEY in known or served) and not options.all_cases:
+        split = settle_split(bundle, split, dataset, contents, options, progress)
+        if not options.splits_anew:
+            tell_older_data(bundle, contents, pending, progress)
+    return Data(dataset, contents, split)
 
 
 def _require_folds(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> None:
@@ -220,7 +260,7 @@ def _require_same_kind(bundle: Bundle, dataset: Dataset) -> None:
         )
 
 
-def _data_folder(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> Path | None:
+def data_folder(bundle: Bundle, known: Mapping[str, object], options: TrainOptions) -> Path | None:
     """The folder of the data set; None where a third-party bundle brings its data in its own way."""
     if options.data is not None:
         return Path(options.data)

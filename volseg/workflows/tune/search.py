@@ -1,0 +1,438 @@
+"""The search: trials one after the other within the time, and its result in the bundle."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from volseg.atomic import exclusive, remove_partials, write_error, write_text
+from volseg.batch.children import safe_children
+from volseg.bundle.folder import CONFIGS, Bundle, open_bundle
+from volseg.bundle.trust import require_trust
+from volseg.device import choose_device
+from volseg.errors import BundleError, UsageError, VolsegError
+from volseg.pictures.search import SearchAxis, SearchPoint, draw_search
+from volseg.planning.fingerprint import measure
+from volseg.progress import SILENT, Progress
+from volseg.verbs.train import TrainOptions
+from volseg.verbs.train.fold import RECORD_KEY, Data
+from volseg.verbs.train.split import known_split, write_split
+from volseg.verbs.train.verb import data_folder, read_data
+from volseg.words import counted, listed
+from volseg.workflows.tune.options import (
+    DEFAULT_TRIALS,
+    MOST_TRIALS,
+    Length,
+    Tuned,
+    TuneOptions,
+    total_minutes,
+)
+from volseg.workflows.tune.space import Configs, Space
+from volseg.workflows.tune.study import (
+    PICTURE,
+    PLANNED,
+    TABLE,
+    SearchRecord,
+    Stamps,
+    Study,
+    Trial,
+    digest_of,
+    forget,
+    require_optuna,
+    trial_folder,
+)
+from volseg.workflows.tune.trial import Ended, TrialRunner
+from volseg.workflows.tune.verdict import REPEATING_TRIALS, Verdict, to_repeat
+from volseg.workflows.tune.writing import finish_writing, write_result
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from volseg.bundle.trust import Verdict as Trust
+    from volseg.workflows.tune.options import TuneTrial, Value
+
+FOLDER = "tune"
+MOST_FAILURES = 5
+"""So many trials that fail one after the other end the search: something else than their settings is wrong."""
+MOST_BEGINNINGS = 3
+"""A trial that ended with its process so often, as where memory ran out, is not begun again."""
+
+
+def tune(bundle_dir: Path, options: TuneOptions | None = None, progress: Progress = SILENT) -> Tuned:
+    """Search for settings that train better than a bundle's plan, and write the best into the bundle.
+
+    Learning rate, weights of the loss, patch, width and augmentation are tried in short trainings on the same cases, each
+    scored by its mean Dice on the same held-out ones; the first is the plan itself. Called again, it goes on. What was in
+    the bundle before stays beside.
+
+    Args:
+        bundle_dir: a bundle that ``volseg plan`` wrote.
+        options: how to search.
+        progress: receives the progress.
+
+    Raises:
+        UsageError: Optuna is not installed, options contradict each other, or there is no bundle or no data set.
+        TrustError: the bundle would run code that nobody has trusted.
+        BundleError: it is none that can be searched; another data set, plan or search than before; or the search so far
+            is damaged or of others.
+        DataSetError: the data set has faults; the message lists all of them.
+        FileError: a file can't be written, or another run is under way.
+    """
+    started = time.monotonic()
+    options = options or TuneOptions()
+    options.require_sense()
+    require_optuna()
+    if bundle_dir.is_dir() and finish_writing(bundle_dir):
+        progress.say(f"Ended what was interrupted: {bundle_dir / CONFIGS} holds what the search found.")
+    bundle = open_bundle(bundle_dir)
+    verdict = require_trust(bundle)
+    known = bundle.read_config("train")
+    if verdict.findings or RECORD_KEY not in known:
+        raise BundleError(
+            f"{bundle.root} is not as volseg plan writes bundles, so its settings can't be searched. Plan one for its "
+            "data set.",
+            code="not-planned",
+            path=bundle.root,
+        )
+    with exclusive(bundle.runs / FOLDER), safe_children():
+        remove_partials(bundle.runs / FOLDER)
+        return _Search.begin(bundle, verdict, options, started, progress).run()
+
+
+@dataclass
+class _Search:
+    """A search under way.
+
+    Args:
+        bundle: the bundle.
+        options: how to search.
+        record: of the search.
+        space: what is searched.
+        study: its trials.
+        runner: trains them.
+        started: ``time.monotonic()`` of when this call began.
+        progress: receives the progress.
+    """
+
+    bundle: Bundle
+    options: TuneOptions
+    record: SearchRecord
+    space: Space
+    study: Study
+    runner: TrialRunner
+    started: float
+    progress: Progress
+    before_minutes: float = 0.0
+
+    @classmethod
+    def begin(cls, bundle: Bundle, trust: Trust, options: TuneOptions, started: float, progress: Progress) -> _Search:
+        """Read the data set, and what an earlier call left.
+
+        Raises:
+            VolsegError: as ``tune``.
+        """
+        import torch
+
+        folder, now = bundle.runs / FOLDER, Configs.read(bundle)
+        if options.fresh:
+            forget(folder)
+        record = SearchRecord.read(folder)
+        if record is None:
+            length = Length.of(options)
+        else:
+            options, length = _as_begun(record, options), record.length
+        training = TrainOptions(data=options.data, fold=options.fold, seed=options.seed)
+        place = data_folder(bundle, bundle.read_config("train"), training)
+        split = known_split(bundle, training)
+        data = read_data(bundle, trust, now.train, place, split, training, [], progress)
+        if data is None or data.split is None or place is None:
+            raise UsageError(f"The data set of {bundle.root} is not there. Name it with --data.")
+        training.numbers(len(data.split.folds))
+        write_split(bundle, data.split, training)
+        fingerprint = measure(data.dataset, progress)
+        if record is None:
+            _copy_configs(bundle, folder / PLANNED)
+        space = Space(Bundle(folder / PLANNED), data.dataset, fingerprint)
+        stamps = Stamps.of(_data_text(data), space.configs.texts(), _search_text(space, length, options))
+        if record is None:
+            record = SearchRecord.begin(folder, stamps, length, options.fold, options.seed)
+        else:
+            _require_same(folder, record, stamps, now)
+        if not space.parameters:
+            raise BundleError(f"{bundle.root}: nothing can be searched. {'; '.join(space.left_out)}", code="edited")
+        device = torch.device(choose_device(options.device))
+        runner = TrialRunner(place, data, options, length, device, progress)
+        study = Study(folder, space.parameters, options.seed)
+        search = cls(bundle, options, record, space, study, runner, started, progress)
+        search.before_minutes = sum(one.minutes for one in study.trials)
+        return search
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it lies."""
+        return self.bundle.runs / FOLDER
+
+    def run(self) -> Tuned:
+        """Try what time allows, and write the best.
+
+        Raises:
+            VolsegError: as ``tune``.
+        """
+        before, failed = self.study.trials, ""
+        if before:
+            minutes = f"{self.before_minutes:.1f} minutes"
+            self.progress.say(f"Going on after {counted(len(before), 'trial')} and {minutes}")
+        else:
+            names = listed([one.name for one in self.space.parameters])
+            self.progress.say(f"Searching {names}; each trial is trained for {self.record.length}")
+        total = self._total_minutes or float(self._most)
+        with self.progress.task("Search", total, "", done=min(total, self._used)) as task:
+            shown = self._used
+            while (trial := self._next()) is not None:
+                try:
+                    self._try(trial)
+                except KeyboardInterrupt:
+                    self.progress.say(f"Stopped in trial {trial.number}; the same command goes on with it.")
+                    raise
+                self._show()
+                task.advance(self._used - shown)
+                shown = self._used
+                latest = self.study.trials[-MOST_FAILURES:]
+                if len(latest) == MOST_FAILURES and all(one.state == "failed" for one in latest):
+                    failed = f"{MOST_FAILURES} trials failed one after the other ({latest[-1].reason})."
+                    break
+        trials = self.study.trials
+        already = len(trials) == len(before) and all(one.state != "unfinished" for one in before)
+        return self._end(trials, already=already, failed=failed)
+
+    @property
+    def _total_minutes(self) -> float | None:
+        """The time for all trials; None where only their number ends the search."""
+        return None if self.record.length.minutes is None else total_minutes(self.options)
+
+    @property
+    def _most(self) -> int:
+        """How many trials there may be."""
+        return self.options.trials or (DEFAULT_TRIALS if self.record.length.minutes is None else MOST_TRIALS)
+
+    @property
+    def _used(self) -> float:
+        """Of the time, or of the number of trials."""
+        return float(len(self.study.trials)) if self._total_minutes is None else self._minutes
+
+    @property
+    def _minutes(self) -> float:
+        return self.before_minutes + (time.monotonic() - self.started) / 60
+
+    def _room(self, trials: Sequence[TuneTrial]) -> float:
+        """How many more trainings fit."""
+        done = [one for one in trials if one.state != "unfinished"]
+        by_number = float(self._most - len(done))
+        total = self._total_minutes
+        if total is None or self.record.length.minutes is None:
+            return by_number
+        # What a trial takes beside its own minutes, cases to prepare among it, is what it took at most until now.
+        whole = [one.minutes for one in done if one.state == "complete"]
+        one = max(self.record.length.minutes, *whole) if whole else self.record.length.minutes
+        return min(by_number, (total - self._minutes) / one)
+
+    def _next(self) -> Trial | None:
+        """The next trial; None where no other fits into the time or their number."""
+        trials = self.study.trials
+        room = self._room(trials)
+        if trials and room < 1:
+            return None
+        trial = self.study.unfinished()
+        if trial is not None:
+            return trial
+        if not trials:
+            return self.study.next(self.space.planned)
+        wanted = to_repeat(trials)
+        if wanted and room < len(wanted) + 1 and len(trials) + room >= REPEATING_TRIALS:
+            (settings,) = (one.settings for one in trials if one.number == wanted[0])
+            return self.study.next(settings, repeats=wanted[0])
+        return self.study.next()
+
+    def _try(self, trial: Trial) -> None:
+        """Train a trial and keep what became of it.
+
+        Raises:
+            VolsegError: the plan itself can't be trained, or a file can't be written.
+        """
+        (told,) = (one for one in self.study.trials if one.number == trial.number)
+        begun = trial.noted("begun") + 1
+        trial.note(begun=begun)
+        self.progress.say(f"Trial {trial.number}: {describe(self.space, told)}")
+        began, earlier = time.monotonic(), trial.noted("seconds")
+        ended = Ended("failed", error=VolsegError("It ended with its process.", code="ended"))
+        try:
+            if begun <= MOST_BEGINNINGS:
+                ended = self._train(trial, told)
+        except KeyboardInterrupt:
+            trial.note(begun=begun - 1)
+            raise
+        finally:
+            trial.note(seconds=earlier + time.monotonic() - began)
+        trial.note(steps=ended.steps)
+        if ended.error is not None:
+            if trial.number == 0:
+                trial.note(begun=0.0)  # the same command tries it again
+                raise ended.error
+            trial.note(reason=ended.error.code)
+            self.progress.say(f"Trial {trial.number} failed: {ended.error}")
+        trial.end(ended.state, ended.score)
+
+    def _train(self, trial: Trial, told: TuneTrial) -> Ended:
+        lacking = self.space.lacks_memory(told.settings)
+        if lacking:
+            return Ended("failed", error=VolsegError(f"Memory lacks {lacking}.", code="out-of-memory"))
+        root = trial_folder(self.folder, trial.number)
+        may_prune = trial.number != 0 and told.repeats is None
+        return self.runner.run(root, self.space.of(told.settings), told.seed, trial, may_prune=may_prune)
+
+    def _end(self, trials: Sequence[TuneTrial], *, already: bool, failed: str) -> Tuned:
+        verdict = Verdict.of(trials)
+        assert verdict is not None, "a plan that can't be trained ends the search"
+        best = trials[verdict.best]
+        now, found = Configs.read(self.bundle), self.space.of(best.settings)
+        kept, written = None, []
+        if now.texts() != found.texts():
+            before = self._lying(trials, now)
+            entry = digest_of(found.texts()), best.number
+            self.record = replace(self.record, written=tuple(dict.fromkeys((*self.record.written, entry))))
+            self.record.write(self.folder)
+            kept = write_result(self.bundle, now, found, self.space.plan_of(before), self.space.plan_of(best.settings))
+            written = [
+                f"{name}{self.bundle.config_path(name).suffix}"
+                for name in ("train", "inference", "metadata")
+                if getattr(now, name) != getattr(found, name)
+            ]
+        self._show()
+        return Tuned(
+            self.folder,
+            tuple(one.name for one in self.space.parameters),
+            tuple(trials),
+            best.number,
+            verdict.gain,
+            verdict.spread,
+            tuple(written),
+            kept,
+            self.space.left_out,
+            already,
+            failed,
+        )
+
+    def _lying(self, trials: Sequence[TuneTrial], now: Configs) -> dict[str, Value]:
+        """The settings of the configs that lie in the bundle."""
+        digest = digest_of(now.texts())
+        number = next((number for one, number in self.record.written if one == digest), 0)
+        return trials[number].settings if number < len(trials) else self.space.planned
+
+    def _show(self) -> None:
+        """Write the table and the picture.
+
+        Raises:
+            FileError: one can't be written.
+        """
+        trials, names = self.study.trials, [one.name for one in self.space.parameters]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["trial", "state", "score", "steps", "minutes", "seed", "repeats", "reason", *names])
+        for one in trials:
+            score = "" if one.score is None else f"{one.score:.5f}"
+            again = "" if one.repeats is None else one.repeats
+            facts = [one.number, one.state, score, one.steps, f"{one.minutes:.3f}", one.seed, again, one.reason]
+            writer.writerow([*facts, *(_shown(one.settings[name]) for name in names)])
+        write_text(self.folder / TABLE, text.getvalue())
+        points = [
+            SearchPoint(one.number, one.score, tuple(one.settings.values()), one.repeats is not None)
+            for one in trials
+            if one.score is not None
+        ]
+        verdict = Verdict.of(trials)
+        if points and verdict is not None:
+            ended = [one.number for one in trials if one.state in ("pruned", "failed")]
+            axes = [SearchAxis(one.name, one.choices, one.low, one.high) for one in self.space.parameters]
+            draw_search(self.folder / PICTURE, points, axes, verdict.best, ended)
+
+
+def describe(space: Space, trial: TuneTrial) -> str:
+    """What a trial tries, in words: all that is not as in the plan."""
+    if trial.repeats is not None:
+        return f"trial {trial.repeats} again, with another seed"
+    planned = space.planned
+    told = [f"{name} {_shown(value)}" for name, value in trial.settings.items() if value != planned[name]]
+    return ", ".join(told) or "the plan as it is"
+
+
+def _shown(value: Value) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
+def _as_begun(record: SearchRecord, options: TuneOptions) -> TuneOptions:
+    """The options of a search that goes on: what it was begun with stays where nothing else is asked for.
+
+    Raises:
+        UsageError: something else is asked for.
+    """
+    again = "Leave the option out, or begin another search with --fresh."
+    asked = options.trial_minutes is not None or options.trial_epochs is not None
+    if asked and Length.of(options) != record.length:
+        raise UsageError(
+            f"Trials of this search are trained for {record.length}, and scores of other lengths don't compare. {again}"
+        )
+    if record.length.minutes is None and options.minutes is not None:
+        raise UsageError(f"Trials of this search last {record.length}: --trials says how many, not --minutes. {again}")
+    for name, was, now in (("fold", record.fold, options.fold), ("seed", record.seed, options.seed)):
+        if now not in (was, 0):
+            raise UsageError(f"This search was begun with --{name} {was}. {again}")
+    return replace(options, fold=record.fold, seed=record.seed)
+
+
+def _require_same(folder: Path, record: SearchRecord, stamps: Stamps, now: Configs) -> None:
+    """Refuse to go on with a search of something else.
+
+    Raises:
+        BundleError: it is so; the message says what changed.
+    """
+    lying = digest_of(now.texts())
+    known = {record.stamps.configs, *(digest for digest, _ in record.written)}
+    changed = {
+        "the data set or its split": stamps.data != record.stamps.data,
+        "the bundle's train.yaml, inference.yaml or metadata.json": lying not in known
+        or stamps.configs != record.stamps.configs,
+        "what is searched": stamps.search != record.stamps.search,
+        "the version of volseg, MONAI, torch or Optuna": stamps.code != record.stamps.code,
+    }
+    what = [name for name, is_changed in changed.items() if is_changed]
+    if what:
+        raise BundleError(
+            f"{folder} holds a search from before {listed(what)} changed, and scores of both don't compare. --fresh "
+            "begins another search.",
+            code="search-differs",
+            path=folder,
+        )
+
+
+def _data_text(data: Data) -> str:
+    names = sorted(data.contents)
+    folds = data.split.folds if data.split is not None else ()
+    return repr(([(name, data.contents[name].digest) for name in names], [sorted(fold) for fold in folds]))
+
+
+def _search_text(space: Space, length: Length, options: TuneOptions) -> str:
+    return repr((space.parameters, length, options.fold, options.seed))
+
+
+def _copy_configs(bundle: Bundle, folder: Path) -> None:
+    """Keep the configs that a search begins from: those in the bundle become what it finds."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(bundle.root / CONFIGS, folder / CONFIGS)
+    except OSError as error:
+        raise write_error(folder, error) from error
