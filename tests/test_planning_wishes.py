@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from tests.plans import LABELS, VOLUMES, fingerprint, planned
+from volseg.bundle.configs import inference_config, train_config
 from volseg.errors import UsageError
-from volseg.planning.wishes import parse_memory, parse_mirror
+from volseg.planning.plan import choose
+from volseg.planning.wishes import Wishes, parse_memory, parse_mirror
 
 
 @pytest.mark.parametrize(
@@ -33,3 +38,21 @@ def test_axes_to_mirror(text: str, axes: tuple[int, ...]) -> None:
 def test_what_is_no_axis_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--mirror takes none, or axes"):
         parse_mirror(text)
+
+
+@pytest.mark.parametrize(("shape", "spacing"), VOLUMES[:5])
+def test_a_plan_is_made_again_of_what_plan_json_keeps(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float]
+) -> None:
+    plan = choose(fingerprint([shape], [spacing]), LABELS, "bundle", Wishes(preset="full", mirror=(0, 2)))
+    wishes = Wishes.from_plain(json.loads(json.dumps(plan.wishes.to_plain())))
+    again = choose(fingerprint([shape], [spacing]), LABELS, "bundle", wishes)
+    assert train_config(again, "data") == train_config(plan, "data")
+    assert inference_config(again, "data") == inference_config(plan, "data")
+
+
+def test_what_plan_json_keeps_is_bounded() -> None:
+    plain = planned(*VOLUMES[0]).wishes.to_plain()
+    for bad in ({"features": [10**9] * 5}, {"network": "eval"}, {"patch": [0, 8, 8]}, {"loss": "dice" * 100}, {}):
+        with pytest.raises(ValueError):  # pydantic's
+            Wishes.from_plain(plain | bad if bad else {})

@@ -19,8 +19,7 @@ from volseg.verbs import train as training
 from volseg.verbs import trust as trusting
 from volseg.workflows import demo as showing
 from volseg.workflows import training as training_workflow
-from volseg.workflows.tune import TuneOptions
-from volseg.workflows.tune import search as tuning
+from volseg.workflows import tune as tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class _Train(Keywords[training.TrainOptions], training.TrainOptions): ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Tune(Keywords[TuneOptions], TuneOptions): ...
+class _Tune(Keywords[tuning.TuneOptions], tuning.TuneOptions): ...
 
 
 @dataclass(frozen=True, kw_only=True)

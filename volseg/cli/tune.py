@@ -13,6 +13,7 @@ from volseg.cli.results import print_table
 from volseg.console import ConsoleProgress
 from volseg.words import counted, listed, printable
 from volseg.workflows.tune import TuneOptions
+from volseg.workflows.tune import tune as workflow
 
 if TYPE_CHECKING:
     from volseg.workflows.tune import Tuned, TuneTrial
@@ -44,8 +45,6 @@ def tune(
         volseg tune bundle/ --minutes 480 --trial-minutes 20
         volseg tune bundle/ --trials 20 --trial-epochs 10
     """
-    from volseg.workflows.tune.search import tune as workflow
-
     with redirect_stdout(sys.stderr):  # handlers of a bundle may print; stdout is for results
         found = workflow(bundle_dir, options, ConsoleProgress())
     _show(found, bundle_dir)

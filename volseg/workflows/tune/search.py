@@ -18,7 +18,6 @@ from volseg.device import choose_device
 from volseg.errors import BundleError, UsageError, VolsegError
 from volseg.pictures.search import SearchAxis, SearchPoint, draw_search
 from volseg.planning.fingerprint import measure
-from volseg.progress import SILENT, Progress
 from volseg.verbs.train import TrainOptions
 from volseg.verbs.train.fold import RECORD_KEY, Data
 from volseg.verbs.train.split import known_split, write_split
@@ -54,37 +53,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from volseg.bundle.trust import Verdict as Trust
+    from volseg.progress import Progress
     from volseg.workflows.tune.options import TuneTrial, Value
 
 FOLDER = "tune"
 MOST_FAILURES = 5
 """So many trials that fail one after the other end the search: something else than their settings is wrong."""
+DRAWING_SECONDS = 30.0
+"""The picture, which takes a second, is drawn anew when it is older."""
 MOST_BEGINNINGS = 3
 """A trial that ended with its process so often, as where memory ran out, is not begun again."""
 
 
-def tune(bundle_dir: Path, options: TuneOptions | None = None, progress: Progress = SILENT) -> Tuned:
-    """Search for settings that train better than a bundle's plan, and write the best into the bundle.
-
-    Learning rate, weights of the loss, patch, width and augmentation are tried in short trainings on the same cases, each
-    scored by its mean Dice on the same held-out ones; the first is the plan itself. Called again, it goes on. What was in
-    the bundle before stays beside.
-
-    Args:
-        bundle_dir: a bundle that ``volseg plan`` wrote.
-        options: how to search.
-        progress: receives the progress.
-
-    Raises:
-        UsageError: Optuna is not installed, options contradict each other, or there is no bundle or no data set.
-        TrustError: the bundle would run code that nobody has trusted.
-        BundleError: it is none that can be searched; another data set, plan or search than before; or the search so far
-            is damaged or of others.
-        DataSetError: the data set has faults; the message lists all of them.
-        FileError: a file can't be written, or another run is under way.
-    """
+def search(bundle_dir: Path, options: TuneOptions, progress: Progress) -> Tuned:
+    """Search, and write the best into the bundle; arguments and errors as ``volseg.workflows.tune.tune``."""
     started = time.monotonic()
-    options = options or TuneOptions()
     options.require_sense()
     require_optuna()
     if bundle_dir.is_dir() and finish_writing(bundle_dir):
@@ -128,6 +111,7 @@ class _Search:
     started: float
     progress: Progress
     before_minutes: float = 0.0
+    drawn_at: float = 0.0
 
     @classmethod
     def begin(cls, bundle: Bundle, trust: Trust, options: TuneOptions, started: float, progress: Progress) -> _Search:
@@ -169,6 +153,7 @@ class _Search:
         runner = TrialRunner(place, data, options, length, device, progress)
         study = Study(folder, space.parameters, options.seed)
         search = cls(bundle, options, record, space, study, runner, started, progress)
+        search.drawn_at = started
         search.before_minutes = sum(one.minutes for one in study.trials)
         return search
 
@@ -245,7 +230,7 @@ class _Search:
         """The next trial; None where no other fits into the time or their number."""
         trials = self.study.trials
         room = self._room(trials)
-        if trials and room < 1:
+        if room < 1 and Verdict.of(trials) is not None:  # without the plan there is nothing to compare with
             return None
         trial = self.study.unfinished()
         if trial is not None:
@@ -312,7 +297,7 @@ class _Search:
                 for name in ("train", "inference", "metadata")
                 if getattr(now, name) != getattr(found, name)
             ]
-        self._show()
+        self._show(drawn=True)
         return Tuned(
             self.folder,
             tuple(one.name for one in self.space.parameters),
@@ -333,8 +318,8 @@ class _Search:
         number = next((number for one, number in self.record.written if one == digest), 0)
         return trials[number].settings if number < len(trials) else self.space.planned
 
-    def _show(self) -> None:
-        """Write the table and the picture.
+    def _show(self, *, drawn: bool = False) -> None:
+        """Write the table, and the picture where that is asked for or the last is old.
 
         Raises:
             FileError: one can't be written.
@@ -355,7 +340,8 @@ class _Search:
             if one.score is not None
         ]
         verdict = Verdict.of(trials)
-        if points and verdict is not None:
+        if points and verdict is not None and (drawn or time.monotonic() - self.drawn_at > DRAWING_SECONDS):
+            self.drawn_at = time.monotonic()
             ended = [one.number for one in trials if one.state in ("pruned", "failed")]
             axes = [SearchAxis(one.name, one.choices, one.low, one.high) for one in self.space.parameters]
             draw_search(self.folder / PICTURE, points, axes, verdict.best, ended)

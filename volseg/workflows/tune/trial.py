@@ -108,9 +108,6 @@ class TrialRunner:
             raise
         except VolsegError as error:
             ended = Ended("failed", steps=judge.steps, setup_seconds=judge.setup_seconds, error=error)
-        finally:
-            gc.collect()  # engines and handlers refer to each other
-            _free_gpu(self.device)
         for path in root.rglob("*.pt"):
             with suppress(OSError):
                 path.unlink()
@@ -130,11 +127,17 @@ class TrialRunner:
         write_split(bundle, self.data.split, options)
         fold = Fold.open(bundle, self.options.fold, options, self.device, bundle.read_config("train"), publishes=False)
         network = inference_network(bundle)
-        result = (
-            fold.finished()
-            if fold.complete
-            else train_fold(fold, fold.config(self.place), self.data, network, None, self.progress, listeners=(judge,))
-        )
+        try:
+            result = (
+                fold.finished()
+                if fold.complete
+                else train_fold(
+                    fold, fold.config(self.place), self.data, network, None, self.progress, listeners=(judge,)
+                )
+            )
+        finally:
+            gc.collect()  # engines and handlers refer to each other
+            _free_gpu(self.device)
         last = result.history[-1] if result.history else None
         score = math.nan if last is None or last.validation is None else last.validation.score
         steps = 0 if last is None else last.step
