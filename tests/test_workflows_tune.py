@@ -9,6 +9,8 @@ import sqlite3
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import nibabel
+import numpy as np
 import pytest
 import yaml
 
@@ -277,10 +279,14 @@ def test_a_search_of_something_else_is_not_gone_on_with(
     if what == "config":
         _edit_config(bundle / "configs" / "train.yaml", batch_size=1)
     elif what == "data":
-        shutil.copy(data / "labelsTr" / "case_00.nii.gz", data / "labelsTr" / "case_01.nii.gz")
+        path = data / "labelsTr" / "case_00.nii.gz"
+        mask = nibabel.load(path)
+        voxels = np.asarray(mask.dataobj).copy()
+        voxels[0, 0, 0] = 1
+        nibabel.save(nibabel.Nifti1Image(voxels, mask.affine, mask.header), path)
     else:
         more = {"trial_epochs": 2} if what == "length" else {"seed": 3}
-    words = {"config": "train.yaml", "data": "the data set", "length": "1 epochs", "seed": "--seed 0"}[what]
+    words = {"config": "train.yaml", "data": "the data set", "length": "1 epoch,", "seed": "--seed 0"}[what]
     with pytest.raises((BundleError, UsageError), match=rf"{words}.*--fresh"):
         run(bundle, data=data, **more)
     assert len(run(bundle, data=data, fresh=True, **more).trials) == 4

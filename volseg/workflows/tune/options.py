@@ -9,6 +9,7 @@ from typing import Literal
 
 from volseg.errors import UsageError
 from volseg.options import PathOption
+from volseg.words import counted
 
 DEFAULT_MINUTES = 60.0
 DEFAULT_TRIALS = 12
@@ -116,7 +117,7 @@ class Length:
         return cls(minutes=round(length, 4))
 
     def __str__(self) -> str:
-        return f"{self.epochs} epochs" if self.minutes is None else f"{self.minutes:g} minutes"
+        return counted(self.epochs or 0, "epoch") if self.minutes is None else f"{self.minutes:g} minutes"
 
 
 def total_minutes(options: TuneOptions) -> float | None:

@@ -31,7 +31,7 @@ from volseg.workflows.tune.options import (
     TuneOptions,
     total_minutes,
 )
-from volseg.workflows.tune.space import Configs, Space
+from volseg.workflows.tune.space import PATCH, Configs, Space
 from volseg.workflows.tune.study import (
     PICTURE,
     PLANNED,
@@ -84,7 +84,11 @@ def search(bundle_dir: Path, options: TuneOptions, progress: Progress) -> Tuned:
         )
     with exclusive(bundle.runs / FOLDER), safe_children():
         remove_partials(bundle.runs / FOLDER)
-        return _Search.begin(bundle, verdict, options, started, progress).run()
+        begun = _Search.begin(bundle, verdict, options, started, progress)
+        try:
+            return begun.run()
+        finally:
+            begun.study.close()
 
 
 @dataclass
@@ -221,10 +225,18 @@ class _Search:
         total = self._total_minutes
         if total is None or self.record.length.minutes is None:
             return by_number
-        # What a trial takes beside its own minutes, cases to prepare among it, is what it took at most until now.
-        whole = [one.minutes for one in done if one.state == "complete"]
-        one = max(self.record.length.minutes, *whole) if whole else self.record.length.minutes
-        return min(by_number, (total - self._minutes) / one)
+        return min(by_number, (total - self._minutes) / (self.record.length.minutes + self._beside(done)))
+
+    def _beside(self, done: Sequence[TuneTrial]) -> float:
+        """The minutes that a trial takes beside its own, at most: cases are prepared once for each patch."""
+        firsts, others, seen = list[float](), list[float](), set[object]()
+        for one in done:
+            patch = one.settings.get(PATCH)
+            if one.state == "complete":
+                (others if patch in seen else firsts).append(one.minutes - (self.record.length.minutes or 0.0))
+            seen.add(patch)
+        known = all(one.name != PATCH or seen.issuperset(one.choices) for one in self.space.parameters)
+        return max(0.0, *(others if known and others else firsts), 0.0)
 
     def _next(self) -> Trial | None:
         """The next trial; None where no other fits into the time or their number."""
@@ -283,7 +295,7 @@ class _Search:
     def _end(self, trials: Sequence[TuneTrial], *, already: bool, failed: str) -> Tuned:
         verdict = Verdict.of(trials)
         assert verdict is not None, "a plan that can't be trained ends the search"
-        best = trials[verdict.best]
+        best = next(one for one in trials if one.number == verdict.best)
         now, found = Configs.read(self.bundle), self.space.of(best.settings)
         kept, written = None, []
         if now.texts() != found.texts():
@@ -316,7 +328,7 @@ class _Search:
         """The settings of the configs that lie in the bundle."""
         digest = digest_of(now.texts())
         number = next((number for one, number in self.record.written if one == digest), 0)
-        return trials[number].settings if number < len(trials) else self.space.planned
+        return next((one.settings for one in trials if one.number == number), self.space.planned)
 
     def _show(self, *, drawn: bool = False) -> None:
         """Write the table, and the picture where that is asked for or the last is old.

@@ -110,7 +110,7 @@ class Space:
     def __init__(self, bundle: Bundle, dataset: Dataset, fingerprint: Fingerprint) -> None:
         self.configs = Configs.read(bundle)
         self._fingerprint, self._labels = fingerprint, dataset.labels
-        self._regions = dataset.regions or trained_regions(self.configs.metadata)
+        self._regions = trained_regions(self.configs.metadata) or dataset.regions
         wishes = planned_wishes(bundle)
         self._costs: StepCosts | None = None
         self._memory = Memory.of(None, math.inf)

@@ -185,6 +185,7 @@ class Study:
     parameters: Sequence[Parameter]
     seed: int
     _study: optuna.Study = field(init=False)
+    _storage: optuna.storages.RDBStorage = field(init=False)
 
     def __post_init__(self) -> None:
         import optuna
@@ -199,14 +200,19 @@ class Study:
                 connection.execute("PRAGMA trusted_schema = OFF")
                 return connection
 
-            storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect})
+            self._storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect})
             self._study = optuna.create_study(
-                storage=storage,
+                storage=self._storage,
                 study_name="volseg",
                 direction="maximize",
                 load_if_exists=True,
                 pruner=optuna.pruners.PercentilePruner(PRUNED_PERCENTILE, n_startup_trials=NOT_PRUNED),
             )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     @property
     def trials(self) -> tuple[TuneTrial, ...]:
