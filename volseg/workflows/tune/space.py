@@ -121,6 +121,7 @@ class Space:
             self._leave("loss, patch, width and augmentation", "configs/plan.json doesn't tell the plan; plan anew")
         else:
             found += [*self._weights(self.plan), self._patch(self.plan), self._width(self.plan), self._augmentation()]
+        self._befores = () if self.plan is None else _written(self.plan)
         candidates = [one for one in found if one is not None]
         self._planned = {one.name: one.planned for one in candidates}
         self.parameters = tuple(filter(self._is_free, candidates))
@@ -138,6 +139,8 @@ class Space:
         shape, loss = wishes.shape, plan.loss
         assert shape is not None, "a plan has a shape"
         changed = {name: value for name, value in settings.items() if value != self._planned[name]}
+        if not changed.keys() - {LEARNING_RATE}:
+            return plan
         if WIDTH in changed:
             topology = replace(shape.topology, features=_widened(plan, float(changed[WIDTH])))
             shape = replace(shape, topology=topology)
@@ -160,12 +163,11 @@ class Space:
         """
         plan = self.plan_of(settings)
         train, inference, metadata = self.configs.train, self.configs.inference, self.configs.metadata
-        if plan is not None and self.plan is not None:
-            befores = (train_config(self.plan, ""), inference_config(self.plan, ""), bundle_metadata(self.plan))
-            afters = (train_config(plan, ""), inference_config(plan, ""), bundle_metadata(plan))
+        if plan is not None and plan is not self.plan:
+            afters = _written(plan)
             train, inference, metadata = (
                 cast("dict[str, ConfigValue]", carried(current, before, after))
-                for current, before, after in zip((train, inference, metadata), befores, afters, strict=True)
+                for current, before, after in zip((train, inference, metadata), self._befores, afters, strict=True)
             )
         rate = settings.get(LEARNING_RATE)
         if rate is not None and rate != self._planned[LEARNING_RATE]:
@@ -266,6 +268,11 @@ def planned_wishes(bundle: Bundle) -> Wishes | None:
         return Wishes.from_plain(content["chosen"])
     except (FileError, InputError, UsageError, ValueError, LookupError, TypeError, RecursionError):
         return None
+
+
+def _written(plan: Plan) -> tuple[dict[str, ConfigValue], ...]:
+    """Train config, inference config and metadata as the plan writes them, without the place of the data."""
+    return train_config(plan, ""), inference_config(plan, ""), bundle_metadata(plan)
 
 
 def _terms(loss: Loss) -> tuple[tuple[float, Term], ...]:
