@@ -28,7 +28,7 @@ from volseg.training.history import Epoch, Validation, read_history
 from volseg.workflows.tune import Tuned, TuneOptions, search, tune
 from volseg.workflows.tune.options import Length
 from volseg.workflows.tune.space import Space
-from volseg.workflows.tune.trial import Ended, TrialRunner
+from volseg.workflows.tune.trial import Ended, Judge, TrialRunner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -406,6 +406,14 @@ def test_minutes_are_kept(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None
     begun = clock.now
     assert len(tune(bundle, TuneOptions(minutes=6)).trials) == 10
     assert clock.now - begun == 33
+
+
+def test_a_trial_whose_validation_takes_longer_than_its_time_is_refused() -> None:
+    judge = Judge(None, Length(minutes=0.5), 20.0, may_prune=False)  # type: ignore[arg-type]
+    judge.timed(19.0)
+    with pytest.raises(VolsegError, match=r"10\.0 minutes more than its 0\.5 minutes.*--trial-minutes") as error:
+        judge.timed(600.0)
+    assert error.value.code == "too-long"
 
 
 def test_lengths_of_trials() -> None:

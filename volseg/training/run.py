@@ -172,6 +172,8 @@ class Run:
         if self._losses and self.budget.steps % self.trainer.state.epoch_length == 0:
             self._end_epoch()  # stopped between an epoch's last step and its end
         self._estimate_validation()
+        for listener in self.listeners:
+            listener.timed(self.budget.overrun_seconds)
         self.budget.begin_steps()
         self._saved_at = time.monotonic()
         self._shown = BAR_UNITS * self.budget.fraction

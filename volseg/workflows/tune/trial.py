@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from volseg.workflows.tune.space import Configs
     from volseg.workflows.tune.study import Trial
 
+OVERRUN_SECONDS = 20.0
+"""What a trial may take beyond its minutes."""
 NEARLY_OVER = 0.95
 """A trial that came so far is not ended any more."""
 
@@ -99,7 +101,7 @@ class TrialRunner:
             DiskFullError, FileError: no trial can be written.
         """
         write_trial_bundle(root, configs)
-        judge = _Judge(trial, self.length, may_prune=may_prune)
+        judge = Judge(trial, self.length, OVERRUN_SECONDS, may_prune=may_prune)
         try:
             ended = self._train(Bundle(root), seed, judge)
         except TrialPrunedError:
@@ -113,7 +115,7 @@ class TrialRunner:
                 path.unlink()
         return ended
 
-    def _train(self, bundle: Bundle, seed: int, judge: _Judge) -> Ended:
+    def _train(self, bundle: Bundle, seed: int, judge: Judge) -> Ended:
         options = TrainOptions(
             data=self.place,
             fold=self.options.fold,
@@ -166,11 +168,12 @@ def write_trial_bundle(root: Path, configs: Configs) -> None:
     write_text(root / CONFIGS / "metadata.json", json.dumps(configs.metadata, indent=1) + "\n")
 
 
-class _Judge(Listener):
+class Judge(Listener):
     """Compares a trial with the others at parts of its length, and ends it where it is among the worst."""
 
-    def __init__(self, trial: Trial, length: Length, *, may_prune: bool) -> None:
+    def __init__(self, trial: Trial, length: Length, overrun_seconds: float, *, may_prune: bool) -> None:
         self._trial, self._length, self._may_prune = trial, length, may_prune
+        self._overrun_seconds = overrun_seconds
         self._before: tuple[float, float] | None = None
         self._made = time.monotonic()
         self.setup_seconds = 0.0
@@ -182,6 +185,19 @@ class _Judge(Listener):
         self.setup_seconds = time.monotonic() - self._made
         for row in run.history:
             self._before = self._point(row) or self._before
+
+    def timed(self, overrun_seconds: float) -> None:
+        """Refuse a trial whose validation alone would take much longer than the time that it has.
+
+        Raises:
+            VolsegError: it would, with the code ``too-long``.
+        """
+        if overrun_seconds > self._overrun_seconds:
+            raise VolsegError(
+                f"A validation takes so long that a trial would take {overrun_seconds / 60:.1f} minutes more than its "
+                f"{self._length}. Give each trial more with --trial-minutes and --fresh.",
+                code="too-long",
+            )
 
     def epoch(self, row: Epoch) -> None:
         """Compare at each mark that was passed, by the score between two validations.
