@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import os
 import signal
@@ -23,8 +24,9 @@ import numpy as np
 import pytest
 
 from volseg.dicom.file import archives
-from volseg.dicom.file.archives import is_archive, private_folder
-from volseg.errors import FileError, UsageError
+from volseg.dicom.file.archives import Limits, Unpacker, is_archive, private_folder
+from volseg.dicom.file.files import FoundFile
+from volseg.errors import DiskFullError, FileError, InputError, UsageError
 from volseg.outcomes import Ledger, Status
 from volseg.verbs.convert import ConvertOptions, convert, preview
 
@@ -381,3 +383,98 @@ def test_no_word_of_a_header_or_archive_gets_out(
         if path.is_file():
             raw = path.read_bytes()
             assert word.encode() not in (gzip.decompress(raw) if path.suffix == ".gz" else raw)
+
+
+def unpacked(archive: Path, folder: Path, limits: Limits | None = None) -> list[FoundFile]:
+    folder.mkdir(exist_ok=True)
+    limits = limits or Limits(archive.stat().st_size)
+    return Unpacker(folder).unpack(FoundFile(archive, archive.name), limits)
+
+
+def zip64(directory_at: int) -> bytes:
+    """The end of an archive whose directory is described elsewhere."""
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, directory_at, 1)
+    return locator + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 9, 9, 2**32 - 1, 0, 0)
+
+
+def without_local_header(raw: bytes) -> bytes:
+    return b"PK\x03\x04" + bytes(26) + raw[30:]
+
+
+def without_directory(raw: bytes) -> bytes:
+    return raw.replace(b"PK\x01\x02", b"PK\x00\x00")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        without_local_header,
+        without_directory,
+        lambda _: b"PK\x03\x04" + zip64(2**40),
+        lambda _: zip64(0)[20:],
+    ],
+)
+def test_an_archive_whose_parts_lie_is_damaged(
+    spoil: Callable[[bytes], bytes], slices: list[Path], tmp_path: Path
+) -> None:
+    path = zipped(tmp_path / "a.zip", slices)
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(InputError) as caught:
+        unpacked(path, tmp_path / "to")
+    assert caught.value.code == "damaged-archive"
+    assert not list((tmp_path / "to").iterdir())
+
+
+def test_more_bytes_than_any_archive_may_hold(
+    slices: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MAX_BYTES", 100)
+    with pytest.raises(InputError, match="unpacks to more than") as caught:
+        unpacked(zipped(tmp_path / "a.zip", slices), tmp_path / "to")
+    assert caught.value.code == "declares-too-much"
+    assert not list((tmp_path / "to").iterdir())
+
+
+class Failing(Limits):
+    """Fails as writing would."""
+
+    number = errno.ENOSPC
+
+    def take_bytes(self, count: int) -> None:
+        del count
+        raise OSError(self.number, os.strerror(self.number))
+
+
+def test_where_no_space_is_left_nothing_stays(
+    slices: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zipped(tmp_path / "a.zip", slices)
+    with pytest.raises(DiskFullError, match="No space is left to unpack"):
+        unpacked(path, tmp_path / "to", Failing(1))
+    monkeypatch.setattr(Failing, "number", errno.EROFS)
+    with pytest.raises(FileError, match="can't be unpacked: Read-only file system"):
+        unpacked(path, tmp_path / "to", Failing(1))
+    monkeypatch.setattr(archives, "MIN_FREE_BYTES", 2**60)
+    with pytest.raises(DiskFullError):
+        unpacked(path, tmp_path / "to")
+    assert not list((tmp_path / "to").iterdir())
+
+
+def test_a_private_folder_that_can_not_be_made_and_a_file_that_can_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "TemporaryDirectory", refused)
+        with (
+            pytest.raises(FileError, match="No temporary folder can be made: Permission denied") as caught,
+            private_folder(),
+        ):
+            pass
+        assert caught.value.code == "cannot-write"
+    monkeypatch.setattr(archives, "open_plain", refused)
+    with pytest.raises(FileError, match="A file can't be read: Permission denied") as caught:
+        is_archive(tmp_path / "Doe^Jane.zip")
+    assert "Doe" not in str(caught.value)

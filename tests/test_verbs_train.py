@@ -300,6 +300,14 @@ def test_all_cases_hold_out_none(copy_bundle: CopyBundle) -> None:
         (TrainOptions(epochs=0), "at least 1"),
         (TrainOptions(all_cases=True, folds="folds.json"), "Choose one of them"),
         (TrainOptions(cv=True, publish=True), "Name one with --fold"),
+        (TrainOptions(keep_rules=True), "--keep-rules is for --cv"),
+        (TrainOptions(seed=-1), "--seed must be from 0"),
+        (TrainOptions(patience=0), "--patience must be at least 1"),
+        (TrainOptions(patience=2, all_cases=True), "--patience looks at validations"),
+        (TrainOptions(memory_for_data="much"), "--memory-for-data"),
+        (TrainOptions(taken_rate=2.0), "--taken-rate must be above 0"),
+        (TrainOptions(freeze="decoder"), "--freeze takes encoder"),
+        (TrainOptions(track="paper"), "--track takes tensorboard"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, options: TrainOptions, words: str) -> None:

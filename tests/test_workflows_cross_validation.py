@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import monai.bundle
@@ -23,6 +24,7 @@ from volseg.bundle.faults import find_faults
 from volseg.bundle.folder import Bundle
 from volseg.cli.main import main
 from volseg.errors import BundleError
+from volseg.outcomes import Ledger, Status
 from volseg.postprocessing import PostprocessingRules
 from volseg.training.cross_validation import CrossValidation
 from volseg.verbs.evaluate import evaluate
@@ -257,3 +259,46 @@ def test_folds_of_regions_are_scored_and_predict_together(cohort: Path, tmp_path
     both, core = (voxels(tmp_path / "apart" / region / "case_11.nii.gz") for region in ("both", "core"))
     assert np.array_equal(ours, np.where(core == 1, 2, both))
     assert ours.any()
+
+
+def test_rules_stay_where_a_person_asks_for_it_or_has_written_into_the_config(bundle: Path, cohort: Path) -> None:
+    path = bundle / "configs" / "inference.yaml"
+    before, tried = path.read_text(), CrossValidation.read(bundle / "runs")
+    assert tried is not None
+    heard = Heard()
+    kept = train_and_validate(bundle, options(cohort, keep_rules=True), heard).cross_validation
+    assert kept is not None
+    assert path.read_text() == before
+    assert not any(rule.kept for rule in kept.rules)
+    (bundle / "runs" / "cross_validation.json").unlink()
+    path.write_text(
+        before[: before.index("volseg_postprocessing:")] + "# a person was here\nvolseg_postprocessing: []\n"
+    )
+    written = path.read_text()
+    found = train_and_validate(bundle, options(cohort), heard).cross_validation
+    assert found is not None
+    assert path.read_text() == written
+    assert not any(rule.kept for rule in found.rules)
+
+
+def test_a_held_out_mask_that_somebody_edited_is_made_anew(bundle: Path, cohort: Path) -> None:
+    mask = bundle / "runs" / "fold_0" / "held_out" / "case_00.nii.gz"
+    before, image = voxels(mask), nibabel.load(mask)
+    nibabel.save(nibabel.Nifti1Image(np.ones_like(before), image.affine, image.header), mask)
+    (bundle / "runs" / "cross_validation.json").unlink()
+    assert train_and_validate(bundle, options(cohort)).cross_validation is not None
+    assert np.array_equal(voxels(mask), before)
+
+
+def test_a_held_out_case_that_can_not_be_predicted_ends_it(
+    bundle: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*args: object) -> Ledger:
+        ledger = predict(*args)  # type: ignore[arg-type]
+        first, *rest = ledger.outcomes
+        return replace(ledger, outcomes=(replace(first, status=Status.FAILED, message="No room."), *rest))
+
+    (bundle / "runs" / "cross_validation.json").unlink()
+    monkeypatch.setattr("volseg.workflows.cross_validation.predict", failing)
+    error = train_and_validate(bundle, options(cohort)).error
+    assert "fold_0: 1 of the cases that it held out can't be predicted, case_00 for one: No room." in str(error)
