@@ -335,9 +335,18 @@ def copy_bundle(tmp_path: Path, cohort: Path, planned_bundle: Path, request: pyt
         edits = {"dataset_dir": str(cohort)} | edits
         _edit_config(tmp_path / name / "configs" / "train.yaml", **edits)
         remember_plan(tmp_path / name, tmp_path / name / str(edits["dataset_dir"]))  # as if it was planned here
-        return tmp_path / name
+        return adopted(tmp_path / name)
 
     return copy
+
+
+def adopted(bundle: Path) -> Path:
+    """A copy of a bundle whose runs count as made here."""
+    from volseg.bundle.own_runs import remember_run
+
+    for place in (bundle / "runs").glob("*"):
+        remember_run(place)
+    return bundle
 
 
 def _edit_config(path: Path, **values: object) -> None:

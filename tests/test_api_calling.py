@@ -15,6 +15,8 @@ import pytest
 import volseg
 from tests.conftest import uncounted
 from volseg import UsageError
+from volseg.api.calling import options_of
+from volseg.api.verbs import _Predict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,3 +128,51 @@ def test_the_options_of_an_object_are_taken_as_they_are(verb: str, tmp_path: Pat
 def test_what_is_no_path_is_told(path: Any) -> None:
     with pytest.raises(UsageError, match=r"^path (takes|can't be)"):
         volseg.check(path)
+
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("train", {"cv": "yes"}, "cv can't be 'yes': it takes True or False."),
+    ("train", {"cv": 1}, "cv can't be 1: it takes True or False."),
+    ("train", {"fold": True}, "fold can't be True: it takes a whole number."),
+    ("train", {"minutes": True}, "minutes can't be True: it takes a number."),
+    ("train", {"data": [1, 2]}, "data can't be [1, 2]"),
+    ("train", {"adopt_runs": "no"}, "adopt_runs can't be 'no': it takes True or False."),
+    ("train", {"freeze": True}, "freeze can't be True: it takes a text."),
+    ("plan", {"spacing": [True, 1, 1]}, "spacing can't be [True, 1, 1]: it takes a number."),
+    ("predict", {"folds": ["0", 1]}, "folds can't be ['0', 1]"),
+    ("predict", {"folds": {0: 1}}, "folds can't be {0: 1}"),
+    ("predict", {"folds": []}, "folds can't be []"),
+    ("predict", {"raw": "x"}, "raw can't be 'x': it takes True or False."),
+    ("export", {"onnx": "x.onnx"}, "onnx can't be 'x.onnx': it takes True or False."),
+    ("load", {"fold": True}, "fold can't be True: it takes a whole number."),
+    ("load", {"folds": (0, 1.5)}, "folds can't be (0, 1.5)"),
+    ("load", {"device": 0}, "device can't be 0"),
+]
+
+
+@pytest.mark.parametrize(("verb", "keywords", "sentence"), WRONG)
+def test_a_value_of_another_type_is_told(verb: str, keywords: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    paths = [str(tmp_path)] * {"plan": 2, "predict": 3}.get(verb, 1)
+    with pytest.raises(UsageError) as told:
+        getattr(volseg, verb)(*paths, **keywords)
+    assert str(told.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("folds", [[0, 1], (0, 1), range(2), np.arange(2)])
+def test_folds_may_be_a_list_of_numbers(folds: Any) -> None:
+    options = options_of(_Predict, None, {"folds": folds}, "predict")
+    assert options.folds == "0,1"
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "sentence"),
+    [
+        ("bundles", (1,), "volseg.bundles: too many positional arguments"),
+        ("trust", (), "volseg.trust: missing a required argument"),
+        ("load", ("a", "b"), "volseg.load: too many positional arguments"),
+    ],
+)
+def test_arguments_that_a_function_does_not_take_are_told(verb: str, given: tuple[Any, ...], sentence: str) -> None:
+    with pytest.raises(UsageError) as told:
+        getattr(volseg, verb)(*given)
+    assert str(told.value).startswith(sentence)

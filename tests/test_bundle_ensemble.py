@@ -38,7 +38,7 @@ def bundle(tmp_path: Path) -> Bundle:
         weights = {"layer.weight": torch.full((2, 2), float(fold))}
         (runs / f"fold_{fold}").mkdir()
         torch.save(weights, runs / f"fold_{fold}" / "best.pt")
-        trained[fold] = (weights, sha256_of(runs / f"fold_{fold}" / "best.pt"), 0.5)
+        trained[fold] = (weights, sha256_of(runs / f"fold_{fold}" / "best.pt"), 0.5, 20)
     found = Bundle(tmp_path)
     publish_folds(found, None, trained, sha256_of(runs / "folds.json"), "model")
     return found
@@ -91,7 +91,7 @@ def test_no_ensemble_and_a_damaged_record_are_sentences(bundle: Bundle, tmp_path
 
 
 def test_the_files_of_folds_that_are_no_more_go(bundle: Bundle) -> None:
-    publish_folds(bundle, None, {0: ({"w": torch.ones(1)}, "x", None)}, "split", "model")
+    publish_folds(bundle, None, {0: ({"w": torch.ones(1)}, "x", None, None)}, "split", "model")
     assert sorted(path.name for path in ensemble_folder(bundle).iterdir()) == ["ensemble.json", "fold_0.pt"]
 
 
@@ -100,7 +100,7 @@ def test_weights_of_another_network_or_not_finite_are_no_ensemble(tmp_path: Path
     good = network.state_dict()
     for bad in ({"weight": good["weight"]}, good | {"bias": torch.tensor([0.0, torch.nan])}):
         with pytest.raises(BundleError):
-            publish_folds(Bundle(tmp_path), network, {0: (good, "", None), 1: (bad, "", None)}, "", "")
+            publish_folds(Bundle(tmp_path), network, {0: (good, "", None, 20), 1: (bad, "", None, 20)}, "", "")
     assert not ensemble_folder(Bundle(tmp_path)).exists()
 
 

@@ -200,7 +200,7 @@ def test_no_name_forges_a_line(
     (root / "data" / "labelsTr" / "case_00.nii.gz").rename(root / "data" / "labelsTr" / f"other {EVIL}.nii.gz")
     assert run("check", root / "data") == 1
     assert run("plan", root / "data", root / "new") == 2
-    assert run("train", places / "bundle", "--data", root / "data", "--epochs", 13) == 2
+    assert run("train", places / "bundle", "--adopt-runs", "--data", root / "data", "--epochs", 13) == 2
     assert run("predict", places / "bundle", root / "imagesTs", root / "out", "--device", "cpu") == 1
     assert run("postprocess", root / "labelsTr", root / "clean", "--keep-largest", 1) == 1
     assert run("evaluate", root / "labelsTr", root / "data" / "labelsTr", "--out", root / "scores") == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -93,21 +95,32 @@ def test_minutes_and_all_cases(copy_bundle: CopyBundle, capsys: pytest.CaptureFi
     assert "best validation" not in shown
 
 
-def test_minutes_that_hold_a_few_steps_are_no_complete_run(
-    copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]
+def test_a_model_of_a_few_steps_is_published_and_told_as_a_trial(
+    copy_bundle: CopyBundle, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    trial = "The model is a trial: it was trained for 1 step only"
     bundle = copy_bundle(steps_per_epoch=2)
-    assert main(["train", str(bundle), "--minutes", "0.0001"]) == 1
+    assert main(["train", str(bundle), "--minutes", "0.0001"]) == 0
     shown = capsys.readouterr()
-    assert "Only 1 step fitted into the minutes, and that is no model. Give more --minutes." in shown.err
-    assert shown.out.startswith("fold_0: stopped after 0.0 minutes and 1 step; 8 cases trained, 2 held out.")
-    assert "complete" not in shown.out
+    assert f"warning: {trial}" in shown.err
+    assert re.match(r"fold_0: complete after [0-9.]+ minutes and 1 step; 8 cases trained, 2 held out\.", shown.out)
+    assert f"warning: {trial}" in shown.out
+    assert json.loads((bundle / "models" / "published.json").read_bytes())["steps"] == 1
+    assert trial in (bundle / "docs" / "README.md").read_text()
     before = files_of(bundle)
-    assert main(["train", str(bundle), "--minutes", "0.0001"]) == 1
-    assert capsys.readouterr().out.startswith(
-        "fold_0: 1 step in 0.0 minutes, and that is no model; give more --minutes."
-    )
+    assert main(["train", str(bundle), "--minutes", "0.0001"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("fold_0: already complete after ")
+    assert f"warning: {trial}" in shown.out
     assert files_of(bundle) == before
+    assert main(["check", str(bundle)]) == 0
+    assert trial in capsys.readouterr().out
+    for words in ([], ["--fold", "0"]):
+        out = tmp_path / f"masks{len(words)}"
+        assert main(["predict", str(bundle), str(next((cohort / "imagesTs").iterdir())), str(out), *words]) == 0
+        assert f"warning: {trial}" in capsys.readouterr().out
+        (outcome,) = json.loads((out / "prediction.json").read_bytes())["outcomes"]
+        assert any(trial in warning for warning in outcome["warnings"])
 
 
 def test_folds_are_summed_up(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:

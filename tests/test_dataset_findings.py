@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from volseg.dataset import faults
+from volseg.dataset import faults, findings
 from volseg.dataset.dataset import read_dataset
 from volseg.dataset.faults import find_faults, require_measured, require_sound
 from volseg.errors import DataSetError
@@ -115,3 +115,33 @@ def test_nothing_is_needed_of_the_cache(make_dataset: MakeDataset, monkeypatch: 
     place.write_text("in the way")
     monkeypatch.setenv("VOLSEG_CACHE_DIR", str(place))
     assert require_measured(read_dataset(root)) == expected
+
+
+def test_what_others_may_have_written_is_not_believed(make_dataset: MakeDataset, read: list[str]) -> None:
+    root = make_dataset(1)
+    first = require_measured(read_dataset(root))
+    read.clear()
+    folder = entries()[0].parent
+    folder.chmod(0o777)
+    assert require_measured(read_dataset(root)) == first
+    assert len(read) == 2
+    folder.chmod(0o700)
+    read.clear()
+    assert require_measured(read_dataset(root)) == first
+    assert read == []
+
+
+def test_another_version_of_a_library_finds_anew(
+    make_dataset: MakeDataset, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_dataset(1)
+    require_measured(read_dataset(root))
+    read.clear()
+    installed = findings.version
+    monkeypatch.setattr(findings, "version", lambda name: "99" if name == "scipy" else installed(name))
+    findings._rules.cache_clear()
+    try:
+        require_measured(read_dataset(root))
+    finally:
+        findings._rules.cache_clear()
+    assert len(read) == 2

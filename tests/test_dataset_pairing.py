@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from volseg.cli.main import main
 from volseg.dataset.dataset import read_dataset
+from volseg.dataset.faults import require_sound
 from volseg.errors import DataSetError
 
 if TYPE_CHECKING:
@@ -107,6 +109,26 @@ def test_a_listed_file_that_is_missing_is_named_once(kind: str, make_dataset: Ma
     assert [case.name for case in dataset.cases] == ["case_0", "case_2"]
 
 
+def test_many_absent_cases_are_a_line_each_and_a_few_lines_in_all(
+    make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_dataset(2)
+    list_cases(folder, [pair_of(k) for k in range(40)])
+    faults = read_dataset(folder).faults
+    assert [fault.case for fault in faults] == [f"case_{k}" for k in range(2, 40)]
+    assert str(faults[0]) == (
+        "case_2: dataset.json lists ./imagesTr/case_2.nii.gz, ./labelsTr/case_2.nii.gz, which do not exist. Add them, or "
+        "drop the entry."
+    )
+    assert main(["check", str(folder)]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if "[missing-file]" in line]
+    assert len(lines) == 4
+    assert lines[-1].startswith("error [missing-file] 35 more such faults, of case_")
+    with pytest.raises(DataSetError, match="has 38 faults") as caught:
+        require_sound(read_dataset(folder))
+    assert str(caught.value).count("\n") == 4
+
+
 def test_a_listed_pair_may_have_two_names_and_other_folders(make_dataset: MakeDataset) -> None:
     folder = make_dataset(1)
     (folder / "truth").mkdir()
@@ -193,6 +215,14 @@ class TestNothingOutsideIsFollowed:
         dataset = read_dataset(folder)
         assert only(dataset.faults).code == "outside-folder"
         assert len(dataset.cases) == 1
+
+    def test_a_listed_link_in_its_folder_is_told_once(self, secret: Path, make_dataset: MakeDataset) -> None:
+        folder = make_dataset(2)
+        for place in ("imagesTr", "labelsTr"):
+            (folder / place / "case_1.nii.gz").unlink()
+            (folder / place / "case_1.nii.gz").symlink_to(secret)
+        list_cases(folder, [pair_of(0), pair_of(1)])
+        assert [(fault.code, fault.case) for fault in read_dataset(folder).faults] == [("outside-folder", "case_1")] * 2
 
     def test_by_a_linked_folder(self, secret: Path, make_dataset: MakeDataset) -> None:
         folder = make_dataset(1)

@@ -11,7 +11,7 @@ import torch
 
 from volseg.errors import UsageError
 from volseg.training import budget as module
-from volseg.training.budget import LEAST_STEPS, MAX_RESERVE_SHARE, SAVING_SECONDS, Budget, BudgetedRate, PacedValidation
+from volseg.training.budget import MAX_RESERVE_SHARE, SAVING_SECONDS, Budget, BudgetedRate, PacedValidation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,13 +135,6 @@ def test_a_validation_that_would_leave_no_time_for_the_last_one_is_left_out(cloc
         paced(SimpleNamespace(state=SimpleNamespace(epoch=epoch)))  # type: ignore[arg-type]
     assert evaluator.epochs == []  # before it pays there is no time left for two
     assert 60 - 20 - SAVING_SECONDS <= budget.elapsed_seconds <= 60 - 20
-
-
-@pytest.mark.parametrize(("minutes", "steps", "enough"), [(1, 3, False), (1, LEAST_STEPS, True), (None, 3, True)])
-def test_few_steps_are_enough_only_where_they_were_asked_for(minutes: float | None, steps: int, enough: bool) -> None:
-    budget = Budget(epochs=1, steps_per_epoch=3, minutes=minutes)
-    budget.start(before_seconds=0, steps=steps)
-    assert budget.is_enough is enough
 
 
 @pytest.mark.parametrize("minutes", [None, 5.0])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import shutil
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,15 +31,15 @@ from monai.transforms import (
 )
 
 from tests.heard import Heard
+from volseg.batch import voxel_bytes
 from volseg.errors import DataSetError, DiskFullError, FileError
 from volseg.training import PreparedDataset, StepLoader
 from volseg.training.prepared import Store, opened
+from volseg.training.prepared.dataset import COPIES
 from volseg.training.prepared.description import NoDescriptionError, describe
-from volseg.training.prepared.entry import as_case, read_entry, write_entry
+from volseg.training.prepared.entry import as_case, read_entry, size_of, write_entry
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import MakeDataset
 
 BOTH = ["image", "label"]
@@ -292,3 +296,73 @@ def test_what_partial_calls_is_no_part_of_a_description() -> None:
     """Two of them would have the same key, and the second would get the cases of the first."""
     with pytest.raises(NoDescriptionError):
         describe(functools.partial(np.clip, a_min=0, a_max=1))
+
+
+def test_threads_that_read_one_case_take_its_memory_once(items: list[dict[str, str]], folder: Path) -> None:
+    with opened(Store(0, folder)):
+        key = PreparedDataset(items[:1], Compose(fixed()))._keys[0]
+    store = Store(10**9, folder)
+    together = threading.Barrier(8)
+
+    def get(_: int) -> Any:
+        together.wait()
+        return store.get(key)
+
+    with ThreadPoolExecutor(8) as pool:
+        cases = list(pool.map(get, range(8)))
+    assert all(case is not None for case in cases)
+    assert store.left_bytes == 10**9 - size_of(cases[0])
+
+
+def test_preparing_keeps_within_the_memory_for_data(
+    items: list[dict[str, str]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = COPIES * max(voxel_bytes([Path(path) for path in item.values()]) for item in items)
+    running, most = 0, 0
+    make, lock = PreparedDataset._make, threading.Lock()
+
+    def counted(self: PreparedDataset, index: int) -> Any:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.05)
+        found = make(self, index)
+        with lock:
+            running -= 1
+        return found
+
+    monkeypatch.setattr(PreparedDataset, "_make", counted)
+    for memory, wanted in ((one, 1), (2 * one, 2)):
+        most = 0
+        store = Store(memory, folder / str(wanted))
+        with opened(store):
+            PreparedDataset(items, Compose(fixed()), num_workers=4)
+        assert most == wanted
+        assert store.left_bytes == memory  # what was prepared is in files until it is used
+
+
+def test_a_case_that_takes_much_to_prepare_is_told(
+    items: list[dict[str, str]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("volseg.training.prepared.dataset.voxel_bytes", lambda _: 2**27)
+    heard = Heard()
+    with opened(Store(10**9, folder, heard)):
+        PreparedDataset(items, Compose(fixed()))
+    assert any(line.startswith("To prepare the largest case takes about 2.0 GiB") for line in heard.lines)
+
+
+def test_another_process_reads_the_files(
+    items: list[dict[str, str]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(Store(10**9, folder)):
+        ours = PreparedDataset(items, Compose(fixed() + random()))
+    expected = ours.sample(1, 3)
+    other = pickle.loads(pickle.dumps(ours))
+    assert same(other.sample(1, 3), expected)
+    assert other.store.left_bytes == 0
+    monkeypatch.setattr("volseg.training.prepared.store.DISK_SHARE", 0.0)
+    with opened(Store(10**9, folder / "full")):
+        alone = PreparedDataset(items, Compose(fixed()))
+    with pytest.raises(FileError, match=r"in the memory of this process alone.*num_workers=0"):
+        pickle.dumps(alone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import signal
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from volseg.training.average import WeightAverage
 from volseg.training.budget import MAX_RESERVE_SHARE, Budget, BudgetedRate
 from volseg.training.checkpoint import RunFolder, RunState
 from volseg.training.listeners import Listener
+from volseg.training.listeners.checkpoint import Checkpoint
 from volseg.training.run import Run
 
 if TYPE_CHECKING:
@@ -55,8 +57,8 @@ class Publisher(Listener):
     def __init__(self, published: list[dict[str, torch.Tensor]]) -> None:
         self.published = published
 
-    def improved(self, weights: Mapping[str, torch.Tensor], score: float | None) -> None:
-        del score
+    def improved(self, weights: Mapping[str, torch.Tensor], score: float | None, steps: int) -> None:
+        del score, steps
         self.published.append({name: tensor.clone() for name, tensor in weights.items()})
 
 
@@ -71,12 +73,13 @@ class Bench:
     validates: bool = True
     score: Callable[[int], float] | None = None
     averages: bool = False
+    optimizer: type[torch.optim.SGD] = torch.optim.SGD
     published: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         items = [{"image": torch.ones(1, 2, 2, 2), "label": torch.full((1, 2, 2, 2), 2.0)}] * (2 * STEPS)
         self.network = Network(self.interrupt)
-        optimizer = torch.optim.SGD(self.network.parameters(), lr=0.05, momentum=0.5)
+        optimizer = self.optimizer(self.network.parameters(), lr=0.05, momentum=0.5)
         self.budget = Budget(self.epochs, STEPS, self.minutes)
         self.rate = BudgetedRate(optimizer, self.budget)
         self.trainer = SupervisedTrainer(
@@ -142,7 +145,7 @@ def test_a_run_ends_with_its_budget_and_leaves_all_files(tmp_path: Path) -> None
     assert bench.go()
     assert bench.network.passes == 3 * STEPS
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"last.pt", "best.pt", "final.pt", "history.csv", "curve.png"}
+    assert names == {"last.pt", "previous.pt", "best.pt", "final.pt", "history.csv", "curve.png"}
     state = bench.saved()
     assert (state.epoch, state.step, state.complete) == (3, 3 * STEPS, True)
     final = torch.load(tmp_path / "final.pt", weights_only=True)
@@ -362,7 +365,8 @@ def test_a_resumed_run_keeps_the_better_of_the_earlier_run(tmp_path: Path) -> No
     resumed = Bench(tmp_path, score=lambda _: 0.7)
     assert resumed.go(resume=True)
     assert (tmp_path / "best.pt").read_bytes() == before
-    assert resumed.published == []
+    (again,) = resumed.published  # for a run that was killed before it got there
+    assert torch.equal(again["weight"], torch.load(tmp_path / "best.pt", weights_only=True)["weight"])
 
 
 def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> None:
@@ -421,7 +425,7 @@ def test_minutes_end_a_run_wherever_it_is(tmp_path: Path) -> None:
 
 def test_minutes_that_are_over_before_the_first_step_still_make_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path, minutes=1e-9)
-    assert not bench.go()
+    assert bench.go()
     assert bench.network.passes == 1
     assert (tmp_path / "best.pt").is_file()
 
@@ -530,12 +534,13 @@ def test_an_epoch_that_was_left_and_gone_on_with_is_one_row(tmp_path: Path) -> N
     assert [row.loss for row in resumed.run.history] == pytest.approx([row.loss for row in whole.run.history])
 
 
-def test_too_few_steps_are_no_model(tmp_path: Path) -> None:
+def test_too_few_steps_are_told_as_a_trial(tmp_path: Path) -> None:
     bench = Bench(tmp_path, minutes=1e-9)
     bench.run.progress = heard = Heard()
-    assert not bench.go()
+    assert bench.go()
     assert bench.saved().complete  # these minutes are used up
-    assert "Only 1 step fitted into the minutes, and that is no model. Give more --minutes." in heard.lines
+    (told,) = [line for line in heard.lines if "is a trial: it was trained for 1 step only" in line]
+    assert told.startswith("warning: ")
 
 
 def test_a_validation_shows_how_far_it_is(tmp_path: Path) -> None:
@@ -543,3 +548,82 @@ def test_a_validation_shows_how_far_it_is(tmp_path: Path) -> None:
     bench.run.progress = heard = Heard()
     bench.go()
     assert heard.tasks == [("Training", 1000.0, ""), ("Validating", 1, "cases")]
+
+
+class Killed(BaseException):
+    """As if the process ended there."""
+
+
+@pytest.mark.parametrize("written", ["nothing", "best.pt", "all"])
+def test_a_kill_while_the_best_is_written_loses_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    def score(epoch: int) -> float:
+        return {1: 0.1, 2: 0.9, 3: 0.5}[epoch]
+
+    whole = Bench(tmp_path / "whole", score=score)
+    whole.go()
+    known = Checkpoint.improved
+    calls = 0
+
+    def killed(self: Checkpoint, *args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2 and written == "nothing":
+            raise Killed
+        known(self, *args)
+        if calls == 2 and written == "best.pt":
+            raise Killed
+
+    bench = Bench(
+        tmp_path / "killed", score=score, interrupt=at(2 * STEPS + 1, Killed) if written == "all" else lambda _: 0
+    )
+    monkeypatch.setattr(Checkpoint, "improved", killed)
+    with pytest.raises(Killed):
+        bench.go()
+    assert bench.saved().best_score == 0.9  # the state never lags behind the weights
+    resumed = Bench(tmp_path / "killed", score=score)
+    resumed.go(resume=True)
+    best = [torch.load(tmp_path / name / "best.pt", weights_only=True)["weight"] for name in ("whole", "killed")]
+    assert torch.equal(*best)
+    assert [row.validation for row in resumed.run.history] == [row.validation for row in whole.run.history]
+
+
+class HalfSteps(torch.optim.SGD):
+    """An optimizer that somebody interrupts in the midst of its second step."""
+
+    heard = 0
+    times = 1
+
+    def step(self, closure: Any = None) -> Any:
+        self.heard += 1
+        if self.heard == 2:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
+        return super().step(closure)
+
+
+def test_an_interrupt_waits_for_the_end_of_a_step(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, optimizer=HalfSteps)
+    heard = bench.run.progress = Heard()
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    assert "Stopped after 2 steps; the same command goes on from there." in heard.lines
+    whole = Bench(tmp_path / "whole")
+    whole.go()
+    resumed = Bench(tmp_path)
+    resumed.go(resume=True)
+    assert torch.equal(resumed.network.weight, whole.network.weight)
+
+
+def test_a_second_interrupt_does_not_wait_and_saves_no_half_step(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.trainer.optimizer.__class__ = HalfSteps
+    assert isinstance(bench.trainer.optimizer, HalfSteps)
+    bench.trainer.optimizer.times = 2
+    heard = bench.run.progress = Heard()
+    with pytest.raises(KeyboardInterrupt):
+        bench.go()
+    assert "Stopped inside a step; the same command goes on from the last checkpoint." in heard.lines
+    assert not (tmp_path / "last.pt").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,15 +1,19 @@
-"""How many folds are trained at once."""
+"""How many folds are trained at once, and from when their minutes count."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from volseg.bundle.cost import training_bytes
 from volseg.bundle.folder import Bundle
 from volseg.bundle.parser import BundleParser
+from volseg.progress import SILENT
 from volseg.verbs.train import side_by_side
+from volseg.verbs.train.fold import Fold
+from volseg.verbs.train.options import TrainOptions
 from volseg.verbs.train.side_by_side import BASE_BYTES, ROOM_SHARE, SideBySide, choose_side_by_side
 
 if TYPE_CHECKING:
@@ -39,3 +43,26 @@ def test_as_many_as_cores_and_memory_have_room_for_in_as_few_rounds(
     assert chosen(cores=2, folds_in_memory=0.5, asked=4) == SideBySide(4, 1)
     assert chosen(cores=16, folds_in_memory=9, device="cuda", on_gpu=1.5) == SideBySide(1, 16)
     assert chosen(cores=16, folds_in_memory=9, device="cuda", on_gpu=8) == SideBySide(5, 3)
+
+
+@pytest.mark.parametrize(("workers", "counted"), [(5, [7.0] * 5), (2, [7.0, 7.0, None, None, None])])
+def test_minutes_count_from_the_command_where_a_fold_begins_at_once(
+    workers: int, counted: list[float | None], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    seen: list[float | None] = []
+
+    def run_jobs(work: object, jobs: list[tuple[str, side_by_side.FoldJob]], *_: object, **__: object) -> Any:
+        del work
+        seen.extend(job.started for _, job in jobs)
+        yield from ()
+
+    monkeypatch.setattr(side_by_side, "run_jobs", run_jobs)
+    monkeypatch.setattr(
+        side_by_side, "choose_side_by_side", lambda *_: side_by_side.SideBySide(workers=workers, threads=1)
+    )
+    bundle: Any = SimpleNamespace(runs=tmp_path, root=tmp_path)
+    device: Any = SimpleNamespace(type="cpu")
+    options = TrainOptions(cv=True, minutes=10)
+    folds = [Fold(bundle, number, options, device, {}, complete=False) for number in range(5)]
+    side_by_side.train_all(folds, {}, None, None, None, 7.0, SILENT)
+    assert seen == counted

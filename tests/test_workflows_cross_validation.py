@@ -17,11 +17,12 @@ import yaml
 from monai.bundle import ConfigParser
 
 import volseg
-from tests.conftest import _edit_config
+from tests.conftest import _edit_config, adopted
 from tests.heard import Heard
 from volseg.bundle.ensemble import member_path
 from volseg.bundle.faults import find_faults
 from volseg.bundle.folder import Bundle
+from volseg.bundle.model_digest import MODEL
 from volseg.cli.main import main
 from volseg.errors import BundleError
 from volseg.outcomes import Ledger, Status
@@ -50,14 +51,14 @@ def trained(cohort: Path, planned_bundle: Path, tmp_path_factory: pytest.TempPat
     rows = "".join(f"case_{case:02d},{case % 2}\n" for case in range(10))
     (cohort.parent / "two.csv").write_text(f"case,fold\n{rows}")
     heard = Heard()
-    found = train_and_validate(bundle, options(cohort, epochs=4, at_once=2), heard)
+    found = train_and_validate(bundle, options(cohort, epochs=5, at_once=2), heard)
     assert all(fold.complete for fold in found.folds)
     return bundle, heard
 
 
 @pytest.fixture
 def bundle(trained: tuple[Path, Heard], tmp_path: Path) -> Path:
-    return shutil.copytree(trained[0], tmp_path / "bundle")
+    return adopted(shutil.copytree(trained[0], tmp_path / "bundle"))
 
 
 def voxels(path: Path) -> np.ndarray:
@@ -175,7 +176,7 @@ def test_an_ensemble_that_changed_hands_predicts_nothing(
 def test_folds_of_another_network_or_preprocessing_are_no_ensemble(bundle: Path, cohort: Path) -> None:
     record = bundle / "runs" / "fold_1" / "training.json"
     content = json.loads(record.read_text())
-    content["sessions"][-1]["checksums"]["model"] = "0" * 64
+    content["sessions"][-1]["checksums"][MODEL] = "0" * 64
     record.write_text(json.dumps(content))
     found = train_and_validate(bundle, options(cohort))
     assert all(fold.complete for fold in found.folds)

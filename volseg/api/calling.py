@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import os
 import re
@@ -12,7 +13,18 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from volseg.api.reporting import listener
 from volseg.errors import UsageError, VolsegError
@@ -99,6 +111,21 @@ def function_of(
     positional = [inspect.Parameter(path, inspect.Parameter.POSITIONAL_ONLY, annotation=StrPath) for path in paths]
     returned = run.__annotations__["return"]
     call.__signature__ = inspect.Signature([*positional, *_parameters(keywords)], return_annotation=returned)  # type: ignore[attr-defined]
+    return call
+
+
+def worded(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that says in a sentence which arguments it can't take."""
+    form, name = inspect.signature(function), function.__name__
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            form.bind(*args, **kwargs)
+        except TypeError as error:
+            raise UsageError(f"volseg.{name}: {error}. help(volseg.{name}) tells what it takes.") from error
+        return function(*args, **kwargs)
+
     return call
 
 
@@ -214,6 +241,16 @@ def _plain(name: str, hint: Any, value: object) -> object:
     given = value
     if hasattr(value, "tolist"):  # of numpy or torch
         value = value.tolist()
+    several = value if isinstance(value, (list, tuple)) else [value]
+    truths = [isinstance(one, bool) for one in several]
+    if _holds(hint, bool) != any(truths) and not (value is None and _holds(hint, type(None))):
+        # pydantic would take "yes" for True, and True for 1.
+        raise UsageError(
+            f"{name} can't be {_shown(given)}: it takes {'True or False' if not any(truths) else _words(hint)}."
+        )
+    one_text = _holds(hint, str) and get_origin(hint) is not tuple
+    if one_text and isinstance(value, (list, tuple, range)) and value and all(isinstance(one, int) for one in value):
+        value = ",".join(map(str, value))  # such as folds, which the command line has in one word
     if isinstance(value, os.PathLike):
         value = Path(value)
     if isinstance(value, (str, int, float)) and get_origin(hint) is tuple:
@@ -225,6 +262,16 @@ def _plain(name: str, hint: Any, value: object) -> object:
         said = " or ".join(dict.fromkeys(fault["msg"].lower() for fault in error.errors(include_url=False)))
         raise UsageError(f"{name} can't be {_shown(given)}: {said}.") from error
     return found.expanduser() if isinstance(found, Path) else found
+
+
+def _holds(hint: Any, kind: type) -> bool:
+    return hint is kind or any(_holds(one, kind) for one in get_args(hint))
+
+
+def _words(hint: Any) -> str:
+    """What an option takes that is neither True nor False."""
+    kinds = {int: "a whole number", float: "a number", Path: "a path"}
+    return next((words for kind, words in kinds.items() if _holds(hint, kind)), "a text")
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from volseg.api.calling import path_of
+from volseg.api.calling import Keywords, options_of, path_of, python_words, worded
 from volseg.api.reporting import listener
 from volseg.dataset.case import Case
 from volseg.dicom.file.archives import private_folder
@@ -108,6 +108,11 @@ class Predictor:
         return Mask(np.flip(mask, axes_to_reverse(volume.grid)), volume.grid, labels)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Load(Keywords[PredictOptions], PredictOptions): ...
+
+
+@worded
 def load(
     bundle_dir: StrPath,
     *,
@@ -132,8 +137,9 @@ def load(
         TrustError: the bundle would run code that nobody has trusted.
         BundleError: the bundle is incomplete or has no weights.
     """
-    options = PredictOptions(fold=fold, folds=folds, device=device, raw=raw, precision=precision)
-    return load_for(path_of(bundle_dir, "bundle_dir"), options)
+    given = {"fold": fold, "folds": folds, "device": device, "raw": raw, "precision": precision}
+    with python_words(_Load):
+        return load_for(path_of(bundle_dir, "bundle_dir"), options_of(_Load, None, given, "load"))
 
 
 def load_for(bundle_dir: Path, options: PredictOptions) -> Predictor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from volseg.api.calling import Keywords, one_path, path_of, two_paths
+from volseg.api.calling import Keywords, one_path, path_of, two_paths, worded
 from volseg.api.forms import evaluate_forms, postprocess_forms, predict_forms
 from volseg.bundle.shipped import Shipped, shipped_bundles
 from volseg.options import StrPath
@@ -93,11 +93,13 @@ demo = one_path(showing.demo, _Demo)
 """Run the whole chain on phantoms that are made as DICOM."""
 
 
+@worded
 def trust(bundle_dir: StrPath, /) -> trusting.Trusted:
     """See what code of its own a bundle would run, and record that it may; see ``volseg.verbs.trust``."""
     return trusting.trust(path_of(bundle_dir, "bundle_dir"))
 
 
+@worded
 def bundles() -> tuple[Shipped, ...]:
     """The bundles that come with volseg, which ``predict`` and ``load`` find by their bare names."""
     return shipped_bundles()

@@ -44,12 +44,14 @@ class Member:
         sha256: of ``models/folds/fold_K.pt``.
         trained_sha256: of the weights of its run, ``runs/fold_K/best.pt``, when the ensemble was made.
         score: its validation Dice; None where it has none.
+        steps: the optimizer steps that made it; None where that is not known.
     """
 
     fold: int
     sha256: str
     trained_sha256: str
     score: float | None = None
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def require_members(bundle: Bundle, folds: Sequence[int] | None) -> tuple[Member
 def publish_folds(
     bundle: Bundle,
     network: Module | None,
-    trained: Mapping[int, tuple[Mapping[str, Tensor], str, float | None]],
+    trained: Mapping[int, tuple[Mapping[str, Tensor], str, float | None, int | None]],
     split_sha256: str,
     model_sha256: str,
 ) -> Ensemble:
@@ -198,7 +200,7 @@ def publish_folds(
     Args:
         bundle: the bundle.
         network: from ``inference_network``; None publishes all weights.
-        trained: by fold: the weights, the SHA-256 of their file and the validation Dice.
+        trained: by fold: the weights, the SHA-256 of their file, the validation Dice and the optimizer steps.
         split_sha256: of the split.
         model_sha256: from ``model_digest``.
 
@@ -206,7 +208,7 @@ def publish_folds(
         BundleError: weights don't fit the bundle's inference network or are not finite, or there is a link.
         FileError: a file can't be written.
     """
-    for weights, _, _ in trained.values():
+    for weights, *_ in trained.values():
         require_fit(bundle, network, weights)
         require_finite(weights, ensemble_folder(bundle))
     refuse_links(bundle)
@@ -217,12 +219,12 @@ def publish_folds(
         raise FileError(f"{folder} can't be made: {error.strerror}.") from error
     remove_partials(folder)
     members = []
-    for fold, (weights, trained_sha256, score) in sorted(trained.items()):
+    for fold, (weights, trained_sha256, score, steps) in sorted(trained.items()):
         content = tensors_of(network, weights)
         path, sha256 = member_path(bundle, fold), hashlib.sha256(content).hexdigest()
         if not path.is_file() or sha256_of(path) != sha256:
             write_bytes(path, content)
-        members.append(Member(fold, sha256, trained_sha256, score))
+        members.append(Member(fold, sha256, trained_sha256, score, steps))
     ensemble = Ensemble(tuple(members), split_sha256, model_sha256)
     if not record_path(bundle).exists() or Ensemble.read(bundle) != ensemble:
         write_bytes(record_path(bundle), TypeAdapter(Ensemble).dump_json(ensemble, indent=1) + b"\n")

@@ -15,6 +15,7 @@ from volseg.dataset.case import Fault
 from volseg.errors import VolsegError
 from volseg.files import NO_PLAIN_FILE
 from volseg.postprocessing import PostprocessingRules
+from volseg.training.history import trial_words
 from volseg.words import counted, listed
 
 if TYPE_CHECKING:
@@ -255,15 +256,20 @@ def _published_faults(bundle: Bundle, place: str) -> Iterator[Fault]:
     except VolsegError as error:
         yield Fault.of_error(error, bundle.root, place)
         return
-    if record is not None and not record.is_of(bundle.model_path):
+    if record is None:
+        return
+    if not record.is_of(bundle.model_path):
         message = f"the file is not the one that {record.run} published: it was changed under its name."
         yield Fault("model-changed", place, message, is_error=False)
+    elif words := trial_words(record.steps_of(bundle.model_path)):
+        yield Fault("trial", place, words, is_error=False)
 
 
 def _ensemble_faults(bundle: Bundle) -> Iterator[Fault]:
     """Whether the weights of several folds, and the config that runs them elsewhere, are those that belong together."""
     from volseg.bundle.ensemble import Ensemble, record_path, require_members
     from volseg.bundle.folds_config import FOLDS_CONFIG, folds_config
+    from volseg.bundle.trials import trials_among
 
     place = record_path(bundle).relative_to(bundle.root).as_posix()
     try:
@@ -273,6 +279,8 @@ def _ensemble_faults(bundle: Bundle) -> Iterator[Fault]:
         members = require_members(bundle, None)
         for sentence in ensemble.outdated(bundle):
             yield Fault("ensemble", place, sentence, is_error=False)
+        for sentence in trials_among(members):
+            yield Fault("trial", place, sentence, is_error=False)
         if bundle.find_config(FOLDS_CONFIG) is None or bundle.find_config("inference") is None:
             return
         wanted = folds_config(bundle.read_config("inference"), [member.fold for member in members])

@@ -40,6 +40,7 @@ class Published:
         replaces: the same of the file that was there before, which a killed run may have left in its place.
         score: its validation Dice; None where no case was held out.
         replaces_run: the run of the file that was there before; None where that is not known.
+        steps: after how many optimizer steps the run had these weights; None where that is not known.
     """
 
     run: str
@@ -47,6 +48,7 @@ class Published:
     replaces: str | None = None
     score: float | None = None
     replaces_run: str | None = None
+    steps: int | None = None
 
     @classmethod
     def read(cls, bundle: Bundle) -> Published | None:
@@ -89,6 +91,14 @@ class Published:
         """
         return {self.replaces: self.replaces_run, self.sha256: self.run}.get(sha256_of(model))
 
+    def steps_of(self, model: Path) -> int | None:
+        """The optimizer steps that made a file; None where that is not known.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        return self.steps if sha256_of(model) == self.sha256 else None
+
 
 def record_path(bundle: Bundle) -> Path:
     """``models/published.json``."""
@@ -96,7 +106,12 @@ def record_path(bundle: Bundle) -> Path:
 
 
 def publish(
-    bundle: Bundle, network: Module | None, weights: Mapping[str, Tensor], run: str, score: float | None
+    bundle: Bundle,
+    network: Module | None,
+    weights: Mapping[str, Tensor],
+    run: str,
+    score: float | None,
+    steps: int | None = None,
 ) -> None:
     """Write ``models/model.pt`` and the record of which run it is from, each atomically.
 
@@ -109,6 +124,7 @@ def publish(
         weights: the state dict of the network that was trained.
         run: the name of the run.
         score: its validation Dice.
+        steps: the optimizer steps that made the weights.
 
     Raises:
         BundleError: the weights don't fit the bundle's inference network or are not finite, or ``models`` is a link.
@@ -123,7 +139,7 @@ def publish(
     if bundle.model_path.exists():
         before, known = sha256_of(bundle.model_path), Published.read(bundle)
     replaced = known.run_of(bundle.model_path) if known else None
-    record = Published(run, hashlib.sha256(content).hexdigest(), before, score, replaced)
+    record = Published(run, hashlib.sha256(content).hexdigest(), before, score, replaced, steps)
     write_bytes(record_path(bundle), TypeAdapter(Published).dump_json(record, indent=1) + b"\n")
     write_bytes(bundle.model_path, content)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from volseg.console import ConsoleProgress
+from volseg.dataset.case import summed_up
 from volseg.verbs.check import DEFAULTS, CheckOptions, CheckReport
 from volseg.verbs.check import check as run_check
 from volseg.words import counted, printable
@@ -40,7 +41,7 @@ def check(
 
 def show(report: CheckReport) -> None:
     """Print one line for each fault, then the sum."""
-    for fault in report.faults:
+    for fault in summed_up(report.faults):
         kind = "error" if fault.is_error else "warning"
         print(printable(f"{kind} [{fault.code}] {fault}"))
     counts = [counted(len(report.errors), "fault") if report.errors else "no faults"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from volseg.console import ConsoleProgress
+from volseg.training.history import steps_of_model, trial_words
 from volseg.verbs.train import TrainOptions
 from volseg.words import counted, printable
 from volseg.workflows.training import train_and_validate
@@ -76,13 +77,9 @@ def _show(result: FoldResult) -> None:
     if result.failed:
         print(printable(f"{result.name}: ended: {result.failed}"))
         return
-    if result.already and result.complete:
+    if result.already:
         print(
             f"{result.name}: already complete after {minutes:.1f} minutes; give more --minutes or --epochs, or --fresh."
-        )
-    elif result.already:
-        print(
-            f"{result.name}: {counted(steps, 'step')} in {minutes:.1f} minutes, and that is no model; give more --minutes."
         )
     else:
         state = "complete" if result.complete else "stopped"
@@ -92,6 +89,8 @@ def _show(result: FoldResult) -> None:
         print(f"  best validation, epoch {best.epoch}: mean Dice {best.validation.score:.4f}")
         for label, dice in zip(result.labels, best.validation.per_label, strict=False):
             print(printable(f"    {label}: {dice:.4f}" if math.isfinite(dice) else f"    {label}: in no case held out"))
+    if result.complete and (words := trial_words(steps_of_model(result.history))):
+        print(f"  warning: {words}")
     print(printable(f"  {result.folder / 'curve.png'}"))
 
 

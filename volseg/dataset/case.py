@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.words import printable
+from volseg.words import listed, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from volseg.errors import VolsegError
@@ -59,3 +60,27 @@ class Fault:
     def __str__(self) -> str:
         told = self.message.startswith((f"{self.case}: ", f"{self.case} "))
         return f"{self.case}: {self.message}" if self.case and not told else self.message
+
+
+SUMMED_UP = ("missing-file", "outside-folder")
+"""The codes of faults that many cases have for one reason, as where a folder was not copied."""
+SHOWN_CASES = 3
+
+
+def summed_up(faults: Sequence[Fault]) -> tuple[Fault, ...]:
+    """The faults to show: of one that many cases have for one reason the first few, and how many more there are."""
+    shown: list[Fault] = []
+    more: dict[tuple[str, bool], list[str]] = {}
+    for fault in faults:
+        kind = (fault.code, fault.is_error)
+        if fault.code in SUMMED_UP and fault.case:
+            more.setdefault(kind, []).append(fault.case)
+            if len(more[kind]) > SHOWN_CASES:
+                continue
+        shown.append(fault)
+    for (code, is_error), cases in more.items():
+        rest = cases[SHOWN_CASES:]
+        if rest:
+            said = f"{len(rest)} more such faults, of {listed(list(dict.fromkeys(rest)), SHOWN_CASES)}."
+            shown.append(Fault(code, "", said, is_error))
+    return tuple(shown)

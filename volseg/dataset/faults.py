@@ -12,7 +12,7 @@ from xxhash import xxh3_128
 
 from volseg.batch import choose_executor, run_cases, voxel_bytes
 from volseg.dataset.advice import advise, looks_like_ct
-from volseg.dataset.case import Case, Fault
+from volseg.dataset.case import Case, Fault, summed_up
 from volseg.dataset.dataset import Dataset, count_labels, read_dataset
 from volseg.dataset.findings import Findings, FindingsPlace, forget_old_findings
 from volseg.dataset.measures import CaseMeasures, ChannelMeasures, measure_case, measure_channels
@@ -180,7 +180,7 @@ def _require_sound(
         if fault.is_error or (whole_masks and fault.code == MASKS_OFF_WHOLE)
     ]
     if faults:
-        lines = [f"  {fault}" for fault in faults]
+        lines = [f"  {fault}" for fault in summed_up(faults)]
         count = counted(len(faults), "fault")
         raise DataSetError(f"{dataset.folder} has {count}; mend what each line says:", path=dataset.folder, lines=lines)
     if not dataset.training:

@@ -1,7 +1,7 @@
 """What the check found in a case, kept for the next time: a case whose files hold the same bytes is not read again.
 
 Kept in the person's cache folder, an entry for each case, by a digest of all that the findings depend on: the bytes of
-the case's files, its name, the data set's labels and channels, and volseg's own rules. Removing the folder costs time,
+the case's files, its name, the data set's labels and channels, volseg's own rules, and the libraries that measure. Removing the folder costs time,
 and nothing else.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from volseg.dataset.case import Fault
 from volseg.dataset.measures import CaseMeasures
 from volseg.errors import VolsegError
 from volseg.files import read_bounded
-from volseg.personal import cache_folder
+from volseg.personal import cache_folder, is_own
 from volseg.stamps import content_digest
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 RULES = ("dataset", "volume", "resampling", "components.py", "voxels.py", "grid.py", "labels.py")
 """Where the code lies that decides what is found; another version of it finds everything anew."""
+LIBRARIES = ("numpy", "scipy", "nibabel", "isal", "connected-components-3d")
+"""What reads and measures beside that code; another version of it does, too."""
 WHOLE_FILES = (".nii", ".nii.gz")
 """Formats whose voxels lie in the file that is named; others may name a second one."""
 MAX_ENTRY_BYTES = 2**26
@@ -95,12 +98,14 @@ class FindingsPlace:
             return None
 
     def read(self) -> Findings | None:
-        """What is kept; None where there is nothing, or it is damaged."""
+        """What is kept; None where there is nothing, it is damaged, or others than this person may write there."""
         try:
+            if not is_own(self.path.parent):
+                return None
             raw = read_bounded(self.path, MAX_ENTRY_BYTES, "kept findings", follow=False)
             checksum, _, content = raw.partition(b"\n")
             return _FORM.validate_json(content) if checksum == _checksum(content) else None
-        except (VolsegError, ValueError):
+        except (OSError, VolsegError, ValueError):
             return None
 
     def keep(self, found: Findings) -> None:
@@ -127,7 +132,7 @@ def forget_old_findings() -> None:
 @cache
 def _rules() -> str:
     """A digest of the code that decides what is found; empty where it can't be read."""
-    found = xxh3_128()
+    found = xxh3_128(repr([(name, version(name)) for name in LIBRARIES]).encode())
     try:
         for name in RULES:
             place = files("volseg") / name

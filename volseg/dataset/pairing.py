@@ -48,6 +48,8 @@ class _Desk:
     folder: Path
     drafts: dict[str, _Draft] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    outside: set[Path] = field(default_factory=set)
+    """Links out of the data set that were told already."""
 
     def fault(self, code: str, case: str, message: str, *, is_error: bool = True) -> None:
         self.faults.append(Fault(code, case, message, is_error))
@@ -109,6 +111,7 @@ def _files(desk: _Desk, folder_name: str) -> list[Path]:
         if _is_inside(desk.folder, path):
             inside.append(path)
         else:
+            desk.outside.add(path)
             desk.fault(
                 "outside-folder",
                 stem_of(path),
@@ -169,6 +172,7 @@ def _add_listed(
 ) -> set[Path]:
     """Add one entry of ``dataset.json``; the masks that it lists, present or not."""
     images: list[Path] = []
+    absent: list[str] = []
     is_broken = False
     name = stem_of(Path(entry.images[0])) if entry.images else ""
     for text in entry.images:
@@ -183,10 +187,7 @@ def _add_listed(
             if len(entry.images) == 1 and numbered:
                 images.extend(numbered)
             else:
-                is_broken = True
-                desk.fault(
-                    "missing-file", name, f"dataset.json lists {text}, which does not exist. Add it, or drop the entry."
-                )
+                absent.append(text)
     if not entry.images:
         is_broken = True
         desk.fault("missing-file", "", "dataset.json has an entry without an image. Name it, or drop the entry.")
@@ -198,12 +199,15 @@ def _add_listed(
         if label is None:
             is_broken = True
         elif not _exists(label):
-            is_broken = True
-            desk.fault(
-                "missing-file",
-                name,
-                f"dataset.json lists {entry.label}, which does not exist. Add it, or drop the entry.",
-            )
+            absent.append(entry.label)
+    if absent:
+        is_broken = True
+        do, them = ("does", "it") if len(absent) == 1 else ("do", "them")
+        desk.fault(
+            "missing-file",
+            name,
+            f"dataset.json lists {listed(absent)}, which {do} not exist. Add {them}, or drop the entry.",
+        )
     if name:
         draft = _Draft(tuple(images), label, in_training_folder=is_training, is_listed=True, is_broken=is_broken)
         desk.add(name, draft)
@@ -217,6 +221,8 @@ def _listed_path(desk: _Desk, case: str, text: str) -> Path | None:
         path = None
     else:
         path = desk.folder / written
+    if path in desk.outside:
+        return None
     if path is None or not _is_inside(desk.folder, path):
         desk.fault(
             "outside-folder",

@@ -18,8 +18,6 @@ SAVING_SECONDS = 2.0
 """Kept back for the last checkpoint and the curve until saving was measured."""
 MAX_RESERVE_SHARE = 0.5
 """What is kept back for the end never gets more than this share of the minutes; a longer validation overruns."""
-LEAST_STEPS = 20
-"""Minutes that hold fewer optimizer steps make no model: the weights are about where they were drawn."""
 
 
 class Budget:
@@ -121,11 +119,6 @@ class Budget:
         whole = (self.minutes or 0.0) * 60
         ends = max(self.elapsed_seconds, whole - min(self.validation_seconds, MAX_RESERVE_SHARE * whole))
         return max(0.0, ends + self.validation_seconds - whole) if whole else 0.0
-
-    @property
-    def is_enough(self) -> bool:
-        """Whether what was spent makes a model; epochs that were asked for always do."""
-        return self.minutes is None or self.steps >= LEAST_STEPS
 
 
 Curve = Literal["polynomial", "cosine", "one-cycle"]

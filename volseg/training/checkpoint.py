@@ -120,6 +120,8 @@ class RunState:
         seed: of all random draws; with the step it is the whole random state.
         patience: after how many epochs without a better validation it was to end.
         is_early: whether it ended so.
+        best_step: after how many steps its best validation came; None before any.
+        best_score: of that.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
@@ -141,6 +143,8 @@ class RunState:
     seed: int = 0
     patience: int | None = None
     is_early: bool = False
+    best_step: int | None = None
+    best_score: float | None = None
 
     @classmethod
     def read(cls, path: Path, content: Any) -> RunState:

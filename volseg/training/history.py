@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from volseg.atomic import write_text
 from volseg.errors import InputError
 from volseg.files import read_bounded
+from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,10 @@ FIXED_COLUMNS = ("epoch", "step", "minutes", "learning_rate", "loss", "validatio
 LABEL_PREFIX = "dice_"
 MAX_HISTORY_BYTES = 2**26
 """A hundred thousand epochs with fifty labels take 50 MB."""
+
+
+LEAST_STEPS = 20
+"""Weights of fewer optimizer steps are about where they were drawn: a model of them is a trial."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,22 @@ def best_epoch(history: Sequence[Epoch]) -> Epoch | None:
     """The epoch of the best validation, the first of equals; None without any."""
     scored = [(row.validation.score, row) for row in history if row.validation and math.isfinite(row.validation.score)]
     return max(scored, key=lambda found: found[0])[1] if scored else None
+
+
+def steps_of_model(history: Sequence[Epoch]) -> int | None:
+    """The optimizer steps of the model that a run gives: of its best validation, else of its end; None before any."""
+    best = best_epoch(history) or (history[-1] if history else None)
+    return None if best is None else best.step
+
+
+def trial_words(steps: int | None) -> str:
+    """That a model of so few steps is a trial; empty where it is none, or nobody knows."""
+    if steps is None or steps >= LEAST_STEPS:
+        return ""
+    return (
+        f"The model is a trial: it was trained for {counted(steps, 'step')} only, and its masks are about those of a "
+        "network that learned nothing."
+    )
 
 
 def write_history(path: Path, history: Sequence[Epoch], labels: Sequence[str]) -> None:

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from ignite.engine import Events
-from monai.data.utils import dense_patch_slices
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
-from monai.inferers import SlidingWindowInferer
-from monai.inferers.utils import _get_scan_interval
-from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from volseg.errors import BundleError
-from volseg.finite import all_finite, not_finite
+from volseg.finite import not_finite
 from volseg.progress import SILENT, Progress
 from volseg.training.checkpoint import RunFolder, RunState
-from volseg.training.history import Epoch, Validation, best_epoch
+from volseg.training.history import Epoch, Validation, best_epoch, steps_of_model, trial_words
+from volseg.training.interrupts import WholeSteps
 from volseg.training.listeners import LISTENERS, Listener, RunView
-from volseg.training.steps import StepLoader, seed_of
-from volseg.words import counted, listed
+from volseg.training.steps import seed_of
+from volseg.training.timing import time_validation
+from volseg.training.watch import LossWatch, require_finite
+from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,10 +38,6 @@ SAVE_SECONDS = 60.0
 """A checkpoint is written when the one before is older than this; a killed run loses no more."""
 SAVE_SHARE = 0.03
 """Or later, so that checkpoints of a large network on a slow disk take no more than this share of the time."""
-ESTIMATE_MARGIN = 1.2
-"""One case tells only about what all of them take."""
-TIMED_PASSES = 2
-"""The first is slower: libraries choose how to compute, memory is taken for the first time."""
 TOLD_OVERRUN_SECONDS = 3.0
 """A shorter one is none, to a person."""
 SETTINGS = frozenset(
@@ -86,9 +81,9 @@ class Run:
     seed: int = 0
     patience: int | None = None
     history: list[Epoch] = field(default_factory=list)
-    _losses: list[float] = field(default_factory=list)
-    _latest_loss: tuple[int, torch.Tensor | float, Any] | None = None
     _best: float = -math.inf
+    _best_step: int | None = None
+    _is_better: bool = False
     _saved_at: float = 0.0
     _saving_took: float = 0.0
     _validated_at_step: int = -1
@@ -100,6 +95,8 @@ class Run:
 
     def __post_init__(self) -> None:
         self.listeners = (*(kind() for kind in LISTENERS), *self.listeners)
+        self._steps = WholeSteps(self.trainer.optimizer)
+        self._watch = LossWatch(self.trainer)
 
     def resume(self, state: RunState) -> None:
         """Go on from an earlier run's state.
@@ -133,10 +130,14 @@ class Run:
         self.trainer.state.iteration = state.step
         self.trainer.state.epoch = state.epoch
         self.seed = state.seed
-        self.history, self._losses = list(state.history), list(state.losses)
+        self.history, self._watch.losses = list(state.history), list(state.losses)
         self.budget.validation_seconds = state.validation_seconds
         best = best_epoch(self.history)
         self._best = best.validation.score if best is not None and best.validation is not None else -math.inf
+        self._best = max(self._best, -math.inf if state.best_score is None else state.best_score)
+        self._best_step = state.best_step
+        # It may have been killed between this state and the weights that are the best so far: they are written again.
+        self._is_better = state.best_step == state.step and math.isfinite(self._best)
         if self.history and self.history[-1].validation is not None:
             self._validated_at_step = self.history[-1].step
 
@@ -156,7 +157,7 @@ class Run:
                 group.update(settings)
 
     def go(self) -> bool:
-        """Train until the budget is spent; gives whether it is, in enough steps to make a model.
+        """Train until the budget is spent; gives whether it is.
 
         On KeyboardInterrupt the state is saved before re-raising, so that the next run resumes there.
 
@@ -165,19 +166,21 @@ class Run:
             FileError: a checkpoint can't be written; the one before stays.
         """
         self._attach()
-        if self._loader is not None:
-            self._loader.begin(seed=self.seed, position=self.budget.steps)
+        if self._watch.loader is not None:
+            self._watch.loader.begin(seed=self.seed, position=self.budget.steps)
         for listener in self.listeners:
             listener.began(RunView(self.folder, tuple(self.labels), tuple(self.history)))
-        if self._losses and self.budget.steps % self.trainer.state.epoch_length == 0:
+        if self._watch.losses and self.budget.steps % self.trainer.state.epoch_length == 0:
             self._end_epoch()  # stopped between an epoch's last step and its end
+        if self._is_better:
+            self._tell_better()
         self._estimate_validation()
         for listener in self.listeners:
             listener.timed(self.budget.overrun_seconds)
         self.budget.begin_steps()
         self._saved_at = time.monotonic()
         self._shown = BAR_UNITS * self.budget.fraction
-        with self.progress.task(TRAINING, BAR_UNITS, "", done=self._shown) as self._task, self._validating:
+        with self.progress.task(TRAINING, BAR_UNITS, "", done=self._shown) as self._task, self._validating, self._steps:
             try:
                 # A run that was stopped in its last moments has only its end to come; the engine would start over.
                 if not self.budget.is_spent or not self.budget.steps:
@@ -185,21 +188,18 @@ class Run:
                 return self._finish()
             except KeyboardInterrupt:
                 self._end_validation()  # it may have come inside one
-                self._take_loss()
+                if self._steps.is_inside:
+                    self.progress.say("Stopped inside a step; the same command goes on from the last checkpoint.")
+                    raise
+                self._watch.take()
                 self.save(complete=False)
                 self.progress.say(
                     f"Stopped after {counted(self.budget.steps, 'step')}; the same command goes on from there."
                 )
                 raise
             finally:
-                if self._loader is not None:
-                    self._loader.stop()
-
-    @property
-    def _loader(self) -> StepLoader | None:
-        """The loader of volseg's own bundles; None for others, whose batches depend on what was drawn before."""
-        loader = getattr(self.trainer, "data_loader", None)
-        return loader if isinstance(loader, StepLoader) else None
+                if self._watch.loader is not None:
+                    self._watch.loader.stop()
 
     def _estimate_validation(self) -> None:
         """Tell the budget what the last validation will take, until one was measured."""
@@ -208,7 +208,7 @@ class Run:
         if self.budget.minutes is None or not isinstance(self.evaluator, SupervisedEvaluator):
             return
         if not self.budget.validation_seconds:
-            self.budget.validation_seconds = self._time_validation()
+            self.budget.validation_seconds = time_validation(self.trainer.network, self.evaluator, self.progress)
         if self.budget.overrun_seconds > TOLD_OVERRUN_SECONDS:
             self.progress.say(
                 f"{self.budget.elapsed_seconds / 60:.1f} minutes went by already and a validation takes about "
@@ -216,25 +216,8 @@ class Run:
                 f"{self.budget.overrun_seconds / 60:.1f} minutes after the {self.budget.minutes:g} that were given."
             )
 
-    def _time_validation(self) -> float:
-        """What a validation takes, by one of its cases, or by a window of it where windows slide, in seconds."""
-        passes = []
-        loader, network = self.evaluator.data_loader, self.trainer.network
-        with self.progress.task("Timing a validation", TIMED_PASSES, "passes") as task, torch.no_grad():
-            batch = next(iter(loader))
-            image = self.evaluator.prepare_batch(batch, self.evaluator.state.device, self.evaluator.non_blocking)[0]
-            image, windows = _one_window(image, self.evaluator.inferer)
-            network.eval()
-            for _ in range(TIMED_PASSES):
-                before = time.monotonic()
-                found = self.evaluator.inferer(image, network)
-                float((found[0] if isinstance(found, (list, tuple)) else found).sum())  # waits for a GPU
-                passes.append(time.monotonic() - before)
-                task.advance()
-        return ESTIMATE_MARGIN * min(passes) * windows * len(loader)
-
     def _finish(self) -> bool:
-        """The last validation and the last weights; gives whether the budget is spent, and made a model."""
+        """The last validation and the last weights; gives whether the budget is spent."""
         ended = self._is_early or self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
         self._end_epoch()
         if self.evaluator is not None and self._validated_at_step != self.budget.steps:
@@ -247,17 +230,17 @@ class Run:
             self._pending = None
         if self.history:
             self._tell_epoch()
+        self._keep_better()
         if not math.isfinite(self._best) or not self.folder.best.is_file():
-            self._improve(None)
-        is_model = ended and self.budget.is_enough
-        if ended and not is_model:
-            steps = counted(self.budget.steps, "step")
-            self.progress.say(f"Only {steps} fitted into the minutes, and that is no model. Give more --minutes.")
+            self._tell_better()
+        trial = trial_words(steps_of_model(self.history))
+        if ended and trial:
+            self.progress.say(f"warning: {trial} Give more --minutes or --epochs.")
         for listener in self.listeners:
-            listener.ended(self._weights(), complete=is_model)
+            listener.ended(self._weights(), complete=ended)
         self.save(complete=ended)
         self._show()
-        return is_model
+        return ended
 
     def save(self, *, complete: bool) -> None:
         """Have the state written to go on from, each file atomically.
@@ -266,7 +249,7 @@ class Run:
             BundleError: a weight is no number any more; the checkpoint before stays.
             FileError: a file can't be written.
         """
-        self._require_finite(self.trainer.network.state_dict())
+        require_finite(self.trainer.network.state_dict(), self.budget.steps)
         before = time.monotonic()
         steps = self.budget.steps  # the engine may have counted one that was interrupted
         state = RunState(
@@ -283,10 +266,12 @@ class Run:
             validation_seconds=self.budget.validation_seconds,
             complete=complete,
             history=tuple(self.history),
-            losses=tuple(self._losses),
+            losses=tuple(self._watch.losses),
             seed=self.seed,
             patience=self.patience,
             is_early=self._is_early,
+            best_step=self._best_step,
+            best_score=self._best if math.isfinite(self._best) else None,
         )
         for listener in self.listeners:
             listener.saved(state)
@@ -300,7 +285,10 @@ class Run:
         self.trainer.add_event_handler(Events.ITERATION_STARTED, self._before_step)
         self.trainer.add_event_handler(Events.ITERATION_COMPLETED, self._after_step)
         if isinstance(self.trainer, SupervisedTrainer):
-            self.trainer.add_event_handler(IterationEvents.LOSS_COMPLETED, self._before_backward)
+            self.trainer.add_event_handler(
+                IterationEvents.LOSS_COMPLETED,
+                lambda engine: self._watch.before_backward(engine, lambda: self.save(complete=False)),
+            )
         # Last, so that a validation that another handler runs after the epoch belongs to it.
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
         if self.evaluator is not None:
@@ -311,62 +299,17 @@ class Run:
         # What a network draws, for its dropout say, is a function of seed and step, so nothing of it has to be kept.
         torch.manual_seed(seed_of(self.seed, NETWORK_STREAM, engine.state.iteration))
 
-    def _before_backward(self, engine: Engine) -> None:
-        """Stop before a loss that is no number spoils the weights; what was learned until now is saved.
-
-        Raises:
-            BundleError: the loss is no number.
-        """
-        loss = engine.state.output["loss"]
-        if not isinstance(loss, torch.Tensor) or loss.device.type != "cpu":
-            return  # to read it now would make the GPU wait; it is read a step later
-        value = float(loss.detach())
-        if math.isfinite(value):
-            return
-        step = engine.state.iteration
-        bad = not_finite(self.trainer.network.state_dict())
-        if bad is None:
-            self._take_loss()
-            self.save(complete=False)
-            outputs = engine.state.output["pred"]
-            outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-            cause = (
-                "The loss made it out of finite data, weights and outputs of the network"
-                if all(bool(all_finite(one)) for one in outputs)
-                else "The network made it out of finite data and weights"
-            )
-        else:
-            cause = f"The weight {bad} is no number any more"
-        raise self._not_finite(value, step, engine.state.batch, cause)
-
-    def _not_finite(self, value: float, step: int, batch: Any, cause: str) -> BundleError:
-        """The error that names the cases of a batch, and where numbers that are not finite came from."""
-        names = () if self._loader is None else self._loader.names(step)
-        told = f", on {listed(sorted(set(names)))}" if names else ""
-        bad = not_finite(batch) if isinstance(batch, dict) else None
-        if bad is not None:
-            return BundleError(
-                f"The loss became {value} at step {step}{told}: the {bad} of that batch has numbers that are not finite "
-                "(NaN or infinity). Look at these cases and at the random transforms in the train config; the same "
-                "command then goes on from the last checkpoint.",
-                code="loss-not-finite",
-            )
-        return _not_finite(f"The loss became {value} at step {step}{told}. {cause}")
-
     def _after_step(self, engine: Engine) -> None:
-        self._take_loss()
+        self._watch.take()
         self.budget.step()
         if self.average is not None:
             self.average.update()
-        output = engine.state.output
-        loss = output[0].get("loss") if isinstance(output, list) else output.get("loss")
-        if loss is not None:
-            # Read one step later: to read it now would make the next batch wait until the GPU is done with this one.
-            loss = loss.detach() if isinstance(loss, torch.Tensor) else loss
-            self._latest_loss = self.budget.steps, loss, engine.state.batch
+        self._watch.note(self.budget.steps, engine.state.output, engine.state.batch)
+        self._steps.end()
         self._show()
         # At the end of an epoch its handlers have their turn first: schedulers, validation.
         if engine.state.iteration % engine.state.epoch_length:
+            self._keep_better()
             if self.budget.is_spent:
                 engine.terminate()
             else:
@@ -374,30 +317,12 @@ class Run:
 
     def _save_in_time(self) -> None:
         if time.monotonic() - self._saved_at >= max(SAVE_SECONDS, self._saving_took / SAVE_SHARE):
-            self._take_loss()
+            self._watch.take()
             self.save(complete=False)
-
-    def _take_loss(self) -> None:
-        """Note the loss of the step before.
-
-        Raises:
-            BundleError: it is no number any more.
-        """
-        if self._latest_loss is None:
-            return
-        (step, loss, batch), self._latest_loss = self._latest_loss, None
-        value = float(loss)
-        if not math.isfinite(value):
-            raise self._not_finite(value, step, batch, "The data are finite, so the weights or the loss are not")
-        self._losses.append(value)
-
-    def _require_finite(self, weights: Mapping[str, torch.Tensor]) -> None:
-        bad = not_finite(weights)
-        if bad is not None:
-            raise _not_finite(f"The weight {bad} is no number any more after step {self.budget.steps}")
 
     def _after_epoch(self, engine: Engine) -> None:
         self._end_epoch()
+        self._keep_better()
         if self.budget.is_spent:
             engine.terminate()  # the end tells of this epoch, with the last validation
             return
@@ -416,8 +341,8 @@ class Run:
         return self.history[-1].epoch - best.epoch >= self.patience
 
     def _end_epoch(self) -> None:
-        self._take_loss()
-        if not self._losses:
+        self._watch.take()
+        if not self._watch.losses:
             return
         self.history.append(
             Epoch(
@@ -425,11 +350,11 @@ class Run:
                 step=self.budget.steps,
                 minutes=self.budget.elapsed_seconds / 60,
                 learning_rate=float(self.trainer.optimizer.param_groups[0]["lr"]),
-                loss=sum(self._losses) / len(self._losses),
+                loss=sum(self._watch.losses) / len(self._watch.losses),
                 validation=self._pending,
             )
         )
-        self._losses, self._pending = [], None
+        self._watch.losses, self._pending = [], None
 
     def _tell_epoch(self) -> None:
         for listener in self.listeners:
@@ -463,15 +388,29 @@ class Run:
         self._pending = Validation(score, _per_label(state.metric_details.get(name), len(self.labels)))
         self._validated_at_step = self.budget.steps
         if math.isfinite(score) and score > self._best:
-            self._best = score
-            self._improve(score)
+            self._best, self._is_better = score, True
         self._show()
 
-    def _improve(self, score: float | None) -> None:
+    def _keep_better(self) -> None:
+        """Write the weights of the best validation, where the last one was it.
+
+        After the state that knows of them: were the run killed in between, the next one finds them in that state. The
+        other way round, it would go on with the best of a validation that nothing knows of.
+        """
+        if self._is_better:
+            self._watch.take()
+            self._best_step, known = self.budget.steps, self.budget.saving_seconds
+            self.save(complete=False)
+            self.budget.saving_seconds = known  # the first ones are slow, and minutes would end too early for them
+            self._tell_better()
+
+    def _tell_better(self) -> None:
+        self._is_better = False
         weights = self._weights()
-        self._require_finite(weights)  # background alone may score better than nothing
+        require_finite(weights, self.budget.steps)  # background alone may score better than nothing
+        score = self._best if math.isfinite(self._best) else None
         for listener in self.listeners:
-            listener.improved(weights, score)
+            listener.improved(weights, score, self.budget.steps)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         source = self.trainer.network if self.average is None else self.average
@@ -485,7 +424,7 @@ class Run:
         self._shown = reached
 
     def _note(self) -> str:
-        recent = self._losses[-50:] or ([self.history[-1].loss] if self.history else [])
+        recent = self._watch.losses[-50:] or ([self.history[-1].loss] if self.history else [])
         words = [f"loss {sum(recent) / len(recent):.3f}"] if recent else []
         latest = self._pending or next((row.validation for row in reversed(self.history) if row.validation), None)
         if latest is not None and latest.per_label and len(latest.per_label) <= 4:
@@ -494,28 +433,6 @@ class Run:
         elif latest is not None:
             words.append(f"Dice {latest.score:.3f}")
         return ", ".join(words)
-
-
-def _one_window(image: torch.Tensor, inferer: Any) -> tuple[torch.Tensor, int]:
-    """A part of an image (batch, channel, i, j, k) that takes one pass of the network, and how many the whole takes."""
-    inner = getattr(inferer, "inferer", inferer)
-    if not isinstance(inner, SlidingWindowInferer) or image.ndim != 5:
-        return image, 1
-    sizes = image.shape[2:]
-    window = fall_back_tuple(inner.roi_size, sizes)
-    padded = [max(size, wide) for size, wide in zip(sizes, window, strict=True)]
-    overlaps = ensure_tuple_rep(inner.overlap, len(sizes))
-    intervals = _get_scan_interval(padded, window, len(sizes), overlaps)
-    part = image[:, :, : window[0], : window[1], : window[2]]
-    return part, len(dense_patch_slices(padded, window, intervals))
-
-
-def _not_finite(what: str) -> BundleError:
-    return BundleError(
-        f"{what}, so training can't go on. Lower the learning rate in the train config, then type the same command to "
-        "go on from the last checkpoint, or start over with --fresh.",
-        code="loss-not-finite",
-    )
 
 
 def _per_label(details: Any, count: int) -> tuple[float, ...]:

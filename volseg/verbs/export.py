@@ -99,6 +99,7 @@ def export(bundle_dir: Path, options: ExportOptions | None = None, progress: Pro
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.scope import require_segmentation
+    from volseg.bundle.trials import trials_of
     from volseg.bundle.trust import trust_kept
 
     options = options or ExportOptions()
@@ -115,6 +116,8 @@ def export(bundle_dir: Path, options: ExportOptions | None = None, progress: Pro
         raise OutputExistsError(f"{there[0]} is there already. Replace it with --overwrite.", path=there[0])
     parser = BundleParser(bundle, "inference", {"device": "cpu"})
     weights, network = _network(bundle, parser)
+    for words in trials_of(bundle, weights):
+        progress.say(f"warning: {words}")
     patch, of, real = _patch(bundle, parser, options)
     about = _about(bundle, parser, tuple(patch.shape[2:]), weights)
     found = []

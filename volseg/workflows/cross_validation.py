@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from volseg.bundle.folder import Bundle, open_bundle
 from volseg.bundle.lint import lint_config, rounds_masks
 from volseg.bundle.outputs import Outputs
+from volseg.bundle.own_runs import is_own_run, remember_made
 from volseg.bundle.targets import trained_regions
 from volseg.bundle.trust import require_trust
 from volseg.bundle.write import as_yaml, replace_rules_words, write_config
@@ -29,7 +30,7 @@ from volseg.postprocessing.selection import LEAST_LOSS, Selection, Trial
 from volseg.progress import SILENT, Progress
 from volseg.resampling import turned_onto
 from volseg.training.checkpoint import RunFolder
-from volseg.training.cross_validation import PICTURE, CrossValidation, HeldOut, RuleGain, figures
+from volseg.training.cross_validation import NAME, PICTURE, CrossValidation, HeldOut, RuleGain, figures
 from volseg.training.record import RunRecord
 from volseg.verbs.evaluate import EvaluateOptions, evaluate
 from volseg.verbs.predict import PredictOptions, predict
@@ -82,7 +83,8 @@ def cross_validate(bundle_dir: Path, options: TrainOptions, progress: Progress =
     names = (f"{RUN_PREFIX}{number}" for number in range(len(Split.read(split_path(bundle)).folds)))
     runs = {name: RunFolder(bundle.runs / name) for name in names}
     work = _Work(bundle, place, options, runs, progress)
-    before = CrossValidation.read(bundle.runs)
+    record = bundle.runs / NAME
+    before = CrossValidation.read(bundle.runs) if is_own_run(record) else None
     if before is not None and before.key == work.key and before.bundle_rules == _plain(work.rules):
         return before
     require_own_data(bundle, verdict, place, options)
@@ -93,6 +95,7 @@ def cross_validate(bundle_dir: Path, options: TrainOptions, progress: Progress =
         work.predict(run)
     found = work.of_regions() if work.overlap else work.of_labels(before)
     found.write(bundle.runs)
+    remember_made(record, progress)
     by_label = {name: [case.dice[place] for case in found.cases] for place, name in enumerate(found.labels)}
     draw_spread(
         bundle.runs / PICTURE, {name: [x for x in dice if x is not None] for name, dice in by_label.items()}, "Dice"

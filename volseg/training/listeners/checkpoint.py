@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Checkpoint(Listener):
     """Writes ``best.pt``, ``final.pt`` and ``last.pt``, each atomically; ``previous.pt`` is the ``last.pt`` before."""
 
-    def improved(self, weights: Mapping[str, Tensor], score: float | None) -> None:
+    def improved(self, weights: Mapping[str, Tensor], score: float | None, steps: int) -> None:
         """Write the flat state dict of the best."""
-        del score
+        del score, steps
         write_tensors(self.run.folder.best, weights)
 
     def saved(self, state: RunState) -> None:

@@ -42,8 +42,8 @@ class Listener:
     def epoch(self, row: Epoch) -> None:
         """An epoch, or the part of it that the budget left, is over. ``row.validation`` is what came after it."""
 
-    def improved(self, weights: Mapping[str, Tensor], score: float | None) -> None:
-        """A validation was the best so far; without any, the run is over and ``score`` is None. Weights on the CPU."""
+    def improved(self, weights: Mapping[str, Tensor], score: float | None, steps: int) -> None:
+        """A validation was the best so far; without any, the run is over and ``score`` is None. Weights on the CPU, after ``steps``."""
 
     def saved(self, state: RunState) -> None:
         """It is time to write what a later run goes on from: now and then, after an interrupt, at the end."""

@@ -18,7 +18,7 @@ from monai.transforms import Compose, RandomizableTrait, Transform
 from torch.utils.data import Dataset
 
 from volseg.batch import available_cores, voxel_bytes
-from volseg.device import available_bytes
+from volseg.device import GIB
 from volseg.errors import DataSetError, FileError
 from volseg.stamps import content_digest
 from volseg.training.prepared.description import NoDescriptionError, describe
@@ -46,7 +46,7 @@ class PreparedDataset(Dataset[Any]):
     Args:
         data: for each case its files by their keys.
         transform: MONAI's ``Compose`` or one transform.
-        num_workers: how many threads prepare cases; by default as many as cores and memory allow.
+        num_workers: how many threads prepare cases, as far as memory allows; as many as cores by default.
 
     Raises:
         DiskFullError: there is no room for the prepared cases.
@@ -69,6 +69,14 @@ class PreparedDataset(Dataset[Any]):
         self._digests = [[content_digest(path) for path in paths] for paths in files]
         self._keys = self._make_keys()
         self._prepare_all(files, num_workers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to a thread: workers of a loader may be other processes."""
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._local = threading.local()
 
     def __len__(self) -> int:
         return len(self.data)
@@ -128,14 +136,19 @@ class PreparedDataset(Dataset[Any]):
         bytes_of = {number: max(1, voxel_bytes(files[number])) for number in missing}
         with self.store.progress.task("Preparing", len(missing), "cases") as task:
             first, *others = sorted(missing, key=lambda number: -bytes_of[number])
+            needed = COPIES * bytes_of[first]
+            if needed > max(GIB, self.store.preparing_bytes):
+                self.store.progress.say(
+                    f"To prepare the largest case takes about {needed / GIB:.1f} GiB for a moment, more than the memory for "
+                    "data; cases are prepared one at a time."
+                )
             case = self._make(first)
             # It tells how large all will be.
             self.store.make_room(int(size_of(case) / bytes_of[first] * sum(bytes_of.values())), len(missing))
             self.store.put(self._keys[first], case)
             del case
             task.advance()
-            room = max(1, available_bytes() // (COPIES * bytes_of[first]))
-            threads = min(available_cores(), room) if num_workers is None else max(1, num_workers)
+            threads = min(available_cores() if num_workers is None else max(1, num_workers), self.store.at_once(needed))
             with ThreadPoolExecutor(min(threads, max(1, len(others)))) as pool:
                 coming = [pool.submit(self._kept, number) for number in others]
                 try:

@@ -18,7 +18,7 @@ from volseg.stamps import Stamp, forget_old_stamps, stamp_of
 from volseg.training.prepared.entry import Case, loaded, read_entry, size_of, write_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SUFFIX = ".case"
 ONCE = "once-"
@@ -47,19 +47,42 @@ class Store:
         memory_bytes: what may be kept in memory; a share of what is free by default.
         folder: where the files lie; ``prepared`` in the person's cache folder by default.
         progress: is told what is written, before it is.
+        preparing_bytes: what cases may take while they are prepared; as much as is kept by default. Those that have files
+            are kept in memory when they are used, so that the two don't add up.
     """
 
     def __init__(
-        self, memory_bytes: int | None = None, folder: Path | None = None, progress: Progress = SILENT
+        self,
+        memory_bytes: int | None = None,
+        folder: Path | None = None,
+        progress: Progress = SILENT,
+        preparing_bytes: int | None = None,
     ) -> None:
         self.left_bytes = memory_for_data() if memory_bytes is None else memory_bytes
+        self.preparing_bytes = self.left_bytes if preparing_bytes is None else preparing_bytes
         self.folder = folder if folder is not None else cache_folder() / "prepared"
         self.progress = progress
         self._memory: dict[str, Case] = {}
+        self._taken: set[str] = set()
         self._verified: dict[str, Stamp] = {}
         self._writes = True
         self._lock = threading.Lock()
         self._is_open = False
+
+    def __reduce__(self) -> tuple[Callable[..., Store], tuple[Path, dict[str, Stamp]]]:
+        """For another process, which reads the files and keeps nothing of its own: its memory would come on top.
+
+        Raises:
+            FileError: there are no files.
+        """
+        if not self._writes:
+            raise FileError(
+                f"The prepared cases are in the memory of this process alone, for {self.folder} can't be written or has no "
+                "room: no other process can read them. Load batches with num_workers=0, or name a folder with more room.",
+                code="memory-only",
+                path=self.folder,
+            )
+        return _reader, (self.folder, dict(self._verified))
 
     def open(self) -> None:
         """Make the folder ready, at the first use.
@@ -126,26 +149,31 @@ class Store:
                 if known is None:
                     os.utime(path)  # of when it was used last
                 self._verified[key] = stamp_of(path)
-        size = size_of(case)
-        if self._takes(size):
+        if self._takes(key, size_of(case)):
             self._memory[key] = case = loaded(case)
         return case
 
     def put(self, key: str, case: Case) -> None:
-        """Keep a case, in a file where there is room for it, and in memory.
+        """Keep a case, in a file where there is room for it, else in memory; from a file it comes there by its use.
 
         Raises:
             DiskFullError: there is no room for it in memory or on the disk.
             FileError: the file can't be written.
         """
-        if self._takes(size_of(case)):
-            self._memory[key] = case
-        elif not self._writes:
-            self._refuse(size_of(case))
         if self._writes:
             write_entry(self._path(key), key, case)
             with suppress(FileError):
                 self._verified[key] = stamp_of(self._path(key))
+        elif self._takes(key, size_of(case)):
+            self._memory[key] = case
+        else:
+            self._refuse(size_of(case))
+
+    def at_once(self, case_bytes: int) -> int:
+        """How many cases may be prepared at once that take so much each; one at least."""
+        # Without files, what is prepared stays.
+        most = self.preparing_bytes if self._writes else available_bytes() - self.left_bytes
+        return max(1, most // case_bytes)
 
     def make_room(self, needed_bytes: int, cases: int) -> None:
         """Say what is about to be written and where; old entries of other data go where the disk lacks room.
@@ -184,15 +212,23 @@ class Store:
             path=self.folder,
         )
 
-    def _takes(self, size: int) -> bool:
+    def _takes(self, key: str, size: int) -> bool:
+        """Whether there is memory for a case that no thread has taken any for."""
         with self._lock:
-            if size > self.left_bytes:
+            if key in self._taken or size > self.left_bytes:
                 return False
+            self._taken.add(key)
             self.left_bytes -= size
             return True
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{SUFFIX}"
+
+
+def _reader(folder: Path, verified: dict[str, Stamp]) -> Store:
+    store = Store(0, folder)
+    store._verified = verified
+    return store
 
 
 _opened: list[Store] = []

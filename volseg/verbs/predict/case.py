@@ -190,7 +190,7 @@ def segment(
     told: list[str] = []
     with _channel_files(prepared.case.images, channels, model) as images:
         mask = model.segmenter.segment(images, grid, advance, told.append)
-    warnings += tuple(told)
+    warnings += (*model.told, *told)
     if model.rules:
         cleaned, changes = model.rules.apply(mask, grid)
         mask = cleaned.astype(mask.dtype)
@@ -220,7 +220,7 @@ def segment_regions(
     told: list[str] = []
     with _channel_files(prepared.case.images, channels, model) as images:
         masks = model.segmenter.segment_regions(images, grid, len(regions), advance, told.append)
-    warnings += tuple(told)
+    warnings += (*model.told, *told)
     if model.meaning.regions_why:
         warnings += (UNNAMED_REGIONS.format(model.meaning.regions_why),)
     if model.rules:

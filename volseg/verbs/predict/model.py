@@ -160,6 +160,7 @@ class Model:
         modality: what its first channel is, as DICOM names it; None where the bundle doesn't tell.
         device: in words, with the precision where it is not float32.
         bridged: the shims that its config needed.
+        told: what a person should know of it with each mask.
     """
 
     segmenter: Segmenter
@@ -172,6 +173,7 @@ class Model:
     modality: str | None
     device: str
     bridged: tuple[Used, ...] = ()
+    told: tuple[str, ...] = ()
 
     @property
     def table(self) -> LabelTable:
@@ -197,12 +199,13 @@ def load_model(file: ModelFile) -> Model:
     """
     import torch
 
-    from volseg.bundle.ensemble import averaged_as, member_path
+    from volseg.bundle.ensemble import averaged_as, member_path, require_members
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.metadata import channel_names, input_channels
     from volseg.bundle.outputs import Outputs
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.serving import serving_of
+    from volseg.bundle.trials import trials_among, trials_of
     from volseg.bundle.weights import load_into
     from volseg.inference.saving import without_saving
     from volseg.inference.segmenter import Segmenter
@@ -274,6 +277,7 @@ def load_model(file: ModelFile) -> Model:
         _modality(bundle),
         file.device_words,
         parser.bridged,
+        trials_among(require_members(bundle, file.folds)) if file.folds else trials_of(bundle, weights[0]),
     )
 
 

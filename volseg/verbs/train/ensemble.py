@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from volseg.bundle.ensemble import publish_folds
 from volseg.bundle.folder import CONFIGS
 from volseg.bundle.folds_config import FOLDS_CONFIG, folds_config
-from volseg.bundle.metadata import at
+from volseg.bundle.model_digest import MODEL, model_digest
 from volseg.bundle.weights import inference_network, read_state_dict
 from volseg.bundle.write import write_config
 from volseg.dataset.folds import Split
 from volseg.errors import BundleError
 from volseg.outcomes import sha256_of
 from volseg.training.checkpoint import RunFolder
-from volseg.training.history import best_epoch, read_history
+from volseg.training.history import best_epoch, read_history, steps_of_model
 from volseg.training.record import RunRecord
 from volseg.verbs.train.split import RUN_PREFIX, split_path
 from volseg.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from volseg.bundle.folder import Bundle
-    from volseg.planning.component import ConfigValue
-
-MODEL = "model"
-"""Under which a run records what it trains; see ``model_digest``."""
-MODEL_PARTS = (("network_def",), ("train", "deterministic_transforms"))
-
-
-def model_digest(config: Mapping[str, object]) -> str:
-    """SHA-256 of what a train config makes of an image before the loss: preprocessing and network.
-
-    Models of which it differs don't belong into one ensemble, though their weights may have the same shapes.
-    """
-    parts = [at(cast("ConfigValue", config), *place) for place in MODEL_PARTS]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def publish_ensemble(bundle: Bundle) -> None:
@@ -63,9 +45,10 @@ def publish_ensemble(bundle: Bundle) -> None:
             for checksums in sessions
         ):
             others.append(run.folder.name)
-        best = best_epoch(read_history(run.history)[0])
+        history, _ = read_history(run.history)
+        best = best_epoch(history)
         score = None if best is None or best.validation is None else best.validation.score
-        trained[number] = (read_state_dict(run.best), sha256_of(run.best), score)
+        trained[number] = (read_state_dict(run.best), sha256_of(run.best), score, steps_of_model(history))
     if others:
         raise BundleError(
             f"{listed(others)} of {bundle.root} had another network or preprocessing than configs/train.yaml has now, so "

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from volseg.bundle.vocabulary import MODEL_KEY
 from volseg.errors import BundleError, FileError, UsageError
-from volseg.training.budget import LEAST_STEPS
 from volseg.training.cases import FoldCases
 from volseg.training.checkpoint import RunFolder, RunState, is_whole
+from volseg.training.history import steps_of_model
 from volseg.training.record import RunRecord
 from volseg.training.transfer import Initial
 from volseg.verbs.train.options import FoldResult, TrainOptions
@@ -95,7 +95,7 @@ class Fold:
             BundleError: its checkpoint can't be read.
             UsageError: it was begun with other weights than are asked for.
         """
-        state = None if options.fresh else _read_state(_run_folder(bundle, number))[0]
+        state = None if options.fresh else _read_state(run_folder(bundle, number))[0]
         options = _with_recorded_length(options, state)
         complete = state is not None and _is_complete(state, options)
         fold = cls(bundle, number, options, device, known, complete, served, source, publishes)
@@ -110,7 +110,7 @@ class Fold:
     @property
     def folder(self) -> RunFolder:
         """Of its run."""
-        return _run_folder(self.bundle, self.number)
+        return run_folder(self.bundle, self.number)
 
     @property
     def records_cases(self) -> bool:
@@ -212,9 +212,10 @@ class Fold:
         from volseg.bundle.published import publish
         from volseg.bundle.weights import inference_network, read_state_dict
 
-        best = self.finished().best
-        score = None if best is None or best.validation is None else best.validation.score
-        publish(self.bundle, inference_network(self.bundle), read_state_dict(self.folder.best), self.name, score)
+        found = self.finished()
+        score = None if found.best is None or found.best.validation is None else found.best.validation.score
+        weights = read_state_dict(self.folder.best)
+        publish(self.bundle, inference_network(self.bundle), weights, self.name, score, steps_of_model(found.history))
         return self.finished()
 
     def finished(self) -> FoldResult:
@@ -226,7 +227,7 @@ class Fold:
             self.folder.folder,
             () if state is None else state.history,
             self.bundle.structures,
-            complete=state is None or state.minutes is None or state.step >= LEAST_STEPS,
+            complete=True,
             already=True,
             training=len(cases.training),
             validation=len(cases.validation),
@@ -234,7 +235,8 @@ class Fold:
         )
 
 
-def _run_folder(bundle: Bundle, number: int | None) -> RunFolder:
+def run_folder(bundle: Bundle, number: int | None) -> RunFolder:
+    """Where the run lies that holds out a fold, or none."""
     return RunFolder(bundle.runs / ("all_cases" if number is None else f"fold_{number}"))
 
 

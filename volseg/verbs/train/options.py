@@ -66,7 +66,7 @@ class TrainOptions:
 
     minutes: float | None = None
     """Stop after so many minutes of wall time, resumed runs included; the schedule is fitted to it. With --cv these are
-    the minutes of each fold."""
+    the minutes of each fold, from the command's start where it begins at once, else from its own."""
 
     epochs: int | None = None
     """Stop after so many epochs instead of the plan's."""
@@ -83,12 +83,16 @@ class TrainOptions:
     publish: bool = False
     """Make this run's model the one in models/, also where another run's is there."""
 
+    adopt_runs: bool = False
+    """Go on with runs that lie in the bundle and were not made here, such as those of a bundle that you moved from
+    another place or computer."""
+
     seed: int = DEFAULT_SEED
     """The start of all random draws, so that a run can be repeated; one that goes on keeps its own."""
 
     memory_for_data: str | None = None
-    """What prepared cases may take of the memory, such as 4GB; two fifths of what is free unless told otherwise. The
-    rest is read from files."""
+    """What prepared cases may take of the memory, such as 4GB, also while they are prepared; two fifths of what is free
+    unless told otherwise. The rest is read from files."""
 
     cache: PathOption | None = None
     """A folder that prepared cases are kept in, under prepared, instead of your cache folder."""
@@ -179,8 +183,10 @@ class TrainOptions:
         from volseg.training.prepared import Store, memory_for_data
 
         asked = None if self.memory_for_data is None else parse_memory(self.memory_for_data, "--memory-for-data")
-        memory = (memory_for_data() if asked is None else asked) // beside
-        return Store(memory, None if self.cache is None else Path(self.cache) / "prepared", progress)
+        memory = memory_for_data() if asked is None else asked
+        folder = None if self.cache is None else Path(self.cache) / "prepared"
+        # One of them prepares, and the others wait for it.
+        return Store(memory // beside, folder, progress, preparing_bytes=memory)
 
     def shared_by(self, processes: int) -> TrainOptions:
         """The options of each of so many processes on a machine, which share its memory.

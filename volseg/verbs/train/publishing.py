@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from volseg.bundle.published import Published, publish
 from volseg.bundle.weights import read_state_dict
-from volseg.training.history import best_epoch
+from volseg.training.history import best_epoch, steps_of_model
 from volseg.training.listeners import Listener
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ class Publisher(Listener):
         if self._may_publish() and there != self._name and run.history and run.folder.best.exists():
             best = best_epoch(run.history)
             score = None if best is None or best.validation is None else best.validation.score
-            self._publish(read_state_dict(run.folder.best), score)
+            self._publish(read_state_dict(run.folder.best), score, steps_of_model(run.history))
 
-    def improved(self, weights: Mapping[str, Tensor], score: float | None) -> None:
+    def improved(self, weights: Mapping[str, Tensor], score: float | None, steps: int) -> None:
         """Publish the best so far."""
         if self._may_publish():
-            self._publish(weights, score)
+            self._publish(weights, score, steps)
 
-    def _publish(self, weights: Mapping[str, Tensor], score: float | None) -> None:
-        publish(self._bundle, self._network, weights, self._name, score)
+    def _publish(self, weights: Mapping[str, Tensor], score: float | None, steps: int | None) -> None:
+        publish(self._bundle, self._network, weights, self._name, score, steps)
 
     def _may_publish(self) -> bool:
         stays = None if self._insists else _what_stays(self._bundle, self._name)

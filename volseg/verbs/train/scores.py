@@ -6,11 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from volseg.atomic import write_text
+from volseg.bundle.own_runs import is_own_run
+from volseg.bundle.trials import trials_of
 from volseg.bundle.write import MAX_README_BYTES, SCORES_BEGIN, SCORES_END, cell
 from volseg.errors import DataSetError, FileError, InputError
 from volseg.files import read_bounded
 from volseg.training.checkpoint import RunFolder
-from volseg.training.cross_validation import CrossValidation
+from volseg.training.cross_validation import NAME, CrossValidation
 from volseg.training.history import best_epoch, read_history
 from volseg.training.record import RunRecord
 from volseg.verbs.train.publishing import published_run
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def write_scores(bundle: Bundle) -> None:
-    """Write the validation scores of all runs between the marks that ``volseg plan`` put into ``docs/README.md``.
+    """Write the validation scores of all runs that were made here between the marks that ``volseg plan`` put into ``docs/README.md``.
 
     What a person wrote around them stays as it is; where the marks were taken out, nothing is written.
 
@@ -50,7 +52,7 @@ def _table(bundle: Bundle) -> str:
     best: dict[str, Epoch | None] = {}
     labels: tuple[str, ...] = ()
     for folder in sorted(bundle.runs.iterdir()):
-        if RunFolder(folder).history.is_file():
+        if RunFolder(folder).history.is_file() and is_own_run(folder):
             rows, labels = read_history(RunFolder(folder).history)
             best[folder.name] = best_epoch(rows)
     header = ["validation Dice", *best]
@@ -58,7 +60,10 @@ def _table(bundle: Bundle) -> str:
     rows_of += [[cell(label), *(_score(row, n) for row in best.values())] for n, label in enumerate(labels)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows_of))
     run = published_run(bundle)
-    model = f"`models/model.pt` is the model of {run}.\n{_precision(bundle, run)}" if run else ""
+    model = ""
+    if run:
+        told = "".join(f" {words}" for words in trials_of(bundle, bundle.model_path))
+        model = f"`models/model.pt` is the model of {run}.{told}\n{_precision(bundle, run)}"
     return (
         f"\n## Scores\n\n{table}\n\nEach at its best validation, on the cases that the run held out. {model}\n"
         f"{_cross_validation(bundle)}"
@@ -67,7 +72,7 @@ def _table(bundle: Bundle) -> str:
 
 def _cross_validation(bundle: Bundle) -> str:
     """The scores of all folds together; nothing where a fold was trained on since."""
-    found = CrossValidation.read(bundle.runs)
+    found = CrossValidation.read(bundle.runs) if is_own_run(bundle.runs / NAME) else None
     if found is None or not found.is_current(bundle.runs):
         return ""
     header = ["Dice", "mean", "spread over cases", *(f"fold {fold}" for fold in found.folds), "HD95 mm"]

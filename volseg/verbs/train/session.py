@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from volseg.atomic import exclusive, remove_partials
 from volseg.batch.strays import strays_ended
 from volseg.bundle.checkpoints import damaged_checkpoint
+from volseg.bundle.model_digest import MODEL, model_digest
+from volseg.bundle.own_runs import remember_made
 from volseg.bundle.serving import serve_cases
 from volseg.bundle.training_memory import smaller_step
 from volseg.causes import cause_of
@@ -24,7 +26,6 @@ from volseg.training.prepared import opened
 from volseg.training.preparing import watched_caches
 from volseg.training.record import RunRecord
 from volseg.training.run import Run
-from volseg.verbs.train.ensemble import MODEL, model_digest
 from volseg.verbs.train.fold import Data, Fold
 from volseg.verbs.train.following import follow_message
 from volseg.verbs.train.initial import begin, freeze
@@ -87,6 +88,7 @@ def train_fold(
         if fold.options.fresh:
             fold.folder.remove()
         remove_partials(fold.folder.folder)
+        remember_made(fold.folder.folder, progress)  # after what a stranger left was removed
         if state is not None:
             progress.say(f"Going on after {state.seconds / 60:.1f} minutes")
             if fold.options.seed not in (DEFAULT_SEED, state.seed):

@@ -74,12 +74,18 @@ def choose_side_by_side(parsers: Sequence[BundleParser], asked: int, device: str
 
 @dataclass(frozen=True)
 class FoldJob:
-    """A fold as another process trains it."""
+    """A fold as another process trains it.
+
+    Args:
+        started: ``time.monotonic()``, one clock for all processes, of when its minutes began: with the command, for the
+            folds that begin at once; None for one that has to wait for room, whose minutes begin with its process.
+    """
 
     fold: Fold
     data: Data | None
     place: Path | None
     threads: int
+    started: float | None = None
 
 
 def train_job(job: FoldJob, progress: Progress) -> FoldResult:
@@ -88,7 +94,7 @@ def train_job(job: FoldJob, progress: Progress) -> FoldResult:
     Raises:
         VolsegError: as ``train_fold``.
     """
-    started = time.monotonic()
+    started = time.monotonic() if job.started is None else job.started
     import torch
 
     from volseg.batch.children import safe_children
@@ -117,7 +123,7 @@ def train_all(
         data: the data set; None where only the bundle knows it.
         place: the folder of the data set.
         network: the network of inference.
-        started: ``time.monotonic()`` of when the work on the first fold began.
+        started: ``time.monotonic()`` of when the command began.
         progress: receives the progress.
 
     Returns:
@@ -154,7 +160,19 @@ def train_all(
         if options.minutes is not None:
             said += ": each makes fewer steps in its minutes than alone (--at-once 1)"
         progress.say(f"{said}.")
-        jobs = [(fold.name, FoldJob(replace(fold, beside=plan.workers), data, place, plan.threads)) for fold in folds]
+        jobs = [
+            (
+                fold.name,
+                FoldJob(
+                    replace(fold, beside=plan.workers),
+                    data,
+                    place,
+                    plan.threads,
+                    started if turn < plan.workers else None,
+                ),
+            )
+            for turn, fold in enumerate(folds)
+        ]
         with (
             progress.task("Cross-validation", len(folds), "folds") as task,
             closing(run_jobs(train_job, jobs, plan.workers, progress, lead=TRAINING)) as ends,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive
+from volseg.bundle.own_runs import remember_made, require_own_runs
 from volseg.dataset.folds import Split
 from volseg.errors import DataSetError
 from volseg.training.checkpoint import RunFolder
@@ -36,10 +37,13 @@ def known_split(bundle: Bundle, options: TrainOptions) -> Split | None:
         FileError: a file can't be read.
         InputError: a file holds no split.
         DataSetError: folds were trained with another one.
+        BundleError: the bundle's own was not made here.
     """
     path = split_path(bundle) if options.folds is None else Path(options.folds)
-    if options.folds is None and (options.splits_anew or not path.exists()):
-        return None
+    if options.folds is None:
+        if options.splits_anew or not path.exists():
+            return None
+        require_own_runs(bundle, [path], adopt=options.adopt_runs)
     split = Split.read(path)
     _require_agreement(bundle, split, options)
     return split
@@ -102,7 +106,7 @@ def tell_older_data(
             )
 
 
-def write_split(bundle: Bundle, split: Split, options: TrainOptions) -> None:
+def write_split(bundle: Bundle, split: Split, options: TrainOptions, progress: Progress) -> None:
     """Write the split where it is new; where all folds start over, remove what was trained by another one.
 
     Raises:
@@ -115,6 +119,7 @@ def write_split(bundle: Bundle, split: Split, options: TrainOptions) -> None:
                 RunFolder(folder).remove()
     if options.splits_anew or not path.exists() or Split.read(path) != split:
         split.write(path)
+    remember_made(path, progress)
 
 
 def _require_agreement(bundle: Bundle, split: Split, options: TrainOptions) -> None:

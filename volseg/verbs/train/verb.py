@@ -45,7 +45,7 @@ def train(bundle_dir: Path, options: TrainOptions | None = None, progress: Progr
     Raises:
         UsageError: options that contradict each other, or no bundle.
         TrustError: the bundle would run code that nobody has trusted.
-        BundleError: the bundle is incomplete, or its checkpoint doesn't fit.
+        BundleError: the bundle is incomplete, its checkpoint doesn't fit, or its runs were not made here.
         DataSetError: the data set has faults; the message lists all of them.
         FileError: a checkpoint can't be written.
     """
@@ -92,11 +92,12 @@ def _train(
     from volseg.batch.children import safe_children
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.initial import read_source
+    from volseg.bundle.own_runs import require_own_runs
     from volseg.bundle.scope import require_segmentation
     from volseg.bundle.trust import require_trust, trust_kept
     from volseg.bundle.weights import inference_network
     from volseg.dataset.folds import FOLDS
-    from volseg.verbs.train.fold import RECORD_KEY, Fold
+    from volseg.verbs.train.fold import RECORD_KEY, Fold, run_folder
     from volseg.verbs.train.scores import write_scores
     from volseg.verbs.train.session import train_fold
     from volseg.verbs.train.side_by_side import train_all
@@ -115,6 +116,8 @@ def _train(
     with trust_kept(bundle, verdict), safe_children():  # a data loader may start some
         split = known_split(bundle, options) if is_split else None
         numbers = options.numbers(FOLDS if split is None else len(split.folds))
+        if not options.fresh:
+            require_own_runs(bundle, [run_folder(bundle, n).folder for n in numbers], adopt=options.adopt_runs)
         folds = [
             # Of several the first is the bundle's model, however long each takes.
             Fold.open(
@@ -138,7 +141,7 @@ def _train(
                 progress.say(f"warning: {used.config} config: {used}")
             network = inference_network(bundle)
             if split is not None:
-                write_split(bundle, split, options)
+                write_split(bundle, split, options, progress)
             if options.cv:
                 results |= train_all(pending, parsers, data, place, network, started, progress)
             else:
