@@ -28,7 +28,7 @@ from volseg.training.listeners.checkpoint import Checkpoint
 from volseg.training.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 STEPS = 4
@@ -603,6 +603,15 @@ class HalfSteps(torch.optim.SGD):
         return super().step(closure)
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_an_interrupt_waits_for_the_end_of_a_step(tmp_path: Path) -> None:
     bench = Bench(tmp_path, optimizer=HalfSteps)
     heard = bench.run.progress = Heard()
@@ -616,6 +625,7 @@ def test_an_interrupt_waits_for_the_end_of_a_step(tmp_path: Path) -> None:
     assert torch.equal(resumed.network.weight, whole.network.weight)
 
 
+@pytest.mark.usefixtures("heeded")
 def test_a_second_interrupt_does_not_wait_and_saves_no_half_step(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.trainer.optimizer.__class__ = HalfSteps
