@@ -19,6 +19,7 @@ from monai.inferers import SlidingWindowInferer
 
 from tests.heard import Heard
 from volseg.errors import BundleError, DiskFullError
+from volseg.progress import SILENT
 from volseg.training.autocast import AutocastInferer
 from volseg.training.average import WeightAverage
 from volseg.training.budget import MAX_RESERVE_SHARE, Budget, BudgetedRate
@@ -26,6 +27,7 @@ from volseg.training.checkpoint import RunFolder, RunState
 from volseg.training.listeners import Listener
 from volseg.training.listeners.checkpoint import Checkpoint
 from volseg.training.run import Run
+from volseg.training.timing import time_validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -491,7 +493,7 @@ def test_a_validation_is_timed_by_one_window(tmp_path: Path, size: tuple[int, in
     item = {"image": torch.ones(1, *size), "label": torch.full((1, *size), 2.0)}
     bench.evaluator.data_loader = DataLoader(Dataset([item] * 3), batch_size=1)
     bench.network.register_forward_pre_hook(count)
-    seconds = bench.run._time_validation()
+    seconds = time_validation(bench.network, bench.evaluator, SILENT)
     assert calls == [torch.Size((1, 1, 8, 8, 8))] * 2
     calls.clear()
     bench.evaluator.inferer(item["image"][None], bench.network)

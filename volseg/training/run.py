@@ -16,7 +16,7 @@ from monai.engines.utils import IterationEvents
 from volseg.errors import BundleError
 from volseg.finite import not_finite
 from volseg.progress import SILENT, Progress
-from volseg.training.checkpoint import RunFolder, RunState
+from volseg.training.checkpoint import RunFolder, RunState, write_state
 from volseg.training.history import Epoch, Validation, best_epoch, steps_of_model, trial_words
 from volseg.training.interrupts import WholeSteps
 from volseg.training.listeners import LISTENERS, Listener, RunView
@@ -249,10 +249,20 @@ class Run:
             BundleError: a weight is no number any more; the checkpoint before stays.
             FileError: a file can't be written.
         """
-        require_finite(self.trainer.network.state_dict(), self.budget.steps)
         before = time.monotonic()
+        state = self._state(complete=complete)
+        for listener in self.listeners:
+            listener.saved(state)
+        self._saved_at = time.monotonic()
+        self._saving_took = self._saved_at - before
+        # At the end the weights are written as well: of the last step, of the best, and for inference.
+        self.budget.saving_seconds = max(self.budget.saving_seconds, 3 * self._saving_took)
+        self.budget.pause()
+
+    def _state(self, *, complete: bool) -> RunState:
+        require_finite(self.trainer.network.state_dict(), self.budget.steps)
         steps = self.budget.steps  # the engine may have counted one that was interrupted
-        state = RunState(
+        return RunState(
             network=self.trainer.network.state_dict(),
             optimizer=self.trainer.optimizer.state_dict(),
             average=None if self.average is None else self.average.state_dict(),
@@ -273,13 +283,6 @@ class Run:
             best_step=self._best_step,
             best_score=self._best if math.isfinite(self._best) else None,
         )
-        for listener in self.listeners:
-            listener.saved(state)
-        self._saved_at = time.monotonic()
-        self._saving_took = self._saved_at - before
-        # At the end the weights are written as well: of the last step, of the best, and for inference.
-        self.budget.saving_seconds = max(self.budget.saving_seconds, 3 * self._saving_took)
-        self.budget.pause()
 
     def _attach(self) -> None:
         self.trainer.add_event_handler(Events.ITERATION_STARTED, self._before_step)
@@ -399,9 +402,9 @@ class Run:
         """
         if self._is_better:
             self._watch.take()
-            self._best_step, known = self.budget.steps, self.budget.saving_seconds
-            self.save(complete=False)
-            self.budget.saving_seconds = known  # the first ones are slow, and minutes would end too early for them
+            self._best_step = self.budget.steps
+            write_state(self.folder, self._state(complete=False))  # alone: to draw the curve takes longer than it
+            self.budget.pause()
             self._tell_better()
 
     def _tell_better(self) -> None:
