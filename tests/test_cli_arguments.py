@@ -63,6 +63,7 @@ ALL_OPTIONS = {
         "--cv",
         "--at-once 2",
         "--keep-rules",
+        "--adopt-runs",
         "--all-cases",
         "--minutes 1.5",
         "--epochs 3",

@@ -319,7 +319,7 @@ def test_pickles_in_the_place_of_weights_do_not_run(
     for arguments in (
         ["predict", str(root), str(image), out],
         ["predict", str(root), str(image), out, "--fold", "0"],
-        ["train", str(root), "--data", str(data)],
+        ["train", str(root), "--data", str(data), "--adopt-runs"],
     ):
         assert main(arguments) == 2, arguments
         assert "is damaged or holds more than tensors" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from tests.conftest import adopted
 from tests.heard import Heard
 from volseg.bundle.folder import open_bundle
 from volseg.bundle.weights import inference_network
@@ -133,6 +134,7 @@ def test_a_run_that_stopped_before_its_first_checkpoint_is_not_begun_from_scratc
 ) -> None:
     bundle = copy_bundle(**QUICK)
     Initial("0" * 64, (), 0.3).write(bundle / "runs" / "fold_0" / "initial.json")
+    adopted(bundle)
     with pytest.raises(UsageError, match="--init-from"):
         train(bundle, TrainOptions())
 

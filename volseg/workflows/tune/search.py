@@ -141,7 +141,7 @@ class _Search:
         if data is None or data.split is None or place is None:
             raise UsageError(f"The data set of {bundle.root} is not there. Name it with --data.")
         training.numbers(len(data.split.folds))
-        write_split(bundle, data.split, training)
+        write_split(bundle, data.split, training, progress)
         fingerprint = measure(data.dataset, progress)
         if record is None:
             _copy_configs(bundle, folder / PLANNED)

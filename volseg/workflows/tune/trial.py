@@ -126,7 +126,7 @@ class TrialRunner:
             cache=self.options.cache,
         )
         assert self.data.split is not None, "one fold is held out"
-        write_split(bundle, self.data.split, options)
+        write_split(bundle, self.data.split, options, self.progress)
         fold = Fold.open(bundle, self.options.fold, options, self.device, bundle.read_config("train"), publishes=False)
         network = inference_network(bundle)
         try:
