@@ -53,6 +53,7 @@ ALL_OPTIONS = {
         "--optimizer sgd",
         "--schedule cosine",
         "--augment none",
+        "--mirror RA",
         "--regions a=1;b=1,2",
         "--memory 10GB",
     ],

@@ -307,7 +307,7 @@ def test_the_rules_of_the_bundle_are_applied_unless_the_mask_is_to_be_raw(
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     (outcome, _) = predict(bundle, cohort, tmp_path / "tidy").outcomes
     assert not voxels(tmp_path / "tidy" / "case_10.nii.gz").any()
-    assert any("removed all of the labels 1, 2" in warning for warning in outcome.warnings)
+    assert any("removed all of the labels 1 (shell), 2 (core)" in warning for warning in outcome.warnings)
     predict(bundle, cohort, tmp_path / "raw", PredictOptions(raw=True))
     assert set(np.unique(voxels(tmp_path / "raw" / "case_10.nii.gz"))) == {0, 1, 2}
     config["volseg_postprocessing"] = ["largest"]
