@@ -13,18 +13,20 @@ from monai.networks.nets import DynUNet, SwinUNETR, UNet
 
 from volseg import device
 from volseg.bundle import cost as module
+from volseg.bundle.configs import train_config
 from volseg.bundle.folder import Bundle
 from volseg.bundle.parser import BundleParser
 from volseg.cli.main import main
 from volseg.errors import BundleError
 from volseg.networks import SegNet
 from volseg.networks.cost import cost_of, on_meta
+from volseg.planning.augmentations import AllChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import MakeBundle
+    from conftest import MakeBundle, MakePlan
 
 
 def saved_bytes(network: torch.nn.Module, image: torch.Tensor) -> int:
@@ -195,6 +197,18 @@ def test_training_patches_are_found_wherever_they_stand(
     with pytest.raises(BundleError, match="is trained on patches, 256 of") as caught:
         parser.build("train#trainer")
     assert caught.value.code == "too-large"
+
+
+def test_a_margin_that_is_cut_off_again_is_no_part_of_a_training_patch(make_plan: MakePlan) -> None:
+    plan = make_plan(augmentation=AllChanges((1.0, 1.0, 1.0), (0, 1, 2)))
+    config = train_config(plan, "")
+    margin = plan.augmentation.margin(plan.patch)
+    assert any(side % 4 for side in margin)  # a network of three levels takes no such patch
+    assert module._training_patch(config)[0] == plan.patch
+    (crop,) = (one for one in config["train"]["random_transforms"] if "margin" in one and "num_classes" in one)  # type: ignore[index, call-overload, union-attr]
+    crop["margin"] = [4096] * 3  # type: ignore[index, call-overload]
+    crop["spatial_size"] = [512] * 3  # type: ignore[index, call-overload]
+    assert module._training_patch(config)[0] == (256, 256, 256)
 
 
 def test_more_classes_than_outputs_are_refused(make_bundle: MakeBundle) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CLASS_KEYS = ("to_onehot", "num_classes")
 TO_REGIONS = "volseg.training.LabelsToRegionsd"
 PATCH_KEYS = ("spatial_size", "roi_size")
+CUT_LARGER = "volseg.training.RandMarginCropd"
 VOLUME = (512, 512, 512)
 """A large volume (voxels), that windows are counted on."""
 MAX_MULTIPLICATIONS = 1e18
@@ -162,12 +163,20 @@ def _window(inferer: ConfigValue) -> tuple[tuple[int, ...] | None, int]:
 def _training_patch(config: ConfigValue) -> tuple[tuple[int, ...] | None, int]:
     """The largest patch that transforms of training make, wherever they stand, and how many are trained on at once."""
     parts = [node for _, node in walk(at(config, "train")) if isinstance(node, dict)]
-    found = [_sides(part, key) for part in parts for key in PATCH_KEYS]
-    patch = max((sides for sides in found if sides), key=math.prod, default=None)
+    found = [_without_margin(part, sides) for part in parts for key in PATCH_KEYS if (sides := _sides(part, key))]
+    patch = max(found, key=math.prod, default=None)
     # A sampler's are no patches.
     samples = max((_whole(part, "num_samples") for part in parts if "keys" in part), default=1)
     batch = max((_whole(part, "batch_size") for part in (config, *parts)), default=1)
     return patch, samples * batch
+
+
+def _without_margin(part: dict[str, ConfigValue], sides: tuple[int, ...]) -> tuple[int, ...]:
+    """What a network sees of a patch that is cut larger for a rotation: at least half of each side, as plans have it."""
+    margin = _sides(part, "margin") if part.get("_target_") == CUT_LARGER else None
+    if margin is None or len(margin) != len(sides):
+        return sides
+    return tuple(max(side - 2 * more, -(-side // 2)) for side, more in zip(sides, margin, strict=True))
 
 
 def _sides(part: ConfigValue, key: str) -> tuple[int, ...] | None:
