@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
+import optuna
 import pytest
 import yaml
 
@@ -21,6 +22,7 @@ from tests.tuning import patch_of, score_by
 from volseg.bundle.faults import find_faults
 from volseg.bundle.folder import Bundle
 from volseg.bundle.weights import inference_network
+from volseg.bundle.write import SCORES_BEGIN, SCORES_END
 from volseg.dataset.dataset import read_dataset
 from volseg.errors import BundleError, FileError, UsageError, VolsegError
 from volseg.planning.fingerprint import measure
@@ -114,6 +116,8 @@ def test_the_best_is_written_into_every_config_and_the_rest_stays(
     planned = patch_of(yaml.safe_load((bundle / "configs" / "train.yaml").read_text()))
     score_by(monkeypatch, lambda config, _: 0.7 if patch_of(config) != planned else 0.5)
     (bundle / "models" / "model.pt").write_bytes(b"weights of before")
+    readme = bundle / "docs" / "README.md"
+    readme.write_text(readme.read_text().replace(f"{SCORES_BEGIN}\n", f"{SCORES_BEGIN}\n\n| mean | 0.9 |\n"))
     before = configs_of(bundle)
     found = run(bundle, trials=8)
     patch = found.trials[found.best].settings["patch"]
@@ -129,7 +133,8 @@ def test_the_best_is_written_into_every_config_and_the_rest_stays(
     assert f"| patch {' x '.join(map(str, sides))} voxels | found by volseg tune |" in (
         (bundle / "docs" / "README.md").read_text()
     )
-    # Weights of another patch are no longer the bundle's.
+    # Weights of another patch are no longer the bundle's, nor are their scores.
+    assert f"{SCORES_BEGIN}\n{SCORES_END}\n" in readme.read_text()
     assert found.kept == bundle / "before_tune"
     assert not (bundle / "models" / "model.pt").exists()
     assert (found.kept / "models" / "model.pt").read_bytes() == b"weights of before"
@@ -225,6 +230,33 @@ def test_a_trial_that_ends_its_process_is_not_begun_for_ever(bundle: Path, monke
     assert [(one.state, one.reason) for one in found.trials] == [("complete", ""), ("failed", "ended")]
 
 
+def test_a_kill_between_two_settings_of_a_trial_loses_nothing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(BaseException): ...
+
+    score_by(monkeypatch, by_rate)
+    first = run(bundle, trials=1)
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as context:
+        context.setattr(optuna.Trial, "suggest_categorical", killed)
+        with pytest.raises(KilledError):
+            run(bundle, trials=3)
+    found = run(bundle, trials=3)
+    assert [one.state for one in found.trials] == ["complete"] * 3
+    assert found.trials[:1] == first.trials
+
+
+def test_trials_of_others_are_not_gone_on_with(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = bundle / "runs" / "tune" / "trial_000" / "runs" / "fold_0" / "history.csv"
+    there.parent.mkdir(parents=True)
+    there.write_text("of others")
+    score_by(monkeypatch, by_rate)
+    run(bundle, trials=1)
+    assert not there.exists()
+
+
 def test_trials_that_fail_are_kept_and_the_search_goes_on(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(config: Mapping[str, object], seed: int) -> float | Ended:
         if rate(config) > 0.002:
@@ -292,7 +324,9 @@ def test_a_search_of_something_else_is_not_gone_on_with(
     assert len(run(bundle, data=data, fresh=True, **more).trials) == 4
 
 
-@pytest.mark.parametrize("what", ["moved", "study alone", "study of others", "no database", "other settings", "link"])
+@pytest.mark.parametrize(
+    "what", ["moved", "study alone", "study of others", "no database", "other settings", "view", "link"]
+)
 def test_the_search_of_a_stranger_is_not_gone_on_with(
     what: str, bundle: Path, tmp_path: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +346,10 @@ def test_the_search_of_a_stranger_is_not_gone_on_with(
     elif what == "link":
         (folder / "search.sqlite").rename(tmp_path / "search.sqlite")
         (folder / "search.sqlite").symlink_to(tmp_path / "search.sqlite")
+    elif what == "view":
+        with sqlite3.connect(folder / "search.sqlite") as database:
+            database.execute("ALTER TABLE trials RENAME TO real_trials")
+            database.execute("CREATE VIEW trials AS SELECT * FROM real_trials, real_trials AS more")
     else:
         with sqlite3.connect(folder / "search.sqlite") as database:
             database.execute("UPDATE trial_params SET param_value = 1e9 WHERE param_name = 'learning rate'")
@@ -324,6 +362,12 @@ def test_the_search_of_a_stranger_is_not_gone_on_with(
 
 def test_two_searches_of_a_bundle_dont_run_at_once(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def second(config: Mapping[str, object], seed: int) -> float:
+        made = bundle / ".configs.tuned"  # what the first is about to put into its place
+        made.mkdir()
+        with pytest.raises(FileError) as error:
+            run(bundle)
+        assert error.value.code == "in-use"
+        made.rmdir()
         with pytest.raises(FileError) as error:
             run(bundle)
         assert error.value.code == "in-use"

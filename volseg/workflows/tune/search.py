@@ -47,7 +47,7 @@ from volseg.workflows.tune.study import (
 )
 from volseg.workflows.tune.trial import Ended, TrialRunner
 from volseg.workflows.tune.verdict import REPEATING_TRIALS, Verdict, to_repeat
-from volseg.workflows.tune.writing import finish_writing, write_result
+from volseg.workflows.tune.writing import MADE_READY, finish_writing, write_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +70,10 @@ def search(bundle_dir: Path, options: TuneOptions, progress: Progress) -> Tuned:
     started = time.monotonic()
     options.require_sense()
     require_optuna()
-    if bundle_dir.is_dir() and finish_writing(bundle_dir):
-        progress.say(f"Ended what was interrupted: {bundle_dir / CONFIGS} holds what the search found.")
+    if (bundle_dir / MADE_READY).is_dir():
+        with exclusive(bundle_dir / "runs" / FOLDER):  # another search may be writing it now
+            if finish_writing(bundle_dir):
+                progress.say(f"Ended what was interrupted: {bundle_dir / CONFIGS} holds what the search found.")
     bundle = open_bundle(bundle_dir)
     verdict = require_trust(bundle)
     known = bundle.read_config("train")
@@ -127,11 +129,10 @@ class _Search:
         import torch
 
         folder, now = bundle.runs / FOLDER, Configs.read(bundle)
-        if options.fresh:
-            forget(folder)
-        record = SearchRecord.read(folder)
+        record = None if options.fresh else SearchRecord.read(folder)
         if record is None:
             length = Length.of(options)
+            forget(folder)  # trials that lie there without a record would be gone on with
         else:
             options, length = _as_begun(record, options), record.length
         training = TrainOptions(data=options.data, fold=options.fold, seed=options.seed)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import Field, TypeAdapter
 
-from volseg.atomic import write_bytes
+from volseg.atomic import write_bytes, write_error
 from volseg.bundle.trust import remember, remembered
 from volseg.errors import BundleError, UsageError
 from volseg.files import read_bounded
@@ -151,12 +151,20 @@ class SearchRecord:
 
 
 def forget(folder: Path) -> None:
-    """Remove an earlier search, its trials too."""
-    for path in (*folder.glob(f"{TRIAL_PREFIX}*"), folder / PLANNED):
-        shutil.rmtree(path, ignore_errors=True)
-    # The record last: what is left by a kill is still known to be a search.
-    for name in (f"{STUDY}-journal", STUDY, TABLE, PICTURE, RECORD):
-        (folder / name).unlink(missing_ok=True)
+    """Remove an earlier search, its trials too, whoever made them.
+
+    Raises:
+        FileError: something of it can't be removed.
+    """
+    try:
+        for path in (*folder.glob(f"{TRIAL_PREFIX}*"), folder / PLANNED):
+            if path.exists():
+                shutil.rmtree(path)
+        # The record last: what is left by a kill is still known to be a search.
+        for name in (f"{STUDY}-journal", STUDY, TABLE, PICTURE, RECORD):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
 
 
 def require_optuna() -> None:
@@ -198,6 +206,8 @@ class Study:
             def connect() -> sqlite3.Connection:
                 connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
                 connection.execute("PRAGMA trusted_schema = OFF")
+                if connection.execute("SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchone():
+                    raise ValueError("views or triggers")
                 return connection
 
             self._storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect})
@@ -208,6 +218,8 @@ class Study:
                 load_if_exists=True,
                 pruner=optuna.pruners.PercentilePruner(PRUNED_PERCENTILE, n_startup_trials=NOT_PRUNED),
             )
+            for trial in self._running():
+                self._drawn(trial)  # a kill may have come between its settings
 
     def close(self) -> None:
         """Let go of the file."""
@@ -243,7 +255,6 @@ class Study:
             repeats: the trial that it tries again, with the next seed.
         """
         import optuna
-        from optuna.distributions import CategoricalDistribution, FloatDistribution
 
         if settings is not None:
             self._study.enqueue_trial(dict(settings), user_attrs=None if repeats is None else {"repeats": repeats})
@@ -252,22 +263,27 @@ class Study:
         self._study.sampler = optuna.samplers.TPESampler(
             seed=(self.seed + drawn) % 2**32, n_startup_trials=STARTUP_TRIALS
         )
-        trial = self._study.ask(
-            {
-                one.name: CategoricalDistribution(one.choices)
-                if one.choices
-                else FloatDistribution(one.low, one.high, log=True)
-                for one in self.parameters
-            }
-        )
-        return Trial(self._study, trial)
+        return Trial(self._study, self._drawn(self._study.ask()))
 
     def unfinished(self) -> Trial | None:
         """A trial that was stopped or killed, to go on with."""
+        running = self._running()
+        return Trial(self._study, running[0]) if running else None
+
+    def _running(self) -> list[optuna.Trial]:
         import optuna
 
-        running = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-        return Trial(self._study, optuna.Trial(self._study, running[0]._trial_id)) if running else None
+        found = self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+        return [optuna.Trial(self._study, one._trial_id) for one in found]
+
+    def _drawn(self, trial: optuna.Trial) -> optuna.Trial:
+        """A trial with all its settings: what it has stays."""
+        for one in self.parameters:
+            if one.choices:
+                trial.suggest_categorical(one.name, one.choices)
+            else:
+                trial.suggest_float(one.name, one.low, one.high, log=True)
+        return trial
 
     def _told(self, one: optuna.trial.FrozenTrial, state: State, facts: Mapping[str, object]) -> TuneTrial:
         again = None if facts.get("repeats") is None else int(_amount(facts["repeats"]))

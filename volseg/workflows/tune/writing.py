@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from volseg.atomic import exclusive, write_bytes, write_error, write_text
 from volseg.bundle.folder import CONFIGS
 from volseg.bundle.folds_config import FOLDS_CONFIG
-from volseg.bundle.write import MAX_README_BYTES, PLAN_JSON, as_yaml, cell
+from volseg.bundle.write import MAX_README_BYTES, PLAN_JSON, SCORES_BEGIN, SCORES_END, as_yaml, cell
 from volseg.errors import FileError, InputError
 from volseg.files import read_bounded
 from volseg.workflows.tune.space import MAX_PLAN_BYTES
@@ -89,7 +89,7 @@ def write_result(bundle: Bundle, now: Configs, found: Configs, before: Plan | No
             ready.replace(root / CONFIGS)
         except OSError as error:
             raise write_error(root, error) from error
-        _tell_choices(root, before, after)
+        _tell_choices(root, before, after, trained=not moves)
     return kept
 
 
@@ -145,8 +145,11 @@ def _first_word(plan: Plan) -> list[tuple[str, str]]:
     return [*told, ("levels", levels)]
 
 
-def _tell_choices(root: Path, before: Plan | None, after: Plan | None) -> None:
-    """Say in ``docs/README.md`` what is chosen by now; what a person wrote in a row's place stays."""
+def _tell_choices(root: Path, before: Plan | None, after: Plan | None, *, trained: bool) -> None:
+    """Say in ``docs/README.md`` what is chosen by now; what a person wrote in a row's place stays.
+
+    The scores go where the weights went that they are of.
+    """
     path = root / "docs" / "README.md"
     if before is None or after is None or path.is_symlink():
         return
@@ -156,6 +159,8 @@ def _tell_choices(root: Path, before: Plan | None, after: Plan | None) -> None:
         return
     changed = {f"| {cell(old)} | ": f"| {cell(new)} | {FOUND} |" for old, new in _changed(before, after).items()}
     lines = [next((new for begin, new in changed.items() if line.startswith(begin)), line) for line in text.split("\n")]
+    if not trained and lines.count(SCORES_BEGIN) == lines.count(SCORES_END) == 1:
+        lines[lines.index(SCORES_BEGIN) + 1 : lines.index(SCORES_END)] = []
     if lines != text.split("\n"):
         write_bytes(path, "\n".join(lines).encode("utf-8", "surrogateescape"))
 
