@@ -110,6 +110,21 @@ def test_all_that_is_searched_lies_around_the_plan(bundle: Path, cohort: Path) -
     assert narrow.inference["network_def"]["filters"] == narrow.train["network_def"]["filters"]  # type: ignore[index, call-overload]
 
 
+def test_a_plan_that_is_not_of_the_network_breaks_nothing(bundle: Path, cohort: Path) -> None:
+    path = bundle / "configs" / "plan.json"
+    content = json.loads(path.read_text())
+    content["chosen"]["strides"] = [[4096] * 3] * 2  # which no network can be built of
+    path.write_text(json.dumps(content))
+    with (bundle / "configs" / "train.yaml").open("a") as file:
+        file.write("changed: 2026-01-01\n1: one\n")
+    dataset = read_dataset(cohort)
+    space = Space(Bundle(bundle), dataset, measure(dataset))
+    assert space.configs.texts()
+    for one in space.parameters:
+        for value in one.choices or (one.low, one.high):
+            assert space.lacks_memory({one.name: value}) == ""
+
+
 def test_the_best_is_written_into_every_config_and_the_rest_stays(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,7 @@ class Configs:
 
     def texts(self) -> str:
         """All of them in one form that tells them from any others."""
-        return json.dumps([self.train, self.inference, self.metadata], sort_keys=True)
+        return repr((self.train, self.inference, self.metadata))  # JSON has no dates or numbers as keys, and YAML has
 
     @classmethod
     def read(cls, bundle: Bundle) -> Configs:
@@ -179,6 +179,8 @@ class Space:
         plan = self.plan_of(settings)
         if plan is None or self.plan is None or plan.network == self.plan.network:
             return ""
+        if self._befores[0]["network_def"] != self.configs.train.get("network_def"):
+            return ""  # another network by hand, which the training itself judges
         self._costs = self._costs or StepCosts(self._memory)
         need = self._costs.bytes_of(plan.network, plan.batch)
         return f"about {shown(need)} for a step" if need > self._memory.size else ""
