@@ -147,14 +147,15 @@ class _Search:
         if record is None:
             _copy_configs(bundle, folder / PLANNED)
         space = Space(Bundle(folder / PLANNED), data.dataset, fingerprint)
-        stamps = Stamps.of(_data_text(data), space.configs.texts(), _search_text(space, length, options))
+        device = torch.device(choose_device(options.device))
+        search_text = repr((space.parameters, length, options.fold, options.seed, device.type))
+        stamps = Stamps.of(_data_text(data), space.configs.texts(), search_text)
         if record is None:
             record = SearchRecord.begin(folder, stamps, length, options.fold, options.seed)
         else:
             _require_same(folder, record, stamps, now)
         if not space.parameters:
             raise BundleError(f"{bundle.root}: nothing can be searched. {'; '.join(space.left_out)}", code="edited")
-        device = torch.device(choose_device(options.device))
         runner = TrialRunner(place, data, options, length, device, progress)
         study = Study(folder, space.parameters, options.seed)
         search = cls(bundle, options, record, space, study, runner, started, progress)
@@ -405,7 +406,7 @@ def _require_same(folder: Path, record: SearchRecord, stamps: Stamps, now: Confi
         "the data set or its split": stamps.data != record.stamps.data,
         "the bundle's train.yaml, inference.yaml or metadata.json": lying not in known
         or stamps.configs != record.stamps.configs,
-        "what is searched": stamps.search != record.stamps.search,
+        "what is searched, or the kind of device": stamps.search != record.stamps.search,
         "the version of volseg, MONAI, torch or Optuna": stamps.code != record.stamps.code,
     }
     what = [name for name, is_changed in changed.items() if is_changed]
@@ -422,10 +423,6 @@ def _data_text(data: Data) -> str:
     names = sorted(data.contents)
     folds = data.split.folds if data.split is not None else ()
     return repr(([(name, data.contents[name].digest) for name in names], [sorted(fold) for fold in folds]))
-
-
-def _search_text(space: Space, length: Length, options: TuneOptions) -> str:
-    return repr((space.parameters, length, options.fold, options.seed))
 
 
 def _copy_configs(bundle: Bundle, folder: Path) -> None:

@@ -64,7 +64,7 @@ class Stamps:
     Args:
         data: the voxels of all cases and the split.
         configs: ``train.yaml``, ``inference.yaml`` and ``metadata.json`` as they were.
-        search: what is searched, how long each trial is, which fold and seed.
+        search: what is searched, how long each trial is, which fold and seed, and on which kind of device.
         code: versions.
     """
 
