@@ -175,6 +175,22 @@ def test_networks_that_are_described_alike_are_looked_at_once(
     assert looked == [2, 3]
 
 
+def test_a_network_that_could_not_be_made_once_is_judged_when_it_can(tmp_path: Path) -> None:
+    """Else a config that can't be sketched would let a large network of the same description through."""
+    config = {"network_def": {"_target_": "monai.networks.nets.UNet", "in_channels": 1, "channels": [16]}}
+
+    def judge(sketch: Callable[[], torch.nn.Module | None]) -> None:
+        module.require_affordable(sketch, config, tmp_path, "cpu", training=False)
+
+    judge(lambda: None)
+    with on_meta():
+        large = torch.nn.Linear(10**7, 10**7)
+    with pytest.raises(BundleError) as caught:
+        judge(lambda: large)
+    assert caught.value.code == "too-large"
+    judge(lambda: None)
+
+
 def _inlined(config: dict[str, Any]) -> None:
     config["batch_size"] = 256
     config["train"]["preprocessing"]["transforms"] = config["train"].pop("random_transforms")

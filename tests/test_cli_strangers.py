@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import adopted
 from volseg.cli.main import main
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def test_a_pipe_in_a_file_s_place(
     (tmp_path / pipe).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / pipe).unlink(missing_ok=True)
     os.mkfifo(tmp_path / pipe)
+    adopted(tmp_path / "bundle")
     monkeypatch.chdir(tmp_path)
     with in_time():
         found = main([*command.split(), *(["--device", "cpu"] if command.split()[0] in ("train", "predict") else [])])

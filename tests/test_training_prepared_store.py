@@ -67,6 +67,7 @@ def test_what_fits_is_kept_in_memory_and_stays_when_its_file_goes(tmp_path: Path
     store = opened_store(tmp_path, SIZE)
     store.put("a", case_of(3))
     store.put("b", case_of(4))
+    assert [value_of(store.get(key)) for key in "ab"] == [3, 4]
     shutil.rmtree(tmp_path)
     assert value_of(store.get("a")) == 3
     assert store.get("b") is None

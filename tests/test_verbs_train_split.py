@@ -179,4 +179,4 @@ def test_a_mask_that_changed_under_its_name_is_told_and_recorded(bundle: Path, d
     first = after.sessions[0]
     assert first.options["epochs"] == 1
     assert first.device.startswith("cpu")
-    assert set(first.checksums) == {"data", "split", "configs/train", "model"}
+    assert set(first.checksums) == {"data", "split", "configs/train", "resolved_model"}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from tests.conftest import adopted
 from volseg.cli.main import main
 from volseg.errors import UsageError
 from volseg.workflows.demo import DemoOptions, demo
@@ -90,6 +91,7 @@ def test_a_second_run_changes_nothing_and_says_where_to_look(
 ) -> None:
     before = contents(finished)
     trained_at = (finished / "bundle" / "models" / "model.pt").stat().st_mtime_ns
+    adopted(finished / "bundle")  # each test has a config folder of its own
     assert main(["demo", str(finished), *OPTIONS]) == 0
     assert contents(finished) == before
     assert (finished / "bundle" / "models" / "model.pt").stat().st_mtime_ns == trained_at
@@ -109,6 +111,7 @@ def test_masks_of_older_weights_are_made_again(finished: Path) -> None:
     masks = sorted((finished / "masks").glob("*.nii.gz"))
     for mask in masks:
         os.utime(mask, (1, 1))
+    adopted(finished / "bundle")
     assert main(["demo", str(finished), *OPTIONS]) == 0
     assert all(mask.stat().st_mtime > 1 for mask in masks)
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import volseg.workflows.tune.study as study_module
-from tests.conftest import _edit_config
+from tests.conftest import _edit_config, adopted
 from tests.heard import Heard
 from tests.tuning import patch_of, score_by
 from volseg.bundle.faults import find_faults
@@ -349,7 +349,7 @@ def test_the_search_of_a_stranger_is_not_gone_on_with(
     run(bundle, data=cohort, trials=1)
     folder = bundle / "runs" / "tune"
     if what == "moved":
-        bundle = bundle.rename(tmp_path / "moved")
+        bundle = adopted(bundle.rename(tmp_path / "moved"))
         folder = bundle / "runs" / "tune"
     elif what == "study alone":
         (folder / "search.json").unlink()

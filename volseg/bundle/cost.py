@@ -36,14 +36,17 @@ the meta device takes as long as to train a small one for some steps."""
 
 
 def _once(text: str, question: Callable[..., Any], network: Callable[[], Module | None], *arguments: object) -> Any:
-    """What a question about the network of a description has as its answer."""
+    """What a question about the network of a description has as its answer; None where no network can be made."""
     key = (text, question, *arguments)
     known = {} if any(mark in text for mark in "@$%") else _known  # what it refers to stands elsewhere
     if key in known:
         return known[key]
+    made = network()
+    if made is None:
+        return None  # and none is remembered: of another config the same may become a network
     if len(known) >= REMEMBERED:
         known.pop(next(iter(known)), None)
-    found = known[key] = question(network(), *arguments)
+    found = known[key] = question(made, *arguments)
     return found
 
 
@@ -86,7 +89,9 @@ def require_affordable(
     window, batch = _training_patch(config) if training else _window(at(config, "inferer"))
     if window is None or not isinstance(channels, int):
         return
-    cost: NetworkCost = _once(text, _cost, network, batch, channels, window, training)
+    cost: NetworkCost | None = _once(text, _cost, network, batch, channels, window, training)
+    if cost is None:
+        return
     shown = f"{batch} of {' x '.join(map(str, window))} voxels"
     if training:
         refuse(cost.training_bytes(TRAINING_COPIES), f" and is trained on patches, {shown} at once")
@@ -103,10 +108,8 @@ def require_affordable(
         )
 
 
-def _weights(network: Module | None) -> tuple[int, int] | None:
+def _weights(network: Module) -> tuple[int, int]:
     """How many weights a network has, and their bytes."""
-    if network is None:
-        return None
     return sum(tensor.numel() for tensor in network.parameters()), weight_bytes_of(network)
 
 

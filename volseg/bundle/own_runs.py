@@ -79,8 +79,8 @@ def require_own_runs(bundle: Bundle, places: Sequence[Path], *, adopt: bool) -> 
         named = listed([place.relative_to(bundle.root).as_posix() for place in theirs])
         raise BundleError(
             f"{named} of {bundle.root} {'was' if len(theirs) == 1 else 'were'} not made here, as far as volseg knows. If "
-            "you made it in another place or on another computer, or trust who did, go on with --adopt-runs; else start "
-            "over with --fresh, or --fresh --cv for all folds and their split.",
+            "you made it in another place or on another computer, or trust who did, go on with volseg train --adopt-runs; else "
+            "start over with volseg train --fresh, or --fresh --cv for all folds and their split.",
             code="not-own-runs",
             path=theirs[0],
         )
