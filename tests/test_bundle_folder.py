@@ -254,9 +254,9 @@ def test_a_pipe_in_a_bundle_is_refused(make_bundle: MakeBundle) -> None:
     assert caught.value.code == "link"
 
 
-@pytest.mark.parametrize("suffix", [".yaml", ".json"])
-def test_tens_of_thousands_of_keys_are_refused_at_once(
-    make_bundle: MakeBundle, capsys: pytest.CaptureFixture[str], suffix: str
+@pytest.mark.parametrize(("suffix", "end"), [(".yaml", "\n: {"), (".json", "")])
+def test_tens_of_thousands_of_keys_are_refused_before_the_last_is_read(
+    make_bundle: MakeBundle, capsys: pytest.CaptureFixture[str], suffix: str, end: str
 ) -> None:
     import json
 
@@ -264,10 +264,8 @@ def test_tens_of_thousands_of_keys_are_refused_at_once(
     many = {f"key_{number}": number for number in range(45_000)}
     (root / "configs" / "inference.yaml").unlink()
     text = json.dumps(many) if suffix == ".json" else "\n".join(f"{key}: {value}" for key, value in many.items())
-    (root / "configs" / f"inference{suffix}").write_text(text)
-    started = time.process_time()
+    (root / "configs" / f"inference{suffix}").write_text(text + end)  # YAML that is no YAML at its end
     assert main(["check", str(root)]) == 1
-    assert time.process_time() - started < 6
     assert "too large" in capsys.readouterr().out
 
 
