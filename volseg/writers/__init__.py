@@ -3,13 +3,34 @@
 A writer is registered by its format's name in ``WRITERS``; what segments images asks for it by that name.
 """
 
+from volseg.writers.dicom import SegmentationWriter, StructureSetWriter
 from volseg.writers.nifti import NiftiWriter
-from volseg.writers.writer import MaskedImage, MaskWriter
+from volseg.writers.writer import Algorithm, MaskedImage, MaskWriter
 
-__all__ = ["NIFTI", "WRITERS", "MaskWriter", "MaskedImage", "NiftiWriter", "writers_of"]
+__all__ = [
+    "DICOM_FORMATS",
+    "DICOM_LABELMAP",
+    "DICOM_SEG",
+    "NIFTI",
+    "RTSTRUCT",
+    "WRITERS",
+    "Algorithm",
+    "MaskWriter",
+    "MaskedImage",
+    "NiftiWriter",
+    "writers_of",
+]
 
 NIFTI = "nifti"
-WRITERS: dict[str, MaskWriter] = {NIFTI: NiftiWriter()}
+DICOM_SEG, DICOM_LABELMAP, RTSTRUCT = "dicom-seg", "dicom-labelmap", "rtstruct"
+DICOM_FORMATS = frozenset({DICOM_SEG, DICOM_LABELMAP, RTSTRUCT})
+"""What is written for images that were made from DICOM alone, and carries the patient's name."""
+WRITERS: dict[str, MaskWriter] = {
+    NIFTI: NiftiWriter(),
+    DICOM_SEG: SegmentationWriter(),
+    DICOM_LABELMAP: SegmentationWriter("LABELMAP"),
+    RTSTRUCT: StructureSetWriter(),
+}
 """The writer of each format."""
 
 

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Algorithm:
+    """What made a mask: the bundle's name and version."""
+
+    name: str = "volseg"
+    version: str = ""
+
+
+@dataclass(frozen=True)
 class MaskedImage:
     """The image that a mask belongs to.
 
@@ -24,11 +32,13 @@ class MaskedImage:
         case: its public name.
         path: the image file on whose grid the mask lies.
         series: the DICOM series that it was made from, to which DICOM objects refer; None where there is none.
+        algorithm: that made the mask.
     """
 
     case: str
     path: Path
     series: Series | None = None
+    algorithm: Algorithm = Algorithm()
 
 
 class MaskWriter(Protocol):

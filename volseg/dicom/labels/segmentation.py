@@ -15,6 +15,7 @@ import numpy as np
 from volseg.dicom.file import frame_tags, label_tags, tags
 from volseg.dicom.file.elements import Wanted
 from volseg.dicom.file.header import read_items
+from volseg.dicom.labels.colours import rgb_of
 from volseg.dicom.labels.label_object import (
     Drawing,
     LabelObject,
@@ -247,7 +248,7 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
                 number,
                 structure_name(segment, label_tags.SEGMENT_LABEL, number, charset),
                 count,
-                _rgb(segment),
+                rgb_of(segment.values.get(label_tags.RECOMMENDED_DISPLAY_CIELAB_VALUE, b""), big=segment.big_endian),
                 label_code(segment.first(label_tags.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE)),
             )
         )
@@ -281,31 +282,3 @@ def _references(header: Header, whole: Item) -> References:
         frozenset(instances - {""}),
         frozenset({header.uid(tags.FRAME_OF_REFERENCE_UID)} - {""}),
     )
-
-
-_WHITE = np.array((0.95047, 1.0, 1.08883))
-"""D65, sRGB's own: what the writers at hand, dcmqi and highdicom, take for the white of PS3.3, C.10.7.1.1."""
-_SRGB_FROM_XYZ = np.array(
-    (
-        (3.2404542, -1.5371385, -0.4985314),
-        (-0.9692660, 1.8760108, 0.0415560),
-        (0.0556434, -0.2040259, 1.0572252),
-    )
-)
-"""IEC 61966-2-1."""
-
-
-def _rgb(segment: Item) -> tuple[int, int, int] | None:
-    """The recommended colour as 8-bit sRGB, from CIELab coded in 16 bits (PS3.3, C.10.7.1.1)."""
-    raw = segment.values.get(label_tags.RECOMMENDED_DISPLAY_CIELAB_VALUE, b"")
-    if len(raw) < 6:
-        return None
-    coded = np.frombuffer(raw[:6], ">u2" if segment.big_endian else "<u2").astype(float)
-    lightness, a, b = coded / 65535 * (100, 255, 255) - (0, 128, 128)
-    middle = (lightness + 16) / 116
-    ratios = np.array((middle + a / 500, middle, middle - b / 200))
-    edge = 6 / 29
-    xyz = _WHITE * np.where(ratios > edge, ratios**3, 3 * edge**2 * (ratios - 4 / 29))
-    linear = np.clip(_SRGB_FROM_XYZ @ xyz, 0, 1)
-    red, green, blue = np.rint(255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
-    return int(red), int(green), int(blue)
