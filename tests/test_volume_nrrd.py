@@ -101,8 +101,12 @@ def test_voxels_beside_the_header_are_read_as_itk_reads_them(tmp_path: Path) -> 
             assert files_of(tmp_path / "a.nrrd") == (tmp_path / "a.nrrd", tmp_path / name)
 
 
-def test_a_detached_header_of_its_own_suffix_is_no_image(tmp_path: Path) -> None:
-    assert not is_image(tmp_path / "a.nhdr")
+def test_a_detached_header_of_its_own_suffix_is_read_as_itk_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(RAW)
+    (tmp_path / "a.nhdr").write_text(NRRD.replace("\n\n", "\ndata file: a.raw\n"))
+    assert is_image(tmp_path / "a.nhdr")
+    same_as_itk(tmp_path / "a.nhdr")
+    assert files_of(tmp_path / "a.nhdr") == (tmp_path / "a.nhdr", tmp_path / "a.raw")
 
 
 @pytest.mark.parametrize("compress", [False, True])

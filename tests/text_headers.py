@@ -57,7 +57,7 @@ def by_simpleitk(path: Path) -> tuple[np.ndarray[Any, Any], Grid]:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    reader.SetImageIO("NrrdImageIO" if path.suffix == ".nrrd" else "MetaImageIO")
+    reader.SetImageIO("NrrdImageIO" if path.suffix in (".nrrd", ".nhdr") else "MetaImageIO")
     reader.SetFileName(str(path))
     image = reader.Execute()
     array = sitk.GetArrayFromImage(image)

@@ -102,6 +102,12 @@ class Grid:
         return "".join(aff2axcodes(self.affine))
 
     @property
+    def described(self) -> str:
+        """In words: ``512 x 512 x 300 at 0.7 x 0.7 x 1 mm``."""
+        sizes = " x ".join(map(str, self.shape))
+        return f"{sizes} at {' x '.join(f'{step:.4g}' for step in self.spacing_mm)} mm"
+
+    @property
     def voxel_volume_mm3(self) -> float:
         """The volume of one voxel in mm3."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))

@@ -206,10 +206,13 @@ class RunningLedger:
         ledger: what is known before the work.
         before: what earlier runs wrote.
         origin: the keyed mark of the input folder; see ``merged``.
+        aside: cases that were left out; see ``merged``.
     """
 
-    def __init__(self, path: Path, ledger: Ledger, before: Ledger | None, origin: str = "") -> None:
-        self._path, self._ledger, self._before, self._origin = path, ledger, before, origin
+    def __init__(
+        self, path: Path, ledger: Ledger, before: Ledger | None, origin: str = "", aside: Container[str] = ()
+    ) -> None:
+        self._path, self._ledger, self._before, self._origin, self._aside = path, ledger, before, origin, aside
         self._outcomes = list(ledger.outcomes)
         self._write_at = 0.0
 
@@ -239,7 +242,7 @@ class RunningLedger:
         return replace(ledger, done_before=self._merged(ledger).done_before)
 
     def _merged(self, ledger: Ledger) -> Ledger:
-        return merged(ledger, self._before, self._path.parent, origin=self._origin)
+        return merged(ledger, self._before, self._path.parent, origin=self._origin, aside=self._aside)
 
     def _write(self) -> None:
         began = time.monotonic()

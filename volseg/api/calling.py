@@ -217,7 +217,7 @@ def _parameters(keywords: Any) -> Iterator[inspect.Parameter]:
 def _field_docs(keywords: Any) -> dict[str, str]:
     """Each field's docstring, which Python itself doesn't keep; none where the source is not there."""
     docs = dict.fromkeys((one.name for one in fields(keywords)), "")
-    for kind in (_options_type(keywords), Keywords):
+    for kind in (*_options_type(keywords).__mro__[-2::-1], Keywords):
         try:
             (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
         except OSError:

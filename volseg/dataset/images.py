@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Case
 from volseg.errors import DataSetError, UsageError
-from volseg.volume import is_image, list_images, split_channel, stem_of
+from volseg.volume import IMAGE_KINDS, is_image, list_images, split_channel, stem_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ def cases_in(path: Path, channels: int) -> tuple[Case, ...]:
     """
     if path.is_file():
         if not is_image(path):
-            raise UsageError(f"{path} is no image that volseg reads: it has to be .nii.gz, .nii, .nrrd, .mha or .mhd.")
+            raise UsageError(f"{path} is no image that volseg reads: it has to be {IMAGE_KINDS}.")
         files = [path]
         case, channel = split_channel(stem_of(path))
         if channels > 1 and channel is not None:
@@ -37,7 +37,7 @@ def cases_in(path: Path, channels: int) -> tuple[Case, ...]:
     else:
         files = list_images(path)
     if not files:
-        raise UsageError(f"{path} holds no image: no .nii.gz, .nii, .nrrd, .mha or .mhd lies in it.", code="no-images")
+        raise UsageError(f"{path} holds no image: no {IMAGE_KINDS} lies in it.", code="no-images")
     groups: dict[str, dict[int, Path]] = {}
     faults = []
     for file in files:

@@ -5,6 +5,7 @@ from volseg.volume.files import as_mask, files_of, read_header, read_mask, read_
 from volseg.volume.mask import Mask
 from volseg.volume.model import ImageHeader, Volume
 from volseg.volume.naming import (
+    IMAGE_KINDS,
     IMAGE_SUFFIXES,
     NIFTI_SUFFIXES,
     channel_stem,
@@ -20,6 +21,7 @@ from volseg.volume.qform import AXES_TURNED, axes_to_reverse, grid_for_nifti
 
 __all__ = [
     "AXES_TURNED",
+    "IMAGE_KINDS",
     "IMAGE_SUFFIXES",
     "MAX_VOXELS",
     "NIFTI_SUFFIXES",

@@ -9,7 +9,7 @@ import numpy as np
 from volseg.errors import GeometryError, InputError
 from volseg.volume.metaimage import read_metaimage
 from volseg.volume.model import ImageHeader, Volume
-from volseg.volume.naming import is_nifti
+from volseg.volume.naming import NRRD_SUFFIXES, is_nifti
 from volseg.volume.nifti import read_nifti, read_nifti_header, write_nifti, write_nifti_like
 from volseg.volume.nrrd import read_nrrd
 
@@ -37,7 +37,7 @@ def read_header(path: Path) -> ImageHeader:
 
 
 def _stored(path: Path) -> Stored:
-    return read_nrrd(path) if path.name.lower().endswith(".nrrd") else read_metaimage(path)
+    return read_nrrd(path) if path.name.lower().endswith(NRRD_SUFFIXES) else read_metaimage(path)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

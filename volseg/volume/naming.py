@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-ITK_SUFFIXES = (".nrrd", ".mha", ".mhd")
+NRRD_SUFFIXES = (".nrrd", ".nhdr")
+ITK_SUFFIXES = (*NRRD_SUFFIXES, ".mha", ".mhd")
 IMAGE_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+IMAGE_KINDS = ".nii.gz, .nii, .nrrd, .nhdr, .mha or .mhd"
+"""For messages."""
 _CHANNEL = re.compile(r"(.+)_([0-9]{4})")
 
 

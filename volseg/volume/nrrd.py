@@ -1,7 +1,7 @@
-"""NRRD on disk (``.nrrd``): a magic line, fields, a blank line, voxels; or the voxels in a file that a field names.
+"""NRRD on disk (``.nrrd``): a magic line, fields, a blank line, voxels; or the voxels in a file that a field names, as
+``.nhdr`` has them.
 
-The grammar is that of https://teem.sourceforge.net/nrrd/format.html. Detached headers of the suffix ``.nhdr`` are not taken
-for images.
+The grammar is that of https://teem.sourceforge.net/nrrd/format.html.
 """
 
 from __future__ import annotations

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 from volseg.atomic import exclusive, remove_partials, require_no_links
 from volseg.dataset.pairing import CONVERSION_JSON, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom import Scan
+from volseg.dicom.choice.channels import ChannelPlan, plan_channels
+from volseg.dicom.choice.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
+from volseg.dicom.choice.patterns import parse_channels
+from volseg.dicom.choice.selection import AS_MASK, NOT_CHOSEN, chosen, select
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import DiskFullError, InputError
 from volseg.outcomes import ALREADY_DONE, Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import NAMES, Naming
-from volseg.verbs.convert.channel_choice import parse_channels
-from volseg.verbs.convert.channels import ChannelPlan, conversions_of, plan_channels
+from volseg.verbs.convert.channels import conversions_of
 from volseg.verbs.convert.conversion import (
     Conversion,
     conversion_of,
@@ -28,10 +31,8 @@ from volseg.verbs.convert.conversion import (
     taken,
 )
 from volseg.verbs.convert.mask_series import take_masks
-from volseg.verbs.convert.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of, outdated, record, with_mask_of
-from volseg.verbs.convert.selection import AS_MASK, NOT_CHOSEN, chosen, select
 from volseg.verbs.convert.source import require_output, scan_source
 from volseg.volume import split_channel
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volseg.dicom import Rejected, Scan, Series, numbered
+from volseg.dicom.choice.channels import words_of
+from volseg.dicom.choice.selection import AS_MASK
 from volseg.dicom.series.series import put_aside
 from volseg.errors import UsageError
 from volseg.outcomes import Status
-from volseg.verbs.convert.channels import words_of
-from volseg.verbs.convert.selection import AS_MASK
 from volseg.words import listed
 
 if TYPE_CHECKING:

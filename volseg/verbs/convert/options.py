@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from volseg.dicom.choice.options import SeriesChoice
+from volseg.dicom.choice.patterns import Channel, parse_masks
 from volseg.errors import UsageError
 from volseg.nomenclature import LabelChoice
-from volseg.options import Many, PathOption, each
-from volseg.verbs.convert.channel_choice import Channel, parse_channels, parse_masks
+from volseg.options import Many, each
 
 NATIVE = "native"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions:
+class ConvertOptions(SeriesChoice):
     """How DICOM becomes NIfTI."""
 
     spacing: Many[float | Literal["native"]] = (1.0,)
@@ -28,13 +29,6 @@ class ConvertOptions:
 
     interpolation: Literal["linear", "bspline", "nearest"] = "linear"
     """How voxels are made where the spacing changes: linear, 3rd-order B-spline, or the nearest voxel."""
-
-    series: Many[str] = ()
-    """Convert these series alone: numbers or case names as --dry-run shows them, such as 2,5. A name without the hash, such
-    as ct_02, is that of one series in each study."""
-
-    modality: Many[str] = ()
-    """Convert series of these modalities alone: CT, MR or PT, or several: CT,PT."""
 
     localizers: bool = False
     """Convert scouts and localizers too; they are passed over otherwise."""
@@ -54,24 +48,11 @@ class ConvertOptions:
     "Liver=liver,LIVER_1; Spleen=spleen", or a file of such lines. By default all do, as they are spelled. Names of
     structures are the one free text that is kept of the DICOM files."""
 
-    channels: str = ""
-    """Make several series of each study the channels of one case, on the grid of the first, such as
-    `T1=*t1*post*; FLAIR=*flair*,mr_05`: a name, and what its series is called: its description, or its number or name
-    as --dry-run shows it. With --dry-run, stderr tells each description, as no other run does: it may name the patient.
-    Segmentations and structure sets on any of the channels become the case's mask. Other series are left out."""
-
     masks_from: str = ""
     """Take series of two values for masks of the images whose slices they have, such as
     `liver=*MASKS_DICOM/liver; tumour=*livertumor*`: a name, and what its series are called: their folder in DICOM_DIR,
     description, or number or name as --dry-run shows it. A bare pattern such as `*MASKS_DICOM/*` keeps the folders'
     names, which are told: look at them. These series are not converted as images."""
-
-    name: str = ""
-    """Make case names of header elements, such as {PatientID}_{SeriesNumber}, in place of the keyed hash. Whoever sees
-    the images may then know the patients."""
-
-    linkage: PathOption | None = None
-    """Write a table from cases to PatientIDs to this file, outside the output folder, that you alone can read."""
 
     jobs: int = 0
     """How many series are converted at once; 0 takes all cores."""
@@ -102,14 +83,9 @@ class ConvertOptions:
         Raises:
             UsageError: one makes none.
         """
+        super().require_sense()
         _ = self.spacing_mm, self.axes, self.choice
         _ = self.mask_choices
-        if self.channels:
-            parse_channels(self.channels)
-        if self.name:
-            from volseg.verbs.convert.names import require_template
-
-            require_template(self.name)
 
     @property
     def axes(self) -> str:

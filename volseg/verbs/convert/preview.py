@@ -8,20 +8,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from volseg.dicom import Rejected, Scan, Series, numbered, short_name
+from volseg.dicom.choice.names import NameFault, case_names, header_text
+from volseg.dicom.choice.patterns import parse_channels
+from volseg.dicom.choice.selection import select
 from volseg.dicom.file import tags
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import InputError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import Naming
-from volseg.verbs.convert.channel_choice import parse_channels
 from volseg.verbs.convert.conversion import conversion_of, finished, images_there, planned
 from volseg.verbs.convert.mask_series import ChosenMasks, take_masks
-from volseg.verbs.convert.names import NameFault, case_names, header_text
 from volseg.verbs.convert.options import DEFAULTS, ConvertOptions
 from volseg.verbs.convert.record import kinds_of, outdated
-from volseg.verbs.convert.selection import select
-from volseg.verbs.convert.sentences import described
 from volseg.verbs.convert.source import require_output, scan_source
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def _preview(
 def _channel_preview(
     found: Scan, nifti_dir: Path, options: ConvertOptions, naming: Naming | None, masks: ChosenMasks
 ) -> tuple[tuple[PreviewRow, ...], Scan]:
-    from volseg.verbs.convert.channels import plan_channels
+    from volseg.dicom.choice.channels import plan_channels
 
     plan = plan_channels(found, options, naming, masks.told)
     channels = parse_channels(options.channels)
@@ -147,7 +146,7 @@ def _series_row(number: int, one: Series | Rejected, case: str, action: str, out
     if isinstance(one, Rejected):
         return PreviewRow(number, case, one.modality, one.count, "", action, status, one.source)
     description = header_text(one, tags.SERIES_DESCRIPTION)
-    grid = described(one.grid)
+    grid = one.grid.described
     return PreviewRow(number, case, one.modality, len(one.slices), grid, action, status, one.source, description)
 
 

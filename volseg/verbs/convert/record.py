@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.dataset.pairing import CONVERSION_JSON, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+from volseg.dicom.choice.selection import NOT_CHOSEN
 from volseg.dicom.file.files import LABEL_KINDS
 from volseg.errors import FileError, InputError
 from volseg.kept import merged
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.pseudonyms import series_in
 from volseg.verbs.convert.conversion import images_there
-from volseg.verbs.convert.selection import NOT_CHOSEN
 from volseg.verbs.convert.sentences import outcome_of
 from volseg.volume import nifti_name, split_channel, stem_of
 

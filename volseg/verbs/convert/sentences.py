@@ -31,12 +31,6 @@ _AS_SCANNED = "the scanner's grid"
 _HEAD = frozenset({"HEAD", "BRAIN", "SKULL", "FACE", "ORBIT", "SINUS", "IAC", "JAW", "HEADNECK"})
 
 
-def described(grid: Grid) -> str:
-    """A grid in words: ``512 x 512 x 300 at 0.7 x 0.7 x 1 mm``."""
-    sizes = " x ".join(map(str, grid.shape))
-    return f"{sizes} at {' x '.join(f'{step:.4g}' for step in grid.spacing_mm)} mm"
-
-
 def warnings_of(changes: Collection[str], told: Mapping[str, int]) -> list[str]:
     """What a person has to know of an image: what was put right, and the notes of its series."""
     return [*(sentence for change, sentence in _CHANGES.items() if change in changes), *notes.sentences(told)]
@@ -78,13 +72,13 @@ def _way(source: Grid, target: Grid, changes: Sequence[str], *, told: bool) -> s
         turned += ", which is how NIfTI holds this oblique grid"
     straightened = bool(STRAIGHTENINGS & set(changes))
     if _is_same(source, target):
-        return f"{described(target)}, " * told + (_STRAIGHTENED if straightened else _AS_SCANNED) + turned
+        return f"{target.described}, " * told + (_STRAIGHTENED if straightened else _AS_SCANNED) + turned
     if not told:
-        return f"{f'{_STRAIGHTENED}, ' * straightened}resampled to {described(target)}{turned}"
+        return f"{f'{_STRAIGHTENED}, ' * straightened}resampled to {target.described}{turned}"
     from volseg.resampling import reorient_grid
 
     source = reorient_grid(source, target.orientation)
-    return f"Resampled from {described(source)}{f', {_STRAIGHTENED},' * straightened} to {described(target)}{turned}"
+    return f"Resampled from {source.described}{f', {_STRAIGHTENED},' * straightened} to {target.described}{turned}"
 
 
 def _is_same(source: Grid, target: Grid) -> bool:

@@ -1,6 +1,7 @@
 """Predict: one mask for each case, on the image's own grid."""
 
+from volseg.verbs.predict.preview import PreviewRow, preview
 from volseg.verbs.predict.sources import IMAGES
 from volseg.verbs.predict.verb import PredictOptions, predict
 
-__all__ = ["IMAGES", "PredictOptions", "predict"]
+__all__ = ["IMAGES", "PredictOptions", "PreviewRow", "predict", "preview"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from volseg.dataset.case import Case
     from volseg.grid import Grid
     from volseg.verbs.predict.sources import FileSource, Prepared, SeriesSource
 
@@ -76,6 +78,25 @@ class CaseToPredict:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """What there is of a case before it is predicted.
+
+    Args:
+        names: of the files that it gets, relative to the output folder.
+        now: from what they would be made.
+        before: from what those that are there were made, as far as an earlier run told.
+        state: of those that are there.
+        kept: the outcome of a case that stays as it is.
+    """
+
+    names: tuple[str, ...]
+    now: Made
+    before: Made | None
+    state: State
+    kept: Outcome | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """How cases are predicted; called with each, here or in a worker.
 
@@ -100,17 +121,11 @@ class Prediction:
             VolsegError: it can't be predicted.
         """
         source, writers = case.source, writers_of(self.formats)
-        image = MaskedImage(source.name, self.out_dir, source.series)
-        masks = [name for writer in writers for name in writer.names(image)]
+        looked = self.look(case)
+        if looked.kept:
+            return looked.kept
+        names, now, before, state = looked.names, looked.now, looked.before, looked.state
         folders = self.folders or ("",)
-        names = (*source.written(), *(str(PurePosixPath(place, name)) for place in folders for name in masks))
-        now = Made(source.digest(), self.model.method, dict.fromkeys(names, FileDigest(0, "")))
-        before = case.earlier.made if case.earlier else None
-        state = State.ABSENT if self.overwrite else state_of(before, now, self.out_dir)
-        if case.earlier and state in (State.CURRENT, State.EDITED):
-            return kept_outcome(case.earlier, state)
-        if state is not State.UNKNOWN:
-            require_replaceable(state, "by another model, with other rules or in another precision")
         model = load_model(self.model)
         with _folder_of(self.out_dir, source.name) as folder:
             prepared = source.prepare(folder)
@@ -141,6 +156,31 @@ class Prediction:
             made=replace(now, files=files),
             values_outside=found.values_outside,
         )
+
+    def look(self, case: CaseToPredict) -> Looked:
+        """What there is of a case, and what there would be.
+
+        Raises:
+            InputError, FileError: it can't be read.
+            OutputExistsError: what is there is not to be replaced.
+        """
+        source = case.source
+        image = MaskedImage(source.name, self.out_dir, source.series)
+        masks = [name for writer in writers_of(self.formats) for name in writer.names(image)]
+        folders = self.folders or ("",)
+        names = (*source.written(), *(str(PurePosixPath(place, name)) for place in folders for name in masks))
+        method = self.model.method
+        if source.origin:
+            method = hashlib.sha256(f"{method}\n{source.origin}".encode()).hexdigest()
+        now = Made(source.digest(), method, dict.fromkeys(names, FileDigest(0, "")))
+        before = case.earlier.made if case.earlier else None
+        state = State.ABSENT if self.overwrite else state_of(before, now, self.out_dir)
+        if case.earlier and state in (State.CURRENT, State.EDITED):
+            return Looked(names, now, before, state, kept_outcome(case.earlier, state))
+        if state is not State.UNKNOWN:
+            otherwise = "by another model, with other rules or in another precision"
+            require_replaceable(state, f"{otherwise}, or of another series" if source.origin else otherwise)
+        return Looked(names, now, before, state)
 
     def _put_in_place(self, folder: Path, names: tuple[str, ...], before: Made | None) -> None:
         """Move a case's files to their places all at once, so that a mask never lies beside another's image."""
@@ -238,6 +278,26 @@ def _checked(prepared: Prepared, modality: str | None, model: Model) -> tuple[Gr
         InputError: the image is none for this model.
     """
     case, warnings = prepared.case, prepared.warnings
+    grid, found = require_channels(case, model)
+    if model.modality is not None:
+        if modality in MODALITIES and modality != model.modality:
+            warnings += (
+                f"The image is {modality}, and the bundle was made for {model.modality}: don't rely on the mask.",
+            )
+        elif modality not in MODALITIES and model.modality == "CT" and is_no_ct(case.images[0]):
+            warnings += (NO_CT,)
+    if len(model.order) == found:
+        warnings += (_order_words(model.order),)
+    return grid, found, warnings
+
+
+def require_channels(case: Case, model: Model) -> tuple[Grid, int]:
+    """The grid of a case's images and how many channels they have, by their headers.
+
+    Raises:
+        InputError: the model takes others, or they lie on different grids.
+        FileError: an image can't be read.
+    """
     headers = [read_header(image) for image in case.images]
     found = headers[0].channels if len(headers) == 1 else len(headers)
     if found != model.channels and (model.exact or not model.one_file):
@@ -251,16 +311,7 @@ def _checked(prepared: Prepared, modality: str | None, model: Model) -> tuple[Gr
             raise InputError(
                 f"Its channels lie on different grids: {apart}. Resample them to one.", code="grids-differ"
             )
-    if model.modality is not None:
-        if modality in MODALITIES and modality != model.modality:
-            warnings += (
-                f"The image is {modality}, and the bundle was made for {model.modality}: don't rely on the mask.",
-            )
-        elif modality not in MODALITIES and model.modality == "CT" and is_no_ct(case.images[0]):
-            warnings += (NO_CT,)
-    if len(model.order) == found:
-        warnings += (_order_words(model.order),)
-    return headers[0].grid, found, warnings
+    return headers[0].grid, found
 
 
 @contextmanager

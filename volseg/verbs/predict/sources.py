@@ -15,6 +15,7 @@ from volseg.volume import (
     AXES_TURNED,
     Volume,
     axes_to_reverse,
+    channel_stem,
     files_of,
     for_nifti,
     is_nifti,
@@ -37,6 +38,11 @@ TURNED_BESIDE = (
     f"{AXES_TURNED}: NIfTI holds the oblique grid of the image with two voxel axes reversed alone. Open the mask on the "
     f"image in {IMAGES}, which is turned as it is."
 )
+
+SAID = {
+    "channel-partly-covered": "A channel doesn't reach over the whole grid of the first; beyond it has its lowest value.",
+}
+"""What was done to channels, by its code."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,11 @@ class FileSource:
     @property
     def private(self) -> str:
         """Nothing: the case is named as its file."""
+        return ""
+
+    @property
+    def origin(self) -> str:
+        """Nothing: another image of its name is another version of it."""
         return ""
 
     @property
@@ -130,11 +141,24 @@ class FileSource:
 
 @dataclass(frozen=True)
 class SeriesSource:
-    """A DICOM series, whose image is made first, at the scanner's own grid."""
+    """A DICOM series, whose image is made first at the scanner's own grid; or several that are a case's channels.
+
+    Args:
+        name: of the case.
+        members: the series of the channels in their order, each on the grid of the first.
+        naming: of the cases.
+        is_named: whether a person made the name, which two series may get in two runs.
+    """
 
     name: str
-    series: Series
+    members: tuple[Series, ...]
     naming: Naming
+    is_named: bool = False
+
+    @property
+    def series(self) -> Series:
+        """That of the first channel, on whose grid the mask lies."""
+        return self.members[0]
 
     @property
     def private(self) -> str:
@@ -146,6 +170,11 @@ class SeriesSource:
         """As DICOM names it."""
         return self.series.modality
 
+    @property
+    def origin(self) -> str:
+        """What tells its series from others that a person may give the same name; empty under names of ours."""
+        return " ".join(self.naming.series(one.identity) for one in self.members) if self.is_named else ""
+
     def digest(self) -> str:
         """Of the content of all files.
 
@@ -154,34 +183,50 @@ class SeriesSource:
         """
         from volseg.dicom.series.digest import content_digest
 
-        return content_digest(self.series, self.naming)
+        digests = [content_digest(one, self.naming) for one in self.members]
+        return digests[0] if len(digests) == 1 else self.naming.digest("channels", *digests)
 
     def written(self) -> tuple[str, ...]:
-        """The image that ``prepare`` writes, relative to its folder."""
-        return (f"{IMAGES}/{nifti_name(self.name)}",)
+        """The images that ``prepare`` writes, relative to its folder."""
+        if len(self.members) == 1:
+            return (f"{IMAGES}/{nifti_name(self.name)}",)
+        return tuple(f"{IMAGES}/{nifti_name(channel_stem(self.name, number))}" for number in range(len(self.members)))
 
     def prepare(self, folder: Path) -> Prepared:
-        """The case, its image read from DICOM and written under a folder.
+        """The case, its images read from DICOM and written under a folder.
 
         Raises:
-            InputError: the pixels can't be read.
-            FileError: the image can't be written.
+            InputError: the pixels can't be read, or a channel shows another place than the first.
+            FileError: an image can't be written.
         """
         from volseg.dicom import load_values
+        from volseg.dicom.choice.channels import PARTLY_COVERED, require_coverage
         from volseg.dicom.series.notes import CHANGES, sentences
 
-        path = folder / self.written()[0]
-        loaded = load_values(self.series)
-        volume = for_nifti(loaded.volume)
-        write_image(path, volume)
-        message = TURNED.format(loaded.volume.grid.orientation, volume.grid.orientation)
-        warnings = [CHANGES.get(change, change) for change in (*self.series.changes, *loaded.changes)]
-        return Prepared(
-            Case(self.name, (path,), None),
-            self.series,
-            (*warnings, *sentences(self.series.notes)),
-            "" if volume is loaded.volume else message,
-        )
+        images = [folder / name for name in self.written()]
+        warnings: list[str] = []
+        message, grid = "", None
+        for series, image in zip(self.members, images, strict=True):
+            loaded = load_values(series)
+            volume, changes = for_nifti(loaded.volume), [*series.changes, *loaded.changes]
+            if grid is None:
+                grid = volume.grid
+                if volume is not loaded.volume:
+                    message = TURNED.format(loaded.volume.grid.orientation, grid.orientation)
+            elif volume.grid.difference(grid) is not None:
+                from volseg.resampling import resample_telling
+
+                if require_coverage(grid, series.grid) < 1:
+                    changes.append(PARTLY_COVERED)
+                volume = resample_telling(loaded.volume, grid).volume
+            else:
+                volume = Volume(volume.array, grid)
+            write_image(image, volume)
+            warnings += [
+                *(SAID.get(change, CHANGES.get(change, change)) for change in changes),
+                *sentences(series.notes),
+            ]
+        return Prepared(Case(self.name, tuple(images), None), self.series, tuple(dict.fromkeys(warnings)), message)
 
 
 def _is_plain(image: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from volseg.atomic import exclusive, require_no_links
 from volseg.batch import SERIAL, Executor, run_cases
+from volseg.dicom.choice.options import SeriesChoice
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import OutputExistsError, UsageError
 from volseg.kept import RunningLedger
@@ -15,21 +16,23 @@ from volseg.labels import LABELS_NAME
 from volseg.options import Many, words_of
 from volseg.outcomes import Ledger, Provenance, Status
 from volseg.progress import SILENT, Progress
-from volseg.pseudonyms import NAMES, without_order
+from volseg.pseudonyms import NAMES, Naming, without_order
 from volseg.writers import NIFTI, writers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from volseg.bundle.folder import Bundle
     from volseg.labels import LabelTable, Region
     from volseg.outcomes import Outcome
-    from volseg.verbs.predict.model import ModelFile
+    from volseg.verbs.predict.inputs import Search
+    from volseg.verbs.predict.model import Model, ModelFile
 
 LEDGER = "prediction.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions:
+class PredictOptions(SeriesChoice):
     """How to predict."""
 
     fold: int | None = None
@@ -76,8 +79,9 @@ def predict(
 
     Args:
         bundle_dir: the bundle, or the bare name of one that comes with volseg.
-        source: an image, a folder of images, a data set (its ``imagesTs``; the held-out cases with ``fold``), or a
-            folder of DICOM, with the zip and tar archives in it or one in its place.
+        source: an image, a folder of images, a list of them (a text, CSV or JSON file), a data set (its ``imagesTs``;
+            the held-out cases with ``fold``), or a folder of DICOM, with the zip and tar archives in it or one in its
+            place.
         out_dir: where the masks go.
         options: how to predict.
         progress: receives the progress.
@@ -104,37 +108,18 @@ def _predict(
     scratch: Path,
 ) -> Ledger:
     from volseg.bundle.ensemble import outdated_words
-    from volseg.bundle.folder import open_bundle
-    from volseg.bundle.scope import require_segmentation
-    from volseg.bundle.shipped import find_bundle
-    from volseg.device import choose_device
+    from volseg.dicom.choice.names import NAME_WARNING, header_text, require_linkage, write_linkage
+    from volseg.dicom.file import tags
     from volseg.verbs.predict.case import CaseToPredict, Prediction
-    from volseg.verbs.predict.inputs import find_inputs
-    from volseg.verbs.predict.model import ModelFile, load_model, require_regions
+    from volseg.verbs.predict.model import load_model, require_regions
     from volseg.verbs.predict.sources import IMAGES, SeriesSource
 
-    writers_of(words_of(options.formats))
-    bundle = open_bundle(find_bundle(bundle_dir))
-    require_segmentation(bundle)
-    if not source.exists():
-        raise UsageError(
-            f"{source} does not exist. Name an image, a folder of images, a data set or a folder of DICOM."
-        )
-    if out_dir.exists() and not out_dir.is_dir():
-        raise UsageError(f"{out_dir} is a file. Name a folder for the masks.")
-    if out_dir.resolve() == bundle.root.resolve():
-        raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
-    device = choose_device(options.device)
-    file = ModelFile.of(
-        bundle,
-        options.fold,
-        device,
-        raw=options.raw,
-        regions=options.regions,
-        precision=options.precision,
-        folds=options.folds,
-    )
-    options = replace(options, precision=file.precision, folds=file.named_folds)  # the record says what it came to
+    bundle, file, options = opened(bundle_dir, source, out_dir, options)
+    linkage = None if options.linkage is None else Path(options.linkage)
+    if linkage is not None:
+        require_linkage(linkage, out_dir, overwrite=options.overwrite)
+    if options.name:
+        progress.say(NAME_WARNING)
     if file.folds:
         for line in outdated_words(bundle):
             progress.say(f"warning: {line}")
@@ -147,14 +132,10 @@ def _predict(
             regions = require_regions(model) if options.regions else {}
             require_no_links(out_dir, regions)
             found = Ledger.read(out_dir / LEDGER)
-            _require_same_model(found, file, out_dir, options)
+            require_same_model(found, file, out_dir, options)
             earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
-            there = [
-                one.case
-                for one in earlier.values()
-                if one.status is Status.DONE and any((out_dir / name).is_file() for name in one.outputs)
-            ]
-            inputs = find_inputs(bundle, source, out_dir, options.fold, model.channels, progress, scratch, there)
+            there = made_before(found, out_dir)
+            inputs = search(bundle, model, out_dir, options, Naming.of_folder, progress, scratch, there).find(source)
             work = Prediction(file, out_dir, words_of(options.formats), options.overwrite, tuple(regions))
             if inputs.naming:
                 inputs.naming.require_names_of(found, out_dir)
@@ -176,7 +157,7 @@ def _predict(
             # Both before the work: masks of a run that is interrupted are not to lie there without a word on them.
             ledger = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
             origin = inputs.naming.origin(source) if inputs.naming else ""
-            with RunningLedger(out_dir / LEDGER, ledger, found, origin) as running:
+            with RunningLedger(out_dir / LEDGER, ledger, found, origin, inputs.aside) as running:
                 described = Described(out_dir, model.table, regions, found.outcomes if found else ())
 
                 def add(outcome: Outcome) -> None:
@@ -193,9 +174,95 @@ def _predict(
                     progress=progress,
                     on_outcome=add,
                 )
+            if linkage is not None:
+                done = {one.case for one in outcomes if one.status is Status.DONE}
+                rows = [
+                    (one.name, one.naming.patient(one.series.identity), header_text(one.series, tags.PATIENT_ID))
+                    for one in named_before
+                    if isinstance(one, SeriesSource) and one.name in done
+                ]
+                write_linkage(linkage, rows)
             return replace(running.ledger, outcomes=inputs.outcomes + outcomes)
     finally:
         load_model.cache_clear()
+
+
+def opened(
+    bundle_dir: Path, source: Path, out_dir: Path, options: PredictOptions
+) -> tuple[Bundle, ModelFile, PredictOptions]:
+    """The bundle, its model and the options as they come out with it.
+
+    Raises:
+        UsageError: an option, the input or the output folder makes no sense.
+        TrustError, BundleError, FileError: as ``predict``.
+    """
+    from volseg.bundle.folder import open_bundle
+    from volseg.bundle.scope import require_segmentation
+    from volseg.bundle.shipped import find_bundle
+    from volseg.device import choose_device
+    from volseg.verbs.predict.model import ModelFile
+
+    options.require_sense()
+    writers_of(words_of(options.formats))
+    bundle = open_bundle(find_bundle(bundle_dir))
+    require_segmentation(bundle)
+    if not source.exists():
+        raise UsageError(
+            f"{source} does not exist. Name an image, a folder of images, a data set or a folder of DICOM."
+        )
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UsageError(f"{out_dir} is a file. Name a folder for the masks.")
+    if out_dir.resolve() == bundle.root.resolve():
+        raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
+    file = ModelFile.of(
+        bundle,
+        options.fold,
+        choose_device(options.device),
+        raw=options.raw,
+        regions=options.regions,
+        precision=options.precision,
+        folds=options.folds,
+    )
+    # The record says what it came to.
+    return bundle, file, replace(options, precision=file.precision, folds=file.named_folds)
+
+
+def search(
+    bundle: Bundle,
+    model: Model,
+    out_dir: Path,
+    options: PredictOptions,
+    naming: Callable[[Path], Naming],
+    progress: Progress,
+    scratch: Path,
+    earlier: Collection[str],
+) -> Search:
+    """How the inputs of a run are found; see ``Search``."""
+    from volseg.bundle.metadata import channel_names
+    from volseg.verbs.predict.inputs import Search
+
+    return Search(
+        bundle=bundle,
+        out_dir=out_dir,
+        naming=naming,
+        channels=model.channels,
+        names=model.order or channel_names(bundle.metadata),
+        modality=model.modality,
+        fold=options.fold,
+        choice=options,
+        progress=progress,
+        scratch=scratch,
+        earlier=earlier,
+    )
+
+
+def made_before(found: Ledger | None, out_dir: Path) -> list[str]:
+    """The cases of which masks of earlier runs are there."""
+    return [
+        one.case
+        for one in (found.outcomes if found else ())
+        if one.status is Status.DONE and any((out_dir / name).is_file() for name in one.outputs)
+    ]
 
 
 class Described:
@@ -225,7 +292,7 @@ class Described:
             self._table.describe(self._path)
 
 
-def _require_same_model(found: Ledger | None, file: ModelFile, out_dir: Path, options: PredictOptions) -> None:
+def require_same_model(found: Ledger | None, file: ModelFile, out_dir: Path, options: PredictOptions) -> None:
     """Refuse a folder with masks of another model, which would pass for this one's.
 
     Raises:

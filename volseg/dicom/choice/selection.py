@@ -10,20 +10,22 @@ from volseg.dicom import Rejected, Scan, Series, numbered, short_name
 from volseg.dicom.series.series import LOCALIZER, put_aside
 from volseg.errors import UsageError
 from volseg.options import words_of
+from volseg.outcomes import Status
 from volseg.pseudonyms import Naming
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from volseg.verbs.convert.options import ConvertOptions
+    from volseg.dicom.choice.options import SeriesChoice
 
 NOT_CHOSEN = "not-chosen"
 AS_MASK = "as-mask"
 """The code of a series that is no image but a mask: it is drawn, whatever images are chosen."""
+OTHER_MODALITY = "other-modality"
 NOT_CHOSEN_KIND = "image of a series that was not chosen"
 
 
-def select(found: Scan, options: ConvertOptions, naming: Naming | None, told: Container[Rejected] = ()) -> Scan:
+def select(found: Scan, options: SeriesChoice, naming: Naming | None, told: Container[Rejected] = ()) -> Scan:
     """The scan with each series that is not wanted among the rejected ones, skipped with the code ``not-chosen``.
 
     A series is wanted by its number, its case's name, or that name without the hash; and by its modality. Those of the
@@ -60,6 +62,31 @@ def select(found: Scan, options: ConvertOptions, naming: Naming | None, told: Co
         rejected=(*filter(is_wanted, found.rejected), *named, *others),
         passed=tuple(one for one in found.passed if one not in named),
         skipped_kinds=Counter(found.skipped_kinds) - Counter({LOCALIZER: sum(one.count for one in named)}),
+    )
+
+
+def fitting(found: Scan, modality: str) -> Scan:
+    """The scan with the series of other modalities skipped, where their study has one of this modality.
+
+    Args:
+        found: the scan.
+        modality: that is wanted, as DICOM names it.
+    """
+    there: tuple[Series | Rejected, ...] = (
+        *found.series,
+        *(one for one in found.rejected if one.status is Status.REFUSED),
+    )
+    studies = {one.identity.study_uid for one in there if one.modality == modality}
+
+    def is_aside(one: Series | Rejected) -> bool:
+        return one.modality != modality and one.identity.study_uid in studies
+
+    why = f"Its study has {modality}, which the bundle was made for. --series or --modality takes it all the same."
+    others = (put_aside(one, OTHER_MODALITY, why) for one in there if is_aside(one))
+    return replace(
+        found,
+        series=tuple(one for one in found.series if not is_aside(one)),
+        rejected=(*(one for one in found.rejected if one not in there or not is_aside(one)), *others),
     )
 
 

@@ -1,0 +1,137 @@
+"""Which series predict takes, what it calls them, and what it would do."""
+
+from __future__ import annotations
+
+import csv
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.dicom_traps.stack import Stack, write_slices
+from volseg.cli.main import main
+from volseg.errors import UsageError
+from volseg.outcomes import Ledger, Status
+from volseg.verbs.predict import PredictOptions, predict, preview
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydicom import Dataset
+
+BUNDLE = Path("hippocampus_mr")
+
+
+def write(folder: Path, modality: str, study: int = 1, series: int = 1, description: str = "") -> None:
+    def tamper(data: Dataset, _: int) -> None:
+        data.SeriesDescription, data.PatientID = description or f"{modality} {series}", f"patient{study}"
+
+    write_slices(
+        folder / f"{study}-{series}",
+        Stack(modality=modality, study=study, series=series, gaps_mm=(2.5,) * 11, size=(24, 20), tamper=partial(tamper)).slices(),
+    )  # fmt: skip
+
+
+def statuses(ledger: Ledger) -> list[tuple[str, str]]:
+    return sorted((outcome.case[:2], outcome.code) for outcome in ledger.outcomes)
+
+
+def test_of_a_study_the_series_of_the_bundle_s_modality_are_taken(tmp_path: Path) -> None:
+    write(tmp_path / "dicom", "MR", 1, 1)
+    write(tmp_path / "dicom", "CT", 1, 2)
+    write(tmp_path / "dicom", "CT", 2, 1)
+    ledger = predict(BUNDLE, tmp_path / "dicom", tmp_path / "out")
+    assert statuses(ledger) == [("ct", "done"), ("ct", "other-modality"), ("mr", "done")]
+    assert ledger.exit_code == 0
+    (skipped,) = [one for one in ledger.outcomes if one.status is Status.SKIPPED]
+    assert "Its study has MR, which the bundle was made for" in skipped.message
+    (alone,) = [one for one in ledger.outcomes if one.case[:2] == "ct" and one.status is Status.DONE]
+    assert any("is CT, and the bundle was made for MR" in warning for warning in alone.warnings)
+    asked = PredictOptions(series=(skipped.case,))
+    again = predict(BUNDLE, tmp_path / "dicom", tmp_path / "out", asked)
+    assert [(one.case, one.code) for one in again.outcomes] == [(skipped.case, "done")]
+    assert again.skipped_kinds == {"image of a series that was not chosen": 24}
+    recorded = Ledger.read(tmp_path / "out" / "prediction.json")
+    assert recorded is not None
+    assert [one.status for one in recorded.outcomes] == [Status.DONE] * 3
+
+
+def test_a_dry_run_shows_each_input_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "dicom", "MR", 1, 1)
+    write(tmp_path / "dicom", "CT", 1, 2)
+    words = ["predict", str(BUNDLE), str(tmp_path / "dicom"), str(tmp_path / "out")]
+    assert main([*words, "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    lines = [re.split(r"\s{2,}", line.strip()) for line in shown.out.splitlines()]
+    assert lines[0] == ["no", "case", "kind", "images", "what would happen"]
+    assert [line[0] for line in lines[1:]] == ["1", "2"]
+    assert lines[1][2:4] == ["MR", "12"]
+    assert lines[1][-1].endswith("x 2.5 mm")
+    assert lines[2][-1].startswith("skipped [other-modality]")
+    assert "1-1" in shown.err
+    assert "MR 1" not in shown.err
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--series", "1"]) == 0
+    capsys.readouterr()
+    before = sorted(path.name for path in (tmp_path / "out").rglob("*"))
+    assert main([*words, "--series", "1", "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert [line.split()[-2:] for line in shown.out.splitlines()[1:3]] == [["already", "done"], ["not", "chosen."]]
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
+
+
+def test_names_of_header_elements_and_the_private_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "dicom", "MR", 1, 1)
+    write(tmp_path / "dicom", "MR", 2, 1)
+    out, table = tmp_path / "out", tmp_path / "private.csv"
+    words = ["predict", str(BUNDLE), str(tmp_path / "dicom"), str(out), "--linkage", str(table)]
+    assert main([*words, "--name", "{PatientID}_{SeriesNumber}"]) == 0
+    assert "warning: --name puts" in capsys.readouterr().err
+    assert {path.name for path in out.glob("*.nii.gz")} == {"patient1_1.nii.gz", "patient2_1.nii.gz"}
+    rows = list(csv.reader(table.read_text().splitlines()))
+    assert [(row[0], row[2]) for row in rows[1:]] == [("patient1_1", "patient1"), ("patient2_1", "patient2")]
+    assert table.stat().st_mode & 0o077 == 0
+    # Another series under that name never takes the place of the first one's mask.
+    write(tmp_path / "other", "MR", 1, 1)
+    before = (out / "patient1_1.nii.gz").read_bytes()
+    write(tmp_path / "third", "MR", 1, 9)
+    named = PredictOptions(name="{PatientID}_1")
+    (taken,) = predict(BUNDLE, tmp_path / "third", out, named).outcomes
+    assert (taken.status, taken.code) == (Status.REFUSED, "exists")
+    assert "another series" in taken.message
+    assert (out / "patient1_1.nii.gz").read_bytes() == before
+
+
+def test_names_that_meet_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "dicom", "MR", 1, 1)
+    write(tmp_path / "dicom", "MR", 1, 2)
+    ledger = predict(BUNDLE, tmp_path / "dicom", tmp_path / "out", PredictOptions(name="{PatientID}"))
+    assert [one.code for one in ledger.outcomes] == ["name-collision"] * 2
+    assert ledger.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        PredictOptions(series=("9",)), PredictOptions(modality=("PT",)), PredictOptions(name="{PatientBirthName}"),
+        PredictOptions(channels="T1=*"), PredictOptions(channels="T1=*1;T2=*2"), PredictOptions(linkage="out/private.csv"),
+    ],
+)  # fmt: skip
+def test_a_choice_of_nothing_is_bad_usage(
+    options: PredictOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "dicom", "MR", 1, 1)
+    write(tmp_path / "dicom", "MR", 1, 2)
+    with pytest.raises(UsageError):
+        predict(BUNDLE, tmp_path / "dicom", tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", [{"series": ("1",)}, {"modality": ("MR",)}, {"name": "{PatientID}"}])
+def test_choices_are_for_dicom(given: dict[str, Sequence[str]], tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    with pytest.raises(UsageError, match="is for DICOM"):
+        preview(BUNDLE, tmp_path / "a.nii.gz", tmp_path / "out", PredictOptions(**given))  # type: ignore[arg-type]

@@ -1,0 +1,124 @@
+"""Lists of images, and folders that hold several forms."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from volseg.errors import DataSetError, UsageError
+from volseg.outcomes import Status
+from volseg.verbs.predict import preview
+from volseg.verbs.predict.listing import Entry, read_list
+
+if TYPE_CHECKING:
+    from tests.conftest import WriteImage, WriteSeries
+
+BUNDLE = Path("hippocampus_mr")
+
+
+def entries(tmp_path: Path, name: str, text: str) -> list[tuple[str, list[str]]]:
+    (tmp_path / name).write_text(text)
+    return [
+        (entry.case, [str(path.relative_to(tmp_path)) for path in entry.paths]) for entry in read_list(tmp_path / name)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "# two cases\na.nii.gz\n\nsecond, b/b.nii.gz\n"),
+        ("a.csv", '\ufeffcase,image\r\n,\r\na.nii.gz,,\r\nsecond,"b/b.nii.gz"\r\n'),
+        ("a.json", '["a.nii.gz", ["second", "b/b.nii.gz"]]'),
+        ("b.json", '[{"image": "a.nii.gz"}, {"case": "second", "image": "b/b.nii.gz"}]'),
+    ],
+)
+def test_every_form_of_a_list_says_the_same(name: str, text: str, tmp_path: Path) -> None:
+    text = text.replace("\r\n,\r\n", "\r\n")
+    assert entries(tmp_path, name, text) == [("", ["a.nii.gz"]), ("second", ["b/b.nii.gz"])]
+
+
+def test_channels_stand_behind_the_case(tmp_path: Path) -> None:
+    assert entries(tmp_path, "a.csv", "x,1.nii.gz,2.nii.gz\n") == [("x", ["1.nii.gz", "2.nii.gz"])]
+    assert entries(tmp_path, "a.json", '[{"image": ["c_0000.nii", "c_0001.nii"]}]') == [
+        ("", ["c_0000.nii", "c_0001.nii"])
+    ]
+    (tmp_path / "one, two.nii").touch()
+    assert entries(tmp_path, "b.txt", "one, two.nii\n") == [("", ["one, two.nii"])]
+    assert Entry(1, (tmp_path / "c_0000.nii", tmp_path / "c_0001.nii")).name == "c"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", ""), ("a.txt", "# none\n"), ("a.csv", "../x,a.nii\n"), ("a.csv", ".x,a.nii\n"), ("a.csv", "a/b,c.nii\n"),
+        ("a.csv", "x,a.nii,,c.nii\n"), ("a.csv", '"a.nii\n'), ("a.json", "{}"), ("a.json", "[1]"), ("a.json", "[[]]"),
+        ("a.json", "[" * 100_000), ("a.json", '["a\\u0000b"]'), ("a.json", '[{"image": 3}]'), ("a.json", "not"),
+        ("a.csv", f"{'n' * 200},a.nii\n"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_is_told(name: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        entries(tmp_path, name, text)
+
+
+def test_bytes_are_no_list(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="is no image that volseg reads"):
+        read_list(tmp_path / "a.txt")
+
+
+def outcomes(tmp_path: Path, source: Path) -> dict[str, tuple[Status, str]]:
+    rows, _ = preview(BUNDLE, source, tmp_path / "out")
+    return {row.case: (row.status, row.action) for row in rows}
+
+
+def test_a_list_of_all_forms_goes_on_where_an_entry_is_bad(
+    tmp_path: Path, write_image: WriteImage, write_series: WriteSeries
+) -> None:
+    values = np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32)
+    write_image(tmp_path / "p1" / "t1.nii.gz", values)
+    write_image(tmp_path / "p2" / "t1.nii.gz", values)
+    write_series(tmp_path / "dicom", seed=1)
+    write_series(tmp_path / "two" / "a", seed=2)
+    write_series(tmp_path / "two" / "b", seed=3)
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "dicom")
+    lines = ["p1/t1.nii.gz", "second,p2/t1.nii.gz", "third,dicom", "zipped,packed.zip", "gone,p3/t1.nii.gz",
+             "text,notes.md", "both,two", "list,inner.txt"]  # fmt: skip
+    (tmp_path / "notes.md").write_text("x")
+    (tmp_path / "inner.txt").write_text("p1/t1.nii.gz")
+    listing = tmp_path / "cases.csv"
+    listing.write_text("\n".join(lines))
+    found = outcomes(tmp_path, listing)
+    assert {case: status for case, (status, _) in found.items() if case[:3] != "ct_"} == {
+        "t1": Status.DONE, "second": Status.DONE, "third": Status.DONE, "zipped": Status.DONE,
+        "gone": Status.FAILED, "text": Status.REFUSED, "both": Status.REFUSED, "list": Status.REFUSED,
+    }  # fmt: skip
+    assert "holds 2 images or series" in found["both"][1]
+    assert not any(str(tmp_path) in action for _, action in found.values()), found
+    listing.write_text("p1/t1.nii.gz\np2/t1.nii.gz\n")
+    with pytest.raises(DataSetError, match=r"two images or series would be case t1\. Rename one, or give them names"):
+        preview(BUNDLE, listing, tmp_path / "out")
+    listing.write_text("p3/t1.nii.gz\n")
+    with pytest.raises(UsageError, match="nothing that it names is there, such as t1"):
+        preview(BUNDLE, listing, tmp_path / "out")
+
+
+def test_a_folder_of_images_and_dicom_gives_both(
+    tmp_path: Path, write_image: WriteImage, write_series: WriteSeries
+) -> None:
+    source = tmp_path / "images"
+    write_image(source / "a.nii.gz", np.zeros((20, 24, 20), np.float32))
+    (source / "a.json").write_text(json.dumps({}))
+    assert [*outcomes(tmp_path, source)] == ["a"]
+    write_series(source / "dicom", seed=1)
+    write_series(source / "flat", seed=2)
+    shutil.make_archive(str(source / "study"), "gztar", source / "flat")
+    shutil.rmtree(source / "flat")
+    rows, ledger = preview(BUNDLE, source, tmp_path / "out")
+    assert [(row.kind, row.status) for row in rows] == [("", Status.DONE), ("CT", Status.DONE), ("CT", Status.DONE)]
+    assert ledger.skipped_kinds == {"file that is not DICOM": 1}
