@@ -193,8 +193,8 @@ class Search:
                 found += self._of_entry(entry)
             except VolsegError as error:
                 outcome = Outcome.of_error(entry.name, error)
-                for path in entry.paths:  # the ledger names no folder
-                    outcome = replace(outcome, message=outcome.message.replace(str(path), path.name))
+                for one in entry.paths:  # the ledger names no folder
+                    outcome = replace(outcome, message=outcome.message.replace(str(one), one.name))
                 found += Inputs(outcomes=(outcome,))
         return found
 
