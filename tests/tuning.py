@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.workflows.tune import search
+from volseg.workflows.tune import results
 from volseg.workflows.tune.space import Space
 from volseg.workflows.tune.trial import Ended, TrialRunner
 
@@ -30,7 +30,7 @@ def score_by(monkeypatch: pytest.MonkeyPatch, score: Score) -> list[Mapping[str,
 
     monkeypatch.setattr(TrialRunner, "_train", train)
     monkeypatch.setattr(Space, "lacks_memory", lambda *_: "")  # nor reckons anything
-    monkeypatch.setattr(search, "draw_search", lambda *_: None)
+    monkeypatch.setattr(results, "draw_search", lambda *_: None)
     return tried
 
 

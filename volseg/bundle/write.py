@@ -23,6 +23,7 @@ from volseg.planning.table import plan_record, readable
 from volseg.words import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from volseg.labels import LabelTable
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from volseg.planning.plan import Plan
     from volseg.planning.target import Target
     from volseg.postprocessing import PostprocessingRules
+
+    Reasons = Sequence[tuple[str, str]]
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 LICENCE = """The weights in this folder are made from the data that they were trained on. Whoever trained them decides
@@ -197,7 +200,6 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
 
 def readme(plan: Plan) -> str:
     """``docs/README.md``: what the bundle is, why each choice was made, how to run it."""
-    rows = "\n".join(f"| {cell(choice)} | {cell(reason)} |" for choice, reason in plan.reasons)
     labels = "\n".join(f"| {label.index} | {cell(label.name)} |" for label in plan.target.table.labels)
     warnings = "".join(f"\n> {cell(warning)}\n" for warning in plan.warnings)
     return f"""# {cell(plan.name)}
@@ -209,7 +211,7 @@ from {plan.training_cases} labelled cases with the preset `{plan.preset}`.
 
 | choice | reason |
 |---|---|
-{rows}
+{_choices(plan.reasons)}
 | {plan.max_epochs} epochs of {plan.steps_per_epoch} steps | the preset's length; `--minutes` or `--epochs` changes it |
 
 ## Labels
@@ -292,14 +294,35 @@ def replace_rules_words(root: Path, before: PostprocessingRules, now: Postproces
     Raises:
         FileError: the file can't be written.
     """
+    _replace_words(root, _rules(before, table, regions=False), _rules(now, table, regions=False))
+
+
+def replace_choices(root: Path, before: Reasons, now: Reasons) -> bool:
+    """Say in ``docs/README.md`` what is chosen by now; what a person wrote in its place stays.
+
+    Returns:
+        Whether it says so.
+
+    Raises:
+        FileError: the file can't be written.
+    """
+    return _replace_words(root, _choices(before), _choices(now))
+
+
+def _choices(reasons: Reasons) -> str:
+    return "\n".join(f"| {cell(choice)} | {cell(reason)} |" for choice, reason in reasons)
+
+
+def _replace_words(root: Path, old: str, new: str) -> bool:
     path = root / "docs" / "README.md"
     try:
         text = read_bounded(path, MAX_README_BYTES, "README").decode("utf-8", "surrogateescape")
     except (FileError, InputError):  # not ours to tell of
-        return
-    old = _rules(before, table, regions=False)
-    if not path.is_symlink() and text.count(old) == 1:
-        write_bytes(path, text.replace(old, _rules(now, table, regions=False)).encode("utf-8", "surrogateescape"))
+        return False
+    if path.is_symlink() or text.count(old) != 1:
+        return False
+    write_bytes(path, text.replace(old, new).encode("utf-8", "surrogateescape"))
+    return True
 
 
 def cell(text: str) -> str:

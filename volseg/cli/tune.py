@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -47,13 +48,21 @@ def tune(
     """
     with redirect_stdout(sys.stderr):  # handlers of a bundle may print; stdout is for results
         found = workflow(bundle_dir, options, ConsoleProgress())
-    _show(found, bundle_dir)
+    _show(found, _next(found, bundle_dir, options))
     if found.failed:
         print(f"volseg: The search ended early: {printable(found.failed)}", file=sys.stderr)
     return 1 if found.failed else 0
 
 
-def _show(found: Tuned, bundle_dir: Path) -> None:
+def _next(found: Tuned, bundle_dir: Path, options: TuneOptions) -> str:
+    """The command that trains the settings that were found; empty where the bundle is as it was."""
+    if not found.best and found.kept is None:
+        return ""
+    data = () if options.data is None else ("--data", str(options.data))
+    return shlex.join(("volseg", "train", str(bundle_dir), *data))
+
+
+def _show(found: Tuned, command: str) -> None:
     header = ["trial", "score", "state", "steps", *found.parameters]
     print_table(header, [_row(one, found) for one in found.trials], left=(0, 2))
     for sentence in found.left_out:
@@ -66,11 +75,12 @@ def _show(found: Tuned, bundle_dir: Path) -> None:
     print(printable(f"  {found.folder / 'search.png'}"))
     if found.kept is not None:
         print(printable(f"Wrote {listed([f'configs/{name}' for name in found.written])}; before: {found.kept}"))
+        if (found.kept / "runs").is_dir():
+            print("The runs there were trained by the settings before, and none goes on by those of now.")
         if (found.kept / "models").is_dir():
             print("The models there are of the network before; train the bundle for one of its own.")
-    if found.best:
-        fresh = " --fresh" if any(found.folder.parent.glob("*/last.pt")) else ""
-        print(printable(f"Next: volseg train {bundle_dir}{fresh}"))
+    if command:
+        print(printable(f"Next: {command}"))
 
 
 def _show_best(found: Tuned) -> None:

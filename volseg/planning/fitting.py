@@ -106,6 +106,23 @@ def fit(
         limits = replace(limits, patch_voxels=max(least, int(share * math.prod(patch))))
 
 
+def as_given(network: Network, batch: int, why: str, memory: Memory | None) -> Fitted:
+    """A network and batch that somebody chose, and what a step of them takes where that fits into the memory.
+
+    Args:
+        network: with levels and patch.
+        batch: patches in a step.
+        why: the reason for the patch.
+        memory: what a step may take; None reckons nothing.
+
+    Raises:
+        BundleError: the network doesn't take its own patch.
+    """
+    found = Fitted(network, batch, why, f"{batch * math.prod(network.patch):,} voxels a step")
+    need = StepCosts(memory).bytes_of(network, batch) if memory else 0
+    return replace(found, step_bytes=need) if memory and need <= memory.size else found
+
+
 def _batch(shapes: NDArray[np.int64], patch: tuple[int, int, int], limits: PresetLimits) -> tuple[int, str]:
     voxels = math.prod(patch)
     batch = int(min(limits.batch_voxels / voxels, limits.max_batch))

@@ -17,7 +17,7 @@ from volseg.dataset.dataset import knows_modality, modalities_of
 from volseg.errors import UsageError
 from volseg.planning.augmentations import AUGMENTATIONS, Augmentation, NoChanges
 from volseg.planning.component import pick
-from volseg.planning.fitting import Fitted, fit
+from volseg.planning.fitting import as_given, fit
 from volseg.planning.losses import Loss, parse_loss
 from volseg.planning.memory import Memory, shown
 from volseg.planning.mirroring import asked_axes, mirrored_axes
@@ -144,6 +144,7 @@ def choose(
     wishes: Wishes = ANYTHING,
     regions: Sequence[Region] = (),
     memory: Memory | None = None,
+    asked: str = "asked for",
 ) -> Plan:
     """Choose a plan; what is wished for overrides the choice.
 
@@ -154,6 +155,7 @@ def choose(
         wishes: what was asked for.
         regions: unions of labels that the network learns in their place.
         memory: what a training step may take; None reckons nothing.
+        asked: the reason of what was wished for, in words.
 
     Raises:
         UsageError: no step fits into the memory, a spacing that was asked for is not positive or leaves too few voxels,
@@ -170,19 +172,19 @@ def choose(
     if spacing_mm is None:
         spacing_mm, why = _spacing(fingerprint, labels, limits)
     elif all(step > 0 and math.isfinite(step) for step in spacing_mm):
-        why = "asked for"
+        why = asked
     else:
         raise UsageError(f"The spacing must be above 0 mm, not {_by(spacing_mm)}.")
     reasons.append((f"spacing {_by(spacing_mm)} mm (R, A, S)", why))
 
     shapes = fingerprint.shapes_at(spacing_mm)
     median = np.median(shapes, axis=0)
-    if why == "asked for" and median.max() < MIN_BOTTLENECK:
+    if wishes.spacing_mm is not None and median.max() < MIN_BOTTLENECK:
         raise UsageError(
             f"At {_by(spacing_mm)} mm the median volume has {_by(_triple(median))} voxels, too few to learn from. "
             "Choose a smaller --spacing."
         )
-    kind, reason = pick(NETWORKS, network or limits.network, "network"), "asked for"
+    kind, reason = pick(NETWORKS, network or limits.network, "network"), asked
     if network is None:
         reason = "the patch is small enough to afford it"
         if limits.fine_patch_voxels >= limits.patch_voxels:
@@ -194,7 +196,7 @@ def choose(
     else:
         given = wishes.shape
         built = kind(given.topology, len(fingerprint.channels), target.outputs, given.patch)
-        fitted = Fitted(built, given.batch, "asked for", "asked for")
+        fitted = as_given(built, given.batch, asked, memory)
     built, batch, patch, topology = fitted.network, fitted.batch, fitted.network.patch, fitted.network.topology
     reasons.append((f"patch {_by(patch)} voxels", fitted.why_patch))
     levels = f"{len(topology.features)} levels of {', '.join(map(str, topology.features))} features"
@@ -202,16 +204,16 @@ def choose(
     reasons.append((f"network {built.name}", f"{built.words}; {reason}"))
     reasons += target.words()
     loss = wishes.loss or parse_loss(limits.loss)
-    reasons.append((f"loss {loss.name}", _asked(loss.words, wishes.loss)))
+    reasons.append((f"loss {loss.name}", _asked(loss.words, wishes.loss, asked)))
     steps = pick(OPTIMIZERS, wishes.optimizer or limits.optimizer, "optimizer")()
-    reasons.append((f"optimizer {steps.name}", _asked(steps.words, wishes.optimizer)))
+    reasons.append((f"optimizer {steps.name}", _asked(steps.words, wishes.optimizer, asked)))
     schedule = pick(SCHEDULES, wishes.schedule or limits.schedule, "schedule")()
-    reasons.append((f"schedule {schedule.name}", _asked(schedule.words, wishes.schedule)))
+    reasons.append((f"schedule {schedule.name}", _asked(schedule.words, wishes.schedule, asked)))
     augmented = pick(AUGMENTATIONS, wishes.augment or limits.augment, "augmentation")
     mirrored, mirroring, unlikely = _mirroring(augmented, target, wishes)
     augmentation = augmented(spacing_mm, mirrored)
     words = "; ".join(filter(None, (augmentation.words, mirroring)))
-    reasons.append((f"augmentation {augmentation.name}", _asked(words, wishes.augment)))
+    reasons.append((f"augmentation {augmentation.name}", _asked(words, wishes.augment, asked)))
     reasons.append((f"batch {batch}", fitted.why_batch))
     if fitted.step_bytes is not None and memory is not None:
         how = "as a trial on this GPU showed" if fitted.is_tried else "reckoned from the network"
@@ -353,8 +355,8 @@ def _mirroring(
     return (), "" if augmented is NoChanges else "no mirroring, which cost Dice in a short training", ()
 
 
-def _asked(words: str, wish: object) -> str:
-    return f"{words}; asked for" if wish else words
+def _asked(words: str, wish: object, asked: str) -> str:
+    return f"{words}; {asked}" if wish else words
 
 
 def _coarsened(spacing_mm: NDArray[np.float64], factor: float) -> NDArray[np.float64]:

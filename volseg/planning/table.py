@@ -12,7 +12,7 @@ import numpy as np
 from volseg.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from volseg.labels import LabelTable
     from volseg.planning.component import ConfigValue
@@ -101,7 +101,7 @@ def plan_record(plan: Plan, fingerprint: Fingerprint) -> dict[str, ConfigValue]:
         "format": RECORD_FORMAT,
         "preset": plan.preset,
         "chosen": plan.wishes.to_plain(),
-        "choices": [{"choice": choice, "reason": reason} for choice, reason in plan.reasons],
+        "choices": choices_record(plan.reasons),
         "warnings": list(plan.warnings),
         "measured": {
             "number_of_cases": len(cases),
@@ -115,6 +115,19 @@ def plan_record(plan: Plan, fingerprint: Fingerprint) -> dict[str, ConfigValue]:
             "labels": labels,
         },
     }
+
+
+def choices_record(reasons: Iterable[tuple[str, str]]) -> list[ConfigValue]:
+    """What was chosen and why, as ``plan.json`` keeps it."""
+    return [{"choice": choice, "reason": reason} for choice, reason in reasons]
+
+
+def recorded_choices(record: Mapping[str, ConfigValue]) -> tuple[tuple[str, str], ...]:
+    """What a ``plan.json`` says was chosen and why; what a person made of it that is no choice is passed over."""
+    rows = record.get("choices")
+    plain = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    told = [(row.get("choice"), row.get("reason")) for row in plain]
+    return tuple((choice, why) for choice, why in told if isinstance(choice, str) and isinstance(why, str))
 
 
 def readable(value: ConfigValue, indent: int = 0) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -97,6 +98,10 @@ class Wishes:
             ValueError: they are none.
         """
         told = TypeAdapter(_Plain).validate_python(content)
+        if any(
+            math.prod(steps) > side for steps, side in zip(zip(*told.strides, strict=True), told.patch, strict=True)
+        ):
+            raise ValueError("levels that halve more than a patch has")
         return cls(
             preset=told.preset,
             spacing_mm=told.spacing_mm,

@@ -6,13 +6,13 @@ import hashlib
 import json
 import math
 import shutil
-from copy import deepcopy
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from volseg.bundle.folder import Bundle, open_bundle
 from volseg.bundle.lint import lint_config, rounds_masks
 from volseg.bundle.outputs import Outputs
 from volseg.bundle.own_runs import is_own_run, remember_made
+from volseg.bundle.rules_config import with_rules, without_rules
 from volseg.bundle.targets import trained_regions
 from volseg.bundle.trust import require_trust
 from volseg.bundle.write import as_yaml, replace_rules_words, write_config
@@ -49,10 +49,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
-    from volseg.planning.component import ConfigValue
     from volseg.verbs.train import TrainOptions
-
-RULES = "volseg_postprocessing"
 
 
 def cross_validate(bundle_dir: Path, options: TrainOptions, progress: Progress = SILENT) -> CrossValidation | None:
@@ -113,7 +110,7 @@ class _Work:
         self.bundle, self.place, self.options, self.runs, self.progress = bundle, place, options, runs, progress
         self.records = {name: RunRecord.read(run.record) for name, run in runs.items()}
         self.inference = bundle.read_config("inference")
-        self.rules, self.bare = _without_rules(bundle, self.inference)
+        self.rules, self.bare = without_rules(self.inference, bundle.labels.indices)
         self.weights = {name: sha256_of(run.best) for name, run in runs.items()}
         data = {name: one.data_sha256 for name, one in self.records.items()}
         parts = [self.weights, self.bare, bundle.metadata, data, options.keep_rules]
@@ -270,12 +267,7 @@ class _Work:
 
     def _store(self, rules: PostprocessingRules) -> None:
         """Write the rules into the inference config, and into that of the ensemble."""
-        config = deepcopy(self.bare)
-        steps = _steps(config)
-        stock, others = rules.to_transforms(self.bundle.labels.indices)
-        saving = next((n for n, step in enumerate(steps) if _saves(step)), len(steps))
-        steps[saving:saving] = cast("list[ConfigValue]", stock)
-        config[RULES] = cast("list[ConfigValue]", others.to_config())
+        config = with_rules(self.bare, rules, self.bundle.labels.indices)
         if lint_config("inference", config):  # never so: rules are of the vocabulary
             raise BundleError("The rules go beyond what a bundle may have.", code="rules")
         write_config(self.bundle.config_path("inference"), config)
@@ -324,28 +316,6 @@ def _largest(rules: PostprocessingRules) -> frozenset[int]:
     return frozenset(
         label for rule in rules.rules if type(rule) is KeepLargest and rule.labels != "all" for label in rule.labels
     )
-
-
-def _steps(config: Mapping[str, ConfigValue]) -> list[ConfigValue]:
-    return cast("dict[str, list[ConfigValue]]", config["postprocessing"])["transforms"]
-
-
-def _saves(step: ConfigValue) -> bool:
-    return isinstance(step, dict) and str(step.get("_target_")).endswith(".SaveImaged")
-
-
-def _without_rules(
-    bundle: Bundle, inference: Mapping[str, ConfigValue]
-) -> tuple[PostprocessingRules, dict[str, ConfigValue]]:
-    """The rules that an inference config has, and the config without them."""
-    bare = deepcopy(dict(inference))
-    steps = _steps(bare)
-    saving = next((n for n, step in enumerate(steps) if _saves(step)), len(steps))
-    plain = [step if isinstance(step, dict) else {} for step in steps[:saving]]
-    count, rules = PostprocessingRules.from_transforms(plain, bundle.labels.indices)
-    del steps[saving - count : saving]
-    named = bare.pop(RULES, None)
-    return rules + PostprocessingRules.from_config(named or []), bare
 
 
 def _cases_of(evaluation: Evaluation, fold: int) -> list[HeldOut]:

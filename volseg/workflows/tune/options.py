@@ -15,6 +15,8 @@ DEFAULT_MINUTES = 60.0
 DEFAULT_TRIALS = 12
 LEAST_TRIAL_MINUTES = 0.5
 """Below, reading the cases and the last validation leave no time to learn anything in."""
+LEAST_MINUTES = 0.01
+"""Of a trial; a length is kept to the ten thousandth of a minute."""
 DEFAULT_TRIAL_MINUTES = 5.0
 """Where only the number of trials is known."""
 MOST_TRIALS = 1000
@@ -47,14 +49,14 @@ class TuneOptions:
     """Train each trial for so many epochs, not for minutes: the same steps whatever a step costs. With --trials, and
     without --minutes."""
 
-    fold: int = 0
-    """The fold whose held-out cases give the score."""
+    fold: int | None = None
+    """The fold whose held-out cases give the score; 0 unless told otherwise."""
 
     device: Literal["cpu", "cuda"] | None = None
     """cpu or cuda; a GPU where there is one unless told otherwise."""
 
-    seed: int = 0
-    """The start of all random draws, those of the search as well."""
+    seed: int | None = None
+    """The start of all random draws, those of the search as well; 0 unless told otherwise."""
 
     fresh: bool = False
     """Forget an earlier search of this bundle and begin anew, from its configs as they are now."""
@@ -74,6 +76,8 @@ class TuneOptions:
         for name, value in (("--minutes", self.minutes), ("--trial-minutes", self.trial_minutes)):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} must be above 0.")
+        if self.trial_minutes is not None and self.trial_minutes < LEAST_MINUTES:
+            raise UsageError(f"--trial-minutes must be at least {LEAST_MINUTES:g}: nothing is learnt in less.")
         if self.trials is not None and not 1 <= self.trials <= MOST_TRIALS:
             raise UsageError(f"--trials must be from 1 to {MOST_TRIALS}.")
         if self.trial_epochs is not None and self.trial_epochs < 1:
@@ -83,9 +87,9 @@ class TuneOptions:
                 "--trial-epochs gives each trial the same steps, and minutes the same time. Choose one of them; --trials "
                 "says how many trials of so many epochs."
             )
-        if self.fold < 0:
+        if self.fold is not None and self.fold < 0:
             raise UsageError("--fold must be at least 0.")
-        if not 0 <= self.seed <= MAX_SEED:
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"--seed must be from 0 to {MAX_SEED}.")
 
 

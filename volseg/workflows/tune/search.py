@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from volseg.atomic import exclusive, remove_partials, write_error, write_text
+from volseg.atomic import exclusive, remove_partials, write_error
 from volseg.batch.children import safe_children
 from volseg.bundle.folder import CONFIGS, Bundle, open_bundle
+from volseg.bundle.own_runs import is_own_run
 from volseg.bundle.trust import require_trust
 from volseg.device import choose_device
 from volseg.errors import BundleError, UsageError, VolsegError
-from volseg.pictures.search import SearchAxis, SearchPoint, draw_search
 from volseg.planning.fingerprint import measure
+from volseg.training.cross_validation import NAME, CrossValidation
 from volseg.verbs.train import TrainOptions
 from volseg.verbs.train.fold import RECORD_KEY, Data
 from volseg.verbs.train.split import known_split, write_split
@@ -31,20 +30,10 @@ from volseg.workflows.tune.options import (
     TuneOptions,
     total_minutes,
 )
-from volseg.workflows.tune.space import PATCH, Configs, Space
-from volseg.workflows.tune.study import (
-    PICTURE,
-    PLANNED,
-    TABLE,
-    SearchRecord,
-    Stamps,
-    Study,
-    Trial,
-    digest_of,
-    forget,
-    require_optuna,
-    trial_folder,
-)
+from volseg.workflows.tune.record import FOLDER, PLANNED, SearchRecord, Stamps, digest_of, forget, trial_folder
+from volseg.workflows.tune.results import draw, shown, write_table
+from volseg.workflows.tune.space import PATCH, Configs, Space, has_chosen_rules
+from volseg.workflows.tune.study import Study, Trial, require_optuna
 from volseg.workflows.tune.trial import Ended, TrialRunner
 from volseg.workflows.tune.verdict import REPEATING_TRIALS, Verdict, to_repeat
 from volseg.workflows.tune.writing import MADE_READY, finish_writing, write_result
@@ -54,9 +43,8 @@ if TYPE_CHECKING:
 
     from volseg.bundle.trust import Verdict as Trust
     from volseg.progress import Progress
-    from volseg.workflows.tune.options import TuneTrial, Value
+    from volseg.workflows.tune.options import TuneTrial
 
-FOLDER = "tune"
 MOST_FAILURES = 5
 """So many trials that fail one after the other end the search: something else than their settings is wrong."""
 DRAWING_SECONDS = 30.0
@@ -135,7 +123,8 @@ class _Search:
             forget(folder)  # trials that lie there without a record would be gone on with
         else:
             options, length = _as_begun(record, options), record.length
-        training = TrainOptions(data=options.data, fold=options.fold, seed=options.seed)
+        held_out, seed = options.fold or 0, options.seed or 0
+        training = TrainOptions(data=options.data, fold=held_out, seed=seed)
         place = data_folder(bundle, bundle.read_config("train"), training)
         split = known_split(bundle, training)
         data = read_data(bundle, trust, now.train, place, split, training, [], progress)
@@ -148,16 +137,16 @@ class _Search:
             _copy_configs(bundle, folder / PLANNED)
         space = Space(Bundle(folder / PLANNED), data.dataset, fingerprint)
         device = torch.device(choose_device(options.device))
-        search_text = repr((space.parameters, length, options.fold, options.seed, device.type))
+        search_text = repr((space.parameters, length, held_out, seed, device.type))
         stamps = Stamps.of(_data_text(data), space.configs.texts(), search_text)
         if record is None:
-            record = SearchRecord.begin(folder, stamps, length, options.fold, options.seed)
+            record = SearchRecord.begin(folder, stamps, length, held_out, seed)
         else:
             _require_same(folder, record, stamps, now)
         if not space.parameters:
             raise BundleError(f"{bundle.root}: nothing can be searched. {'; '.join(space.left_out)}", code="edited")
-        runner = TrialRunner(place, data, options, length, device, progress)
-        study = Study(folder, space.parameters, options.seed)
+        runner = TrialRunner(place, data, options, held_out, length, device, progress)
+        study = Study(folder, space.parameters, seed)
         search = cls(bundle, options, record, space, study, runner, started, progress)
         search.drawn_at = started
         search.before_minutes = sum(one.minutes for one in study.trials)
@@ -190,7 +179,7 @@ class _Search:
                 except KeyboardInterrupt:
                     self.progress.say(f"Stopped in trial {trial.number}; the same command goes on with it.")
                     raise
-                self._show()
+                self._write(self.study.trials)
                 task.advance(self._used - shown)
                 shown = self._used
                 latest = self.study.trials[-MOST_FAILURES:]
@@ -301,17 +290,22 @@ class _Search:
         now, found = Configs.read(self.bundle), self.space.of(best.settings)
         kept, written = None, []
         if now.texts() != found.texts():
-            before = self._lying(trials, now)
-            entry = digest_of(found.texts()), best.number
+            entry = digest_of(found.texts())
             self.record = replace(self.record, written=tuple(dict.fromkeys((*self.record.written, entry))))
             self.record.write(self.folder)
-            kept = write_result(self.bundle, now, found, self.space.plan_of(before), self.space.plan_of(best.settings))
+            if self.space.has_chosen_rules and has_chosen_rules(self.bundle):
+                those = "stay" if now.inference == found.inference else "give way to the plan's"
+                self.progress.say(
+                    "The rules for labels, which cross-validation chose by masks of the network before, "
+                    f"{those}; volseg train --cv chooses them anew."
+                )
+            kept = write_result(self.bundle, now, found, self.space.record_of(best.settings), self.progress)
             written = [
                 f"{name}{self.bundle.config_path(name).suffix}"
                 for name in ("train", "inference", "metadata")
                 if getattr(now, name) != getattr(found, name)
             ]
-        self._show(drawn=True)
+        self._write(trials, drawn=True)
         return Tuned(
             self.folder,
             tuple(one.name for one in self.space.parameters),
@@ -326,39 +320,16 @@ class _Search:
             failed,
         )
 
-    def _lying(self, trials: Sequence[TuneTrial], now: Configs) -> dict[str, Value]:
-        """The settings of the configs that lie in the bundle."""
-        digest = digest_of(now.texts())
-        number = next((number for one, number in self.record.written if one == digest), 0)
-        return next((one.settings for one in trials if one.number == number), self.space.planned)
-
-    def _show(self, *, drawn: bool = False) -> None:
+    def _write(self, trials: Sequence[TuneTrial], *, drawn: bool = False) -> None:
         """Write the table, and the picture where that is asked for or the last is old.
 
         Raises:
             FileError: one can't be written.
         """
-        trials, names = self.study.trials, [one.name for one in self.space.parameters]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["trial", "state", "score", "steps", "minutes", "seed", "repeats", "reason", *names])
-        for one in trials:
-            score = "" if one.score is None else f"{one.score:.5f}"
-            again = "" if one.repeats is None else one.repeats
-            facts = [one.number, one.state, score, one.steps, f"{one.minutes:.3f}", one.seed, again, one.reason]
-            writer.writerow([*facts, *(_shown(one.settings[name]) for name in names)])
-        write_text(self.folder / TABLE, text.getvalue())
-        points = [
-            SearchPoint(one.number, one.score, tuple(one.settings.values()), one.repeats is not None)
-            for one in trials
-            if one.score is not None
-        ]
-        verdict = Verdict.of(trials)
-        if points and verdict is not None and (drawn or time.monotonic() - self.drawn_at > DRAWING_SECONDS):
+        write_table(self.folder, trials, self.space.parameters)
+        if drawn or time.monotonic() - self.drawn_at > DRAWING_SECONDS:
             self.drawn_at = time.monotonic()
-            ended = [one.number for one in trials if one.state in ("pruned", "failed")]
-            axes = [SearchAxis(one.name, one.choices, one.low, one.high) for one in self.space.parameters]
-            draw_search(self.folder / PICTURE, points, axes, verdict.best, ended)
+            draw(self.folder, trials, self.space.parameters)
 
 
 def describe(space: Space, trial: TuneTrial) -> str:
@@ -366,12 +337,8 @@ def describe(space: Space, trial: TuneTrial) -> str:
     if trial.repeats is not None:
         return f"trial {trial.repeats} again, with another seed"
     planned = space.planned
-    told = [f"{name} {_shown(value)}" for name, value in trial.settings.items() if value != planned[name]]
+    told = [f"{name} {shown(value)}" for name, value in trial.settings.items() if value != planned[name]]
     return ", ".join(told) or "the plan as it is"
-
-
-def _shown(value: Value) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def _as_begun(record: SearchRecord, options: TuneOptions) -> TuneOptions:
@@ -389,7 +356,7 @@ def _as_begun(record: SearchRecord, options: TuneOptions) -> TuneOptions:
     if record.length.minutes is None and options.minutes is not None:
         raise UsageError(f"Trials of this search last {record.length}: --trials says how many, not --minutes. {again}")
     for name, was, now in (("fold", record.fold, options.fold), ("seed", record.seed, options.seed)):
-        if now not in (was, 0):
+        if now not in (was, None):
             raise UsageError(f"This search was begun with --{name} {was}. {again}")
     return replace(options, fold=record.fold, seed=record.seed)
 
@@ -401,7 +368,7 @@ def _require_same(folder: Path, record: SearchRecord, stamps: Stamps, now: Confi
         BundleError: it is so; the message says what changed.
     """
     lying = digest_of(now.texts())
-    known = {record.stamps.configs, *(digest for digest, _ in record.written)}
+    known = {record.stamps.configs, *record.written}
     changed = {
         "the data set or its split": stamps.data != record.stamps.data,
         "the bundle's train.yaml, inference.yaml or metadata.json": lying not in known
@@ -426,9 +393,12 @@ def _data_text(data: Data) -> str:
 
 
 def _copy_configs(bundle: Bundle, folder: Path) -> None:
-    """Keep the configs that a search begins from: those in the bundle become what it finds."""
+    """Keep the configs that a search begins from, and who chose their rules: those in the bundle become what it finds."""
+    scored = CrossValidation.read(bundle.runs) if is_own_run(bundle.runs / NAME) else None
     try:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(bundle.root / CONFIGS, folder / CONFIGS)
     except OSError as error:
         raise write_error(folder, error) from error
+    if scored is not None:
+        scored.write(Bundle(folder).runs)

@@ -13,9 +13,10 @@ from volseg.bundle.changes import EDITED, carried
 from volseg.bundle.configs import inference_config, train_config
 from volseg.bundle.folder import CONFIGS
 from volseg.bundle.metadata import at
+from volseg.bundle.rules_config import with_rules, without_rules
 from volseg.bundle.targets import trained_regions
 from volseg.bundle.write import PLAN_JSON, bundle_metadata
-from volseg.errors import BundleError, FileError, InputError, UsageError
+from volseg.errors import BundleError, FileError
 from volseg.files import read_bounded
 from volseg.planning.augmentations import AUGMENTATIONS, AugmentationName, NoChanges
 from volseg.planning.losses import LARGEST_WEIGHT, CrossEntropy, Dice, DiceCrossEntropy, Loss, Term
@@ -23,7 +24,9 @@ from volseg.planning.memory import Memory, StepCosts, shown
 from volseg.planning.optimizers import RATE
 from volseg.planning.plan import choose
 from volseg.planning.presets import PRESETS
+from volseg.planning.table import choices_record, recorded_choices
 from volseg.planning.wishes import Wishes
+from volseg.training.cross_validation import CrossValidation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +47,8 @@ WIDTHS = (0.5, 0.75, 1.5)
 FEATURES = 4
 """Features are multiples of it."""
 MAX_PLAN_BYTES = 64 * 2**20
+
+FOUND = "found by volseg tune"
 
 LEARNING_RATE, PATCH, WIDTH, AUGMENTATION, WEIGHT = "learning rate", "patch", "width", "augmentation", "weight of "
 
@@ -105,13 +110,15 @@ class Space:
     Attributes:
         parameters: what is searched.
         left_out: what is not, and why, in words.
+        has_chosen_rules: whether the bundle's rules for labels were chosen by its network's own masks.
     """
 
     def __init__(self, bundle: Bundle, dataset: Dataset, fingerprint: Fingerprint) -> None:
         self.configs = Configs.read(bundle)
+        self._record = read_plan(bundle)
         self._fingerprint, self._labels = fingerprint, dataset.labels
         self._regions = trained_regions(self.configs.metadata) or dataset.regions
-        wishes = planned_wishes(bundle)
+        wishes = _planned_wishes(self._record)
         self._costs: StepCosts | None = None
         self._memory = Memory.of(None, math.inf)
         self.left_out: tuple[str, ...] = ()
@@ -122,6 +129,7 @@ class Space:
         else:
             found += [*self._weights(self.plan), self._patch(self.plan), self._width(self.plan), self._augmentation()]
         self._befores = () if self.plan is None else _written(self.plan)
+        self.has_chosen_rules = has_chosen_rules(bundle)
         candidates = [one for one in found if one is not None]
         self._planned = {one.name: one.planned for one in candidates}
         self.parameters = tuple(filter(self._is_free, candidates))
@@ -158,6 +166,8 @@ class Space:
     def of(self, settings: Mapping[str, Value]) -> Configs:
         """The bundle's configs with these settings; what they don't touch stays as a person has it.
 
+        Rules that were chosen by another network's masks give way to the plan's.
+
         Raises:
             BundleError: a person changed what a setting would change, with the code ``edited``.
         """
@@ -169,10 +179,28 @@ class Space:
                 cast("dict[str, ConfigValue]", carried(current, before, after))
                 for current, before, after in zip((train, inference, metadata), self._befores, afters, strict=True)
             )
+            if self.has_chosen_rules and inference != self.configs.inference:
+                _, bare = without_rules(inference, self._labels.indices)
+                inference = with_rules(bare, plan.rules, self._labels.indices)
         rate = settings.get(LEARNING_RATE)
         if rate is not None and rate != self._planned[LEARNING_RATE]:
             train = {**train, "learning_rate": _rounded(rate)}
         return Configs(train, inference, metadata)
+
+    def record_of(self, settings: Mapping[str, Value]) -> dict[str, ConfigValue] | None:
+        """``plan.json`` with these settings, of which another search makes their plan again; None where it tells no plan.
+
+        What is not chosen otherwise keeps the reason that it was planned for.
+        """
+        plan = self.plan_of(settings)
+        if plan is None or self.plan is None:
+            return None
+        by_hand = self._befores[0]["network_def"] != self.configs.train.get("network_def")
+        memory = None if by_hand else self._memory
+        before, after = (self._choose(one.wishes, memory).reasons for one in (self.plan, plan))
+        known = dict(recorded_choices(self._record))
+        reasons = [(row[0], known.get(row[0], "as planned")) if row in before else row for row in after]
+        return {**self._record, "chosen": plan.wishes.to_plain(), "choices": choices_record(reasons)}
 
     def lacks_memory(self, settings: Mapping[str, Value]) -> str:
         """Why a step with these settings doesn't fit into this machine's memory; empty where it does."""
@@ -185,8 +213,8 @@ class Space:
         need = self._costs.bytes_of(plan.network, plan.batch)
         return f"about {shown(need)} for a step" if need > self._memory.size else ""
 
-    def _choose(self, wishes: Wishes) -> Plan:
-        return choose(self._fingerprint, self._labels, "", wishes, self._regions)
+    def _choose(self, wishes: Wishes, memory: Memory | None = None) -> Plan:
+        return choose(self._fingerprint, self._labels, "", wishes, self._regions, memory, FOUND)
 
     def _leave(self, what: str, why: str) -> None:
         self.left_out = (*self.left_out, f"{what}: {why}")
@@ -259,17 +287,42 @@ class Space:
         return Parameter(name, planned, tuple(values))
 
 
-def planned_wishes(bundle: Bundle) -> Wishes | None:
-    """What gives the bundle's plan again, by ``configs/plan.json``; None where that doesn't tell it.
+def read_plan(bundle: Bundle) -> dict[str, ConfigValue]:
+    """``configs/plan.json``; empty where it can't be read."""
+    path = bundle.root / CONFIGS / PLAN_JSON
+    try:
+        found = json.loads(read_bounded(path, MAX_PLAN_BYTES, "plan", follow=False))
+    except (FileError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _planned_wishes(record: Mapping[str, ConfigValue]) -> Wishes | None:
+    """What gives the bundle's plan again, by its ``plan.json``; None where that doesn't tell it.
 
     Whether it tells the truth shows in the configs, which have to be those of that plan wherever something is changed.
     """
-    path = bundle.root / CONFIGS / PLAN_JSON
     try:
-        content = json.loads(read_bounded(path, MAX_PLAN_BYTES, "plan", follow=False))
-        return Wishes.from_plain(content["chosen"])
-    except (FileError, InputError, UsageError, ValueError, LookupError, TypeError, RecursionError):
+        return Wishes.from_plain(record["chosen"])
+    except (ValueError, LookupError, RecursionError):  # pydantic's, and a loss's of no such name
         return None
+
+
+def has_chosen_rules(bundle: Bundle) -> bool:
+    """Whether cross-validation chose the rules for labels that the bundle has.
+
+    Raises:
+        InputError: its record is damaged.
+        FileError: it can't be read.
+    """
+    scored = CrossValidation.read(bundle.runs)
+    if scored is None or not scored.chosen:
+        return False
+    try:
+        rules, _ = without_rules(bundle.read_config("inference"), bundle.labels.indices)
+    except BundleError:  # a person changed more than the rules
+        return False
+    return scored.bundle_rules == tuple(rules.to_config())
 
 
 def _written(plan: Plan) -> tuple[dict[str, ConfigValue], ...]:

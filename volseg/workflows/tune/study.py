@@ -1,31 +1,21 @@
-"""The study of a search on the disk: Optuna's file, who began it, and of what.
-
-``search.json`` is read first, within bounds: Optuna's file is opened only where this person began the search in this
-place. What it holds is checked against the parameters before anything is done with it.
-"""
+"""The trials of a search in Optuna's file, checked against its parameters before anything is done with them."""
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import math
 import os
-import secrets
-import shutil
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, cast
 
-from pydantic import Field, TypeAdapter
-
-from volseg.atomic import write_bytes, write_error
-from volseg.bundle.trust import remember, remembered
-from volseg.errors import BundleError, UsageError
-from volseg.files import read_bounded
+from volseg.atomic import write_error
+from volseg.errors import BundleError, FileError, UsageError, raised_from
 from volseg.personal import is_own
-from volseg.workflows.tune.options import Length, TuneTrial
+from volseg.workflows.tune.options import TuneTrial
+from volseg.workflows.tune.record import STUDY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,17 +23,10 @@ if TYPE_CHECKING:
 
     import optuna
 
+    from volseg.errors import VolsegError
     from volseg.workflows.tune.options import State, Value
     from volseg.workflows.tune.space import Parameter
 
-STUDY = "search.sqlite"
-RECORD = "search.json"
-TABLE = "search.csv"
-PICTURE = "search.png"
-TRIAL_PREFIX = "trial_"
-PLANNED = "plan"
-"""The folder of the configs that the search began from."""
-MAX_RECORD_BYTES = 2**16
 MAX_STUDY_BYTES = 2**26
 """A thousand trials take 2 MB."""
 BUSY_SECONDS = 60.0
@@ -52,119 +35,16 @@ STARTUP_TRIALS = 5
 PRUNED_PERCENTILE = 67.0
 """A trial that is among the worst third half-way is ended: learning rates that end well may begin slowly."""
 NOT_PRUNED = 4
+WRITE_ERRORS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+}
+"""What SQLite can't do with a file, as the system would say it."""
 MARKS = (0.5, 0.75)
 """The parts of a trial at which it is compared with the others."""
-_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-@dataclass(frozen=True)
-class Stamps:
-    """What a search is of; scores of another one don't compare.
-
-    Args:
-        data: the voxels of all cases and the split.
-        configs: ``train.yaml``, ``inference.yaml`` and ``metadata.json`` as they were.
-        search: what is searched, how long each trial is, which fold and seed, and on which kind of device.
-        code: versions.
-    """
-
-    data: _Digest
-    configs: _Digest
-    search: _Digest
-    code: _Digest
-
-    @classmethod
-    def of(cls, data: str, configs: str, search: str) -> Stamps:
-        """Of texts that tell each from any other."""
-        packages = ("volseg", "monai", "torch", "optuna")
-        code = repr([(name, version(name)) for name in packages])
-        return cls(*(digest_of(text) for text in (data, configs, search, code)))
-
-
-@dataclass(frozen=True)
-class SearchRecord:
-    """``search.json``.
-
-    Args:
-        token: a random name; that this person began it here is kept beside trust.
-        stamps: what it is of.
-        length: of each trial.
-        fold: whose cases are held out.
-        seed: of all draws.
-        written: digests of the configs that the search wrote into the bundle, or was about to, each with its trial.
-    """
-
-    token: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
-    stamps: Stamps
-    length: Length
-    fold: int
-    seed: int
-    written: tuple[tuple[_Digest, int], ...] = ()
-    format: Annotated[int, Field(ge=1, le=1)] = 1
-
-    def write(self, folder: Path) -> None:
-        """Write it atomically.
-
-        Raises:
-            FileError: it can't be written.
-        """
-        write_bytes(folder / RECORD, TypeAdapter(SearchRecord).dump_json(self, indent=1) + b"\n")
-
-    @classmethod
-    def read(cls, folder: Path) -> SearchRecord | None:
-        """That of an earlier search, which has to be this person's; None where there was none.
-
-        Raises:
-            BundleError: it is damaged, or was not begun here by this person.
-        """
-        if not any((folder / name).exists() for name in (RECORD, STUDY)):
-            return None
-        try:
-            raw = read_bounded(folder / RECORD, MAX_RECORD_BYTES, "record of a search", follow=False)
-            found = TypeAdapter(cls).validate_json(raw)
-        except (OSError, ValueError) as error:  # pydantic's, too
-            raise BundleError(
-                f"{folder / RECORD}, the record of a search, can't be read. --fresh begins another search.",
-                code="bad-search",
-                path=folder / RECORD,
-            ) from error
-        if _claim(folder, found.token) not in remembered():
-            raise BundleError(
-                f"{folder} holds a search that you did not begin in this place, and volseg goes on with no search of "
-                "others. --fresh begins one of yours.",
-                code="foreign-search",
-                path=folder,
-            )
-        return found
-
-    @classmethod
-    def begin(cls, folder: Path, stamps: Stamps, length: Length, fold: int, seed: int) -> SearchRecord:
-        """A new one, which is this person's from now on.
-
-        Raises:
-            FileError: it can't be written.
-        """
-        record = cls(secrets.token_hex(16), stamps, length, fold, seed)
-        remember(_claim(folder, record.token))
-        record.write(folder)
-        return record
-
-
-def forget(folder: Path) -> None:
-    """Remove an earlier search, its trials too, whoever made them.
-
-    Raises:
-        FileError: something of it can't be removed.
-    """
-    try:
-        for path in (*folder.glob(f"{TRIAL_PREFIX}*"), folder / PLANNED):
-            if path.exists():
-                shutil.rmtree(path)
-        # The record last: what is left by a kill is still known to be a search.
-        for name in (f"{STUDY}-journal", STUDY, TABLE, PICTURE, RECORD):
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from error
 
 
 def require_optuna() -> None:
@@ -199,9 +79,9 @@ class Study:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        path = self.folder / STUDY
+        path = self.path
         _require_safe(path)
-        with self._readable():
+        with told(path), self._readable():
             # What lies in the file is only read and written by Optuna's tables; no view or trigger of it may act.
             def connect() -> sqlite3.Connection:
                 connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
@@ -221,6 +101,11 @@ class Study:
             for trial in self._running():
                 self._drawn(trial)  # a kill may have come between its settings
 
+    @property
+    def path(self) -> Path:
+        """Optuna's file."""
+        return self.folder / STUDY
+
     def close(self) -> None:
         """Let go of the file."""
         self._storage.remove_session()
@@ -231,7 +116,8 @@ class Study:
         """All that were begun.
 
         Raises:
-            BundleError: the file holds something else than trials of these parameters.
+            BundleError: the file is damaged, or holds something else than trials of these parameters.
+            FileError: it can't be read.
         """
         from optuna.trial import TrialState
 
@@ -241,7 +127,7 @@ class Study:
             TrialState.FAIL: "failed",
             TrialState.RUNNING: "unfinished",
         }
-        with self._readable():
+        with told(self.path), self._readable():
             found = self._study.get_trials(deepcopy=False)
             return tuple(
                 self._told(one, states[one.state], one.user_attrs) for one in found if one.state != TrialState.WAITING
@@ -253,22 +139,31 @@ class Study:
         Args:
             settings: what to try.
             repeats: the trial that it tries again, with the next seed.
+
+        Raises:
+            BundleError, FileError: the file is damaged or can't be written.
         """
         import optuna
 
-        if settings is not None:
-            self._study.enqueue_trial(dict(settings), user_attrs=None if repeats is None else {"repeats": repeats})
-        drawn = len(self._study.get_trials(deepcopy=False))
-        # Seeded by how many there are, so that a search that goes on doesn't draw the same again.
-        self._study.sampler = optuna.samplers.TPESampler(
-            seed=(self.seed + drawn) % 2**32, n_startup_trials=STARTUP_TRIALS
-        )
-        return Trial(self._study, self._drawn(self._study.ask()))
+        with told(self.path):
+            if settings is not None:
+                self._study.enqueue_trial(dict(settings), user_attrs=None if repeats is None else {"repeats": repeats})
+            drawn = len(self._study.get_trials(deepcopy=False))
+            # Seeded by how many there are, so that a search that goes on doesn't draw the same again.
+            self._study.sampler = optuna.samplers.TPESampler(
+                seed=(self.seed + drawn) % 2**32, n_startup_trials=STARTUP_TRIALS
+            )
+            return Trial(self._study, self._drawn(self._study.ask()), self.path)
 
     def unfinished(self) -> Trial | None:
-        """A trial that was stopped or killed, to go on with."""
-        running = self._running()
-        return Trial(self._study, running[0]) if running else None
+        """A trial that was stopped or killed, to go on with.
+
+        Raises:
+            BundleError, FileError: the file is damaged or can't be read.
+        """
+        with told(self.path):
+            running = self._running()
+        return Trial(self._study, running[0], self.path) if running else None
 
     def _running(self) -> list[optuna.Trial]:
         import optuna
@@ -307,33 +202,25 @@ class Study:
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        """Tell in a sentence what Optuna and SQLite trip over in a damaged file."""
-        import sqlalchemy
-
+        """Tell in a sentence what Optuna trips over in a file whose tables hold something else than it wrote."""
         try:
             yield
-        except (
-            sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, ValueError, LookupError, TypeError, AttributeError,
-            RuntimeError, AssertionError,
-        ) as error:  # fmt: skip
-            raise BundleError(
-                f"{self.folder / STUDY}, the search so far, can't be read. --fresh begins another search.",
-                code="bad-search",
-                path=self.folder / STUDY,
-            ) from error
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
+            raise _damaged(self.path) from error
 
 
 class Trial:
-    """A trial under way."""
+    """A trial under way. What keeps something of it raises ``FileError`` or ``BundleError`` where the file takes nothing."""
 
-    def __init__(self, study: optuna.Study, trial: optuna.Trial) -> None:
-        self._study, self._trial = study, trial
+    def __init__(self, study: optuna.Study, trial: optuna.Trial, path: Path) -> None:
+        self._study, self._trial, self._path = study, trial, path
         self.number = trial.number
 
     def note(self, **facts: float | str) -> None:
         """Keep facts on it: seconds, steps, reason, begun."""
-        for name, value in facts.items():
-            self._trial.set_user_attr(name, value)
+        with told(self._path):
+            for name, value in facts.items():
+                self._trial.set_user_attr(name, value)
 
     def noted(self, name: str) -> float:
         """A number that was kept on it; 0 without one."""
@@ -341,29 +228,55 @@ class Trial:
 
     def is_worse(self, mark: float, score: float) -> bool:
         """Whether its score at a part of its length is so low that it is not worth the rest."""
-        self._trial.report(score, round(100 * mark))
-        return self._trial.should_prune()
+        with told(self._path):
+            self._trial.report(score, round(100 * mark))
+            return self._trial.should_prune()
 
     def end(self, state: State, score: float | None = None) -> None:
         """Say what became of it."""
         from optuna.trial import TrialState
 
         ends = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        self._study.tell(self._trial, score if state == "complete" else None, state=ends[state])
+        with told(self._path):
+            self._study.tell(self._trial, score if state == "complete" else None, state=ends[state])
 
 
-def trial_folder(folder: Path, number: int) -> Path:
-    """Where a trial's configs, curve and checkpoints lie."""
-    return folder / f"{TRIAL_PREFIX}{number:03d}"
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Tell in a sentence what SQLite can't do with a search's file.
+
+    Raises:
+        DiskFullError: no space is left.
+        FileError: another program holds it, or it can't be read or written.
+        BundleError: it is damaged.
+    """
+    import optuna
+    import sqlalchemy
+
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error) as error:
+        raise _fault(path, error) from error
 
 
-def digest_of(text: str) -> str:
-    """SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def _fault(path: Path, error: Exception) -> VolsegError:
+    codes = (getattr(one, "sqlite_errorcode", 0) & 0xFF for one in raised_from(error))
+    code = next(filter(None, codes), 0)  # the lowest byte is the primary result code
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return FileError(
+            f"Another program holds {path}, the search so far. Close it; the same command goes on.",
+            code="in-use",
+            path=path,
+        )
+    if code in WRITE_ERRORS:
+        return write_error(path, OSError(WRITE_ERRORS[code], os.strerror(WRITE_ERRORS[code])))
+    return _damaged(path)
 
 
-def _claim(folder: Path, token: str) -> str:
-    return hashlib.sha256(b"volseg tune\0" + os.fsencode(folder.resolve()) + b"\0" + token.encode()).hexdigest()
+def _damaged(path: Path) -> BundleError:
+    return BundleError(
+        f"{path}, the search so far, can't be read. --fresh begins another search.", code="bad-search", path=path
+    )
 
 
 def _require_safe(path: Path) -> None:

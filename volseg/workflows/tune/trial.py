@@ -5,19 +5,21 @@ from __future__ import annotations
 import gc
 import json
 import math
+import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from volseg.atomic import write_text
+from volseg.atomic import write_error, write_text
 from volseg.bundle.folder import CONFIGS, Bundle
+from volseg.bundle.own_runs import is_own_run
 from volseg.bundle.weights import inference_network
 from volseg.bundle.write import write_config
 from volseg.errors import DiskFullError, FileError, VolsegError
 from volseg.training.listeners import Listener
 from volseg.verbs.train import TrainOptions
-from volseg.verbs.train.fold import Fold
+from volseg.verbs.train.fold import Fold, run_folder
 from volseg.verbs.train.session import train_fold
 from volseg.verbs.train.split import write_split
 from volseg.words import counted
@@ -75,6 +77,7 @@ class TrialRunner:
         place: the folder of the data set.
         data: its cases and split.
         options: of the search.
+        fold: whose cases are held out.
         length: of each trial.
         device: where to compute.
         progress: receives the progress.
@@ -83,6 +86,7 @@ class TrialRunner:
     place: Path
     data: Data
     options: TuneOptions
+    fold: int
     length: Length
     device: torch.device
     progress: Progress
@@ -100,6 +104,10 @@ class TrialRunner:
         Raises:
             DiskFullError, FileError: no trial can be written.
         """
+        run = run_folder(Bundle(root), self.fold).folder
+        if run.exists() and not is_own_run(run):
+            self.progress.say(f"Trial {trial.number} begins anew: what lies in {run} was not made here.")
+            remove_trial(root)
         write_trial_bundle(root, configs)
         judge = Judge(trial, self.length, OVERRUN_SECONDS, may_prune=may_prune)
         try:
@@ -118,7 +126,7 @@ class TrialRunner:
     def _train(self, bundle: Bundle, seed: int, judge: Judge) -> Ended:
         options = TrainOptions(
             data=self.place,
-            fold=self.options.fold,
+            fold=self.fold,
             minutes=self.length.minutes,
             epochs=self.length.epochs,
             seed=seed,
@@ -127,7 +135,7 @@ class TrialRunner:
         )
         assert self.data.split is not None, "one fold is held out"
         write_split(bundle, self.data.split, options, self.progress)
-        fold = Fold.open(bundle, self.options.fold, options, self.device, bundle.read_config("train"), publishes=False)
+        fold = Fold.open(bundle, self.fold, options, self.device, bundle.read_config("train"), publishes=False)
         network = inference_network(bundle)
         try:
             result = (
@@ -166,6 +174,18 @@ def write_trial_bundle(root: Path, configs: Configs) -> None:
     write_config(root / CONFIGS / "inference.yaml", configs.inference)
     write_config(root / CONFIGS / "train.yaml", configs.train)
     write_text(root / CONFIGS / "metadata.json", json.dumps(configs.metadata, indent=1) + "\n")
+
+
+def remove_trial(root: Path) -> None:
+    """Remove what lies in a trial's folder.
+
+    Raises:
+        FileError: it can't be removed.
+    """
+    try:
+        shutil.rmtree(root)
+    except OSError as error:
+        raise write_error(root, error) from error
 
 
 class Judge(Listener):
