@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def bundle(copy_bundle: CopyBundle) -> Path:
-    return copy_bundle(steps_per_epoch=2)
+    return copy_bundle("a bundle", steps_per_epoch=2)
 
 
 def test_a_table_says_what_was_tried_what_won_and_what_chance_does(
@@ -35,7 +35,7 @@ def test_a_table_says_what_was_tried_what_won_and_what_chance_does(
     assert lines[5].split()[:6] == ["4", "0.5100", "0", "again", "4", "."]
     assert "The best is trial 1: mean Dice +0.1000 against the plan." in lines
     assert "Two trainings of the same settings differed by up to 0.0100." in lines
-    assert lines[-1] == f"Next: volseg train {bundle}"
+    assert lines[-1] == f"Next: volseg train '{bundle}'"
     assert "Trial 1: learning rate" in told.err
     assert main(["check", str(bundle)]) == 0
     capsys.readouterr()

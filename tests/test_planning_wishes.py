@@ -53,6 +53,9 @@ def test_a_plan_is_made_again_of_what_plan_json_keeps(
 
 def test_what_plan_json_keeps_is_bounded() -> None:
     plain = planned(*VOLUMES[0]).wishes.to_plain()
-    for bad in ({"features": [10**9] * 5}, {"network": "eval"}, {"patch": [0, 8, 8]}, {"loss": "dice" * 100}, {}):
+    for bad in (
+        {"features": [10**9] * 5}, {"network": "eval"}, {"patch": [0, 8, 8]}, {"loss": "dice" * 100}, {},
+        {"strides": [[4096] * 3] * 16, "kernels": [[3] * 3] * 16, "features": [4] * 16},
+    ):  # fmt: skip
         with pytest.raises(ValueError):  # pydantic's
             Wishes.from_plain(plain | bad if bad else {})

@@ -10,10 +10,12 @@ from volseg.workflows.tune.trial import Ended, TrialRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import pytest
 
-    from volseg.bundle.folder import Bundle
+    from volseg.workflows.tune.space import Configs
+    from volseg.workflows.tune.study import Trial
 
     Score = Callable[[Mapping[str, object], int], float | Ended]
 
@@ -22,16 +24,21 @@ def score_by(monkeypatch: pytest.MonkeyPatch, score: Score) -> list[Mapping[str,
     """Score trials by a function of train config and seed; gives the configs that were tried, as they come."""
     tried: list[Mapping[str, object]] = []
 
-    def train(_: TrialRunner, bundle: Bundle, seed: int, __: object) -> Ended:
-        config = bundle.read_config("train")
-        found = score(config, seed)
-        tried.append(config)
+    def run(_: TrialRunner, __: Path, configs: Configs, seed: int, ___: Trial, *, may_prune: bool) -> Ended:
+        del may_prune
+        found = score(configs.train, seed)
+        tried.append(configs.train)
         return found if isinstance(found, Ended) else Ended("complete", found, steps=4)
 
-    monkeypatch.setattr(TrialRunner, "_train", train)
-    monkeypatch.setattr(Space, "lacks_memory", lambda *_: "")  # nor reckons anything
-    monkeypatch.setattr(results, "draw_search", lambda *_: None)
+    monkeypatch.setattr(TrialRunner, "run", run)
+    plainly(monkeypatch)
     return tried
+
+
+def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither reckon a trial's memory nor draw a picture."""
+    monkeypatch.setattr(Space, "lacks_memory", lambda *_: "")
+    monkeypatch.setattr(results, "draw_search", lambda *_: None)
 
 
 def patch_of(config: Mapping[str, object]) -> tuple[int, ...]:

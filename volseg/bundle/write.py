@@ -320,7 +320,7 @@ def _replace_words(root: Path, old: str, new: str) -> bool:
     except (FileError, InputError):  # not ours to tell of
         return False
     if path.is_symlink() or text.count(old) != 1:
-        return False
+        return new in text and not path.is_symlink()
     write_bytes(path, text.replace(old, new).encode("utf-8", "surrogateescape"))
     return True
 

@@ -86,7 +86,6 @@ def write_result(
         FileError: a run of the bundle is under way (``in-use``), or a file can't be written.
     """
     root, kept = bundle.root, _free(bundle.root / KEPT)
-    before = recorded_choices(read_plan(bundle))
     with ExitStack() as held:
         runs = sorted(path for path in bundle.runs.iterdir() if path.is_dir() and path.name != FOLDER)
         for folder in runs:  # a training that is under way would publish weights of the network of before
@@ -99,6 +98,8 @@ def write_result(
             kept.mkdir()
             if (root / "docs").is_dir():
                 shutil.copytree(root / "docs", kept / "docs")
+            # From here on things are only renamed, but for the README, which a call after a kill writes again.
+            _tell(bundle, now, found, record, progress)
             if moves and models.is_dir() and any(models.iterdir()):
                 models.replace(kept / models.name)
                 models.mkdir()
@@ -107,15 +108,10 @@ def write_result(
                 path.replace(kept / bundle.runs.name / path.name)
             (root / CONFIGS).replace(kept / CONFIGS)
             ready.replace(root / CONFIGS)
+        except FileError:
+            raise
         except OSError as error:
             raise write_error(root, error) from error
-    after = before if record is None else recorded_choices(record)
-    readme = root / "docs" / "README.md"
-    if after != before and not replace_choices(root, before, after) and readme.exists():
-        progress.say(f"{readme} tells the choices in your words, which stay; configs/plan.json has those of now.")
-    if moves:
-        _tell_rules(bundle, now, found)
-        _forget_scores(root)
     return kept
 
 
@@ -142,17 +138,26 @@ def _make_ready(bundle: Bundle, now: Configs, found: Configs, record: dict[str, 
     return ready
 
 
-def _tell_rules(bundle: Bundle, now: Configs, found: Configs) -> None:
-    """Say in ``docs/README.md`` which rules the masks have by now."""
-    with suppress(BundleError):  # a person has own ones, which stay
-        before, after = (without_rules(one.inference, bundle.labels.indices)[0] for one in (now, found))
-        if before != after:
-            replace_rules_words(bundle.root, before, after, bundle.labels)
+def _tell(
+    bundle: Bundle, now: Configs, found: Configs, record: dict[str, ConfigValue] | None, progress: Progress
+) -> None:
+    """Say in ``docs/README.md`` what is chosen by now, and which rules the masks have; scores go with their weights."""
+    readme = bundle.root / "docs" / "README.md"
+    before = recorded_choices(read_plan(bundle))
+    after = before if record is None else recorded_choices(record)
+    if after != before and not replace_choices(bundle.root, before, after) and readme.exists():
+        progress.say(f"{readme} tells the choices in your words, which stay; configs/plan.json has those of now.")
+    if now.inference == found.inference:
+        return
+    with suppress(BundleError):  # a person has own rules, which stay
+        old, new = (without_rules(one.inference, bundle.labels.indices)[0] for one in (now, found))
+        if old != new:
+            replace_rules_words(bundle.root, old, new, bundle.labels)
+    _forget_scores(readme)
 
 
-def _forget_scores(root: Path) -> None:
-    """Take the scores out of ``docs/README.md``: they go where the weights went that they are of."""
-    path = root / "docs" / "README.md"
+def _forget_scores(path: Path) -> None:
+    """Take the scores out of a README: they go where the weights went that they are of."""
     try:
         text = read_bounded(path, MAX_README_BYTES, "README", follow=False).decode("utf-8", "surrogateescape")
     except (FileError, InputError):  # not ours to tell of
