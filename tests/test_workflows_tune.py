@@ -181,7 +181,7 @@ def test_weights_stay_where_inference_stays(bundle: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(Space, "_patch", lambda *_: None)
     monkeypatch.setattr(Space, "_width", lambda *_: None)
     (bundle / "models" / "model.pt").write_bytes(b"weights")
-    trained = bundle / "runs" / "fold_0" / "last.pt"
+    trained = bundle / "runs" / "fold_0" / "best.pt"
     trained.parent.mkdir(parents=True)
     trained.write_bytes(b"of the rate before")
     inference = (bundle / "configs" / "inference.yaml").read_bytes()
@@ -189,7 +189,7 @@ def test_weights_stay_where_inference_stays(bundle: Path, monkeypatch: pytest.Mo
     assert found.written == ("train.yaml",)
     # Called again, volseg train would say of that run that it is complete.
     assert not trained.parent.exists()
-    assert (bundle / "before_tune" / "runs" / "fold_0" / "last.pt").read_bytes() == b"of the rate before"
+    assert (bundle / "before_tune" / "runs" / "fold_0" / "best.pt").read_bytes() == b"of the rate before"
     assert (bundle / "models" / "model.pt").read_bytes() == b"weights"
     assert (bundle / "configs" / "inference.yaml").read_bytes() == inference
 
