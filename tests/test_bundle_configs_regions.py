@@ -33,7 +33,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "one region": {"labels": (2, 5), "regions": (Region("both", (2, 5)),)},
     "covered": {
         "labels": (1, 2), "regions": (Region("all", (1, 2)), Region("one", (1,)), Region("two", (2,))),
-        "logits_inverted": False,
     },
     "the largest numbers": {
         "labels": (1, 300, 65535),
@@ -42,7 +41,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "the largest to ignore": {
         "labels": (40000, 65534), "regions": (Region("both", (40000, 65534)), Region("one", (65534,))), "ignore": 65535,
     },
-    "labels, one to ignore": {"labels": (1, 4), "ignore": 300, "logits_inverted": False},
+    "labels, one to ignore": {"labels": (1, 4), "ignore": 300},
 }  # fmt: skip
 SHAPE = (11, 9, 10)
 

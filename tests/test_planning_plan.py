@@ -10,7 +10,6 @@ import pytest
 
 from tests.plans import LABELS, VOLUMES, Shape, Spacing, fingerprint, planned
 from volseg.errors import UsageError
-from volseg.labels import Label, LabelTable
 from volseg.planning.networks import NETWORKS
 from volseg.planning.optimizers import OPTIMIZERS
 from volseg.planning.plan import choose
@@ -136,14 +135,6 @@ def test_images_that_were_resampled_are_warned_of() -> None:
     (warning,) = choose(measured, LABELS, "b").warnings
     assert warning.startswith("2 of 3 training images were resampled")
     assert "--spacing native" in warning
-
-
-def test_logits_go_back_only_where_they_fit_into_memory() -> None:
-    many = LabelTable(tuple(Label(index, f"label {index}") for index in range(1, 105)))
-    assert planned((256, 256, 200), (1.5, 1.5, 1.5)).logits_inverted
-    large = planned((512, 512, 600), (0.8, 0.8, 0.8), labels=many)
-    assert not large.logits_inverted
-    assert any("62 GiB" in reason for _, reason in large.reasons)
 
 
 def test_every_choice_has_a_reason() -> None:

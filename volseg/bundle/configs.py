@@ -348,20 +348,20 @@ def _merged(target: Target) -> list[ConfigValue]:
 def _to_mask(plan: Plan, rules: list[ConfigValue]) -> list[ConfigValue]:
     """From logits to a mask on the image's own grid.
 
-    Logits go back before the largest wins, which keeps edges fine, unless they would take too much memory there.
+    Logits go back before the largest wins, which keeps edges fine; volseg does so slab by slab.
     """
     invert = component(
         "monai.transforms.Invertd",
         keys="pred",
         transform="@preprocessing",
         orig_keys="image",
-        nearest_interp=not plan.logits_inverted,
+        nearest_interp=False,
         to_tensor=True,
     )
     discrete: list[ConfigValue] = [component("monai.transforms.AsDiscreted", keys="pred", argmax=True)]
     if plan.target.sigmoid:
         discrete = [*_to_inside(), *_merged(plan.target)]
-    transforms = [invert, *discrete] if plan.logits_inverted else [*discrete, invert]
+    transforms = [invert, *discrete]
     if not plan.target.sigmoid and not plan.labels.is_contiguous:
         transforms.append(
             component(

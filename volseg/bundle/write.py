@@ -46,7 +46,8 @@ RUNNER_PACKAGES = ("nibabel", "pytorch-ignite", "scikit-image")
 SCORES_BEGIN, SCORES_END = "<!-- written by volseg train -->", "<!-- to here -->"
 """``volseg train`` writes the scores of its runs between these two lines of ``docs/README.md``."""
 
-PRECISION = """MONAI's own runner computes in float32 and gives the masks of `volseg predict --precision float32`. By
+PRECISION = """MONAI's own runner computes in float32 and gives the masks of `volseg predict --precision float32`; it holds the
+values of all labels for the whole image at once, where `volseg predict` goes slab by slab. By
 default `volseg predict` computes in bfloat16 on processors made for it: quicker, and voxels of which the network is nearly
 undecided may come out otherwise. `volseg train` counts them on some cases that it holds out, where that takes only seconds, and
 says so under Scores. On images of your own:

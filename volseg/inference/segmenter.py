@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+import tempfile
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,13 +19,19 @@ from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd, Lambda, 
 from volseg.device import memory_short
 from volseg.errors import BundleError, GeometryError, InputError, VolsegError
 from volseg.finite import all_finite
+from volseg.inference.fit import fit
+from volseg.inference.outcome import NOT_FINITE, require_outputs, whole_numbers
+from volseg.inference.reading import quick
 from volseg.inference.room import require_room_for_classes, require_room_to_resample, window_count
-from volseg.labels import MAX_INDEX
+from volseg.inference.scratch import Scratch
+from volseg.inference.slab_steps import SlabSteps, UnsuitedError, flat, sliding_of
+from volseg.inference.slabs import Box, Networks, Slabs, masks_of, within
+from volseg.inference.way_back import UnknownWayError, way_back
+from volseg.inference.windows import Windows
 from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -46,10 +55,25 @@ BETWEEN = (
 )
 CUT_AGAIN = "The bundle's own postprocessing interpolates its regions: {} voxels at their borders were cut at one half."
 OWN_STEP = "A step of the bundle's own changed the regions: their names may no longer fit them."
-NOT_FINITE = (
-    "not finite (NaN or infinity), so no mask can be made of it. See whether the image is like those that the bundle "
-    "was trained on, and whether its weights are whole; float32 has more room than float16 or bfloat16."
+AS_CONFIGURED = (
+    "The bundle was run step by step as its config says, which takes memory for all of its labels at once: {}."
 )
+IN_FILE = (
+    "Class values were kept in a file, since the memory doesn't hold them: this takes longer, and changes nothing."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImage:
+    """A case that is ready for the network.
+
+    Args:
+        item: what the preprocessing gave.
+        grid: of the case's first image, on which its mask has to lie.
+    """
+
+    item: dict[str, Any]
+    grid: Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +94,9 @@ class Segmenter:
         others: further networks, each on the device and in evaluation mode: an ensemble with the first.
         averaged_as: the probabilities that the outputs of an ensemble are averaged as, over channels that exclude each
             other (``softmax``) or each by itself (``sigmoid``). ``postprocessing`` then begins with their mean.
+        half: whether the inferer computes in bfloat16.
+        memory: bytes that this process may take; None for what is free.
+        scratch: where a file of class values may lie that would take more.
     """
 
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
@@ -82,21 +109,60 @@ class Segmenter:
     prepare_batch: Callable[..., Any] | None = None
     others: tuple[torch.nn.Module, ...] = ()
     averaged_as: Literal["softmax", "sigmoid"] = "softmax"
+    half: bool = False
+    memory: int | None = None
+    scratch: Path | None = None
+
+    @cached_property
+    def slab_steps(self) -> SlabSteps | str:
+        """How the config is worked on slab by slab, or why it can't be."""
+        if self.prepare_batch is not None:
+            return "it prepares batches in a way of its own"
+        try:
+            return SlabSteps.of(self.preprocessing, self.inferer, self.postprocessing)
+        except UnsuitedError as error:
+            return str(error)
+
+    @cached_property
+    def _preprocessing(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        prepare: Callable[[dict[str, Any]], dict[str, Any]] = self.preprocessing
+        return prepare if isinstance(self.slab_steps, str) else quick(prepare)
+
+    def prepare(self, images: Sequence[Path], grid: Grid) -> PreparedImage:
+        """What of ``segment`` comes before the network.
+
+        Args:
+            images: one file for each channel, or one that holds all.
+            grid: of the first image.
+
+        Raises:
+            InputError: a voxel is not a number, or the machine has no room for what the bundle makes of the image.
+        """
+        require_room_to_resample(self.preprocessing, grid, len(images))
+        item = self._preprocessing(self.item_of(images))
+        if not bool(all_finite(torch.as_tensor(item["image"]))):
+            raise InputError(
+                "The image has voxels that are not finite numbers after preprocessing. Repair or export it again.",
+                code="not-finite",
+            )
+        return PreparedImage(item, grid)
 
     def segment(
         self,
-        images: Sequence[Path],
+        images: Sequence[Path] | PreparedImage,
         grid: Grid,
         advance: Callable[[float], object] | None = None,
         tell: Callable[[str], object] = lambda _: None,
+        box: Box | None = None,
     ) -> NDArray[np.unsignedinteger]:
         """The mask (i, j, k) of one case: uint8, or uint16 when a label is above 255.
 
         Args:
-            images: one file for each channel, or one that holds all.
+            images: one file for each channel, or one that holds all; or what ``prepare`` made of them, which is used up.
             grid: of the first image; what comes out has to lie on it.
             advance: called with each further share, of 1 in all, of a sliding window's places that are done.
             tell: called with what a person has to know of how the mask came about.
+            box: of the image's voxels, outside which the mask is 0 and inside which it is as without; None for all.
 
         Raises:
             InputError: a voxel is not a number, the image has other channels than the network takes, or the machine has
@@ -104,10 +170,17 @@ class Segmenter:
             GeometryError: the bundle's mask is not on the image's grid.
             BundleError: what the bundle gives is no mask of whole numbers, or the network's output is not finite.
         """
-        item = self._inferred(images, grid, advance, tell)
+        prepared = images if isinstance(images, PreparedImage) else self.prepare(images, grid)
+        found = self._slab_by_slab(prepared, None, advance, tell, box)
+        if found is not None:
+            if len(found) > 1:
+                raise _needs_regions(len(found))
+            mask: NDArray[np.unsignedinteger] = found[0]
+            return mask
+        item = self._inferred(prepared.item, advance, tell)
         between = 0
         with torch.inference_mode():
-            for step in _steps(self.postprocessing):
+            for step in flat(self.postprocessing):
                 _require_finite(item, step)
                 interpolates = isinstance(step, Invertd) and _between_labels(item) == 0
                 item = Compose([step])(item)
@@ -117,21 +190,18 @@ class Segmenter:
             tell(BETWEEN.format(between))
             result = result.round()
         if len(result) > 1 and tuple(result.shape[1:]) == grid.shape:
-            raise BundleError(
-                f"The bundle gives {len(result)} masks that may overlap, and merges them into none. "
-                "Predict with --regions, which writes one file for each.",
-                code="needs-regions",
-            )
+            raise _needs_regions(len(result))
         self._require_grid(result, grid, 1)
-        return _whole_numbers(result[0])
+        return within(whole_numbers(result[0]), box)
 
     def segment_regions(
         self,
-        images: Sequence[Path],
+        images: Sequence[Path] | PreparedImage,
         grid: Grid,
         count: int,
         advance: Callable[[float], object] | None = None,
         tell: Callable[[str], object] = lambda _: None,
+        box: Box | None = None,
     ) -> NDArray[np.uint8]:
         """The masks (region, i, j, k) of one case, 1 inside and 0 outside.
 
@@ -139,27 +209,27 @@ class Segmenter:
         image's grid, since that is for the merged labels.
 
         Args:
-            images: one file for each channel, or one that holds all.
+            images: as in ``segment``.
             grid: of the first image; what comes out has to lie on it.
             count: how many regions there have to be.
             advance: as in ``segment``.
             tell: as in ``segment``.
+            box: as in ``segment``.
 
         Raises:
             InputError, GeometryError: as in ``segment``.
             BundleError: the network gives other regions, the bundle doesn't say where each begins, or as in
                 ``segment``.
         """
-        item = self._inferred(images, grid, advance, tell)
-        if len(item["pred"]) != count:
-            raise BundleError(
-                f"The network gives {len(item['pred'])} outputs, and the bundle's configs say {count}. Repair num_channels "
-                "and channel_def of the output named pred in configs/metadata.json.",
-                code="channels",
-            )
+        prepared = images if isinstance(images, PreparedImage) else self.prepare(images, grid)
+        masks = self._slab_by_slab(prepared, count, advance, tell, box)
+        if masks is not None:
+            return self._required_regions(masks, count)
+        item = self._inferred(prepared.item, advance, tell)
+        require_outputs(len(item["pred"]), count)
         merges, changed, between = False, False, 0
         with torch.inference_mode():
-            for step in _steps(self.postprocessing):
+            for step in flat(self.postprocessing):
                 if merges and not isinstance(step, Invertd):
                     continue
                 _require_finite(item, step)
@@ -180,29 +250,95 @@ class Segmenter:
             tell(CUT_AGAIN.format(between))
             result = result.round()
         self._require_grid(result, grid, count)
-        found = [_whole_numbers(one) for one in result]
-        if any(one.max() > 1 for one in found):
+        return self._required_regions(within(np.stack([whole_numbers(one) for one in result]), box), count)
+
+    @staticmethod
+    def _required_regions(masks: NDArray[np.unsignedinteger], count: int) -> NDArray[np.uint8]:
+        if len(masks) != count or masks.max() > 1:
             raise BundleError(
                 "The bundle's postprocessing gives no regions of 0 and 1. Predict without --regions.", code="no-regions"
             )
-        return np.stack(found).astype(np.uint8, copy=False)
+        return masks.astype(np.uint8, copy=False)
 
-    def _inferred(
+    def _slab_by_slab(
         self,
-        images: Sequence[Path],
-        grid: Grid,
+        prepared: PreparedImage,
+        regions: int | None,
         advance: Callable[[float], object] | None,
         tell: Callable[[str], object],
+        box: Box | None,
+    ) -> NDArray[np.unsignedinteger] | None:
+        """The masks (channel, i, j, k) in little memory; None where the config has to be run step by step.
+
+        Args:
+            prepared: the case.
+            regions: how many there are, where each gets a mask of its own.
+            advance: as in ``segment``.
+            tell: as in ``segment``.
+            box: as in ``segment``.
+        """
+        steps, image, grid = self.slab_steps, prepared.item["image"], prepared.grid
+        if isinstance(steps, str) or not isinstance(image, MetaTensor):
+            return None
+        try:
+            back = way_back(image, nearest=steps.nearest)
+        except UnknownWayError as error:
+            tell(AS_CONFIGURED.format(f"its preprocessing can't be undone along the axes, since {error}"))
+            return None
+        _require_place(1, back.shape, back.affine, grid, 1)
+        window_count(self.inferer, image.shape[1:])
+        if regions is not None:
+            steps = steps.for_regions(regions)
+        slabs = self._slabs(image.as_tensor()[None], math.prod(back.shape), tell, back.seen(box) if box else None)
+        try:
+            with torch.inference_mode(), ExitStack() as looking:
+                for one in (self.network, *self.others):
+                    looking.enter_context(_finite_outputs(one))
+                return masks_of(slabs, steps, back, advance or (lambda _: None), regions, box)
+        except (UnsuitedError, RuntimeError, ValueError) as error:
+            if isinstance(error, VolsegError) or memory_short(error) is not None or slabs.classes:
+                raise
+            why = str(error) if isinstance(error, UnsuitedError) else "its network doesn't take its own windows"
+            tell(AS_CONFIGURED.format(why))
+            return None
+
+    def _slabs(self, image: torch.Tensor, voxels: int, tell: Callable[[str], object], wanted: Box | None) -> Slabs:
+        """Slabs of an image (1, channel, i, j, k) that fit into the memory.
+
+        Raises:
+            InputError: nothing fits.
+        """
+        sliding = sliding_of(self.inferer)
+        assert sliding is not None, "slab_steps are those of a sliding window"
+        networks = Networks((self.network, *self.others), self.averaged_as, self.device, self.half)
+        batch = int(sliding.sw_batch_size)
+        if self.device.type != "cpu":  # what the device lacks is seen when it runs
+            return Slabs(image, sliding, networks, tell, wanted=wanted)
+        fitted = fit(
+            Windows.of(sliding, image.shape[2:]),
+            self.network,
+            image.shape[1],
+            batch,
+            members=len(networks.members),
+            half=self.half,
+            voxels=voxels,
+            limit=self.memory,
+        )
+        scratch = None
+        if fitted.in_file:
+            folder = self.scratch or Path(tempfile.gettempdir())
+            tell(IN_FILE)
+
+            def scratch(shape: Sequence[int]) -> Scratch:
+                return Scratch(shape, folder)
+
+        return Slabs(image, sliding, networks, tell, wanted=wanted, scratch=scratch, batch=fitted.batch)
+
+    def _inferred(
+        self, item: dict[str, Any], advance: Callable[[float], object] | None, tell: Callable[[str], object]
     ) -> dict[str, Any]:
         """The preprocessed image, and what the network makes of it, (channel, i, j, k)."""
-        require_room_to_resample(self.preprocessing, grid, len(images))
-        item = self.preprocessing(self.item_of(images))
         image = torch.as_tensor(item["image"])
-        if not bool(all_finite(image)):
-            raise InputError(
-                "The image has voxels that are not finite numbers after preprocessing. Repair or export it again.",
-                code="not-finite",
-            )
         networks = (self.network, *self.others)
 
         def advance_all(share: float) -> None:
@@ -291,22 +427,40 @@ class Segmenter:
 
     @staticmethod
     def _require_grid(result: torch.Tensor, grid: Grid, channels: int) -> None:
-        if tuple(result.shape) != (channels, *grid.shape):
+        affine = result.affine.cpu().numpy().astype(np.float64) if isinstance(result, MetaTensor) else None
+        _require_place(len(result), tuple(result.shape[1:]), affine, grid, channels)
+
+
+def _require_place(
+    found: int, shape: Sequence[int], affine: NDArray[np.float64] | None, grid: Grid, channels: int
+) -> None:
+    """Refuse what doesn't lie on the image's grid, or has other channels.
+
+    Raises:
+        GeometryError: with the code ``mask-off-grid``.
+    """
+    if (found, *shape) != (channels, *grid.shape):
+        raise GeometryError(
+            f"The bundle gives a mask of shape {(found, *shape)} for an image of shape {grid.shape}. "
+            f"Its postprocessing has to invert the preprocessing and give {counted(channels, 'channel')}.",
+            code="mask-off-grid",
+        )
+    if affine is not None:
+        corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(grid.shape) - 1)
+        apart = corners @ affine[:3, :3].T + affine[:3, 3] - grid.corners_mm
+        if float(np.abs(apart).max()) > AFFINE_TOLERANCE_MM:
             raise GeometryError(
-                f"The bundle gives a mask of shape {tuple(result.shape)} for an image of shape {grid.shape}. "
-                f"Its postprocessing has to invert the preprocessing and give {counted(channels, 'channel')}.",
+                "The bundle's mask lies elsewhere than its image: its postprocessing doesn't invert its preprocessing.",
                 code="mask-off-grid",
             )
-        if isinstance(result, MetaTensor):
-            affine = result.affine.cpu().numpy().astype(np.float64)
-            corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(grid.shape) - 1)
-            apart = corners @ affine[:3, :3].T + affine[:3, 3] - grid.corners_mm
-            if float(np.abs(apart).max()) > AFFINE_TOLERANCE_MM:
-                raise GeometryError(
-                    "The bundle's mask lies elsewhere than its image: its postprocessing doesn't invert its "
-                    "preprocessing.",
-                    code="mask-off-grid",
-                )
+
+
+def _needs_regions(count: int) -> BundleError:
+    return BundleError(
+        f"The bundle gives {count} masks that may overlap, and merges them into none. "
+        "Predict with --regions, which writes one file for each.",
+        code="needs-regions",
+    )
 
 
 def _to_probabilities(logits: torch.Tensor, how: Literal["softmax", "sigmoid"]) -> None:
@@ -359,13 +513,6 @@ def _finite_outputs(network: torch.nn.Module) -> Iterator[None]:
         raise BundleError(f"The network's output is {NOT_FINITE}", code="not-finite")
 
 
-def _steps(postprocessing: Any) -> list[Any]:
-    """The transforms one by one."""
-    if type(postprocessing) is not Compose:  # its children choose among theirs
-        return [postprocessing]
-    return [part for step in postprocessing.transforms for part in _steps(step)]
-
-
 def _require_finite(item: dict[str, Any], step: object) -> None:
     """Refuse classes that are not finite before a step that may choose among them.
 
@@ -404,17 +551,3 @@ def _told(
 
 def _by(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _whole_numbers(result: torch.Tensor) -> NDArray[np.unsignedinteger]:
-    values = result.as_tensor() if isinstance(result, MetaTensor) else result
-    array = values.cpu().numpy()
-    low, high = float(array.min()), float(array.max())
-    is_mask = low >= 0 and high <= MAX_INDEX  # false for what is not a number
-    mask: NDArray[np.unsignedinteger] = array.astype(np.uint8 if high <= 255 else np.uint16) if is_mask else array
-    if not is_mask or not np.array_equal(mask, array):
-        raise BundleError(
-            "The bundle's postprocessing gives no whole numbers, so it is no mask. It has to end in a discrete label.",
-            code="no-mask",
-        )
-    return mask

@@ -163,6 +163,29 @@ def cost_of(network: Module, batch: int, channels: int, patch: Sequence[int], *,
     )
 
 
+def window_cost(network: Module, channels: int, patch: Sequence[int]) -> tuple[int, int]:
+    """What one window costs where nothing is learnt: the channels of the output, and the bytes that live at once at most.
+
+    Args:
+        network: in evaluation mode; its weights are only looked at.
+        channels: of the image.
+        patch: voxels (i, j, k) of the window.
+
+    Raises:
+        BundleError: it takes no such input, decides by values, or gives no single tensor; code ``cannot-run``.
+    """
+    image = torch.empty((1, channels, *patch), device="meta")
+    try:
+        with _weights_on_meta(network) as weights, torch.no_grad(), _Living(weights) as living:
+            living.add(image)
+            output = network(image)
+            return int(output.shape[1]), living.peak
+    except Exception as error:  # a third party's network may raise any
+        raise BundleError(
+            f"The network takes no input of {channels} channels and {tuple(patch)} voxels.", code="cannot-run"
+        ) from error
+
+
 @contextmanager
 def _weights_on_meta(network: Module) -> Iterator[list[torch.Tensor]]:
     """Give a network weights without content, and its own ones back."""

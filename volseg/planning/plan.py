@@ -51,8 +51,6 @@ SINGLE_PIECE_LEAST = 5
 """And only when so many cases have it: two or three say little about where its pieces may lie."""
 SMALLEST_LABEL_VOXELS = 64
 """A label coarser than 4x4x4 voxels can't be learned, whatever the preset would save."""
-LOGITS_GIB = 6.0
-"""Logits on the image's own grid give smoother edges than labels do, and are brought back to it up to this size."""
 WHOLE_PATCHES = 2.0
 """Volumes of up to so many patches are augmented whole: a rotated patch would show made-up voxels at its borders."""
 SMALL_SHARE = 0.001
@@ -103,8 +101,6 @@ class Plan:
     """The axes of mirroring that were asked for; None where the rule decided."""
     fingerprint: Fingerprint | None = None
     """What the choices are made from; None for a plan that was made otherwise."""
-    logits_inverted: bool = True
-    """Whether inference brings the network's logits back to the image's grid, and not only the labels."""
 
     @property
     def single_files(self) -> bool:
@@ -247,16 +243,6 @@ def choose(
         reasons.append(
             (f"largest piece only: {names}", f"one piece in at least {SINGLE_PIECE_CASES:.0%} of the training cases")
         )
-    native = max(math.prod(case.shape) for case in fingerprint.cases)
-    logits_gib = native * target.outputs * 4 / 2**30
-    inverted = logits_gib <= LOGITS_GIB
-    if not inverted:
-        reasons.append(
-            (
-                "labels brought back to the image's grid, not logits",
-                f"logits of the largest training volume would take {logits_gib:.0f} GiB there",
-            )
-        )
     voxels = float(np.maximum(shapes, patch).prod(axis=1).sum())
     resampled = sum(case.resampled for case in fingerprint.cases)
     warnings = [*target.warnings(), *unlikely]
@@ -296,7 +282,6 @@ def choose(
         steps_per_epoch=limits.steps_per_epoch,
         max_epochs=limits.max_epochs,
         whole_volumes=whole,
-        logits_inverted=inverted,
         channels_in_one_file=fingerprint.channels_in_one_file,
         cached_gib=voxels * (4 * len(fingerprint.channels) + 4) / 2**30,
         reasons=tuple(reasons),

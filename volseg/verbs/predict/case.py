@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from volseg.atomic import TEMPORARY_MARK, write_error
 from volseg.batch import advance_case
 from volseg.dicom.file.archives import private_folder
@@ -27,7 +29,6 @@ from volseg.writers import MaskedImage, writers_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from volseg.dataset.case import Case
@@ -229,13 +230,16 @@ def segment(
     grid, channels, warnings = _checked(prepared, modality, model)
     told: list[str] = []
     with _channel_files(prepared.case.images, channels, model) as images:
-        mask = model.segmenter.segment(images, grid, advance, told.append)
+        box = model.roi.box(grid) if model.roi else None
+        mask = model.segmenter.segment(images, grid, advance, told.append, box)
     warnings += (*model.told, *told)
     if model.rules:
         cleaned, changes = model.rules.apply(mask, grid)
         mask = cleaned.astype(mask.dtype)
         if changes.vanished:
             warnings += (f"The rules removed all of the labels {', '.join(map(model.table.told, changes.vanished))}.",)
+    if model.only:
+        mask[~np.isin(mask, model.only)] = 0
     outside = tuple(sorted({*values_in(mask)}.difference(model.table.indices, (BACKGROUND,))))
     if model.meaning.why:
         warnings += (UNNAMED.format(model.meaning.why),)
@@ -259,7 +263,8 @@ def segment_regions(
     regions = model.regions
     told: list[str] = []
     with _channel_files(prepared.case.images, channels, model) as images:
-        masks = model.segmenter.segment_regions(images, grid, len(regions), advance, told.append)
+        box = model.roi.box(grid) if model.roi else None
+        masks = model.segmenter.segment_regions(images, grid, len(regions), advance, told.append, box)
     warnings += (*model.told, *told)
     if model.meaning.regions_why:
         warnings += (UNNAMED_REGIONS.format(model.meaning.regions_why),)

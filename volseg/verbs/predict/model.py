@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -14,6 +14,7 @@ from volseg.labels import folders_of
 from volseg.outcomes import sha256_of
 from volseg.postprocessing import PostprocessingRules
 from volseg.verbs.predict.sources import IMAGES
+from volseg.verbs.predict.window import WindowWishes, tta_axes, with_labels, with_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from volseg.inference.segmenter import Segmenter
     from volseg.labels import LabelTable, Region
     from volseg.planning.component import ConfigValue
+    from volseg.verbs.predict.window import Roi
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 MODALITIES = ("CT", "MR", "PT")
@@ -52,6 +54,7 @@ class ModelFile:
         weights_sha256: of the weights.
         others_sha256: of whatever else of the bundle decides on masks: its metadata, and where it runs code beyond the
             vocabulary all of its files.
+        window: what is asked of the sliding window.
     """
 
     bundle_dir: Path
@@ -64,6 +67,7 @@ class ModelFile:
     config_sha256: str
     weights_sha256: str
     others_sha256: str
+    window: WindowWishes = field(default_factory=WindowWishes)
 
     @classmethod
     def of(
@@ -76,6 +80,7 @@ class ModelFile:
         regions: bool = False,
         precision: Precision = "auto",
         folds: str | None = None,
+        window: WindowWishes | None = None,
     ) -> ModelFile:
         """Find a bundle's weights.
 
@@ -88,6 +93,7 @@ class ModelFile:
             precision: ``auto`` takes a bundle of ours in bfloat16 where the device is made for it, as it was validated.
                 Networks of others may need float32: they run as they are described.
             folds: of the ensemble that is to predict: ``all``, or numbers such as ``0,2``; None for a single model.
+            window: what is asked of the sliding window.
 
         Raises:
             UsageError: there is no such precision, or what names folds makes no sense.
@@ -120,7 +126,12 @@ class ModelFile:
         if precision == "auto":
             precision = "float32" if verdict.findings or not _pays(device) else "bfloat16"
         numbers = tuple(one.fold for one in members)
-        return cls(bundle.root, fold, numbers, device, raw, regions, precision, config, weights_sha256, others)
+        asked = window or WindowWishes()
+        if asked.labels and regions:
+            raise UsageError(
+                "--labels is for masks of labels; each region has a mask of its own. Leave one of them out."
+            )
+        return cls(bundle.root, fold, numbers, device, raw, regions, precision, config, weights_sha256, others, asked)
 
     @property
     def named_folds(self) -> str | None:
@@ -137,6 +148,7 @@ class ModelFile:
         """A digest of all that masks depend on beside the image."""
         words = "\n".join((*self.checksums.values(), "raw" if self.raw else "", self.precision))
         words += "\nregions" if self.regions else ""
+        words += f"\n{self.window.method}" if self.window.method else ""
         return hashlib.sha256(words.encode()).hexdigest()
 
     @property
@@ -161,6 +173,8 @@ class Model:
         device: in words, with the precision where it is not float32.
         bridged: the shims that its config needed.
         told: what a person should know of it with each mask.
+        only: the labels that are written; none for all.
+        roi: the box outside which nothing is segmented; None for the whole image.
     """
 
     segmenter: Segmenter
@@ -174,6 +188,8 @@ class Model:
     device: str
     bridged: tuple[Used, ...] = ()
     told: tuple[str, ...] = ()
+    only: tuple[int, ...] = ()
+    roi: Roi | None = None
 
     @property
     def table(self) -> LabelTable:
@@ -207,8 +223,9 @@ def load_model(file: ModelFile) -> Model:
     from volseg.bundle.serving import serving_of
     from volseg.bundle.trials import trials_among, trials_of
     from volseg.bundle.weights import load_into
+    from volseg.inference.mirrored import Mirrored
     from volseg.inference.saving import without_saving
-    from volseg.inference.segmenter import Segmenter
+    from volseg.inference.segmenter import AS_CONFIGURED, Segmenter
     from volseg.postprocessing.transforms import without_rules
 
     bundle = open_bundle(file.bundle_dir)
@@ -220,6 +237,7 @@ def load_model(file: ModelFile) -> Model:
         regions=file.regions,
         precision=file.precision,
         folds=file.named_folds,
+        window=file.window,
     )
     if same != file:
         raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")
@@ -231,10 +249,13 @@ def load_model(file: ModelFile) -> Model:
     ]
     empty = parser.build(_network(parser))
     networks = [load_into(one, path) for one, path in zip(_copies(empty, len(weights)), weights, strict=True)]
-    network, *others = [one.to(device).eval() for one in networks]
     preprocessing = without_saving(
         parser.build(_part(parser, "preprocessing", "val_data_loader", "dataset", "transform"))
     )
+    if file.window.tta:
+        axes = tta_axes(bundle, preprocessing)
+        networks = [Mirrored(one, axes) for one in networks]
+    network, *others = [one.to(device).eval() for one in networks]
     postprocessing = without_saving(parser.build(_part(parser, "postprocessing", "postprocessing")))
     activation: Activation | None = None
     if file.folds:
@@ -255,7 +276,7 @@ def load_model(file: ModelFile) -> Model:
     segmenter = Segmenter(
         preprocessing=preprocessing,
         network=network,
-        inferer=_inferer(parser, file.precision),
+        inferer=_inferer(parser, file),
         postprocessing=postprocessing,
         device=device,
         item_of=serving.item,
@@ -263,13 +284,20 @@ def load_model(file: ModelFile) -> Model:
         prepare_batch=batch,
         others=tuple(others),
         averaged_as=activation or "softmax",
+        half=file.precision == "bfloat16",
+        memory=file.window.memory,
+        scratch=file.window.scratch,
     )
+    told = trials_among(require_members(bundle, file.folds)) if file.folds else trials_of(bundle, weights[0])
+    if isinstance(segmenter.slab_steps, str):
+        told += (AS_CONFIGURED.format(segmenter.slab_steps),)
     rules = PostprocessingRules() if file.raw else rules
+    meaning, only = with_labels(bundle.meaning, file.window.labels)
     order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
     return Model(
         segmenter,
         rules,
-        bundle.meaning,
+        meaning,
         channels,
         ours,
         ours or serving.one_file,
@@ -277,7 +305,9 @@ def load_model(file: ModelFile) -> Model:
         _modality(bundle),
         file.device_words,
         parser.bridged,
-        trials_among(require_members(bundle, file.folds)) if file.folds else trials_of(bundle, weights[0]),
+        told,
+        only,
+        file.window.roi,
     )
 
 
@@ -343,11 +373,11 @@ def _pays(device: str) -> bool:
     return use_bfloat16(torch.device(device))
 
 
-def _inferer(parser: BundleParser, precision: str) -> Inferer:
+def _inferer(parser: BundleParser, file: ModelFile) -> Inferer:
     from volseg.training import AutocastInferer
 
-    inferer: Inferer = parser.build(_part(parser, "inferer", "inferer"))
-    return inferer if precision == "float32" else AutocastInferer(inferer, anywhere=True)
+    inferer: Inferer = with_overlap(parser.build(_part(parser, "inferer", "inferer")), file.window.overlap)
+    return inferer if file.precision == "float32" else AutocastInferer(inferer, anywhere=True)
 
 
 def _channels(bundle: Bundle, serving: Serving, *, ours: bool) -> int:

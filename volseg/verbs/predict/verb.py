@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from volseg.outcomes import Outcome
     from volseg.verbs.predict.inputs import Search
     from volseg.verbs.predict.model import Model, ModelFile
+    from volseg.verbs.predict.window import WindowWishes
 
 LEDGER = "prediction.json"
+DECIDING = ("raw", "regions", "precision", "tta", "overlap", "labels", "roi")
+"""The options that a mask depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,45 @@ class PredictOptions(SeriesChoice):
     precision: Literal["float32", "bfloat16", "auto"] = "auto"
     """What the network computes in: float32 as MONAI's own runner does, or bfloat16, which is quicker on processors made
     for it and changes a few voxels; auto takes bfloat16 there, for bundles that volseg plan wrote."""
+
+    memory: str | None = None
+    """How much memory predict may take, such as 3GB: class values that it doesn't hold are kept in a file meanwhile, and an image
+    that needs more is refused; by default what is free."""
+
+    tta: bool = False
+    """Let the network see each window mirrored as well, along the axes that its training mirrored, and take the mean; up to
+    eight times the work."""
+
+    overlap: float | None = None
+    """Of neighbouring windows, a share from 0 to 0.9, in place of the bundle's own; less is quicker."""
+
+    labels: Many[str] = ()
+    """Labels that are written, by name or number; all unless named."""
+
+    roi: str | None = None
+    """A box outside which nothing is segmented, and inside which the mask is as without: 100:300,80:260,20:90 in voxels i, j and
+    k, or -80:60,-40:90,-1100:-900mm in millimetres to the patient's right, front and head."""
+
+    def window(self, out_dir: Path) -> WindowWishes:
+        """What is asked of the sliding window.
+
+        Args:
+            out_dir: where a file of class values may lie.
+
+        Raises:
+            UsageError: an option makes no sense.
+        """
+        from volseg.planning.wishes import parse_memory
+        from volseg.verbs.predict.window import WindowWishes, parse_roi
+
+        return WindowWishes(
+            tta=self.tta,
+            overlap=self.overlap,
+            labels=words_of(self.labels),
+            roi=None if self.roi is None else parse_roi(self.roi),
+            memory=None if self.memory is None else parse_memory(self.memory),
+            scratch=out_dir,
+        )
 
 
 def predict(
@@ -222,6 +264,7 @@ def opened(
         regions=options.regions,
         precision=options.precision,
         folds=options.folds,
+        window=options.window(out_dir),
     )
     # The record says what it came to.
     return bundle, file, replace(options, precision=file.precision, folds=file.named_folds)
@@ -302,11 +345,16 @@ def require_same_model(found: Ledger | None, file: ModelFile, out_dir: Path, opt
         return
     theirs = found.provenance
     same = file.checksums.items() <= theirs.checksums.items() and all(
-        theirs.options.get(name) == getattr(options, name) for name in ("raw", "regions", "precision")
+        _plainly(theirs.options.get(name)) == _plainly(getattr(options, name)) for name in DECIDING
     )
     there = any((out_dir / name).is_file() for outcome in found.outcomes for name in outcome.outputs)
     if not same and there:
         raise OutputExistsError(
-            f"{out_dir} holds masks of another model or of other weights, or made with other rules, in another "
+            f"{out_dir} holds masks of another model or of other weights, or made with other rules or options, in another "
             "precision or for each region. Name another folder, or replace them with --overwrite."
         )
+
+
+def _plainly(option: object) -> object:
+    """An option as the record has it; one that is not set is none, as in records from before there was one."""
+    return (list(option) if isinstance(option, tuple) else option) or None

@@ -1,0 +1,299 @@
+"""Masks made slab by slab are those of all class values, brought back to the image's grid at once by MONAI."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from monai.inferers import SlidingWindowInferer
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    Compose,
+    CropForegroundd,
+    EnsureChannelFirstd,
+    EnsureTyped,
+    Invertd,
+    LoadImaged,
+    MapLabelValued,
+    NormalizeIntensityd,
+    Orientationd,
+    ScaleIntensityRanged,
+    Spacingd,
+    SpatialPadd,
+)
+
+from tests.conftest import OBLIQUE
+from volseg.errors import BundleError
+from volseg.inference.segmenter import Segmenter
+from volseg.volume import read_header
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import WriteImage
+
+TIE = 1e-4
+"""Values of two classes that differ by less may come out either way: sums of floats depend on their order."""
+SHAPE = (19, 15, 22)
+THIN = np.array([[0.9, 0, 0, 5], [0, -0.8, 0, 7], [0, 0, 1.7, -3], [0, 0, 0, 1]])
+SAGITTAL = np.array([[0, 0, 1.4, 5], [-0.7, 0, 0, 7], [0, 1.1, 0, -3], [0, 0, 0, 1]])
+AFFINES = {"thin": THIN, "sagittal": SAGITTAL, "oblique": OBLIQUE}
+
+
+class Mixed(torch.nn.Module):
+    """Smooth values of several classes that differ from place to place."""
+
+    def __init__(self, classes: int, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.one = torch.nn.Conv3d(1, 4, 3, padding=1)
+        self.two = torch.nn.Conv3d(4, classes, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = 20 * self.two(torch.sin(4 * self.one(image)))
+        return found
+
+
+@pytest.fixture
+def image(tmp_path: Path, write_image: WriteImage) -> Any:
+    def write(affine: Any, shape: tuple[int, ...] = SHAPE) -> Path:
+        random = np.random.default_rng(0)
+        smooth = torch.nn.functional.avg_pool3d(torch.from_numpy(random.normal(0, 900, (1, *shape))), 5, 1, 2)[0]
+        return write_image(tmp_path / "image.nii.gz", smooth.numpy().astype(np.int16), affine)
+
+    return write
+
+
+def loading(*steps: Any, axes: str = "RAS") -> Compose:
+    return Compose(
+        [
+            LoadImaged("image", reader="NibabelReader", image_only=True),
+            EnsureChannelFirstd("image"),
+            Orientationd("image", axes, labels=None),
+            *steps,
+            EnsureTyped("image"),
+        ]
+    )
+
+
+SPACING = Spacingd("image", (1.2, 1.1, 1.3), mode="bilinear")
+SCALED = ScaleIntensityRanged("image", -200, 300, 0, 1, clip=True)
+PREPROCESSING = {
+    "resampled": loading(SPACING, NormalizeIntensityd("image")),
+    "finer": loading(Spacingd("image", (0.6, 0.9, 0.7), mode="bilinear"), NormalizeIntensityd("image")),
+    "other axes, corners aligned": loading(
+        Spacingd("image", (1.2, 1.1, 1.3), mode="bilinear", align_corners=True), SCALED, axes="PLI"
+    ),
+    "cropped, then resampled": loading(SCALED, CropForegroundd("image", "image", margin=1), SPACING),
+    "resampled, then cropped": loading(SPACING, SCALED, CropForegroundd("image", "image", k_divisible=4)),
+    "padded": loading(SPACING, SCALED, SpatialPadd("image", (24, 10, 44))),
+    "as it is": loading(NormalizeIntensityd("image")),
+}
+
+
+def back(preprocessing: Compose, *, nearest: bool) -> Invertd:
+    return Invertd("pred", preprocessing, "image", nearest_interp=nearest, to_tensor=True)
+
+
+def whole(made: Segmenter, path: Path) -> tuple[torch.Tensor, np.ndarray]:
+    """All class values on the image's own grid, and the mask, by MONAI alone and at once."""
+    item = made.preprocessing({"image": str(path)})
+    with torch.inference_mode():
+        item["pred"] = made.inferer(item["image"][None], made.network)[0]
+        values = back(made.preprocessing, nearest=False)(item | {"pred": item["pred"].clone()})["pred"].as_tensor()
+        mask = made.postprocessing(item)["pred"]
+    return values, np.asarray(mask)
+
+
+def margins(values: torch.Tensor) -> np.ndarray:
+    best = values.topk(2, dim=0).values
+    return (best[0] - best[1]).numpy()
+
+
+@pytest.mark.parametrize(("place", "mode"), [("thin", "gaussian"), ("sagittal", "constant"), ("oblique", "gaussian")])
+@pytest.mark.parametrize("kind", PREPROCESSING)
+def test_labels_are_those_of_all_values_at_once(image: Any, kind: str, place: str, mode: str) -> None:
+    path = image(AFFINES[place])
+    preprocessing = PREPROCESSING[kind]
+    steps = Compose([back(preprocessing, nearest=False), AsDiscreted("pred", argmax=True)])
+    sliding = SlidingWindowInferer((8, 10, 8), 3, 0.5, mode=mode)
+    made = Segmenter(preprocessing, Mixed(7), sliding, steps, torch.device("cpu"))
+    told: list[str] = []
+    shares: list[float] = []
+    mask = made.segment([path], read_header(path).grid, shares.append, told.append)
+    values, expected = whole(made, path)
+    assert told == []
+    assert sum(shares) == pytest.approx(1)
+    differ = mask != expected[0]
+    assert mask.shape == SHAPE
+    assert (margins(values)[differ] < TIE).all()
+    assert differ.mean() < 1e-3
+    assert len(np.unique(mask)) > 4
+
+
+ORDERS: dict[str, Any] = {
+    "probabilities back": (("softmax", "linear", "argmax"), 5),
+    "labels back": (("argmax", "nearest"), 5),
+    "labels of other numbers": (("linear", "argmax", "numbers"), 4),
+    "one region": (("sigmoid", "linear", "cut"), 1),
+    "one region cut first": (("sigmoid", "cut", "nearest"), 1),
+}
+
+
+def ordered(words: tuple[str, ...], preprocessing: Compose) -> Compose:
+    steps = {
+        "linear": back(preprocessing, nearest=False),
+        "nearest": back(preprocessing, nearest=True),
+        "softmax": Activationsd("pred", softmax=True),
+        "sigmoid": Activationsd("pred", sigmoid=True),
+        "argmax": AsDiscreted("pred", argmax=True),
+        "cut": AsDiscreted("pred", threshold=0.5),
+        "numbers": MapLabelValued("pred", [0, 1, 2, 3], [0, 7, 300, 2]),
+    }
+    return Compose([steps[word] for word in words])
+
+
+@pytest.mark.parametrize("kind", ["resampled", "cropped, then resampled"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_steps_are_done_in_the_config_s_order(image: Any, order: str, kind: str) -> None:
+    words, classes = ORDERS[order]
+    path = image(THIN)
+    preprocessing = PREPROCESSING[kind]
+    sliding = SlidingWindowInferer((8, 10, 8), 3, 0.25, mode="gaussian")
+    made = Segmenter(preprocessing, Mixed(classes), sliding, ordered(words, preprocessing), torch.device("cpu"))
+    assert not isinstance(made.slab_steps, str)
+    mask = made.segment([path], read_header(path).grid)
+    _, expected = whole(made, path)
+    assert (mask != expected[0]).mean() < 1e-4
+    assert len(np.unique(mask)) > 1
+
+
+def test_regions_and_ensembles_go_the_same_way(image: Any) -> None:
+    path = image(THIN)
+    grid = read_header(path).grid
+    preprocessing = PREPROCESSING["resampled"]
+    sliding = SlidingWindowInferer((8, 10, 8), 3, 0.5, mode="gaussian")
+    steps = ordered(("sigmoid", "linear", "cut"), preprocessing)
+    made = Segmenter(preprocessing, Mixed(3), sliding, steps, torch.device("cpu"))
+    masks = made.segment_regions([path], grid, 3)
+    assert (masks != whole(made, path)[1]).mean() < 1e-4
+    with pytest.raises(BundleError, match="--regions"):
+        made.segment([path], grid)
+    with pytest.raises(BundleError, match="gives 3 outputs, and the bundle's configs say 2"):
+        made.segment_regions([path], grid, 2)
+    networks = [Mixed(4, seed) for seed in range(3)]
+    several = replace(
+        made,
+        network=networks[0],
+        others=tuple(networks[1:]),
+        postprocessing=ordered(("linear", "argmax"), preprocessing),
+    )
+    item = preprocessing({"image": str(path)})
+    with torch.inference_mode():
+        found = [sliding(item["image"][None], one)[0].softmax(dim=0) for one in networks]
+        item["pred"] = torch.stack(found).mean(dim=0)
+        expected = back(preprocessing, nearest=False)(item)["pred"].argmax(dim=0).numpy()
+    assert (several.segment([path], grid) != expected).mean() < 1e-4
+
+
+def test_what_does_not_fit_runs_as_its_config_says_and_says_so(image: Any) -> None:
+    path = image(THIN)
+    grid = read_header(path).grid
+    preprocessing = PREPROCESSING["as it is"]
+    sliding = SlidingWindowInferer((8, 10, 8), 3, 0.5)
+    turned = Compose([back(preprocessing, nearest=False), lambda item: item | {"pred": item["pred"].argmax(0)[None]}])
+    made = Segmenter(preprocessing, Mixed(3), sliding, turned, torch.device("cpu"))
+    assert made.slab_steps == "its postprocessing has function"
+    assert (made.segment([path], grid) == whole(made, path)[1][0]).all()
+    steps = ordered(("linear", "argmax"), preprocessing)
+    listing = replace(made, network=torch.nn.Sequential(Mixed(3), Listed()), postprocessing=steps)
+    told: list[str] = []
+    listing.segment([path], grid, tell=told.append)
+    assert len(told) == 1
+    assert "its network gives other values" in told[0]
+
+
+class Listed(torch.nn.Module):
+    def forward(self, found: torch.Tensor) -> tuple[torch.Tensor]:
+        return (found,)
+
+
+def test_values_that_are_not_finite_are_found(image: Any) -> None:
+    path = image(THIN)
+    preprocessing = PREPROCESSING["as it is"]
+
+    class Bad(Mixed):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            found = super().forward(image)
+            found[0, 1, 3, 3, 3] = torch.nan
+            return found
+
+    made = Segmenter(
+        preprocessing,
+        Bad(3),
+        SlidingWindowInferer((8, 10, 8), 3, 0.5),
+        ordered(("linear", "argmax"), preprocessing),
+        torch.device("cpu"),
+    )
+    with pytest.raises(BundleError, match="not finite") as caught:
+        made.segment([path], read_header(path).grid)
+    assert caught.value.code == "not-finite"
+
+
+class Greedy(Mixed):
+    """Takes so many windows at once and no more, and for a while none on its own device."""
+
+    def __init__(self, classes: int, most: int) -> None:
+        super().__init__(classes)
+        self.most, self.sizes = most, list[int]()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if image.is_meta:  # memory is only reckoned
+            return super().forward(image)
+        self.sizes.append(len(image))
+        if len(image) > self.most or (self.most == 1 and self.sizes.count(1) == 1):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return super().forward(image)
+
+
+def test_where_memory_runs_out_less_is_taken_and_told(image: Any) -> None:
+    path = image(THIN)
+    grid = read_header(path).grid
+    preprocessing = PREPROCESSING["resampled"]
+    sliding = SlidingWindowInferer((8, 10, 8), 4, 0.5, mode="gaussian")
+    made = Segmenter(
+        preprocessing, Mixed(3), sliding, ordered(("linear", "argmax"), preprocessing), torch.device("cpu")
+    )
+    expected = made.segment([path], grid)
+    told: list[str] = []
+    two = replace(made, network=Greedy(3, 2))
+    assert (two.segment([path], grid, tell=told.append) != expected).mean() < 1e-4
+    assert two.network.sizes[:2] == [4, 2]  # type: ignore[index]
+    assert [("2 at once" in one) for one in told] == [True]
+    told.clear()
+    # A device of its own, which is none: what was added up there goes on in the computer's memory.
+    one = replace(made, network=Greedy(3, 1), device=torch.device("cpu", 0))
+    assert (one.segment([path], grid, tell=told.append) != expected).mean() < 1e-4
+    assert [word in text for word, text in zip(("2 at", "1 at", "computer's memory"), told, strict=True)] == [True] * 3
+    with pytest.raises(torch.OutOfMemoryError):
+        replace(made, network=Greedy(3, 0)).segment([path], grid)
+
+
+def test_a_window_without_contents_goes_through_the_network_once(tmp_path: Path, write_image: WriteImage) -> None:
+    values = np.full((40, 20, 16), -1000, np.int16)
+    values[4:9, 5:15, 4:12] = np.random.default_rng(0).normal(0, 500, (5, 10, 8))
+    path = write_image(tmp_path / "image.nii.gz", values)
+    preprocessing = PREPROCESSING["as it is"]
+    network = Greedy(3, 8)
+    sliding = SlidingWindowInferer((8, 10, 8), 2, 0.5, mode="gaussian")
+    made = Segmenter(preprocessing, network, sliding, ordered(("linear", "argmax"), preprocessing), torch.device("cpu"))
+    shares: list[float] = []
+    mask = made.segment([path], read_header(path).grid, shares.append)
+    seen = sum(network.sizes)
+    assert sum(shares) == pytest.approx(1)
+    assert (mask != whole(made, path)[1][0]).mean() < 1e-4
+    assert seen < (sum(network.sizes) - seen) / 2

@@ -1,0 +1,133 @@
+"""What a person asks of the sliding window: mirroring, overlap, a box, some labels, little memory; through the verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from volseg.bundle.folder import open_bundle
+from volseg.errors import InputError, OutputExistsError, UsageError
+from volseg.grid import Grid
+from volseg.labels import LabelTable
+from volseg.outcomes import Ledger
+from volseg.verbs.predict import PredictOptions, predict
+from volseg.verbs.predict.window import parse_roi, tta_axes
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeBundle, MakePlan, WriteImage
+
+
+@pytest.fixture
+def bundle(make_plan: MakePlan, make_bundle: MakeBundle) -> Path:
+    """A bundle of two labels with random weights."""
+    import torch
+
+    from volseg.bundle.parser import BundleParser
+
+    made = make_bundle(make_plan())
+    torch.manual_seed(5)
+    network = BundleParser(open_bundle(made), "inference", {"device": "cpu"}).build("network_def")
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.4)
+    (made / "models").mkdir(exist_ok=True)
+    torch.save(network.state_dict(), made / "models" / "model.pt")
+    return made
+
+
+@pytest.fixture
+def image(tmp_path: Path, write_image: WriteImage) -> Path:
+    values = np.random.default_rng(0).normal(50, 80, (18, 14, 12)).astype(np.int16)
+    return write_image(tmp_path / "images" / "a.nii.gz", values, np.diag([-1.5, 1.0, 1.25, 1.0]))
+
+
+def mask_of(bundle: Path, image: Path, out: Path, **options: Any) -> np.ndarray:
+    ledger = predict(bundle, image, out, PredictOptions(precision="float32", raw=True, **options))
+    assert ledger.exit_code == 0, ledger
+    return np.asarray(nibabel.load(out / "a.nii.gz").dataobj)
+
+
+def test_a_box_is_segmented_as_it_is_in_the_whole(bundle: Path, image: Path, tmp_path: Path) -> None:
+    whole = mask_of(bundle, image, tmp_path / "whole")
+    assert len(np.unique(whole)) > 1
+    boxed = mask_of(bundle, image, tmp_path / "boxed", roi="2:6,3:9,7:11")
+    expected = np.zeros_like(whole)
+    expected[2:6, 3:9, 7:11] = whole[2:6, 3:9, 7:11]
+    np.testing.assert_array_equal(boxed, expected)
+    # i goes to the left: voxels 2 to 5 lie from -7.5 to -3 mm.
+    in_mm = mask_of(bundle, image, tmp_path / "mm", roi="-7.5:-3,3:8,8.75:12.5mm")
+    np.testing.assert_array_equal(in_mm, expected)
+    with pytest.raises(OutputExistsError, match="other rules or options"):
+        mask_of(bundle, image, tmp_path / "boxed")
+
+
+@pytest.mark.parametrize("text", ["1:2", "1:2,3:4,x", "5:5,1:2,1:2", "1.5:3,1:2,1:2", ""])
+def test_what_is_no_box_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--roi takes"):
+        parse_roi(text)
+
+
+def test_a_box_beside_the_image_is_refused() -> None:
+    with pytest.raises(UsageError, match="outside"):
+        parse_roi("100:200,1:2,1:2").box(Grid((50, 50, 50), np.eye(4)))
+
+
+def test_some_labels_are_written(bundle: Path, image: Path, tmp_path: Path) -> None:
+    whole = mask_of(bundle, image, tmp_path / "whole")
+    some = mask_of(bundle, image, tmp_path / "some", labels=("structure 2",))
+    np.testing.assert_array_equal(some, np.where(whole == 2, 2, 0))
+    assert LabelTable.read(tmp_path / "some" / "labels.txt").names == ("structure 2",)
+    with pytest.raises(UsageError, match="no label 'liver'"):
+        predict(bundle, image, tmp_path / "none", PredictOptions(labels=("liver",)))
+
+
+def test_mirroring_is_along_the_axes_of_training(bundle: Path, image: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="mirrored none"):
+        predict(bundle, image, tmp_path / "out", PredictOptions(tta=True))
+    config = bundle / "configs" / "train.yaml"
+    text = config.read_text()
+    flip = "- {_target_: monai.transforms.RandFlipd, keys: [image, label], prob: 0.5, spatial_axis: 1}"
+    place = text.index("random_transforms:") + len("random_transforms:")
+    config.write_text(f"{text[:place]}\n  {flip}{text[place:]}")
+    assert tta_axes(open_bundle(bundle), None) == (1,)
+    mirrored = mask_of(bundle, image, tmp_path / "mirrored", tta=True)
+    assert (mirrored != mask_of(bundle, image, tmp_path / "plain")).any()
+    config.unlink()
+    with pytest.raises(UsageError, match="allows none: no mirroring, since numbers tell labels apart"):
+        predict(bundle, image, tmp_path / "out", PredictOptions(tta=True))
+
+
+def test_little_memory_changes_nothing_and_is_told(bundle: Path, image: Path, tmp_path: Path) -> None:
+    whole = mask_of(bundle, image, tmp_path / "whole")
+    from volseg.inference import fit
+
+    with pytest.MonkeyPatch.context() as patch:
+        # All but class values fits.
+        patch.setattr(fit, "resident_bytes", lambda: 0)
+        patch.setattr(fit, "window_cost", lambda *_: (3, 0))
+        kept = mask_of(bundle, image, tmp_path / "kept", memory="80kB")
+    np.testing.assert_array_equal(kept, whole)
+    (outcome,) = Ledger.read(tmp_path / "kept" / "prediction.json").outcomes  # type: ignore[union-attr]
+    assert any("kept in a file" in warning for warning in outcome.warnings)
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir() if path.name != "prediction.json") == [
+        "a.nii.gz",
+        "labels.txt",
+    ]
+    ledger = predict(bundle, image, tmp_path / "none", PredictOptions(memory="1MB"))
+    (refused,) = ledger.outcomes
+    assert (refused.code, "--memory allows" in refused.message) == ("too-large", True)
+
+
+def test_overlap_is_a_share(bundle: Path, image: Path, tmp_path: Path) -> None:
+    some = mask_of(bundle, image, tmp_path / "some", overlap=0.0)
+    assert (some != mask_of(bundle, image, tmp_path / "whole")).any()
+    with pytest.raises(UsageError, match="--overlap takes"):
+        predict(bundle, image, tmp_path / "out", PredictOptions(overlap=1.0))
+
+
+def test_memory_is_a_size(bundle: Path, image: Path, tmp_path: Path) -> None:
+    with pytest.raises((UsageError, InputError), match="--memory takes"):
+        predict(bundle, image, tmp_path / "out", PredictOptions(memory="much"))

@@ -1,0 +1,160 @@
+"""Class values of planes of the network's grid, brought to planes of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from volseg.inference.way_back import Taps
+
+BLOCK = 64
+"""Targets that are interpolated by one matrix product: of all its sources only those near them take part."""
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A part of the targets along one axis, and the sources that they are made of.
+
+    Args:
+        targets: of the image.
+        sources: of the network's grid.
+        weights: (targets, sources).
+    """
+
+    targets: slice
+    sources: slice
+    weights: torch.Tensor
+
+
+def bands_of(taps: Taps, device: torch.device) -> tuple[Band, ...]:
+    """The interpolation along one axis, block by block; nothing where nothing happens."""
+    if taps.is_same:
+        return ()
+    bands = []
+    for begin in range(0, len(taps), BLOCK):
+        targets = slice(begin, min(begin + BLOCK, len(taps)))
+        index, weight = taps.index[targets], taps.weight[targets]
+        low, high = int(index.min()), int(index.max()) + 1
+        matrix = np.zeros((len(index), high - low), np.float32)
+        rows = np.arange(len(index))
+        for side in range(2):
+            np.add.at(matrix, (rows, index[:, side] - low), weight[:, side])
+        bands.append(Band(targets, slice(low, high), torch.from_numpy(matrix).to(device)))
+    return tuple(bands)
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """Brings planes across one axis of the network's grid to the image's.
+
+    Args:
+        along: the axis that the planes are stacked along.
+        rows: across the planes, the first of the other two axes.
+        columns: the second.
+        device: where this is computed.
+    """
+
+    along: Taps
+    rows: Taps
+    columns: Taps
+    device: torch.device
+
+    @cached_property
+    def _row_bands(self) -> tuple[Band, ...]:
+        return bands_of(self.rows, self.device)
+
+    @cached_property
+    def _column_bands(self) -> tuple[Band, ...]:
+        return bands_of(self.columns, self.device)
+
+    @property
+    def voxels(self) -> int:
+        """Of one plane of the image."""
+        return len(self.rows) * len(self.columns)
+
+    def sources(self, targets: range) -> list[int]:
+        """The planes that some of the image's are made of, ascending."""
+        return [int(plane) for plane in np.unique(self.along.index[targets])]
+
+    def across(self, planes: torch.Tensor) -> torch.Tensor:
+        """Planes (plane, row, column) of one class with the image's rows and columns; (plane, row, column)."""
+        found = planes
+        if self._column_bands:
+            wide = found.new_empty(*found.shape[:2], len(self.columns))
+            flat, out = found.flatten(0, 1), wide.flatten(0, 1)
+            for band in self._column_bands:
+                torch.mm(flat[:, band.sources], band.weights.T, out=out[:, band.targets])
+            found = wide
+        if self._row_bands:
+            high = found.new_empty(len(found), len(self.rows), found.shape[2])
+            for one, out in zip(found, high, strict=True):
+                for band in self._row_bands:
+                    torch.mm(band.weights, one[band.sources], out=out[band.targets])
+            found = high
+        return found
+
+    def between(self, planes: torch.Tensor, sources: list[int], targets: range) -> Iterator[torch.Tensor]:
+        """The image's planes (row, column) one by one, from those of the network's that ``across`` gave.
+
+        Args:
+            planes: (plane, row, column).
+            sources: which they are.
+            targets: which are wanted.
+        """
+        places = {plane: place for place, plane in enumerate(sources)}
+        for target in targets:
+            (first, second), (one, other) = self.along.index[target], self.along.weight[target]
+            if other == 0:
+                plane = planes[places[int(first)]]
+                yield plane if one == 1 else plane * float(one)
+            elif one + other == 1:
+                yield torch.lerp(planes[places[int(first)]], planes[places[int(second)]], float(other))
+            else:
+                yield planes[places[int(first)]] * float(one) + planes[places[int(second)]] * float(other)
+
+    def largest(
+        self, class_planes: Callable[[int, list[int]], torch.Tensor], classes: int, targets: range
+    ) -> torch.Tensor:
+        """The class of the largest value in each voxel of some of the image's planes, the first of equal ones.
+
+        Args:
+            class_planes: from a class and planes of the network's grid to their values (plane, row, column).
+            classes: how many there are.
+            targets: planes of the image.
+
+        Returns:
+            (plane, row, column) uint8, or int16 for more than 256 classes.
+        """
+        shape = (len(targets), len(self.rows), len(self.columns))
+        kind = torch.uint8 if classes <= 256 else torch.int16
+        best = torch.empty(shape, device=self.device)
+        labels = torch.zeros(shape, dtype=kind, device=self.device)
+        sources = self.sources(targets)
+        for number in range(classes):
+            planes = self.across(class_planes(number, sources))
+            for place, plane in enumerate(self.between(planes, sources, targets)):
+                if not number:
+                    best[place] = plane
+                    continue
+                labels[place].masked_fill_(plane > best[place], number)
+                torch.maximum(best[place], plane, out=best[place])
+        return labels
+
+    def values(
+        self, class_planes: Callable[[int, list[int]], torch.Tensor], classes: int, targets: range
+    ) -> torch.Tensor:
+        """All classes (class, plane, row, column) of some of the image's planes; arguments as in ``largest``."""
+        result = torch.empty(classes, len(targets), len(self.rows), len(self.columns), device=self.device)
+        sources = self.sources(targets)
+        for number in range(classes):
+            planes = self.across(class_planes(number, sources))
+            for place, plane in enumerate(self.between(planes, sources, targets)):
+                result[number, place] = plane
+        return result

@@ -1,0 +1,424 @@
+"""From a preprocessed image to its mask, with class values only where windows still add to them.
+
+Windows go through the image in layers. What no later layer reaches is finished: it is brought to the image's own voxels,
+becomes labels there, and makes room. So the memory holds the class values of one layer, never those of the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from monai.data.utils import compute_importance_map
+from monai.utils import PytorchPadMode
+
+from volseg.device import memory_short
+from volseg.errors import BundleError
+from volseg.finite import all_finite
+from volseg.inference.outcome import NOT_FINITE, require_outputs, whole_numbers
+from volseg.inference.planes import Planes
+from volseg.inference.slab_steps import UnsuitedError, apply
+from volseg.inference.windows import Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from volseg.inference.scratch import Scratch
+    from volseg.inference.slab_steps import SlabSteps
+    from volseg.inference.way_back import WayBack
+    from volseg.inference.windows import Place
+
+Activation = Literal["softmax", "sigmoid"]
+Box = tuple[range, range, range]
+LABEL_PLANES = 8
+"""Planes of the image that are labelled at once: few enough to stay in the processor's cache."""
+LESS = "The memory for the network ran out, so {}; the mask is the same, but for the rounding of floats."
+VALUES_BYTES = 2**26
+"""Of class values on the image's grid, where a step needs all of them at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What gives class values to a batch of windows.
+
+    Args:
+        members: one network, or several whose probabilities are averaged.
+        averaged_as: the probabilities that the values of several are averaged as.
+        device: where they lie.
+        half: whether they compute in bfloat16.
+    """
+
+    members: Sequence[torch.nn.Module]
+    averaged_as: Activation
+    device: torch.device
+    half: bool
+
+    def __call__(self, member: int, windows: torch.Tensor) -> torch.Tensor:
+        """Class values (window, class, i, j, k) of one member.
+
+        Raises:
+            UnsuitedError: it gives something else.
+        """
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            found = self.members[member](windows)
+        fits = (
+            isinstance(found, torch.Tensor) and found.shape[0] == len(windows) and found.shape[2:] == windows.shape[2:]
+        )
+        if not fits or not found.is_floating_point():
+            raise UnsuitedError("its network gives other values than one for each class and voxel")
+        values: torch.Tensor = found
+        return values
+
+
+class Slabs:
+    """The finished class values of one image, slab by slab.
+
+    Args:
+        image: (1, channel, i, j, k), on any device.
+        sliding: MONAI's ``SlidingWindowInferer``.
+        networks: what gives the class values.
+        tell: called with what a person has to know.
+        wanted: the voxels of the image (i, j, k) that are wanted; None for all. Windows beside them are left out.
+        scratch: makes a file for values of some shape; None to hold them in memory.
+        batch: windows at once; None for as many as the sliding window says.
+    """
+
+    def __init__(
+        self,
+        image: torch.Tensor,
+        sliding: Any,
+        networks: Networks,
+        tell: Callable[[str], object] = lambda _: None,
+        *,
+        wanted: Box | None = None,
+        scratch: Callable[[Sequence[int]], Scratch] | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self.shape = tuple(image.shape[2:])
+        self.windows = Windows.of(sliding, self.shape)
+        self.networks, self.batch = networks, batch or int(sliding.sw_batch_size)
+        self.home = networks.device
+        self._image, self._tell, self._scratch = _padded(image, self.windows, sliding), tell, scratch
+        self._wanted = wanted and [
+            range(one.start + before, one.stop + before)
+            for one, before in zip(wanted, self.windows.before, strict=True)
+        ]
+        self._weights = compute_importance_map(
+            self.windows.size, mode=sliding.mode, sigma_scale=sliding.sigma_scale, device=self.home, dtype=torch.float32
+        )
+        self.classes = 0
+        self._file: Scratch | None = None
+        self._sums = torch.empty(0)
+        self._counts = torch.zeros(self.windows.slab_shape, device=self.home)
+        self._even: tuple[tuple[float, ...], list[torch.Tensor]] = ((), [])
+
+    def finished(self, advance: Callable[[float], object]) -> Iterator[tuple[int, torch.Tensor]]:
+        """The first plane and the values (class, i, j, k) of each slab that no window adds to any more.
+
+        A slab begins with the last plane of the one before it, since what lies between the two needs both. The values
+        are valid until the next slab is asked for, and may be changed.
+
+        Args:
+            advance: called with the share, of 1 in all, of each batch of windows.
+        """
+        axis = self.windows.axis
+        begins = [layer[0][axis] for layer in self.windows.layers]
+        reach = self.windows.size[axis]
+        held = 0  # planes at the begin of the sums that are finished already: none or one
+        for number, layer in enumerate(self.windows.layers):
+            base = begins[number] - held
+            self._add(layer, base, advance)
+            last = number + 1 == len(begins)
+            end = self.windows.shape[axis] if last else begins[number + 1]
+            if self.classes:
+                self._finish(held, end - base)
+                yield base, self._sums[0].narrow(axis + 1, 0, end - base)
+                # The last plane, and those that the next layer adds to.
+                self._move(end - base - 1, begins[number] + reach - end + 1)
+            held = 1 if self.classes else 0
+
+    def _add(self, layer: Sequence[Place], base: int, advance: Callable[[float], object]) -> None:
+        """Add the windows of a layer to the sums, whose first plane is ``base``."""
+        waiting: list[Place] = []
+        for place in layer:
+            box = _box(place, self.windows.size)
+            if self._wanted and any(
+                one.stop <= side.start or side.stop <= one.start for one, side in zip(self._wanted, box, strict=True)
+            ):
+                advance(1 / self.windows.count)
+            elif self._even[1] and _even_values(self._image[:, :, *box]) == self._even[0]:
+                # What a network makes of a window in which all voxels are alike is the same wherever it lies.
+                for member, values in enumerate(self._even[1]):
+                    self._sum(member, place, values, base)
+                advance(1 / self.windows.count)
+            else:
+                waiting.append(place)
+            if len(waiting) >= self.batch:
+                self._through(waiting, base, advance)
+                waiting = []
+        if waiting:
+            self._through(waiting, base, advance)
+
+    def _through(self, places: Sequence[Place], base: int, advance: Callable[[float], object]) -> None:
+        """Add some windows to the sums."""
+        boxes = [_box(place, self.windows.size) for place in places]
+        windows = torch.cat([self._image[:, :, *box] for box in boxes])
+        even = next((at for at, one in enumerate(windows) if _even_values(one[None])), None)
+        members = len(self.networks.members)
+        kept: list[torch.Tensor] = []
+        for member in range(members):
+            for at, values in enumerate(self._values(member, windows)):
+                self._sum(member, places[at], values, base)
+                if at == even:
+                    kept.append(values.clone())
+            advance(len(places) / self.windows.count / members)
+        if even is not None:
+            self._even = (_even_values(windows[even][None]), kept)
+
+    def _values(self, member: int, windows: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The values (class, i, j, k) of each window, in smaller batches where memory runs out."""
+        begin = 0
+        while begin < len(windows):
+            part = windows[begin : begin + self.batch]
+            try:
+                found = self.networks(member, part.to(self.networks.device)).to(self.home)
+                self._require_sums(found.shape[1])
+            except (RuntimeError, MemoryError) as error:
+                if memory_short(error) is None or not self._take_less():
+                    raise
+                continue
+            yield from found
+            begin += len(part)
+
+    def _take_less(self) -> bool:
+        """Go on with less memory of the device; whether there is a way."""
+        host = torch.device("cpu")
+        if self.batch > 1:
+            self.batch = (self.batch + 1) // 2
+            self._tell(LESS.format(f"windows went through the network {self.batch} at once"))
+        elif self.home != host:
+            self.home = host
+            self._sums, self._counts, self._weights = (
+                one.to(host) for one in (self._sums, self._counts, self._weights)
+            )
+            self._even = (self._even[0], [one.to(host) for one in self._even[1]])
+            self._tell(LESS.format("class values were added up in the computer's memory"))
+        else:
+            return False
+        if self.networks.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
+
+    def _sum(self, member: int, place: Place, values: torch.Tensor, base: int) -> None:
+        """Add one window's values (class, i, j, k) to the sums, whose first plane is ``base``."""
+        moved = [at - base * (axis == self.windows.axis) for axis, at in enumerate(place)]
+        box = _box(moved, self.windows.size)
+        for total, added in zip(self._sums[member], values, strict=True):
+            total[box].addcmul_(added.float(), self._weights)
+            self._let_go()
+        if not member:
+            self._counts[box] += self._weights
+
+    def _require_sums(self, classes: int) -> None:
+        if self.classes not in (0, classes):
+            raise UnsuitedError("its network gives other classes from window to window")
+        if not self.classes:
+            shape = (len(self.networks.members), classes, *self.windows.slab_shape)
+            if self._scratch is not None:
+                self._file = self._scratch(shape)
+                self.home = torch.device("cpu")
+                self._counts, self._weights = self._counts.to(self.home), self._weights.to(self.home)
+            self._sums = torch.zeros(shape, device=self.home) if self._file is None else self._file.values
+            self.classes = classes
+
+    def _let_go(self) -> None:
+        if self._file is not None:
+            self._file.let_go()
+
+    def _finish(self, begin: int, end: int) -> None:
+        """Make values of the sums of some planes, and of several networks' the mean of their probabilities."""
+        axis = self.windows.axis
+        counts = self._counts.narrow(axis, begin, end - begin)
+        counts.masked_fill_(counts == 0, 1)  # beside what is wanted
+        for total in self._sums.flatten(0, 1):
+            part = total.narrow(axis, begin, end - begin).div_(counts)
+            if not bool(all_finite(part)):
+                raise BundleError(f"What the bundle makes of the network's output is {NOT_FINITE}", code="not-finite")
+            self._let_go()
+        for plane in range(begin, end) if len(self._sums) > 1 else ():
+            parts = [member.select(axis + 1, plane) for member in self._sums]
+            for part in parts:
+                part.copy_(part.softmax(dim=0) if self.networks.averaged_as == "softmax" else part.sigmoid())
+            for part in parts[1:]:
+                parts[0].add_(part)
+            parts[0].div_(len(parts))
+            self._let_go()
+
+    def _move(self, begin: int, count: int) -> None:
+        """Bring some planes to the front, and clear what lies behind."""
+        axis = self.windows.axis
+        for total in (self._counts, *self._sums.flatten(0, 1)):
+            total.narrow(axis, 0, count).copy_(total.narrow(axis, begin, count).clone())
+            total.narrow(axis, count, total.shape[axis] - count).zero_()
+            self._let_go()
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """Finished values of some planes of the preprocessed image.
+
+    Args:
+        values: (class, i, j, k); along ``axis`` these planes alone.
+        axis: that the planes are stacked along.
+        begin: the first of them, in the image.
+    """
+
+    values: torch.Tensor
+    axis: int
+    begin: int
+
+    @classmethod
+    def of(cls, windows: Windows, values: torch.Tensor, begin: int, shape: Sequence[int]) -> Finished:
+        """Without what the windows' padding gave.
+
+        Args:
+            windows: that the values are of.
+            values: of whole planes of the padded image.
+            begin: the first of these planes.
+            shape: of the image before it was padded (i, j, k).
+        """
+        first = 0
+        for axis, (before, count) in enumerate(zip(windows.before, shape, strict=True)):
+            low, high = before, before + count
+            if axis == windows.axis:
+                low, high = max(low, begin), min(high, begin + values.shape[axis + 1])
+                first, low, high = low - before, low - begin, high - begin
+            values = values.narrow(axis + 1, low, high - low)
+        return cls(values, windows.axis, first)
+
+    @property
+    def end(self) -> int:
+        """The plane after the last."""
+        return self.begin + self.values.shape[self.axis + 1]
+
+    def change(self, steps: Sequence[Any], begin: int) -> None:
+        """Put what steps make of each plane from ``begin`` on into the first classes, in place."""
+        for plane in range(begin, self.end) if steps else ():
+            part = self.values.narrow(self.axis + 1, plane - self.begin, 1)
+            found = apply(steps, part)
+            part[: len(found)] = found
+
+    def planes(self, number: int, planes: list[int]) -> torch.Tensor:
+        """Some planes of one class, (plane, row, column)."""
+        low, high = planes[0] - self.begin, planes[-1] + 1 - self.begin
+        part = self.values[number].narrow(self.axis, low, high - low).movedim(self.axis, 0)
+        if len(planes) < high - low:
+            part = part[[plane - planes[0] for plane in planes]]
+        return part.contiguous()
+
+
+def masks_of(
+    slabs: Slabs,
+    steps: SlabSteps,
+    back: WayBack,
+    advance: Callable[[float], object],
+    outputs: int | None = None,
+    box: Box | None = None,
+) -> NDArray[np.unsignedinteger]:
+    """The mask, or one for each channel that the steps leave, (channel, i, j, k), on the image's grid.
+
+    Args:
+        slabs: the finished values.
+        steps: what becomes of them.
+        back: from the network's grid to the image's.
+        advance: called with each further share, of 1 in all, of the windows.
+        outputs: how many the network has to give; None for any.
+        box: of the image's voxels (i, j, k), outside which the masks are 0; None for all of it.
+
+    Raises:
+        UnsuitedError: the network or the steps are others than those that can be worked on slab by slab.
+        BundleError: what comes out is no mask of whole numbers, or not finite.
+    """
+    axis = slabs.windows.axis
+    others = [one for one in range(3) if one != axis]
+    planes = Planes(back.taps[axis], back.taps[others[0]], back.taps[others[1]], slabs.home)
+    result: NDArray[np.unsignedinteger] | None = None
+    channels, changed = 0, 0
+    last_needed = planes.along.index.max(axis=1)
+    wanted = box or (range(back.shape[0]), range(back.shape[1]), range(back.shape[2]))
+    done = ~np.isin(np.arange(len(planes.along)), wanted[back.axes.index(axis)])
+    for begin, values in slabs.finished(advance):
+        finished = Finished.of(slabs.windows, values, begin, slabs.shape)
+        if result is None:
+            require_outputs(slabs.classes, outputs)
+            channels, left = steps.channels(slabs.classes)
+            if channels > slabs.classes:
+                raise UnsuitedError("its postprocessing makes more channels than the network")
+            plain = steps.chooses and len(steps.after) == 1 and channels <= 256
+            result = np.zeros((left, *back.shape[::-1]), np.uint8 if plain else np.uint16).transpose(0, 3, 2, 1)
+        view = result.transpose(0, *(back.axes.index(one) + 1 for one in (axis, *others)))
+        finished.change(steps.before, changed)
+        changed = finished.end
+        rows = np.flatnonzero(~done & (last_needed < finished.end))
+        done[rows] = True
+        most = LABEL_PLANES if steps.chooses else max(1, VALUES_BYTES // (4 * channels * planes.voxels))
+        for targets in _runs(rows, most):
+            view[:, targets.start : targets.stop] = _labels(planes, finished, steps, channels, targets)
+    assert result is not None, "an image has windows"
+    result = within(result, box)
+    return result.astype(np.uint8) if result.dtype != np.uint8 and result.max() <= 255 else result
+
+
+def within(masks: NDArray[np.unsignedinteger], box: Box | None) -> NDArray[np.unsignedinteger]:
+    """Masks (..., i, j, k) that are 0 outside a box of voxels."""
+    if box is None:
+        return masks
+    i, j, k = (slice(side.start, side.stop) for side in box)
+    kept = np.zeros_like(masks)
+    kept[..., i, j, k] = masks[..., i, j, k]
+    return kept
+
+
+def _labels(
+    planes: Planes, finished: Finished, steps: SlabSteps, channels: int, targets: range
+) -> NDArray[np.unsignedinteger]:
+    """(channel, plane, row, column) of some planes of the image."""
+    if not steps.chooses:
+        return whole_numbers(apply(steps.after, planes.values(finished.planes, channels, targets)))
+    labels = planes.largest(finished.planes, channels, targets)[None]
+    rest = steps.after[1:]
+    return whole_numbers(apply(rest, labels.float())) if rest else labels.cpu().numpy()
+
+
+def _runs(rows: NDArray[np.int64], most: int) -> Iterator[range]:
+    """Rows that follow each other, ``most`` at once."""
+    for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+        for begin in range(0, len(run), most):
+            part = run[begin : begin + most]
+            yield range(int(part[0]), int(part[-1]) + 1)
+
+
+def _box(place: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(at, at + length) for at, length in zip(place, size, strict=True))
+
+
+def _even_values(window: torch.Tensor) -> tuple[float, ...]:
+    """The value of each channel of a window (1, channel, i, j, k) in which all voxels are alike; nothing of another."""
+    first = window[0, :, :1, :1, :1]
+    if bool((window[0, :, -1:, -1:, -1:] != first).any()) or bool((window[0] != first).any()):
+        return ()
+    return tuple(first.flatten().tolist())
+
+
+def _padded(image: torch.Tensor, windows: Windows, sliding: Any) -> torch.Tensor:
+    """The image with as much around it as the windows want, as MONAI does it."""
+    more = [size - old for size, old in zip(windows.shape, image.shape[2:], strict=True)]
+    if not any(more):
+        return image
+    sides = [side for before, all_of in zip(windows.before, more, strict=True) for side in (all_of - before, before)]
+    mode = PytorchPadMode(sliding.padding_mode).value
+    return torch.nn.functional.pad(image, sides[::-1], mode=mode, value=sliding.cval)
