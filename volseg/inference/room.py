@@ -11,9 +11,10 @@ from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from volseg.device import memory_lacking
 from volseg.errors import InputError
+from volseg.inference.fit import preparing_bytes, resident_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from volseg.grid import Grid
 
@@ -34,21 +35,52 @@ def require_room_to_resample(preprocessing: Any, grid: Grid, channels: int) -> N
     Raises:
         InputError: there is no room, with the code ``too-large``.
     """
-    steps = preprocessing.transforms if isinstance(preprocessing, Compose) else [preprocessing]
-    for step in steps:
-        if not isinstance(step, Spacingd):
-            continue
-        wanted = [float(size) for size in step.spacing_transform.pixdim if math.isfinite(size) and size > 0]
-        if len(wanted) != 3:  # an axis stays as it is
-            continue
-        voxels = math.prod(size * extent for size, extent in zip(grid.shape, grid.spacing_mm, strict=True))
-        voxels /= math.prod(wanted)
+    for wanted in _spacings(preprocessing):
+        voxels = _voxels(grid, wanted)
         _require(
             4 * voxels * (2 * channels + GRID_NUMBERS),
             "cpu",
             f"Resampled to {' x '.join(f'{size:.3g}' for size in wanted)} mm, as the bundle wants it, the image would have "
             f"{voxels:.2g} voxels",
         )
+
+
+def require_room_to_prepare(preprocessing: Any, grid: Grid, channels: int, limit: int) -> None:
+    """Refuse an image that takes more memory before the network sees it than a person allows.
+
+    Args:
+        preprocessing: a bundle's, built.
+        grid: of the image.
+        channels: of the image.
+        limit: bytes that this process may take.
+
+    Raises:
+        InputError: with the code ``too-large``.
+    """
+    voxels = math.prod(grid.shape)
+    sizes = [_voxels(grid, wanted) for wanted in _spacings(preprocessing)]
+    need = resident_bytes() + preparing_bytes(voxels, int(sizes[-1]) if sizes else voxels, channels)
+    if need > limit:
+        raise InputError(
+            f"The image takes about {need / 1e9:.2g} GB of memory before the network sees it, and --memory allows "
+            f"{limit / 1e9:.2g}. Allow more, or cut the image.",
+            code="too-large",
+        )
+
+
+def _spacings(preprocessing: Any) -> Iterator[list[float]]:
+    """What a preprocessing resamples to, in mm; not where an axis stays as it is."""
+    for step in preprocessing.transforms if isinstance(preprocessing, Compose) else [preprocessing]:
+        if isinstance(step, Spacingd):
+            wanted = [float(size) for size in step.spacing_transform.pixdim if math.isfinite(size) and size > 0]
+            if len(wanted) == 3:
+                yield wanted
+
+
+def _voxels(grid: Grid, spacing_mm: Sequence[float]) -> float:
+    """Of an image on another spacing."""
+    extents = (size * extent for size, extent in zip(grid.shape, grid.spacing_mm, strict=True))
+    return math.prod(extents) / math.prod(spacing_mm)
 
 
 def require_room_for_classes(classes: int, shape: Sequence[int], device: str, kept: int = 0) -> None:

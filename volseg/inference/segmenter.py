@@ -22,7 +22,12 @@ from volseg.finite import all_finite
 from volseg.inference.fit import fit
 from volseg.inference.outcome import NOT_FINITE, require_outputs, whole_numbers
 from volseg.inference.reading import quick
-from volseg.inference.room import require_room_for_classes, require_room_to_resample, window_count
+from volseg.inference.room import (
+    require_room_for_classes,
+    require_room_to_prepare,
+    require_room_to_resample,
+    window_count,
+)
 from volseg.inference.scratch import Scratch
 from volseg.inference.slab_steps import SlabSteps, UnsuitedError, flat, sliding_of
 from volseg.inference.slabs import Box, Networks, Slabs, masks_of, within
@@ -139,6 +144,8 @@ class Segmenter:
             InputError: a voxel is not a number, or the machine has no room for what the bundle makes of the image.
         """
         require_room_to_resample(self.preprocessing, grid, len(images))
+        if self.memory is not None:
+            require_room_to_prepare(self.preprocessing, grid, len(images), self.memory)
         item = self._preprocessing(self.item_of(images))
         if not bool(all_finite(torch.as_tensor(item["image"]))):
             raise InputError(
