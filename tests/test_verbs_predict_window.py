@@ -14,6 +14,7 @@ from volseg.errors import InputError, OutputExistsError, UsageError
 from volseg.grid import Grid
 from volseg.labels import LabelTable
 from volseg.outcomes import Ledger
+from volseg.planning.augmentations import SmallChanges
 from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.predict.window import parse_roi, tta_axes
 
@@ -21,14 +22,12 @@ if TYPE_CHECKING:
     from tests.conftest import MakeBundle, MakePlan, WriteImage
 
 
-@pytest.fixture
-def bundle(make_plan: MakePlan, make_bundle: MakeBundle) -> Path:
-    """A bundle of two labels with random weights."""
+def weighed(made: Path) -> Path:
+    """The bundle with random weights."""
     import torch
 
     from volseg.bundle.parser import BundleParser
 
-    made = make_bundle(make_plan())
     torch.manual_seed(5)
     network = BundleParser(open_bundle(made), "inference", {"device": "cpu"}).build("network_def")
     for weight in network.parameters():
@@ -36,6 +35,12 @@ def bundle(make_plan: MakePlan, make_bundle: MakeBundle) -> Path:
     (made / "models").mkdir(exist_ok=True)
     torch.save(network.state_dict(), made / "models" / "model.pt")
     return made
+
+
+@pytest.fixture
+def bundle(make_bundle: MakeBundle) -> Path:
+    """A bundle of two labels."""
+    return weighed(make_bundle())
 
 
 @pytest.fixture
@@ -71,7 +76,7 @@ def test_what_is_no_box_is_refused(text: str) -> None:
 
 
 def test_a_box_beside_the_image_is_refused() -> None:
-    with pytest.raises(UsageError, match="outside"):
+    with pytest.raises(InputError, match="outside"):
         parse_roi("100:200,1:2,1:2").box(Grid((50, 50, 50), np.eye(4)))
 
 
@@ -84,20 +89,19 @@ def test_some_labels_are_written(bundle: Path, image: Path, tmp_path: Path) -> N
         predict(bundle, image, tmp_path / "none", PredictOptions(labels=("liver",)))
 
 
-def test_mirroring_is_along_the_axes_of_training(bundle: Path, image: Path, tmp_path: Path) -> None:
+def test_mirroring_is_along_the_axes_of_training(
+    bundle: Path, image: Path, tmp_path: Path, make_plan: MakePlan, make_bundle: MakeBundle
+) -> None:
     with pytest.raises(UsageError, match="mirrored none"):
         predict(bundle, image, tmp_path / "out", PredictOptions(tta=True))
-    config = bundle / "configs" / "train.yaml"
-    text = config.read_text()
-    flip = "- {_target_: monai.transforms.RandFlipd, keys: [image, label], prob: 0.5, spatial_axis: 1}"
-    place = text.index("random_transforms:") + len("random_transforms:")
-    config.write_text(f"{text[:place]}\n  {flip}{text[place:]}")
-    assert tta_axes(open_bundle(bundle), None) == (1,)
-    mirrored = mask_of(bundle, image, tmp_path / "mirrored", tta=True)
-    assert (mirrored != mask_of(bundle, image, tmp_path / "plain")).any()
-    config.unlink()
-    with pytest.raises(UsageError, match="allows none: no mirroring, since numbers tell labels apart"):
+    (bundle / "configs" / "train.yaml").unlink()
+    with pytest.raises(UsageError, match="allows none: no mirroring along R, A and S, since numbers tell labels apart"):
         predict(bundle, image, tmp_path / "out", PredictOptions(tta=True))
+    plan = make_plan(augmentation=SmallChanges((1.0, 1.0, 1.0), (1,)))
+    mirroring = weighed(make_bundle(plan, folder="mirroring"))
+    assert tta_axes(open_bundle(mirroring), None) == (1,)
+    mirrored = mask_of(mirroring, image, tmp_path / "mirrored", tta=True)
+    assert (mirrored != mask_of(mirroring, image, tmp_path / "plain")).any()
 
 
 def test_little_memory_changes_nothing_and_is_told(bundle: Path, image: Path, tmp_path: Path) -> None:
@@ -109,7 +113,7 @@ def test_little_memory_changes_nothing_and_is_told(bundle: Path, image: Path, tm
         patch.setattr(segmenter, "require_room_to_prepare", lambda *_: None)
         patch.setattr(fit, "resident_bytes", lambda: 0)
         patch.setattr(fit, "window_cost", lambda *_: (3, 0))
-        kept = mask_of(bundle, image, tmp_path / "kept", memory="25kB")
+        kept = mask_of(bundle, image, tmp_path / "kept", memory="0.025MB")
     np.testing.assert_array_equal(kept, whole)
     (outcome,) = Ledger.read(tmp_path / "kept" / "prediction.json").outcomes  # type: ignore[union-attr]
     assert any("kept in a file" in warning for warning in outcome.warnings)

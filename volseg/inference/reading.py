@@ -72,7 +72,8 @@ class QuickReader(NibabelReader):  # type: ignore[misc]
             except (OSError, EOFError):  # nibabel says what is wrong
                 raw = b""
             if len(raw) == size:
-                return np.frombuffer(raw, stored.dtype).reshape(stored.shape, order="F")
+                array = np.frombuffer(raw, stored.dtype).reshape(stored.shape, order="F")
+                return array.copy(order="F") if array.dtype == np.float32 else array  # others are converted anyway
         return super()._get_array_data(img, filename)
 
 

@@ -60,9 +60,7 @@ BETWEEN = (
 )
 CUT_AGAIN = "The bundle's own postprocessing interpolates its regions: {} voxels at their borders were cut at one half."
 OWN_STEP = "A step of the bundle's own changed the regions: their names may no longer fit them."
-AS_CONFIGURED = (
-    "The bundle was run step by step as its config says, which takes memory for all of its labels at once: {}."
-)
+AS_CONFIGURED = "The bundle runs step by step as its config says, which takes memory for all of its labels at once: {}."
 IN_FILE = (
     "Class values were kept in a file, since the memory doesn't hold them: this takes longer, and changes nothing."
 )

@@ -175,6 +175,7 @@ class Model:
         told: what a person should know of it with each mask.
         only: the labels that are written; none for all.
         roi: the box outside which nothing is segmented; None for the whole image.
+        step_by_step: that and why its config can't be worked on slab by slab; empty where it can.
     """
 
     segmenter: Segmenter
@@ -190,6 +191,7 @@ class Model:
     told: tuple[str, ...] = ()
     only: tuple[int, ...] = ()
     roi: Roi | None = None
+    step_by_step: str = ""
 
     @property
     def table(self) -> LabelTable:
@@ -288,9 +290,6 @@ def load_model(file: ModelFile) -> Model:
         memory=file.window.memory,
         scratch=file.window.scratch,
     )
-    told = trials_among(require_members(bundle, file.folds)) if file.folds else trials_of(bundle, weights[0])
-    if isinstance(segmenter.slab_steps, str):
-        told += (AS_CONFIGURED.format(segmenter.slab_steps),)
     rules = PostprocessingRules() if file.raw else rules
     meaning, only = with_labels(bundle.meaning, file.window.labels)
     order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
@@ -305,9 +304,10 @@ def load_model(file: ModelFile) -> Model:
         _modality(bundle),
         file.device_words,
         parser.bridged,
-        told,
+        trials_among(require_members(bundle, file.folds)) if file.folds else trials_of(bundle, weights[0]),
         only,
         file.window.roi,
+        AS_CONFIGURED.format(segmenter.slab_steps) if isinstance(segmenter.slab_steps, str) else "",
     )
 
 

@@ -169,6 +169,8 @@ def _predict(
         with exclusive(out_dir):
             require_no_links(out_dir, [IMAGES])
             model = load_model(file)
+            if model.step_by_step:
+                progress.say(f"note: {model.step_by_step}")
             for used in model.bridged:
                 progress.say(f"warning: {used.config} config: {used}")
             regions = require_regions(model) if options.regions else {}

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from volseg.errors import BundleError, UsageError
+from volseg.errors import BundleError, InputError, UsageError
 from volseg.labels import LabelTable
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Roi:
         """The voxels (i, j, k) of an image that lie in it; a box in millimetres is that about its corners.
 
         Raises:
-            UsageError: there is none.
+            InputError: there is none.
         """
         import numpy as np
 
@@ -55,7 +55,7 @@ class Roi:
             low, high = np.ceil(corners.min(axis=0) - 1e-6), np.floor(corners.max(axis=0) + 1e-6) + 1
         low, high = np.maximum(low, 0).astype(int), np.minimum(high, grid.shape).astype(int)
         if (low >= high).any():
-            raise UsageError("--roi lies outside of the image.", code="no-roi")
+            raise InputError("--roi lies outside of the image. Give the box in its voxels, or in mm.", code="no-roi")
         i, j, k = (range(int(begin), int(end)) for begin, end in zip(low, high, strict=True))
         return i, j, k
 
