@@ -98,7 +98,10 @@ def test_values_that_the_table_does_not_name_are_told(
     metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"label_table": table}))
     trust(bundle)
     assert main(["predict", str(bundle), str(images), str(tmp_path / "out")]) == 0
-    assert "2 cases (a, b): warning: values-outside: The mask has the values 4, which" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "2 cases (a, b): warning: values-outside: The mask has the values 4, which" in said.out
+    assert "note: The bundle runs step by step as its config says" in said.err
+    assert "its postprocessing has Lambdad" in said.err
     described = LabelTable.read(tmp_path / "out" / "labels.txt")
     assert dict(zip(described.indices, described.names, strict=True)) == {
         1: "core", 2: "oedema", 4: "label 4 (not in the table)", 7: "label 4",
