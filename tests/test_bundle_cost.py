@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -221,9 +222,16 @@ def test_a_margin_that_is_cut_off_again_is_no_part_of_a_training_patch(make_plan
     assert any(side % 4 for side in margin)  # a network of three levels takes no such patch
     assert module._training_patch(config)[0] == plan.patch
     (crop,) = (one for one in config["train"]["random_transforms"] if "margin" in one and "num_classes" in one)  # type: ignore[index, call-overload, union-attr]
+    whole = tuple(side + 2 * more for side, more in zip(plan.patch, margin, strict=True))
+    assert tuple(crop["spatial_size"]) == whole  # type: ignore[index, call-overload, arg-type]
+    (cut,) = (one for one in config["train"]["random_transforms"] if "margin" in one and one is not crop)  # type: ignore[index, call-overload, union-attr]
+    for change in ({"margin": [0, 0, 0]}, {"keys": ["label"]}, {"_target_": "monai.transforms.RandFlipd"}):
+        changed = deepcopy(config)
+        steps = changed["train"]["random_transforms"]  # type: ignore[index, call-overload]
+        steps[steps.index(cut)].update(change)  # type: ignore[index, union-attr, call-overload, arg-type]
+        assert module._training_patch(changed)[0] == whole  # nothing cuts off what a network would then see
     crop["margin"] = [4096] * 3  # type: ignore[index, call-overload]
-    crop["spatial_size"] = [512] * 3  # type: ignore[index, call-overload]
-    assert module._training_patch(config)[0] == (256, 256, 256)
+    assert module._training_patch(config)[0] == whole
 
 
 def test_more_classes_than_outputs_are_refused(make_bundle: MakeBundle) -> None:

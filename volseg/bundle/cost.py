@@ -13,7 +13,7 @@ from volseg.errors import BundleError
 from volseg.networks.cost import TRAINING_COPIES, NetworkCost, cost_of, weight_bytes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch.nn import Module
@@ -24,6 +24,7 @@ CLASS_KEYS = ("to_onehot", "num_classes")
 TO_REGIONS = "volseg.training.LabelsToRegionsd"
 PATCH_KEYS = ("spatial_size", "roi_size")
 CUT_LARGER = "volseg.training.RandMarginCropd"
+CUTS_OFF = "volseg.training.RandSpatiald"
 VOLUME = (512, 512, 512)
 """A large volume (voxels), that windows are counted on."""
 MAX_MULTIPLICATIONS = 1e18
@@ -165,8 +166,14 @@ def _window(inferer: ConfigValue) -> tuple[tuple[int, ...] | None, int]:
 
 def _training_patch(config: ConfigValue) -> tuple[tuple[int, ...] | None, int]:
     """The largest patch that transforms of training make, wherever they stand, and how many are trained on at once."""
-    parts = [node for _, node in walk(at(config, "train")) if isinstance(node, dict)]
-    found = [_without_margin(part, sides) for part in parts for key in PATCH_KEYS if (sides := _sides(part, key))]
+    nodes = dict(walk(at(config, "train")))
+    parts = [node for node in nodes.values() if isinstance(node, dict)]
+    found = [
+        _without_margin(part, sides, _later(nodes, place))
+        for place, part in nodes.items()
+        for key in PATCH_KEYS
+        if isinstance(part, dict) and (sides := _sides(part, key))
+    ]
     patch = max(found, key=math.prod, default=None)
     # A sampler's are no patches.
     samples = max((_whole(part, "num_samples") for part in parts if "keys" in part), default=1)
@@ -174,12 +181,26 @@ def _training_patch(config: ConfigValue) -> tuple[tuple[int, ...] | None, int]:
     return patch, samples * batch
 
 
-def _without_margin(part: dict[str, ConfigValue], sides: tuple[int, ...]) -> tuple[int, ...]:
-    """What a network sees of a patch that is cut larger for a rotation: at least half of each side, as plans have it."""
+def _later(nodes: Mapping[tuple[str, ...], ConfigValue], place: tuple[str, ...]) -> list[ConfigValue]:
+    """The steps that follow one in its own list."""
+    steps = nodes.get(place[:-1]) if place else None
+    return steps[int(place[-1]) + 1 :] if isinstance(steps, list) else []
+
+
+def _without_margin(part: dict[str, ConfigValue], sides: tuple[int, ...], later: list[ConfigValue]) -> tuple[int, ...]:
+    """What a network sees of a patch that is cut larger for a rotation, where a later step cuts that margin off again."""
     margin = _sides(part, "margin") if part.get("_target_") == CUT_LARGER else None
     if margin is None or len(margin) != len(sides):
         return sides
-    return tuple(max(side - 2 * more, -(-side // 2)) for side, more in zip(sides, margin, strict=True))
+    cuts = (step for step in later if isinstance(step, dict) and step.get("_target_") == CUTS_OFF)
+    if not any(step.get("margin") == part["margin"] and _keys(step) >= _keys(part) for step in cuts):
+        return sides
+    return tuple(max(1, side - 2 * more) for side, more in zip(sides, margin, strict=True))
+
+
+def _keys(part: dict[str, ConfigValue]) -> set[str]:
+    keys = part.get("keys")
+    return {str(key) for key in keys} if isinstance(keys, list) else {str(keys)}
 
 
 def _sides(part: ConfigValue, key: str) -> tuple[int, ...] | None:
