@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from volseg.errors import UsageError
-from volseg.planning.component import Component, ConfigValue, component
+from volseg.planning.component import Component, ConfigValue
 from volseg.planning.networks.network import LevelRules, Network, lists
 
 OUTPUT_STRIDE = 8
@@ -41,16 +41,9 @@ class VNet(Network):
         del features, most
         return tuple(cls.first * 2**level for level in range(levels))
 
-    def component(self) -> Component:
-        """Its target and arguments."""
-        return component(
-            self.target,
-            spatial_dims=3,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            dropout_prob_down=None,
-            dropout_prob_up=[None, 0.0],
-        )
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
+        return {"dropout_prob_down": None, "dropout_prob_up": [None, 0.0]}
 
 
 @dataclass(frozen=True)
@@ -66,16 +59,13 @@ class SegNet(Network):
     name: ClassVar[str] = "segnet"
     words: ClassVar[str] = "SegNet in 3D, which unpools to where the maxima were and carries no features across"
 
-    def component(self) -> Component:
-        """Its target and arguments."""
-        return component(
-            self.target,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            features=list(self.topology.features[:-1]),
-            strides=lists(self.topology.strides),
-            kernels=lists(self.topology.kernels[:-1]),
-        )
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
+        return {
+            "features": list(self.topology.features[:-1]),
+            "strides": lists(self.topology.strides),
+            "kernels": lists(self.topology.kernels[:-1]),
+        }
 
 
 @dataclass(frozen=True)
@@ -91,8 +81,8 @@ class DeepLab(Network):
     name: ClassVar[str] = "deeplab"
     words: ClassVar[str] = "DeepLabv3+ in 3D, which sees far by widened kernels; edges at half the resolution"
 
-    def component(self) -> Component:
-        """Its target and arguments."""
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
         strides = self.topology.strides
         lengths = [
             math.ceil(side / min(OUTPUT_STRIDE, math.prod(stride[axis] for stride in strides)))
@@ -102,14 +92,11 @@ class DeepLab(Network):
         rates: list[ConfigValue] = [
             [max(1, min(length - 1, round(share * length))) for length in lengths] for share in RATES
         ]
-        return component(
-            self.target,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            features=list(self.topology.features[1:]),
-            strides=lists(strides),
-            kernels=lists(self.topology.kernels[1:]),
-            output_stride=OUTPUT_STRIDE,
-            rates=rates,
-            head_features=min(MOST_HEAD_FEATURES, 4 * self.topology.features[0]),
-        )
+        return {
+            "features": list(self.topology.features[1:]),
+            "strides": lists(strides),
+            "kernels": lists(self.topology.kernels[1:]),
+            "output_stride": OUTPUT_STRIDE,
+            "rates": rates,
+            "head_features": min(MOST_HEAD_FEATURES, 4 * self.topology.features[0]),
+        }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
-from volseg.planning.component import Built, ConfigValue
+from volseg.planning.component import Built, Component, ConfigValue, component
 
 Triple = tuple[int, int, int]
 Halving = Literal["each", "thick-wait", "together"]
@@ -77,6 +78,17 @@ class Network(Built):
     packages: ClassVar[tuple[str, ...]] = ()
     """From PyPI, that it needs beside MONAI wherever it runs."""
     rules: ClassVar[LevelRules] = LevelRules()
+
+    def component(self) -> Component:
+        """Its target and arguments."""
+        dimensions: Component = {"spatial_dims": 3} if self.target.startswith("monai.") else {}
+        return component(
+            self.target, **dimensions, in_channels=self.in_channels, out_channels=self.out_channels, **self.arguments()
+        )
+
+    @abstractmethod
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
 
     @classmethod
     def widths(cls, features: int, most: int, levels: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from volseg.planning.component import Component, component
+from volseg.planning.component import Component
 from volseg.planning.networks.network import DeepSupervised, LevelRules, Network
 
 BLOCKS = (1, 2, 2, 4, 4)
@@ -39,20 +39,16 @@ class SegResNet(_Doubling):
     words: ClassVar[str] = "residual encoder with a slim decoder and group norm, made for brain tumours"
     rules: ClassVar[LevelRules] = LevelRules("together", most=4)
 
-    def component(self) -> Component:
-        """Its target and arguments."""
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
         levels = len(self.topology.features)
-        return component(
-            self.target,
-            spatial_dims=3,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            init_filters=self.topology.features[0],
-            norm=["GROUP", {"num_groups": math.gcd(GROUPS, self.topology.features[0])}],
-            blocks_down=list(BLOCKS[:levels]),
-            blocks_up=[1] * (levels - 1),
-            upsample_mode="deconv",
-        )
+        return {
+            "init_filters": self.topology.features[0],
+            "norm": ["GROUP", {"num_groups": math.gcd(GROUPS, self.topology.features[0])}],
+            "blocks_down": list(BLOCKS[:levels]),
+            "blocks_up": [1] * (levels - 1),
+            "upsample_mode": "deconv",
+        }
 
 
 @dataclass(frozen=True)
@@ -70,21 +66,17 @@ class SegResNetDS(_Doubling, DeepSupervised):
         """The heads of all but the last layer on the way up."""
         return tuple(f"up_layers.{layer}.head" for layer in range(self.heads))
 
-    def component(self) -> Component:
-        """Its target and arguments."""
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
         levels = len(self.topology.features)
         # MONAI halves an axis at first as often as the thickest is longer, in powers of 2.
         waits = [sum(stride[axis] == 1 for stride in self.topology.strides) for axis in range(3)]
         waiting: Component = {"resolution": [float(2**count) for count in waits]} if any(waits) else {}
-        return component(
-            self.target,
-            spatial_dims=3,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            init_filters=self.topology.features[0],
-            norm="INSTANCE",
-            blocks_down=list(BLOCKS[:levels]),
-            dsdepth=1 + self.heads,
-            upsample_mode="deconv",
+        return {
+            "init_filters": self.topology.features[0],
+            "norm": "INSTANCE",
+            "blocks_down": list(BLOCKS[:levels]),
+            "dsdepth": 1 + self.heads,
+            "upsample_mode": "deconv",
             **waiting,
-        )
+        }

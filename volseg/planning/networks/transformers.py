@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from volseg.planning.component import Component, component
+from volseg.planning.component import Component
 from volseg.planning.networks.network import LevelRules, Network
 
 HEAD_FEATURES = 64
@@ -33,20 +33,16 @@ class UNETR(Network):
         first = 4 * max(1, round(features / 8))
         return (*(first * 2**level for level in range(levels - 1)), 48 * first)
 
-    def component(self) -> Component:
-        """Its target and arguments."""
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
         hidden = self.topology.features[-1]
-        return component(
-            self.target,
-            spatial_dims=3,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            img_size=list(self.patch),
-            feature_size=self.topology.features[0],
-            hidden_size=hidden,
-            mlp_dim=4 * hidden,
-            num_heads=hidden // HEAD_FEATURES,
-        )
+        return {
+            "img_size": list(self.patch),
+            "feature_size": self.topology.features[0],
+            "hidden_size": hidden,
+            "mlp_dim": 4 * hidden,
+            "num_heads": hidden // HEAD_FEATURES,
+        }
 
 
 @dataclass(frozen=True)
@@ -69,12 +65,6 @@ class SwinUNETR(Network):
         first = 12 * max(1, round(features / 8))
         return tuple(first * 2 ** max(0, level - 1) for level in range(levels))
 
-    def component(self) -> Component:
-        """Its target and arguments."""
-        return component(
-            self.target,
-            spatial_dims=3,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            feature_size=self.topology.features[0],
-        )
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
+        return {"feature_size": self.topology.features[0]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from volseg.planning.component import Component, ConfigValue, component
+from volseg.planning.component import Component, ConfigValue
 from volseg.planning.networks.network import DeepSupervised, Network, lists
 
 RESENC_BLOCKS = (1, 3, 4, 6)
@@ -27,24 +27,20 @@ class DynUNet(DeepSupervised):
         """The heads, which MONAI has under two names."""
         return ("deep_supervision_heads", "super_head") if self.heads else ()
 
-    def component(self) -> Component:
-        """Its target and arguments."""
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
         strides = lists(self.topology.strides)
         residual: Component = {"res_block": True} if self.residual else {}
         deep: Component = {"deep_supervision": True, "deep_supr_num": self.heads} if self.heads else {}
-        return component(
-            self.target,
-            spatial_dims=3,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            kernel_size=lists(self.topology.kernels),
-            strides=[[1, 1, 1], *strides],
-            upsample_kernel_size=strides,
-            filters=list(self.topology.features),
-            norm_name="INSTANCE",
+        return {
+            "kernel_size": lists(self.topology.kernels),
+            "strides": [[1, 1, 1], *strides],
+            "upsample_kernel_size": strides,
+            "filters": list(self.topology.features),
+            "norm_name": "INSTANCE",
             **residual,
             **deep,
-        )
+        }
 
 
 @dataclass(frozen=True)
@@ -71,18 +67,14 @@ class UNet(Network):
     name: ClassVar[str] = "unet"
     words: ClassVar[str] = "residual U-Net that halves at its first convolution, at a ninth of the multiplications"
 
-    def component(self) -> Component:
-        """Its target and arguments."""
-        return component(
-            self.target,
-            spatial_dims=3,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            channels=list(self.topology.features),
-            strides=lists(self.topology.strides),
-            num_res_units=2,
-            norm="INSTANCE",
-        )
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
+        return {
+            "channels": list(self.topology.features),
+            "strides": lists(self.topology.strides),
+            "num_res_units": 2,
+            "norm": "INSTANCE",
+        }
 
 
 @dataclass(frozen=True)
@@ -100,21 +92,18 @@ class ResEnc(DeepSupervised):
         """The heads."""
         return ("lower_heads",) if self.heads else ()
 
-    def component(self) -> Component:
-        """Its target and arguments."""
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
         levels = len(self.topology.features)
         blocks: list[ConfigValue] = [RESENC_BLOCKS[min(level, len(RESENC_BLOCKS) - 1)] for level in range(levels)]
         deep: Component = {"heads": self.heads} if self.heads else {}
-        return component(
-            self.target,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            features=list(self.topology.features),
-            strides=lists(self.topology.strides),
-            kernels=lists(self.topology.kernels),
-            blocks=blocks,
+        return {
+            "features": list(self.topology.features),
+            "strides": lists(self.topology.strides),
+            "kernels": lists(self.topology.kernels),
+            "blocks": blocks,
             **deep,
-        )
+        }
 
 
 @dataclass(frozen=True)
@@ -127,13 +116,6 @@ class AttentionUnet(Network):
     name: ClassVar[str] = "attention-unet"
     words: ClassVar[str] = "plain U-Net at full resolution whose decoder weighs what comes across, with batch norm"
 
-    def component(self) -> Component:
-        """Its target and arguments."""
-        return component(
-            self.target,
-            spatial_dims=3,
-            in_channels=self.in_channels,
-            out_channels=self.out_channels,
-            channels=list(self.topology.features),
-            strides=lists(self.topology.strides),
-        )
+    def arguments(self) -> Component:
+        """What it takes beside its channels."""
+        return {"channels": list(self.topology.features), "strides": lists(self.topology.strides)}
