@@ -29,7 +29,7 @@ from volseg.errors import BundleError, UsageError
 from volseg.training.steps import StepLoader, seed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ignite.engine import Engine
     from torch import Tensor
@@ -250,6 +250,8 @@ class Followers:
     group: Group
     _is_waiting: bool = True
     """Whether they wait for a message or a step, so that they can be told the end."""
+    _buffer: Tensor | None = None
+    """What weights and gradients are sent in, at every step the same memory."""
 
     def call(self, message: dict[str, object]) -> None:
         """Tell them what is trained, as JSON: nothing is unpickled.
@@ -269,6 +271,7 @@ class Followers:
             UsageError: the trainer or its batches can't be shared.
         """
         share(trainer, self.group)
+        self._buffer = _buffer(trainer.network)
         trainer.add_event_handler(Events.ITERATION_STARTED, self._begin)
         trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._add_gradients)
 
@@ -287,11 +290,12 @@ class Followers:
 
     def _begin(self, engine: Engine) -> None:
         self._say(engine.state.iteration)
-        self.group.broadcast(_flat(engine.network))
+        self.group.broadcast(_joined(engine.network.parameters(), self._buffer))
 
     def _add_gradients(self, engine: Engine) -> None:
         with torch.no_grad():
-            for weight, part in _parts(engine.network, self.group.add(_gradients(engine.network))):
+            sent = _joined(_gradients(engine.network), self._buffer)
+            for weight, part in _parts(engine.network, self.group.add(sent)):
                 if weight.grad is not None:
                     weight.grad.copy_(part)
         self._is_waiting = True
@@ -312,6 +316,7 @@ def follow(group: Group, trainer: Any, seed: int) -> None:
     share(trainer, group)
     loader, network = trainer.data_loader, trainer.network
     network.train()
+    buffer = _buffer(network)
     position = -1
     batches: Iterator[Any] = iter(())
     while True:
@@ -319,9 +324,9 @@ def follow(group: Group, trainer: Any, seed: int) -> None:
         if step == END:
             loader.stop()
             return
-        weights = group.broadcast(_flat(network))
+        group.broadcast(buffer)
         with torch.no_grad():
-            for weight, part in _parts(network, weights):
+            for weight, part in _parts(network, buffer):
                 weight.copy_(part)
         if position != step - 1:
             loader.begin(seed=seed, position=step - 1)
@@ -332,7 +337,7 @@ def follow(group: Group, trainer: Any, seed: int) -> None:
         network.zero_grad()
         trainer.loss_function(trainer.inferer(image, network), label).mean().backward()
         with torch.no_grad():
-            group.add(_gradients(network))
+            group.add(_joined(_gradients(network), buffer))
 
 
 def share(trainer: Any, group: Group) -> None:
@@ -356,8 +361,15 @@ def share(trainer: Any, group: Group) -> None:
     trainer.loss_function = JoinedLoss(trainer.loss_function, group)
 
 
-def _flat(network: Module) -> Tensor:
-    return torch.cat([weight.detach().reshape(-1) for weight in network.parameters()])
+def _buffer(network: Module) -> Tensor:
+    """A place for all weights of a network, or their gradients, one after the other."""
+    weights = list(network.parameters())
+    return torch.empty(sum(weight.numel() for weight in weights), dtype=weights[0].dtype, device=weights[0].device)
+
+
+@torch.no_grad()
+def _joined(tensors: Iterable[Tensor], buffer: Tensor | None) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors], out=buffer)
 
 
 def _parts(network: Module, flat: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -368,10 +380,6 @@ def _parts(network: Module, flat: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         begin += weight.numel()
 
 
-def _gradients(network: Module) -> Tensor:
-    return torch.cat(
-        [
-            (torch.zeros_like(weight) if weight.grad is None else weight.grad).reshape(-1)
-            for weight in network.parameters()
-        ]
-    )
+def _gradients(network: Module) -> Iterator[Tensor]:
+    for weight in network.parameters():
+        yield torch.zeros_like(weight) if weight.grad is None else weight.grad
