@@ -74,6 +74,19 @@ def test_fewer_patients_than_folds_leave_the_last_folds_empty() -> None:
     assert folds[2:] == ((), (), ())
 
 
+@pytest.mark.parametrize(("patients", "folds"), [("pqr", 3), ("ppqq", 2), ("pqrstu", 5), ("p", 1)])
+def test_a_split_has_no_more_folds_than_patients(patients: str, folds: int, tmp_path: Path) -> None:
+    split = Split.of(cases_of(*patients), {})
+    assert len(split.folds) == folds
+    assert all(split.folds)
+    split.write(tmp_path / "folds.json")
+    content = json.loads((tmp_path / "folds.json").read_text())
+    everybody = sorted(split.cases)
+    content += [{"train": everybody, "val": []}] * 2  # as it was written before
+    (tmp_path / "folds.json").write_text(json.dumps(content))
+    assert Split.read(tmp_path / "folds.json") == split
+
+
 def test_a_pseudonym_that_equals_a_case_name_is_no_kin_of_it() -> None:
     assert sorted(map(len, split_folds(cases_of("case_001", None), 2))) == [1, 1]
 

@@ -63,7 +63,7 @@ def test_a_fold_that_would_hold_out_none_is_refused(make_dataset: MakeDataset) -
     with pytest.raises(
         DataSetError, match="Choose another fold, give --folds a split of fewer folds, or train on all"
     ) as caught:
-        cases_of(read_dataset(make_dataset(3)), 4)
+        FoldCases.of(read_dataset(make_dataset(3)), Split(frozenset({"case_0"}), ((), ("case_0",))), 0)
     assert caught.value.code == "empty-fold"
 
 

@@ -15,7 +15,8 @@ from volseg.dataset.dataset import read_dataset
 from volseg.dataset.folds import Split, split_folds
 from volseg.errors import DataSetError, UsageError, VolsegError
 from volseg.training.record import RunRecord
-from volseg.verbs.train import TrainOptions, train
+from volseg.verbs.train import TrainOptions, side_by_side, train
+from volseg.verbs.train.fold import Fold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,26 @@ def test_cases_that_come_later_are_in_no_fold_and_none_is_held_out_twice(bundle:
     train(bundle, TrainOptions(cv=True, epochs=1, fresh=True, at_once=1))
     names = sorted(name for fold in range(5) for name in held_out(bundle, fold))
     assert names == sorted([*(f"case_{n:02d}" for n in range(10)), *(f"a_new_{n}" for n in range(3))])
+
+
+def test_a_cross_validation_of_fewer_patients_than_folds_has_a_fold_for_each(
+    bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in sorted((data / "labelsTr").iterdir())[3:]:
+        path.unlink()
+        (data / "imagesTr" / path.name).unlink()
+    trained: list[Fold] = []
+
+    def train_all(folds: list[Fold], *_: object) -> dict[str, Fold]:
+        trained.extend(folds)
+        return {fold.name: fold for fold in folds}
+
+    monkeypatch.setattr(side_by_side, "train_all", train_all)
+    heard = Heard()
+    train(bundle, TrainOptions(cv=True, epochs=1), heard)
+    assert [fold.number for fold in trained] == [0, 1, 2]
+    assert len(Split.read(bundle / "runs" / "folds.json").folds) == 3
+    assert any(line.startswith("3 folds instead of 5: ") for line in heard.lines)
 
 
 def test_the_split_is_the_one_of_the_cases_names_where_all_have_the_same_labels(bundle: Path, data: Path) -> None:

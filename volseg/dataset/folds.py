@@ -18,7 +18,7 @@ from volseg.files import read_bounded
 from volseg.words import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from volseg.dataset.case import Case
@@ -102,15 +102,15 @@ class Split:
 
     @classmethod
     def of(cls, cases: Sequence[Case], labels_of: Mapping[str, Collection[int]]) -> Split:
-        """Deal the labelled cases into ``FOLDS`` folds, stratified by their labels; see ``split_folds``."""
-        return cls(frozenset(case.name for case in cases), split_folds(cases, labels_of=labels_of))
+        """Deal the labelled cases into ``FOLDS`` folds, or as many as patients, by their labels; see ``split_folds``."""
+        return cls(frozenset(case.name for case in cases), _without_last(split_folds(cases, labels_of=labels_of)))
 
     @classmethod
     def read(cls, path: Path) -> Split:
         """Read a JSON list of ``{"train": [names], "val": [names]}``, as nnU-Net's ``splits_final.json`` is, or a CSV.
 
         The CSV has the columns ``case`` and ``fold``, the number from 0 of the fold that holds the case out; a case
-        without a number is held out by none.
+        without a number is held out by none. Last folds that hold out none are left out.
 
         Raises:
             FileError: the file is absent or can't be read.
@@ -179,7 +179,15 @@ def _from_json(path: Path, raw: bytes) -> Split:
         if {*fold.train, *fold.val} != everything:
             raise _bad(path, f": fold {number} does not have the same cases as fold 0.")
         held_out.update(fold.val)
-    return Split(frozenset(everything), tuple(tuple(sorted(set(fold.val))) for fold in folds))
+    return Split(frozenset(everything), _without_last(tuple(sorted(set(fold.val))) for fold in folds))
+
+
+def _without_last(folds: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """The folds up to the last that holds out a case."""
+    found = list(folds)
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
 
 
 def _from_csv(path: Path, raw: bytes) -> Split:

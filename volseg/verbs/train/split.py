@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive
 from volseg.bundle.own_runs import remember_made, require_own_runs
-from volseg.dataset.folds import Split
+from volseg.dataset.folds import FOLDS, Split
 from volseg.errors import DataSetError
 from volseg.training.checkpoint import RunFolder
 from volseg.training.record import RunRecord
@@ -65,6 +65,11 @@ def settle_split(
     if known is None:
         split = Split.of(dataset.training, {name: content.labels for name, content in contents.items()})
         _require_agreement(bundle, split, options)
+        if options.cv and 1 < len(split.folds) < FOLDS:
+            progress.say(
+                f"{len(split.folds)} folds instead of {FOLDS}: the data set has cases with masks of so many patients "
+                "(one whose patient is not known counts as another)."
+            )
         return split
     if options.folds is not None:
         known.require_fitting(dataset.training)

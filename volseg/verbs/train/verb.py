@@ -133,6 +133,10 @@ def _train(
             data = read_data(bundle, verdict, known, place, split, options, [fold.name for fold in pending], progress)
             if data is not None:
                 split = data.split
+                if split is not None and options.cv:  # how many there are may be known only now
+                    folds, pending = (
+                        [f for f in these if (f.number or 0) < len(split.folds)] for these in (folds, pending)
+                    )
                 for fold in pending:
                     fold.record(data)  # refuses a fold that is empty before another one is trained
             # All configs are judged before anything is written, which would end the trust in a bundle that needs it.
