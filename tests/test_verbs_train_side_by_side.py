@@ -36,13 +36,29 @@ def test_as_many_as_cores_and_memory_have_room_for_in_as_few_rounds(
         monkeypatch.setattr(side_by_side, "machine_bytes", lambda _: on_gpu * (BASE_BYTES + need) / ROOM_SHARE)
         return choose_side_by_side([parser] * 5, asked, device)
 
-    assert chosen(cores=8, folds_in_memory=9) == SideBySide(5, 1)
-    assert chosen(cores=4, folds_in_memory=9) == SideBySide(3, 1)  # two rounds, as four at once would take
-    assert chosen(cores=8, folds_in_memory=2.5) == SideBySide(2, 4)
-    assert chosen(cores=8, folds_in_memory=0.5) == SideBySide(1, 8)
-    assert chosen(cores=2, folds_in_memory=0.5, asked=4) == SideBySide(4, 1)
-    assert chosen(cores=16, folds_in_memory=9, device="cuda", on_gpu=1.5) == SideBySide(1, 16)
-    assert chosen(cores=16, folds_in_memory=9, device="cuda", on_gpu=8) == SideBySide(5, 3)
+    assert chosen(cores=8, folds_in_memory=9) == SideBySide(5, 8, 5)
+    assert chosen(cores=4, folds_in_memory=9) == SideBySide(3, 4, 5)  # two rounds, as four at once would take
+    assert chosen(cores=8, folds_in_memory=2.5) == SideBySide(2, 8, 5)
+    assert chosen(cores=8, folds_in_memory=0.5) == SideBySide(1, 8, 5)
+    assert chosen(cores=2, folds_in_memory=0.5, asked=4) == SideBySide(4, 2, 5)
+    assert chosen(cores=16, folds_in_memory=9, device="cuda", on_gpu=1.5) == SideBySide(1, 16, 5)
+    assert chosen(cores=16, folds_in_memory=9, device="cuda", on_gpu=8) == SideBySide(5, 16, 5)
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "count", "threads"),
+    [
+        (2, 2, 5, [1, 1, 1, 1, 2]),
+        (3, 8, 5, [2, 2, 2, 4, 4]),
+        (5, 16, 5, [3] * 5),
+        (4, 2, 5, [1, 1, 1, 1, 2]),
+        (1, 8, 3, [8] * 3),
+        (3, 2, 6, [1] * 6),
+    ],
+)
+def test_the_last_round_shares_all_cores(workers: int, cores: int, count: int, threads: list[int]) -> None:
+    plan = SideBySide(workers, cores, count)
+    assert [plan.threads(turn) for turn in range(count)] == threads
 
 
 @pytest.mark.parametrize(("workers", "counted"), [(5, [7.0] * 5), (2, [7.0, 7.0, None, None, None])])
@@ -58,7 +74,7 @@ def test_minutes_count_from_the_command_where_a_fold_begins_at_once(
 
     monkeypatch.setattr(side_by_side, "run_jobs", run_jobs)
     monkeypatch.setattr(
-        side_by_side, "choose_side_by_side", lambda *_: side_by_side.SideBySide(workers=workers, threads=1)
+        side_by_side, "choose_side_by_side", lambda *_: side_by_side.SideBySide(workers, cores=2, count=5)
     )
     bundle: Any = SimpleNamespace(runs=tmp_path, root=tmp_path)
     device: Any = SimpleNamespace(type="cpu")

@@ -38,15 +38,26 @@ BASE_BYTES = 2**30
 
 @dataclass(frozen=True)
 class SideBySide:
-    """How many folds are trained at once.
+    """How many folds are trained at once, on what.
 
     Args:
-        workers: how many.
-        threads: of each on a CPU.
+        workers: how many at once.
+        cores: of the machine.
+        count: how many folds there are in all.
     """
 
     workers: int
-    threads: int
+    cores: int
+    count: int
+
+    def threads(self, turn: int) -> int:
+        """Of the fold whose turn it is, from 0: one of the last round, which may be smaller, gets more.
+
+        Sums of floating-point numbers depend on the number of threads, so it stays from a fold's beginning to its end, and
+        doesn't depend on how long others take.
+        """
+        left = self.count % self.workers
+        return max(1, self.cores // (left if turn >= self.count - left else self.workers))
 
 
 def choose_side_by_side(parsers: Sequence[BundleParser], asked: int, device: str) -> SideBySide:
@@ -69,7 +80,7 @@ def choose_side_by_side(parsers: Sequence[BundleParser], asked: int, device: str
         most = min(cores, *(int(room) for room in rooms))
     most = max(1, min(most, count))
     workers = most if asked else math.ceil(count / math.ceil(count / most))
-    return SideBySide(workers, max(1, cores // workers))
+    return SideBySide(workers, cores, count)
 
 
 @dataclass(frozen=True)
@@ -156,7 +167,10 @@ def train_all(
         parsers.clear()
         said = f"{plan.workers} folds side by side"
         if device == "cpu":
-            said += f", {counted(plan.threads, 'thread')} each"
+            threads, last = plan.threads(0), plan.threads(len(folds) - 1)
+            said += f", {counted(threads, 'thread')} each"
+            if last > threads:
+                said += f", {last} for {'each of ' if len(folds) % plan.workers > 1 else ''}the last"
         if options.minutes is not None:
             said += ": each makes fewer steps in its minutes than alone (--at-once 1)"
         progress.say(f"{said}.")
@@ -167,7 +181,7 @@ def train_all(
                     replace(fold, beside=plan.workers),
                     data,
                     place,
-                    plan.threads,
+                    plan.threads(turn),
                     started if turn < plan.workers else None,
                 ),
             )
