@@ -9,16 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 import pytest
 
 import volseg
-from volseg.cli.main import VERBS
-
-
-@pytest.mark.parametrize("name", VERBS)
-def test_each_verb_of_the_command_line_is_a_function(name: str) -> None:
-    assert name in volseg.__all__
-    function = getattr(volseg, name)
-    assert callable(function)
-    assert function.__name__ == name
-    assert function.__doc__
 
 
 def test_importing_volseg_imports_nothing_else() -> None:
