@@ -19,6 +19,7 @@ from tests.conftest import uncounted
 from tests.zoo import write_zoo_bundle
 from volseg.cli.main import main
 from volseg.errors import DiskFullError
+from volseg.training import budget, validations
 from volseg.training.autocast import AutocastInferer
 
 if TYPE_CHECKING:
@@ -93,6 +94,22 @@ def test_minutes_and_all_cases(copy_bundle: CopyBundle, capsys: pytest.CaptureFi
     assert shown.startswith("all_cases: complete after ")
     assert "10 cases trained, 0 held out." in shown
     assert "best validation" not in shown
+
+
+def test_scores_of_some_of_the_cases_held_out_are_told_as_such(
+    copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validations, "time_validation", lambda *_: 80.0)
+    monkeypatch.setattr(budget, "SHORT_SECONDS", 40.0)  # one of two
+    bundle = copy_bundle(steps_per_epoch=2, batch_size=1)
+    assert main(["train", str(bundle), "--minutes", "0.0001"]) == 0
+    shown = capsys.readouterr()
+    assert "A validation of the 2 cases held out takes about 1.3 minutes, too long for the 0.0001" in shown.err
+    assert "best validation, epoch 1, of 1 of the 2 held out: mean Dice" in shown.out
+    assert json.loads((bundle / "runs" / "fold_0" / "training.json").read_bytes())["validated"] == 1
+    assert "That of fold_0 is of the first 1 of 2 cases alone" in (bundle / "docs" / "README.md").read_text()
+    assert main(["train", str(bundle), "--minutes", "0.0001"]) == 0
+    assert "of 1 of the 2 held out: mean Dice" in capsys.readouterr().out
 
 
 def test_a_model_of_a_few_steps_is_published_and_told_as_a_trial(

@@ -239,6 +239,48 @@ def test_nothing_held_out_is_never_validated(clock: Clock) -> None:
     assert evaluator.epochs == []
 
 
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("minutes", "gone", "takes", "cases"),
+    [
+        (None, 0, 1e4, 20),
+        (10, 0, 300, 20),  # half of the minutes
+        (10, 0, 600, 10),
+        (10, 300, 300, 10),  # half of what is left
+        (10, 0, 6001, 0),  # one case takes longer
+        (0.8, 0, 60, 8),
+        (0.1, 0, 10, 20),  # hardly longer
+        (0.1, 0, 40, 5),
+        (1, 600, 40, 5),  # all are gone
+    ],
+)
+def test_a_validation_looks_at_no_more_cases_than_there_is_time_for(
+    minutes: float | None, gone: float, takes: float, cases: int
+) -> None:
+    budget = Budget(1, 1, minutes)
+    budget.validation_seconds = takes
+    budget.start(before_seconds=gone, steps=0)
+    assert budget.affordable(20) == cases
+
+
+def test_a_validation_that_would_end_too_late_is_known_before(clock: Clock) -> None:
+    budget = Budget(1, 1, minutes=10)
+    budget.validation_seconds, budget.saving_seconds = 40, 0
+    budget.start(before_seconds=589, steps=0)
+    assert budget.has_time_to_validate
+    clock.now += 2
+    assert not budget.has_time_to_validate
+    budget.validation_seconds = 5
+    assert budget.has_time_to_validate
+
+
+def test_no_validation_comes_where_there_is_time_for_none(clock: Clock) -> None:
+    evaluator, budget = Evaluator(clock, seconds=1), Budget(1, 1, 1)
+    budget.validates = False
+    PacedValidation(evaluator, budget)(SimpleNamespace(state=SimpleNamespace(epoch=1)))  # type: ignore[arg-type]
+    assert evaluator.epochs == []
+
+
 def test_what_went_by_before_counts_for_the_overrun() -> None:
     """A validation of a quarter of the minutes does not fit any more when 0.9 of them are gone."""
     budget = Budget(1, 1, minutes=10.0)

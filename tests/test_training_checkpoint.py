@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ import torch
 
 from tests.conftest import uncounted
 from volseg.errors import BundleError, DiskFullError, FileError
-from volseg.training.checkpoint import RunFolder, RunState, is_whole, write_state, write_tensors
+from volseg.training.checkpoint import RunFolder, RunState, go_back, is_whole, write_best, write_state, write_tensors
 from volseg.training.history import Epoch, Validation
 
 if TYPE_CHECKING:
@@ -163,6 +164,31 @@ def test_the_last_two_checkpoints_are_kept_and_torch_reads_them(tmp_path: Path) 
     run.last.unlink()
     assert run.is_begun
     assert sorted(path.name for path in tmp_path.iterdir()) == ["previous.pt"]
+
+
+def test_a_run_that_goes_back_has_the_best_weights_of_then(tmp_path: Path) -> None:
+    """A checkpoint, and from the same moment its best; then back to the one before the last, at every length."""
+    run = RunFolder(tmp_path)
+    known: list[int | None] = []
+    state = replace(STATE, history=(), best_step=None)
+    for step, is_better in enumerate([False, True, False, True, True, False, False], start=1):
+        state = replace(state, step=step, best_step=step if is_better else state.best_step)
+        write_state(run, state)
+        if is_better:
+            write_best(run, {"made_at": torch.tensor(step)})
+        known.append(state.best_step)
+        if step == 1:
+            continue
+        before = tmp_path / f"{step}"
+        shutil.copytree(tmp_path, before, ignore=lambda _, names: [name for name in names if name.isdigit()])
+        copy = RunFolder(before)
+        previous = RunState.read(copy.previous, torch.load(copy.previous, weights_only=True))
+        assert previous.step == step - 1
+        go_back(copy, previous)
+        assert not copy.previous.exists()
+        assert not copy.previous_best.exists()
+        found = int(torch.load(copy.best, weights_only=True)["made_at"]) if copy.best.exists() else None
+        assert found == known[-2], step
 
 
 def test_every_turned_bit_and_every_cut_is_noticed(tmp_path: Path) -> None:

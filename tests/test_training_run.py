@@ -20,6 +20,8 @@ from monai.inferers import SlidingWindowInferer
 from tests.heard import Heard
 from volseg.errors import BundleError, DiskFullError
 from volseg.progress import SILENT
+from volseg.training import budget as budget_module
+from volseg.training import validations
 from volseg.training.autocast import AutocastInferer
 from volseg.training.average import WeightAverage
 from volseg.training.budget import MAX_RESERVE_SHARE, Budget, BudgetedRate
@@ -73,6 +75,7 @@ class Bench:
     minutes: float | None = None
     interrupt: Callable[[int], object] = lambda _: None
     validates: bool = True
+    held_out: list[dict[str, torch.Tensor]] = field(default_factory=list)
     score: Callable[[int], float] | None = None
     averages: bool = False
     optimizer: type[torch.optim.SGD] = torch.optim.SGD
@@ -95,7 +98,7 @@ class Bench:
         )
         self.evaluator = SupervisedEvaluator(
             device=torch.device("cpu"),
-            val_data_loader=DataLoader(Dataset(items[:1]), batch_size=1, num_workers=0),
+            val_data_loader=DataLoader(Dataset(self.held_out or items[:1]), batch_size=1, num_workers=0),
             network=self.network,
             key_val_metric={"mse": MeanSquaredError(output_transform=from_engine(["pred", "label"]))},
         )
@@ -430,6 +433,52 @@ def test_minutes_that_are_over_before_the_first_step_still_make_one(tmp_path: Pa
     assert bench.go()
     assert bench.network.passes == 1
     assert (tmp_path / "best.pt").is_file()
+
+
+@pytest.mark.parametrize(("fits", "looked_at"), [(8, [1, 2, 3, 4, 5, 6, 7, 8]), (3, [1, 2, 3]), (0, [])])
+def test_validations_look_at_as_many_cases_as_the_minutes_have_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: int, looked_at: list[int]
+) -> None:
+    monkeypatch.setattr(validations, "time_validation", lambda *_: 80.0)
+    monkeypatch.setattr(budget_module, "SHORT_SECONDS", 10.0 * fits)
+    items = [{"image": torch.full((1, 2, 2, 2), float(n)), "label": torch.zeros(1, 2, 2, 2)} for n in range(1, 9)]
+    seen: list[int] = []
+
+    def look(engine: Any) -> None:
+        seen.extend(int(item["image"].max()) for item in engine.state.batch)
+
+    bench = Bench(tmp_path, minutes=1e-9, held_out=items)
+    bench.evaluator.add_event_handler(Events.ITERATION_COMPLETED, look)
+    bench.run.progress = heard = Heard()
+    assert bench.go()
+    assert seen == looked_at
+    some = None if fits == 8 else fits
+    assert (bench.run.validated, bench.saved().validated) == (some, some)
+    told = [line for line in heard.lines if "cases held out" in line]
+    assert len(told) == (some is not None)
+    assert (tmp_path / "best.pt").is_file()
+    if not fits:
+        assert "none is made" in told[0]
+        assert bench.saved().best_score is None
+    again = Bench(tmp_path, minutes=5.0, held_out=items)  # goes on with the same cases, whose scores compare
+    again.evaluator.add_event_handler(Events.ITERATION_COMPLETED, look)
+    seen.clear()
+    again.run.resume(bench.saved())
+    assert again.run.validated == (some or None)
+    again.evaluator.run(1)
+    assert seen == (looked_at or [1, 2, 3, 4, 5, 6, 7, 8])
+
+
+def test_a_last_validation_that_would_come_too_late_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budget, "has_time_to_validate", property(lambda budget: budget.steps < STEPS + 1))
+    bench = Bench(tmp_path, epochs=2, interrupt=lambda passes: passes == STEPS + 2 and bench.trainer.terminate())
+    bench.run.progress = heard = Heard()
+    bench.go()
+    assert bench.run.history[-1].validation is None
+    assert bench.run.history[0].validation is not None
+    assert any("There is no time left for a validation" in line for line in heard.lines)
 
 
 def test_a_checkpoint_that_can_t_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,8 @@ def _show(result: FoldResult) -> None:
         print(f"{result.name}: {state} after {minutes:.1f} minutes and {counted(steps, 'step')}; {cases}.")
     best = result.best
     if best is not None and best.validation is not None:
-        print(f"  best validation, epoch {best.epoch}: mean Dice {best.validation.score:.4f}")
+        some = "" if result.validated is None else f", of {result.validated} of the {result.validation} held out"
+        print(f"  best validation, epoch {best.epoch}{some}: mean Dice {best.validation.score:.4f}")
         for label, dice in zip(result.labels, best.validation.per_label, strict=False):
             print(printable(f"    {label}: {dice:.4f}" if math.isfinite(dice) else f"    {label}: in no case held out"))
     if result.complete and (words := trial_words(steps_of_model(result.history))):

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 SAVING_SECONDS = 2.0
 """Kept back for the last checkpoint and the curve until saving was measured."""
 MAX_RESERVE_SHARE = 0.5
-"""What is kept back for the end never gets more than this share of the minutes; a longer validation overruns."""
+"""What is kept back for the end never gets more than this share of the minutes."""
+SHORT_SECONDS = 10.0
+"""A validation of no more is made whole, however few the minutes are."""
+OVERRUN_SECONDS = 20.0
+OVERRUN_SHARE = 0.05
+"""A run takes no more than the larger of these beyond its minutes."""
 
 
 class Budget:
@@ -46,6 +51,8 @@ class Budget:
         """Optimizer steps so far, those of earlier runs included."""
         self.validation_seconds = 0.0
         """What one validation takes; 0 before it is known."""
+        self.validates = True
+        """Whether there is time for any validation."""
         self.saving_seconds = SAVING_SECONDS
         """What the last checkpoint and the curve take."""
         self.measuring_seconds = 0.0
@@ -112,6 +119,22 @@ class Budget:
     def is_spent(self) -> bool:
         """Whether training has to end now."""
         return self.fraction >= 1.0
+
+    def affordable(self, cases: int) -> int:
+        """How many of so many cases a validation may look at, where ``validation_seconds`` is what all of them take."""
+        if self.minutes is None or self.validation_seconds <= SHORT_SECONDS:
+            return cases
+        room = max(SHORT_SECONDS, MAX_RESERVE_SHARE * (self.minutes * 60 - self.elapsed_seconds))
+        return min(cases, int(cases * room / self.validation_seconds))
+
+    @property
+    def has_time_to_validate(self) -> bool:
+        """Whether a validation now ends within the minutes, or hardly later."""
+        if self.minutes is None:
+            return True
+        end = self.validation_seconds + self.saving_seconds
+        most = self.minutes * 60 + max(OVERRUN_SECONDS, OVERRUN_SHARE * self.minutes * 60)
+        return self.validation_seconds <= SHORT_SECONDS or self.elapsed_seconds + end <= most
 
     @property
     def overrun_seconds(self) -> float:
@@ -218,7 +241,7 @@ class PacedValidation:
 
     def __call__(self, engine: Engine) -> None:
         """Validate if it is time."""
-        if not len(self.evaluator.data_loader):  # nothing is held out
+        if not len(self.evaluator.data_loader) or not self.budget.validates:  # nothing is held out, or no time for it
             return
         so_far, takes = time.monotonic() - self._began, self.budget.validation_seconds
         if self._spent_seconds + takes > self.share * so_far:

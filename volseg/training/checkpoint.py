@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter
 from volseg.atomic import atomic_path
 from volseg.errors import BundleError
 from volseg.files import open_plain
-from volseg.training.history import Epoch
+from volseg.training.history import Epoch, best_epoch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +47,11 @@ class RunFolder:
     def best(self) -> Path:
         """The flat state dict of the best validation."""
         return self.folder / "best.pt"
+
+    @property
+    def previous_best(self) -> Path:
+        """The best of the checkpoint before, where the last one has another."""
+        return self.folder / "previous_best.pt"
 
     @property
     def final(self) -> Path:
@@ -92,7 +97,7 @@ class RunFolder:
         """Remove what an earlier run left, so that a fresh one begins."""
         # The older checkpoint first: alone it would be gone on from, as if the newer one had been damaged.
         paths = (self.previous, self.last, self.best, self.final, self.record, self.initial, self.history, self.curve)
-        for path in (*paths, self.mlflow):
+        for path in (*paths, self.previous_best, self.mlflow):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.held_out, ignore_errors=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
@@ -122,6 +127,7 @@ class RunState:
         is_early: whether it ended so.
         best_step: after how many steps its best validation came; None before any.
         best_score: of that.
+        validated: how many of the cases held out each validation looks at; None where there is time for all.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
@@ -145,6 +151,7 @@ class RunState:
     is_early: bool = False
     best_step: int | None = None
     best_score: float | None = None
+    validated: int | None = None
 
     @classmethod
     def read(cls, path: Path, content: Any) -> RunState:
@@ -190,7 +197,35 @@ def write_state(folder: RunFolder, state: RunState) -> None:
             file.flush()
             os.fsync(file.fileno())
         if folder.last.is_file():
+            folder.previous_best.unlink(missing_ok=True)
             folder.last.replace(folder.previous)
+
+
+def write_best(folder: RunFolder, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write the weights of the best validation, and keep those that the checkpoint before last knows as the best.
+
+    Raises:
+        DiskFullError: no space is left; the weights that were there before stay.
+        FileError: the file can't be written.
+    """
+    with atomic_path(folder.best) as partial:
+        _save(partial, weights)
+        if folder.best.is_file() and not folder.previous_best.exists():
+            folder.best.replace(folder.previous_best)
+
+
+def go_back(folder: RunFolder, state: RunState) -> None:
+    """Put the checkpoint before in the place of the last, and the best weights of then in the place of later ones.
+
+    Args:
+        folder: of the run.
+        state: what the checkpoint before holds.
+    """
+    if folder.previous_best.is_file():
+        folder.previous_best.replace(folder.best)
+    elif state.best_step is None and best_epoch(state.history) is None:
+        folder.best.unlink(missing_ok=True)
+    folder.previous.replace(folder.last)
 
 
 def is_whole(path: Path) -> bool:

@@ -34,6 +34,7 @@ class RunRecord:
         digests: of the voxels of each case's image and mask, by its name; empty where volseg doesn't know them.
         sessions: options, versions, device and checksums (of data, split and train config) of the first call, and of
             each later one that differed from the one before.
+        validated: at how many of the cases held out each validation looks, where there is no time for all; else None.
         bfloat16_change: what bfloat16 changes in masks of its best model; None where that was not measured.
     """
 
@@ -41,6 +42,7 @@ class RunRecord:
     cases: FoldCases = field(default_factory=lambda: FoldCases((), ()))
     digests: Mapping[str, str] = field(default_factory=dict)
     sessions: tuple[Provenance, ...] = ()
+    validated: int | None = None
     bfloat16_change: Bfloat16Change | None = None
     format: int = RECORD_FORMAT
 

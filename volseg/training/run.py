@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,11 @@ from volseg.errors import BundleError
 from volseg.finite import not_finite
 from volseg.progress import SILENT, Progress
 from volseg.training.checkpoint import RunFolder, RunState, write_state
-from volseg.training.history import Epoch, Validation, best_epoch, steps_of_model, trial_words
+from volseg.training.history import Epoch, best_epoch, steps_of_model, trial_words
 from volseg.training.interrupts import WholeSteps
 from volseg.training.listeners import LISTENERS, Listener, RunView
 from volseg.training.steps import seed_of
-from volseg.training.timing import time_validation
+from volseg.training.validations import Validations
 from volseg.training.watch import LossWatch, require_finite
 from volseg.words import counted
 
@@ -38,8 +37,6 @@ SAVE_SECONDS = 60.0
 """A checkpoint is written when the one before is older than this; a killed run loses no more."""
 SAVE_SHARE = 0.03
 """Or later, so that checkpoints of a large network on a slow disk take no more than this share of the time."""
-TOLD_OVERRUN_SECONDS = 3.0
-"""A shorter one is none, to a person."""
 SETTINGS = frozenset(
     {"betas", "eps", "weight_decay", "momentum", "dampening", "nesterov", "amsgrad", "decoupled_weight_decay"}
 )
@@ -86,17 +83,20 @@ class Run:
     _is_better: bool = False
     _saved_at: float = 0.0
     _saving_took: float = 0.0
-    _validated_at_step: int = -1
-    _pending: Validation | None = None
     _shown: float = 0.0
     _is_early: bool = False
     _task: Task | None = None
-    _validating: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         self.listeners = (*(kind() for kind in LISTENERS), *self.listeners)
         self._steps = WholeSteps(self.trainer.optimizer)
         self._watch = LossWatch(self.trainer)
+        self._validations = Validations(self.evaluator, self.budget, self.average, len(self.labels))
+
+    @property
+    def validated(self) -> int | None:
+        """At how many of the cases held out each validation looks, where there is no time for all; else None."""
+        return self._validations.cases
 
     def resume(self, state: RunState) -> None:
         """Go on from an earlier run's state.
@@ -138,8 +138,7 @@ class Run:
         self._best_step = state.best_step
         # It may have been killed between this state and the weights that are the best so far: they are written again.
         self._is_better = state.best_step == state.step and math.isfinite(self._best)
-        if self.history and self.history[-1].validation is not None:
-            self._validated_at_step = self.history[-1].step
+        self._validations.resume(state)
 
     def _resume_optimizer(self, state: Mapping[str, Any]) -> None:
         """Take over what the optimizer has learned; how it works is the config's, which a person may have changed.
@@ -174,20 +173,24 @@ class Run:
             self._end_epoch()  # stopped between an epoch's last step and its end
         if self._is_better:
             self._tell_better()
-        self._estimate_validation()
+        overrun = self._validations.estimate(self.trainer.network)
         for listener in self.listeners:
-            listener.timed(self.budget.overrun_seconds)
+            listener.timed(overrun, self.validated)
         self.budget.begin_steps()
         self._saved_at = time.monotonic()
         self._shown = BAR_UNITS * self.budget.fraction
-        with self.progress.task(TRAINING, BAR_UNITS, "", done=self._shown) as self._task, self._validating, self._steps:
+        with (
+            self.progress.task(TRAINING, BAR_UNITS, "", done=self._shown) as self._task,
+            self._validations.under_way,
+            self._steps,
+        ):
             try:
                 # A run that was stopped in its last moments has only its end to come; the engine would start over.
                 if not self.budget.is_spent or not self.budget.steps:
                     self.trainer.run()
                 return self._finish()
             except KeyboardInterrupt:
-                self._end_validation()  # it may have come inside one
+                self._validations.stop()  # it may have come inside one
                 if self._steps.is_inside:
                     self.progress.say("Stopped inside a step; the same command goes on from the last checkpoint.")
                     raise
@@ -201,33 +204,15 @@ class Run:
                 if self._watch.loader is not None:
                     self._watch.loader.stop()
 
-    def _estimate_validation(self) -> None:
-        """Tell the budget what the last validation will take, until one was measured."""
-        from monai.engines import SupervisedEvaluator
-
-        if self.budget.minutes is None or not isinstance(self.evaluator, SupervisedEvaluator):
-            return
-        if not self.budget.validation_seconds:
-            self.budget.validation_seconds = time_validation(self.trainer.network, self.evaluator, self.progress)
-        if self.budget.overrun_seconds > TOLD_OVERRUN_SECONDS:
-            self.progress.say(
-                f"{self.budget.elapsed_seconds / 60:.1f} minutes went by already and a validation takes about "
-                f"{self.budget.validation_seconds / 60:.1f}, so training ends about "
-                f"{self.budget.overrun_seconds / 60:.1f} minutes after the {self.budget.minutes:g} that were given."
-            )
-
     def _finish(self) -> bool:
         """The last validation and the last weights; gives whether the budget is spent."""
         ended = self._is_early or self.budget.is_spent or self.trainer.state.epoch >= self.trainer.state.max_epochs
         self._end_epoch()
-        if self.evaluator is not None and self._validated_at_step != self.budget.steps:
-            before = time.monotonic()
-            self.evaluator.run(self.trainer.state.epoch)
-            self.budget.validation_seconds = time.monotonic() - before
-            if self.history and self._pending is not None:
+        if self._validations.make_last(self.trainer.state.epoch):
+            if self.history and self._validations.pending is not None:
                 minutes = self.budget.elapsed_seconds / 60
-                self.history[-1] = replace(self.history[-1], minutes=minutes, validation=self._pending)
-            self._pending = None
+                self.history[-1] = replace(self.history[-1], minutes=minutes, validation=self._validations.pending)
+            self._validations.pending = None
         if self.history:
             self._tell_epoch()
         self._keep_better()
@@ -282,6 +267,7 @@ class Run:
             is_early=self._is_early,
             best_step=self._best_step,
             best_score=self._best if math.isfinite(self._best) else None,
+            validated=self.validated,
         )
 
     def _attach(self) -> None:
@@ -294,9 +280,7 @@ class Run:
             )
         # Last, so that a validation that another handler runs after the epoch belongs to it.
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, self._after_epoch)
-        if self.evaluator is not None:
-            self.evaluator.add_event_handler(Events.STARTED, self._before_validation)
-            self.evaluator.add_event_handler(Events.COMPLETED, self._after_validation)
+        self._validations.attach(self.progress, self._show, self._scored)
 
     def _before_step(self, engine: Engine) -> None:
         # What a network draws, for its dropout say, is a function of seed and step, so nothing of it has to be kept.
@@ -354,42 +338,16 @@ class Run:
                 minutes=self.budget.elapsed_seconds / 60,
                 learning_rate=float(self.trainer.optimizer.param_groups[0]["lr"]),
                 loss=sum(self._watch.losses) / len(self._watch.losses),
-                validation=self._pending,
+                validation=self._validations.pending,
             )
         )
-        self._watch.losses, self._pending = [], None
+        self._watch.losses, self._validations.pending = [], None
 
     def _tell_epoch(self) -> None:
         for listener in self.listeners:
             listener.epoch(self.history[-1])
 
-    def _before_validation(self, engine: Engine) -> None:
-        if self.average is not None:
-            self.average.apply()
-        task = self._validating.enter_context(
-            self.progress.task("Validating", len(self.evaluator.data_loader), "cases")
-        )
-
-        def advance(_: Engine) -> None:
-            task.advance()
-            self._show()
-
-        handle = engine.add_event_handler(Events.ITERATION_COMPLETED, advance)
-        self._validating.callback(handle.remove)
-
-    def _end_validation(self) -> None:
-        """Give the network its own weights back, and end the bar."""
-        self._validating.close()
-        if self.average is not None:
-            self.average.restore()
-
-    def _after_validation(self, engine: Engine) -> None:
-        self._end_validation()
-        state = engine.state
-        name = state.key_metric_name
-        score = float(state.metrics[name]) if name in state.metrics else math.nan
-        self._pending = Validation(score, _per_label(state.metric_details.get(name), len(self.labels)))
-        self._validated_at_step = self.budget.steps
+    def _scored(self, score: float) -> None:
         if math.isfinite(score) and score > self._best:
             self._best, self._is_better = score, True
         self._show()
@@ -429,18 +387,12 @@ class Run:
     def _note(self) -> str:
         recent = self._watch.losses[-50:] or ([self.history[-1].loss] if self.history else [])
         words = [f"loss {sum(recent) / len(recent):.3f}"] if recent else []
-        latest = self._pending or next((row.validation for row in reversed(self.history) if row.validation), None)
+        latest = self._validations.pending or next(
+            (row.validation for row in reversed(self.history) if row.validation), None
+        )
         if latest is not None and latest.per_label and len(latest.per_label) <= 4:
             pairs = zip(self.labels, latest.per_label, strict=False)
             words.append("Dice " + " ".join(f"{label} {value:.3f}" for label, value in pairs))
         elif latest is not None:
             words.append(f"Dice {latest.score:.3f}")
         return ", ".join(words)
-
-
-def _per_label(details: Any, count: int) -> tuple[float, ...]:
-    """The mean over cases of each label, where the metric kept (cases, labels); NaN where no case has it."""
-    if not isinstance(details, torch.Tensor) or details.ndim != 2 or details.shape[1] != count:
-        return ()
-    means = torch.nanmean(details.float().cpu(), dim=0)
-    return tuple(float(value) for value in means)

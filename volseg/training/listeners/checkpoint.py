@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from volseg.training.checkpoint import write_state, write_tensors
+from volseg.training.checkpoint import write_best, write_state, write_tensors
 from volseg.training.listeners.listener import Listener
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Checkpoint(Listener):
     def improved(self, weights: Mapping[str, Tensor], score: float | None, steps: int) -> None:
         """Write the flat state dict of the best."""
         del score, steps
-        write_tensors(self.run.folder.best, weights)
+        write_best(self.run.folder, weights)
 
     def saved(self, state: RunState) -> None:
         """Write the state to go on from."""

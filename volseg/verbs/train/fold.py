@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from volseg.bundle.vocabulary import MODEL_KEY
 from volseg.errors import BundleError, FileError, UsageError
 from volseg.training.cases import FoldCases
-from volseg.training.checkpoint import RunFolder, RunState, is_whole
+from volseg.training.checkpoint import RunFolder, RunState, go_back, is_whole
 from volseg.training.history import steps_of_model
 from volseg.training.record import RunRecord
 from volseg.training.transfer import Initial
@@ -171,10 +171,10 @@ class Fold:
         Raises:
             BundleError: both are damaged.
         """
-        damaged = None if self.options.fresh else _read_state(self.folder)[1]
-        if damaged is not None:
+        state, damaged = (None, None) if self.options.fresh else _read_state(self.folder)
+        if state is not None and damaged is not None:
             progress.say(f"{damaged} The checkpoint before it is whole; training goes on from there.")
-            self.folder.previous.replace(self.folder.last)
+            go_back(self.folder, state)
 
     def record(self, data: Data | None) -> RunRecord:
         """The cases that are trained on and held out: those that the run was begun with, or those of the split.
@@ -232,6 +232,7 @@ class Fold:
             training=len(cases.training),
             validation=len(cases.validation),
             published=published_run(self.bundle),
+            validated=None if state is None else state.validated,
         )
 
 

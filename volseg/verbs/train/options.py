@@ -45,7 +45,8 @@ class TrainOptions:
     """The data set, instead of the one that the bundle names."""
 
     fold: int | None = None
-    """The fold whose cases are held out: 0 to 4, or as many as --folds brings; 0 unless told otherwise."""
+    """The fold whose cases are held out: 0 to 4, fewer where there are fewer patients, or as many as --folds brings; 0
+    unless told otherwise."""
 
     folds: PathOption | None = None
     """Split the data set as a file says: nnU-Net's splits_final.json, or a CSV with the columns case and fold."""
@@ -252,6 +253,7 @@ class FoldResult:
         complete: whether the budget is spent.
         already: whether it was complete before, so that nothing was done.
         training: how many cases it trained on; ``validation``: how many it held out.
+        validated: at how many of these each validation looked, where there was no time for all; else None.
         published: the run whose model is in ``models/`` by now; None where it is of no run that volseg knows.
         failed: what ended it beside other folds, in a sentence; empty where nothing did.
     """
@@ -266,6 +268,7 @@ class FoldResult:
     validation: int
     published: str | None = None
     failed: str = ""
+    validated: int | None = None
 
     @property
     def best(self) -> Epoch | None:

@@ -37,10 +37,13 @@ class Publisher(Listener):
         """Publish the best so far of a run that goes on, where another model is in its place."""
         super().began(run)
         there = published_run(self._bundle)  # a damaged record is told before training
-        if self._may_publish() and there != self._name and run.history and run.folder.best.exists():
-            best = best_epoch(run.history)
+        if not self._may_publish() or not run.history or not run.folder.best.exists():
+            return
+        best, steps = best_epoch(run.history), steps_of_model(run.history)
+        # A run that went back to the checkpoint before may have published what it has yet to learn again.
+        if there != self._name or (best is not None and _published_steps(self._bundle) not in (steps, None)):
             score = None if best is None or best.validation is None else best.validation.score
-            self._publish(read_state_dict(run.folder.best), score, steps_of_model(run.history))
+            self._publish(read_state_dict(run.folder.best), score, steps)
 
     def improved(self, weights: Mapping[str, Tensor], score: float | None, steps: int) -> None:
         """Publish the best so far."""
@@ -63,6 +66,11 @@ def published_run(bundle: Bundle) -> str | None:
     model = bundle.model_path
     record = Published.read(bundle) if model.exists() else None
     return None if record is None else record.run_of(model)
+
+
+def _published_steps(bundle: Bundle) -> int | None:
+    record = Published.read(bundle)
+    return None if record is None else record.steps_of(bundle.model_path)
 
 
 def _what_stays(bundle: Bundle, run: str) -> str | None:

@@ -50,11 +50,13 @@ def write_scores(bundle: Bundle) -> None:
 
 def _table(bundle: Bundle) -> str:
     best: dict[str, Epoch | None] = {}
+    told = ""
     labels: tuple[str, ...] = ()
     for folder in sorted(bundle.runs.iterdir()):
         if RunFolder(folder).history.is_file() and is_own_run(folder):
             rows, labels = read_history(RunFolder(folder).history)
             best[folder.name] = best_epoch(rows)
+            told += _validated(RunFolder(folder))
     header = ["validation Dice", *best]
     rows_of = [["mean", *(_score(row, None) for row in best.values())]]
     rows_of += [[cell(label), *(_score(row, n) for row in best.values())] for n, label in enumerate(labels)]
@@ -62,10 +64,10 @@ def _table(bundle: Bundle) -> str:
     run = published_run(bundle)
     model = ""
     if run:
-        told = "".join(f" {words}" for words in trials_of(bundle, bundle.model_path))
-        model = f"`models/model.pt` is the model of {run}.{told}\n{_precision(bundle, run)}"
+        trial = "".join(f" {words}" for words in trials_of(bundle, bundle.model_path))
+        model = f"`models/model.pt` is the model of {run}.{trial}\n{_precision(bundle, run)}"
     return (
-        f"\n## Scores\n\n{table}\n\nEach at its best validation, on the cases that the run held out. {model}\n"
+        f"\n## Scores\n\n{table}\n\nEach at its best validation, on the cases that the run held out.{told} {model}\n"
         f"{_cross_validation(bundle)}"
     )
 
@@ -103,12 +105,28 @@ def _shown(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else ""
 
 
+def _record(run: RunFolder) -> RunRecord | None:
+    try:
+        return RunRecord.read(run.record)
+    except DataSetError:  # there is none, as of a run that was taken away; a damaged one is told by whoever needs it
+        return None
+
+
+def _validated(run: RunFolder) -> str:
+    """That a run's score is of some of the cases held out alone."""
+    record = _record(run)
+    if record is None or record.validated is None:
+        return ""
+    if not record.validated:
+        return f" {run.folder.name} has none, for its minutes had no room for a validation."
+    of = f"{record.validated} of {counted(len(record.cases.validation), 'case')} alone"
+    return f" That of {run.folder.name} is of the first {of}, for its minutes had no room for all."
+
+
 def _precision(bundle: Bundle, run: str) -> str:
     """What bfloat16 changes in the masks of a run's model, where the run measured it."""
-    try:
-        change = RunRecord.read(RunFolder(bundle.runs / run).record).bfloat16_change
-    except DataSetError:  # there is none, as of a run that was taken away; a damaged one is told by whoever needs it
-        return ""
+    record = _record(RunFolder(bundle.runs / run))
+    change = None if record is None else record.bfloat16_change
     if change is None:
         return ""
     share = 100 * change.changed / change.voxels

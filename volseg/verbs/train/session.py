@@ -21,6 +21,7 @@ from volseg.errors import BundleError, VolsegError
 from volseg.outcomes import Provenance, sha256_of
 from volseg.training.autocast import AutocastInferer, use_bfloat16
 from volseg.training.checkpoint import RunState
+from volseg.training.listeners import Listener
 from volseg.training.precision import measure_change, seconds_to_measure
 from volseg.training.prepared import opened
 from volseg.training.preparing import watched_caches
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from volseg.bundle.parser import BundleParser
     from volseg.progress import Progress
     from volseg.training.budget import Budget
-    from volseg.training.listeners import Listener
     from volseg.training.ranks import Followers
 
 ENDLESS_EPOCHS = 10**9
@@ -244,6 +244,7 @@ def _run(
         labels=fold.bundle.structures,
         listeners=(
             *((Publisher(fold.bundle, fold.name, network, fold.options, progress),) if fold.publishes else ()),
+            _Recorder(fold),
             *trackers,
             *listeners,
         ),
@@ -272,7 +273,7 @@ def _run(
     finally:
         for tracker in trackers:
             tracker.end(complete=complete)
-    if complete and may_measure:
+    if complete and may_measure and budget.validates:
         _measure(fold, evaluator, budget, progress)
     return FoldResult(
         fold.name,
@@ -284,7 +285,22 @@ def _run(
         training=len(trainer.data_loader.dataset),
         validation=0 if evaluator is None else len(evaluator.data_loader.dataset),
         published=published_run(fold.bundle),
+        validated=run.validated,
     )
+
+
+class _Recorder(Listener):
+    """Records at how many of the cases held out each validation looks."""
+
+    def __init__(self, fold: Fold) -> None:
+        self._path = fold.folder.record
+
+    def timed(self, overrun_seconds: float, validated: int | None) -> None:
+        """Record it before there is a score."""
+        del overrun_seconds
+        record = RunRecord.read(self._path) if self._path.is_file() else None  # a bundle's own list of data has none
+        if record is not None and record.validated != validated:
+            replace(record, validated=validated).write(self._path)
 
 
 def _measure(fold: Fold, evaluator: Any, budget: Budget, progress: Progress) -> None:
@@ -298,7 +314,8 @@ def _measure(fold: Fold, evaluator: Any, budget: Budget, progress: Progress) -> 
     try:
         evaluator.network.load_state_dict(read_state_dict(fold.folder.best))
         overlap = fold.bundle.meaning.outputs is Outputs.REGIONS
-        change = measure_change(evaluator, seconds, budget.validation_seconds, overlap=overlap)
+        all_take = budget.validation_seconds * len(evaluator.data_loader) / evaluator.state.epoch_length
+        change = measure_change(evaluator, seconds, all_take, overlap=overlap)
     except Exception as error:
         if memory_short(error) is None:
             raise

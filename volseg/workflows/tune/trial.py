@@ -206,16 +206,16 @@ class Judge(Listener):
         for row in run.history:
             self._before = self._point(row) or self._before
 
-    def timed(self, overrun_seconds: float) -> None:
-        """Refuse a trial whose validation alone would take much longer than the time that it has.
+    def timed(self, overrun_seconds: float, validated: int | None) -> None:
+        """Refuse a trial that has no time to validate all cases, by which it is compared with the others.
 
         Raises:
             VolsegError: it would, with the code ``too-long``.
         """
-        if overrun_seconds > self._overrun_seconds:
+        if overrun_seconds > self._overrun_seconds or validated is not None:
             raise VolsegError(
-                f"A validation takes so long that a trial would take {overrun_seconds / 60:.1f} minutes more than its "
-                f"{self._length}. Give each trial more with --trial-minutes and --fresh.",
+                f"A validation takes so long that a trial would take about {overrun_seconds / 60:.1f} minutes more than "
+                f"its {self._length}. Give each trial more with --trial-minutes and --fresh.",
                 code="too-long",
             )
 
