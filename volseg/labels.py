@@ -114,6 +114,12 @@ def numbered(regions: Sequence[Region], values: Sequence[int]) -> tuple[Region, 
     return tuple(replace(region, value=value) for region, value in zip(regions, values, strict=True))
 
 
+def plain_word(name: str) -> str:
+    """A name as a word for files, such as ``tumor-core``: plain letters, digits and hyphens; empty where it has none."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_FOLDER_LENGTH].strip("-")
+
+
 def folders_of(regions: Sequence[Region], taken: Collection[str] = ()) -> tuple[str, ...]:
     """A folder for the masks of each region, such as ``tumor-core``: plain letters, digits and hyphens, no two alike.
 
@@ -123,8 +129,7 @@ def folders_of(regions: Sequence[Region], taken: Collection[str] = ()) -> tuple[
     """
     folders: list[str] = []
     for number, region in enumerate(regions, 1):
-        plain = unicodedata.normalize("NFKD", region.name).encode("ascii", "ignore").decode().lower()
-        slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_FOLDER_LENGTH].strip("-")
+        slug = plain_word(region.name)
         is_free = slug and slug not in folders and slug not in taken
         folders.append(slug if is_free else f"{slug or 'region'}-{number}")
         while folders[-1] in (*folders[:-1], *taken):

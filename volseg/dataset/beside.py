@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from volseg.errors import InputError
 from volseg.labels import LABELS_NAME, LabelTable
+from volseg.volume import is_segmentation, list_images, segments_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,13 +21,43 @@ def labels_beside(masks: Path) -> LabelTable | None:
     """The label table of a mask or a folder of masks; None where none is told.
 
     ``labels.txt`` in the folder tells it, or ``dataset.json`` in the folder, or above where the folder is the
-    ``labelsTr`` or ``labelsTs`` of a data set.
+    ``labelsTr`` or ``labelsTs`` of a data set. Segmentations of 3D Slicer name their segments themselves, and have to
+    agree with that.
 
     Raises:
-        InputError: ``labels.txt`` is damaged.
+        InputError: ``labels.txt`` or the header of a segmentation is damaged, or they call one number by two names
+            (``labels-differ``).
         DataSetError: ``dataset.json`` makes no sense.
     """
-    folder = masks if masks.is_dir() else masks.parent
+    told = _told_beside(masks if masks.is_dir() else masks.parent)
+    for path in list_images(masks) if masks.is_dir() else [masks]:
+        segments = segments_in(path) if is_segmentation(path) and path.is_file() else None
+        told = segments if told is None else told if segments is None else _agreed(told, segments, path)
+    return told
+
+
+def _agreed(told: LabelTable, segments: LabelTable, path: Path) -> LabelTable:
+    """What is told, and what the segments of one more mask add to it.
+
+    Raises:
+        InputError: a number or a name stands for another than was told.
+    """
+    names, numbers = dict(zip(told.indices, told.names, strict=True)), dict(zip(told.names, told.indices, strict=True))
+    for label in segments.labels:
+        known = (names.get(label.index, label.name), numbers.get(label.name, label.index))
+        if known != (label.name, label.index):
+            raise InputError(
+                f"{path} calls {label.index} {label.name!r}, and a file beside it says otherwise. In 3D Slicer give the "
+                "segments of all cases the same names and label values.",
+                code="labels-differ",
+                path=path,
+            )
+    added = tuple(label for label in segments.labels if label.index not in names)
+    return LabelTable((*told.labels, *added), told.ignore if told.ignore is not None else segments.ignore)
+
+
+def _told_beside(folder: Path) -> LabelTable | None:
+    """What ``labels.txt`` or ``dataset.json`` tells of the masks in a folder."""
     if (folder / LABELS_NAME).exists():
         table = LabelTable.read(folder / LABELS_NAME)
         if table.ignore is None and folder.name in LABEL_FOLDERS:

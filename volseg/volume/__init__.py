@@ -8,6 +8,7 @@ from volseg.volume.naming import (
     IMAGE_KINDS,
     IMAGE_SUFFIXES,
     NIFTI_SUFFIXES,
+    SEGMENTATION_SUFFIX,
     channel_stem,
     is_image,
     is_nifti,
@@ -18,6 +19,7 @@ from volseg.volume.naming import (
 )
 from volseg.volume.nifti import for_nifti
 from volseg.volume.qform import AXES_TURNED, axes_to_reverse, grid_for_nifti
+from volseg.volume.segmentation import is_segmentation, segments_in, write_segmentation
 
 __all__ = [
     "AXES_TURNED",
@@ -25,6 +27,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_VOXELS",
     "NIFTI_SUFFIXES",
+    "SEGMENTATION_SUFFIX",
     "ImageHeader",
     "Mask",
     "Volume",
@@ -36,13 +39,16 @@ __all__ = [
     "grid_for_nifti",
     "is_image",
     "is_nifti",
+    "is_segmentation",
     "list_images",
     "nifti_name",
     "read_header",
     "read_mask",
     "read_volume",
+    "segments_in",
     "split_channel",
     "stem_of",
     "write_image",
     "write_mask",
+    "write_segmentation",
 ]

@@ -12,6 +12,7 @@ from volseg.volume.model import ImageHeader, Volume
 from volseg.volume.naming import NRRD_SUFFIXES, is_nifti
 from volseg.volume.nifti import read_nifti, read_nifti_header, write_nifti, write_nifti_like
 from volseg.volume.nrrd import read_nrrd
+from volseg.volume.segmentation import is_segmentation, overlapping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +86,8 @@ def as_mask(volume: Volume, path: Path) -> Volume:
     Raises:
         InputError: there are several channels, or a voxel is not a whole number from 0 to 65535.
     """
+    if volume.array.ndim != 3 and is_segmentation(path):
+        raise overlapping(path)
     if volume.array.ndim != 3:
         raise InputError(f"{path} has several channels, and a mask has one.", code="mask-channels", path=path)
     values = volume.array

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
 ITK_SUFFIXES = (*NRRD_SUFFIXES, ".mha", ".mhd")
-IMAGE_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+SEGMENTATION_SUFFIX = ".seg.nrrd"
+"""Of 3D Slicer's segmentations."""
+IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, SEGMENTATION_SUFFIX, *ITK_SUFFIXES)
 IMAGE_KINDS = ".nii.gz, .nii, .nrrd, .nhdr, .mha or .mhd"
 """For messages."""
 _CHANNEL = re.compile(r"(.+)_([0-9]{4})")

@@ -3,16 +3,27 @@
 A writer is registered by its format's name in ``WRITERS``; what segments images asks for it by that name.
 """
 
+from volseg.writers import preview, slicer, statistics
 from volseg.writers.dicom import SegmentationWriter, StructureSetWriter
 from volseg.writers.nifti import NiftiWriter
+from volseg.writers.preview import PreviewWriter
+from volseg.writers.slicer import SlicerWriter
+from volseg.writers.statistics import StatisticsWriter
+from volseg.writers.surface import SurfaceWriter
+from volseg.writers.workspace import WorkspaceWriter
 from volseg.writers.writer import Algorithm, MaskedImage, MaskWriter
 
 __all__ = [
     "DICOM_FORMATS",
     "DICOM_LABELMAP",
     "DICOM_SEG",
+    "FOLDERS",
+    "ITKSNAP",
     "NIFTI",
+    "PREVIEW",
     "RTSTRUCT",
+    "SLICER",
+    "STATISTICS",
     "WRITERS",
     "Algorithm",
     "MaskWriter",
@@ -21,17 +32,25 @@ __all__ = [
     "writers_of",
 ]
 
-NIFTI = "nifti"
+NIFTI, SLICER, ITKSNAP, STATISTICS, PREVIEW = "nifti", "slicer", "itksnap", "statistics", "preview"
 DICOM_SEG, DICOM_LABELMAP, RTSTRUCT = "dicom-seg", "dicom-labelmap", "rtstruct"
 DICOM_FORMATS = frozenset({DICOM_SEG, DICOM_LABELMAP, RTSTRUCT})
 """What is written for images that were made from DICOM alone, and carries the patient's name."""
 WRITERS: dict[str, MaskWriter] = {
     NIFTI: NiftiWriter(),
+    SLICER: SlicerWriter(),
+    ITKSNAP: WorkspaceWriter(),
+    STATISTICS: StatisticsWriter(),
+    PREVIEW: PreviewWriter(),
+    "stl": SurfaceWriter("stl"),
+    "obj": SurfaceWriter("obj"),
     DICOM_SEG: SegmentationWriter(),
     DICOM_LABELMAP: SegmentationWriter("LABELMAP"),
     RTSTRUCT: StructureSetWriter(),
 }
 """The writer of each format."""
+FOLDERS = (slicer.FOLDER, statistics.FOLDER, preview.FOLDER, "stl", "obj")
+"""Where they write beside the masks."""
 
 
 def writers_of(formats: tuple[str, ...]) -> tuple[MaskWriter, ...]:

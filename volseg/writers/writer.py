@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
+
+from volseg.volume import Volume, read_volume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,19 +36,36 @@ class MaskedImage:
         path: the image file on whose grid the mask lies.
         series: the DICOM series that it was made from, to which DICOM objects refer; None where there is none.
         algorithm: that made the mask.
+        link: where the image will lie, relative to the folder of the masks, with slashes.
+        modality: as DICOM names it; None where nobody tells.
     """
 
     case: str
     path: Path
     series: Series | None = None
     algorithm: Algorithm = Algorithm()
+    link: str = ""
+    modality: str | None = None
+
+    @cached_property
+    def volume(self) -> Volume:
+        """The image's voxels, of several channels the first.
+
+        Raises:
+            InputError, FileError: as ``read_volume``.
+        """
+        found = read_volume(self.path)
+        return found if found.array.ndim == 3 else Volume(found.array[..., 0], found.grid)
 
 
 class MaskWriter(Protocol):
     """Writes masks in one format."""
 
     def names(self, image: MaskedImage) -> tuple[str, ...]:
-        """The files that ``write`` makes of this image's mask, relative to the folder; none where it can't."""
+        """The files that ``write`` makes of this image's mask, relative to the folder; none where it can't.
+
+        Beside a file in a folder of the case's name, ``write`` may make more of them, one for each label that is there.
+        """
         ...
 
     def write(
@@ -61,7 +81,7 @@ class MaskWriter(Protocol):
             image: the image that it belongs to.
 
         Returns:
-            The files that were written, those of ``names``.
+            The files that were written, those of ``names`` among them.
 
         Raises:
             InputError: the format can't hold this mask.

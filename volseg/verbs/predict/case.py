@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,19 +22,21 @@ from volseg.labels import BACKGROUND
 from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.verbs.predict.model import MODALITIES, Model, ModelFile, load_model
 from volseg.verbs.predict.plausibility import is_no_ct
-from volseg.volume import Volume, read_header, read_volume, write_image
+from volseg.volume import Volume, nifti_name, read_header, read_mask, read_volume, write_image
 from volseg.voxels import values_in
 from volseg.words import listed, printable
-from volseg.writers import MaskedImage, writers_of
+from volseg.writers import NIFTI, MaskedImage, writers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from volseg.dataset.case import Case
     from volseg.grid import Grid
+    from volseg.labels import LabelTable
     from volseg.verbs.predict.sources import FileSource, Prepared, SeriesSource
+    from volseg.writers import MaskWriter
 
 
 CHANNEL = "_{:04d}"
@@ -88,6 +91,7 @@ class Looked:
         before: from what those that are there were made, as far as an earlier run told.
         state: of those that are there.
         kept: the outcome of a case that stays as it is.
+        masks: its masks, where they and the image stay and something else is missing.
     """
 
     names: tuple[str, ...]
@@ -95,6 +99,7 @@ class Looked:
     before: Made | None
     state: State
     kept: Outcome | None = None
+    masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,29 +126,25 @@ class Prediction:
         Raises:
             VolsegError: it can't be predicted.
         """
-        source, writers = case.source, writers_of(self.formats)
-        looked = self.look(case)
+        source, looked = case.source, self.look(case)
         if looked.kept:
             return looked.kept
-        names, now, before, state = looked.names, looked.now, looked.before, looked.state
-        folders = self.folders or ("",)
+        now, before, state = looked.now, looked.before, looked.state
+        if looked.masks and case.earlier and before:
+            return self._complete(case.earlier, before, source, looked)
         model = load_model(self.model)
         with _folder_of(self.out_dir, source.name) as folder:
             prepared = source.prepare(folder)
             found = (segment_regions if self.folders else segment)(prepared, source.modality, model)
-            image = MaskedImage(source.name, prepared.case.images[0], prepared.series)
-            tables = [region.table for region in model.regions.values()] if self.folders else [model.table]
-            for place, mask, table in zip(folders, found.masks, tables, strict=True):
-                (folder / place).mkdir(exist_ok=True)
-                for writer in writers:
-                    writer.write(folder / place, mask, found.grid, table, image)
-            files = {name: file_digest(folder / name) for name in names}
+            made: list[str] = [*source.written()]
+            for place, mask, table in zip(self._places, found.masks, self._tables(model), strict=True):
+                image = self._image(source, prepared.case.images[0], folder, place)
+                table = table.with_values(found.values_outside)
+                made += self._write(folder, place, writers_of(self.formats), mask, found.grid, table, image)
+            files = {name: file_digest(folder / name) for name in made}
             if state is State.UNKNOWN:
-                # What a run that was killed had just written is the same as what was written now.
-                for name, digest in files.items():
-                    if (self.out_dir / name).exists() and file_digest(self.out_dir / name) != digest:
-                        require_replaceable(state)
-            self._put_in_place(folder, names, before)
+                self._require_same(files, files)
+            self._put_in_place(folder, tuple(made), before)
         warnings = found.warnings
         if state is State.STALE and before and before.input != now.input:
             warnings = (ANEW, *warnings)
@@ -152,7 +153,7 @@ class Prediction:
             Status.DONE,
             "done",
             prepared.message,
-            names,
+            tuple(made),
             warnings,
             made=replace(now, files=files),
             values_outside=found.values_outside,
@@ -165,23 +166,103 @@ class Prediction:
             InputError, FileError: it can't be read.
             OutputExistsError: what is there is not to be replaced.
         """
-        source = case.source
-        image = MaskedImage(source.name, self.out_dir, source.series)
-        masks = [name for writer in writers_of(self.formats) for name in writer.names(image)]
-        folders = self.folders or ("",)
-        names = (*source.written(), *(str(PurePosixPath(place, name)) for place in folders for name in masks))
+        source, before = case.source, case.earlier.made if case.earlier else None
+        names = self._names(source, before)
         method = self.model.method
         if source.origin:
             method = hashlib.sha256(f"{method}\n{source.origin}".encode()).hexdigest()
         now = Made(source.digest(), method, dict.fromkeys(names, FileDigest(0, "")))
-        before = case.earlier.made if case.earlier else None
         state = State.ABSENT if self.overwrite else state_of(before, now, self.out_dir)
         if case.earlier and state in (State.CURRENT, State.EDITED):
             return Looked(names, now, before, state, kept_outcome(case.earlier, state))
+        masks = tuple(_path(place, nifti_name(source.name)) for place in self._places)
+        if before and not self.overwrite and self._has_mask(before, now, (*source.written(), *masks)):
+            return Looked(names, now, before, state, masks=masks)
         if state is not State.UNKNOWN:
             otherwise = "by another model, with other rules or in another precision"
             require_replaceable(state, f"{otherwise}, or of another series" if source.origin else otherwise)
         return Looked(names, now, before, state)
+
+    @property
+    def _places(self) -> tuple[str, ...]:
+        return self.folders or ("",)
+
+    def _tables(self, model: Model) -> list[LabelTable]:
+        return [region.table for region in model.regions.values()] if self.folders else [model.table]
+
+    def _names(self, source: FileSource | SeriesSource, before: Made | None) -> tuple[str, ...]:
+        """The files of a case, as far as they are known before its mask."""
+        image = MaskedImage(source.name, self.out_dir, source.series)
+        each = [name for writer in writers_of(self.formats) for name in writer.names(image)]
+        names = [*source.written(), *(_path(place, name) for place in self._places for name in each)]
+        # Of as many as there are labels, those of an earlier run.
+        own = {PurePosixPath(name).parent for name in names} - {PurePosixPath(place) for place in self._places}
+        own = {folder for folder in own if folder.name == source.name}
+        names += [name for name in (before.files if before else ()) if PurePosixPath(name).parent in own]
+        return tuple(dict.fromkeys(names))
+
+    def _has_mask(self, before: Made, now: Made, needed: tuple[str, ...]) -> bool:
+        """Whether image and mask are there as an earlier run wrote them, of this input and by this method."""
+        known = {name: digest for name, digest in before.files.items() if (self.out_dir / name).is_file()}
+        state = state_of(before, replace(now, files=known), self.out_dir)
+        is_same = before.input == now.input and state is State.CURRENT
+        return is_same and NIFTI in self.formats and all(name in known for name in needed)
+
+    def _complete(self, earlier: Outcome, before: Made, source: FileSource | SeriesSource, looked: Looked) -> Outcome:
+        """Make what is missing of a case from the mask that is there, without the network."""
+        missing = {name for name in looked.names if name not in before.files or not (self.out_dir / name).exists()}
+        tables = self._tables(load_model(self.model))
+        (path, *_) = source.images(self.out_dir)
+        with _folder_of(self.out_dir, source.name) as folder:
+            made: list[str] = []
+            for place, name, table in zip(self._places, looked.masks, tables, strict=True):
+                table = table.with_values(earlier.values_outside)
+                image = self._image(source, path, self.out_dir, place)
+                volume = read_mask(self.out_dir / name)
+                mask = cast("NDArray[np.unsignedinteger]", volume.array)
+                writers = [
+                    writer
+                    for writer in writers_of(self.formats)
+                    if missing.intersection(_path(place, one) for one in writer.names(image))
+                ]
+                made += self._write(folder, place, writers, mask, volume.grid, table, image)
+            files = {name: file_digest(folder / name) for name in made}
+            self._require_same(files, [name for name in made if name not in before.files])
+            self._put_in_place(folder, tuple(made), None)
+        kept = kept_outcome(earlier, State.CURRENT)
+        outputs = tuple(dict.fromkeys((*earlier.outputs, *made)))
+        return replace(kept, outputs=outputs, made=replace(before, files={**before.files, **files}))
+
+    def _image(self, source: FileSource | SeriesSource, path: Path, folder: Path, place: str) -> MaskedImage:
+        """The image of a case, which may still lie in a folder for what is not yet whole."""
+        will_lie = self.out_dir / path.relative_to(folder) if path.is_relative_to(folder) else path
+        link = os.path.relpath(will_lie.parent.resolve() / will_lie.name, (self.out_dir / place).resolve())
+        return MaskedImage(source.name, path, source.series, link=Path(link).as_posix(), modality=source.modality)
+
+    def _write(
+        self,
+        folder: Path,
+        place: str,
+        writers: Sequence[MaskWriter],
+        mask: NDArray[np.unsignedinteger],
+        grid: Grid,
+        table: LabelTable,
+        image: MaskedImage,
+    ) -> list[str]:
+        """Write a mask in some formats; the files, relative to the folder."""
+        (folder / place).mkdir(exist_ok=True)
+        paths = [path for writer in writers for path in writer.write(folder / place, mask, grid, table, image)]
+        return [path.relative_to(folder).as_posix() for path in paths]
+
+    def _require_same(self, files: Mapping[str, FileDigest], names: Iterable[str]) -> None:
+        """Refuse to replace files that nobody recorded, unless they are what a run that was killed had just written.
+
+        Raises:
+            OutputExistsError: there are others.
+        """
+        for name in names:
+            if (self.out_dir / name).exists() and file_digest(self.out_dir / name) != files[name]:
+                require_replaceable(State.UNKNOWN)
 
     def _put_in_place(self, folder: Path, names: tuple[str, ...], before: Made | None) -> None:
         """Move a case's files to their places all at once, so that a mask never lies beside another's image."""
@@ -212,6 +293,10 @@ def _folder_of(out_dir: Path, name: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _path(place: str, name: str) -> str:
+    return str(PurePosixPath(place, name))
 
 
 def _plain(name: str) -> str:

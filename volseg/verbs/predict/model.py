@@ -15,6 +15,7 @@ from volseg.outcomes import sha256_of
 from volseg.postprocessing import PostprocessingRules
 from volseg.verbs.predict.sources import IMAGES
 from volseg.verbs.predict.window import WindowWishes, tta_axes, with_labels, with_overlap
+from volseg.writers import FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,7 +203,7 @@ class Model:
     def regions(self) -> Mapping[str, Region]:
         """Its regions by the folders that their masks go to."""
         regions = self.meaning.regions
-        return dict(zip(folders_of(regions, (IMAGES,)), regions, strict=True))
+        return dict(zip(folders_of(regions, (IMAGES, *FOLDERS)), regions, strict=True))
 
 
 @functools.lru_cache(maxsize=1)

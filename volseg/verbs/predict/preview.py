@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import VolsegError
-from volseg.options import words_of
 from volseg.outcomes import ALREADY_DONE, Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import KEY_BYTES, Naming, without_order
@@ -85,7 +84,7 @@ def preview(
             if inputs.naming and key:
                 key.require_names_of(found, out_dir)
             earlier = {without_order(one.case): one for one in (found.outcomes if found else ())}
-            work = Prediction(file, out_dir, words_of(options.formats), options.overwrite, folders)
+            work = Prediction(file, out_dir, options.writers, options.overwrite, folders)
             ends = []
             for one in inputs.sources:
                 before = earlier.get(one.name)

@@ -115,6 +115,15 @@ class FileSource:
         """
         return tuple(f"{IMAGES}/{nifti_name(stem_of(image))}" for image in self.case.images if not _is_plain(image))
 
+    def images(self, folder: Path) -> tuple[Path, ...]:
+        """Where the images lie that ``prepare`` gives with this folder.
+
+        Raises:
+            InputError, FileError: an image can't be read.
+        """
+        images = self.case.images
+        return tuple(one if _is_plain(one) else folder / IMAGES / nifti_name(stem_of(one)) for one in images)
+
     def prepare(self, folder: Path) -> Prepared:
         """The case, all of its images NIfTI; those that are not plain are written under a folder.
 
@@ -191,6 +200,10 @@ class SeriesSource:
         if len(self.members) == 1:
             return (f"{IMAGES}/{nifti_name(self.name)}",)
         return tuple(f"{IMAGES}/{nifti_name(channel_stem(self.name, number))}" for number in range(len(self.members)))
+
+    def images(self, folder: Path) -> tuple[Path, ...]:
+        """Where the images lie that ``prepare`` gives with this folder."""
+        return tuple(folder / name for name in self.written())
 
     def prepare(self, folder: Path) -> Prepared:
         """The case, its images read from DICOM and written under a folder.

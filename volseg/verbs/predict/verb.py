@@ -17,7 +17,8 @@ from volseg.options import Many, words_of
 from volseg.outcomes import Ledger, Provenance, Status
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import NAMES, Naming, without_order
-from volseg.writers import NIFTI, writers_of
+from volseg.writers import FOLDERS, ITKSNAP, NIFTI, PREVIEW, STATISTICS, writers_of
+from volseg.writers.statistics import require_own_table, write_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -52,7 +53,19 @@ class PredictOptions(SeriesChoice):
     """Make masks anew that are there already, also those of another model or that somebody edited."""
 
     formats: Many[str] = (NIFTI,)
-    """Formats that the masks are written in."""
+    """Formats that the masks are written in: nifti, and slicer for 3D Slicer's .seg.nrrd."""
+
+    statistics: bool = False
+    """Write statistics.csv: volume, surface, diameter, place and the image's values of each label of each case."""
+
+    workspace: bool = False
+    """Write a workspace of ITK-SNAP for each case, which opens image, mask, names and colours together."""
+
+    preview: bool = False
+    """Write a picture of each case: three planes with the labels' colours."""
+
+    surface: Many[Literal["stl", "obj"]] = ()
+    """Write the surface of each label as a mesh, in the patient's millimetres: stl or obj."""
 
     regions: bool = False
     """Write one mask for each region, in a folder of its own, where a bundle's structures may overlap."""
@@ -102,6 +115,12 @@ class PredictOptions(SeriesChoice):
             memory=None if self.memory is None else parse_memory(self.memory),
             scratch=out_dir,
         )
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """All that is written of a mask, by the names of the writers."""
+        asked = {STATISTICS: self.statistics, ITKSNAP: self.workspace, PREVIEW: self.preview}
+        return (*words_of(self.formats), *(name for name in asked if asked[name]), *words_of(self.surface))
 
 
 def predict(
@@ -167,20 +186,22 @@ def _predict(
             progress.say(f"warning: {line}")
     try:
         with exclusive(out_dir):
-            require_no_links(out_dir, [IMAGES])
+            require_no_links(out_dir, [IMAGES, *FOLDERS])
+            if STATISTICS in options.writers:
+                require_own_table(out_dir)
             model = load_model(file)
             if model.step_by_step:
                 progress.say(f"note: {model.step_by_step}")
             for used in model.bridged:
                 progress.say(f"warning: {used.config} config: {used}")
             regions = require_regions(model) if options.regions else {}
-            require_no_links(out_dir, regions)
+            require_no_links(out_dir, [*regions, *(f"{region}/{name}" for region in regions for name in FOLDERS)])
             found = Ledger.read(out_dir / LEDGER)
             require_same_model(found, file, out_dir, options)
             earlier = {outcome.case: outcome for outcome in found.outcomes} if found else {}
             there = made_before(found, out_dir)
             inputs = search(bundle, model, out_dir, options, Naming.of_folder, progress, scratch, there).find(source)
-            work = Prediction(file, out_dir, words_of(options.formats), options.overwrite, tuple(regions))
+            work = Prediction(file, out_dir, options.writers, options.overwrite, tuple(regions))
             if inputs.naming:
                 inputs.naming.require_names_of(found, out_dir)
             named = inputs.naming.mark if inputs.naming else found.provenance.checksums.get(NAMES) if found else None
@@ -226,6 +247,11 @@ def _predict(
                     if isinstance(one, SeriesSource) and one.name in done
                 ]
                 write_linkage(linkage, rows)
+            whole = Ledger.read(out_dir / LEDGER)
+            for case in write_statistics(out_dir, whole.outcomes) if whole else ():
+                progress.say(
+                    f"warning: the table of {case} can't be read, so statistics.csv lacks it. Add --overwrite."
+                )
             return replace(running.ledger, outcomes=inputs.outcomes + outcomes)
     finally:
         load_model.cache_clear()
@@ -247,7 +273,7 @@ def opened(
     from volseg.verbs.predict.model import ModelFile
 
     options.require_sense()
-    writers_of(words_of(options.formats))
+    writers_of(options.writers)
     bundle = open_bundle(find_bundle(bundle_dir))
     require_segmentation(bundle)
     if not source.exists():
