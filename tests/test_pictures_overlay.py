@@ -113,3 +113,17 @@ def test_the_legend_names_only_what_is_shown() -> None:
     table = LabelTable((*RED.labels, Label(2, "absent", (0, 0, 255))))
     (legend,) = overlay_figure(image, mask, table).legends
     assert [text.get_text() for text in legend.get_texts()] == ["red"]
+
+
+def test_no_name_breaks_the_picture(tmp_path: Path) -> None:
+    image, mask = case(at=(4, 4, 2))
+    names = ("$\\foo$", "_hidden", "肝臓", "x" * 500, "two\nlines")
+    for index in range(1, len(names) + 1):
+        mask.array[4 + index, 4, 2] = index
+    table = LabelTable(tuple(Label(index, name) for index, name in enumerate(names, 1)))
+    write_overlay(tmp_path / "a.png", image, mask, table)
+    (legend,) = overlay_figure(image, mask, table).legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown[:3] == list(names[:3])
+    assert shown[3] == "x" * 37 + "..."
+    assert shown[4] == "two\\nlines"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from volseg.atomic import atomic_path
 from volseg.errors import GeometryError
+from volseg.words import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
-    from volseg.labels import LabelTable
+    from volseg.labels import Label, LabelTable
     from volseg.volume import Volume
 
 CT_WINDOW_HU = (-160.0, 240.0)
@@ -24,6 +27,10 @@ CT_WINDOW_HU = (-160.0, 240.0)
 OPACITY = 0.45
 PLANES = (("axial", 0, 1), ("coronal", 0, 2), ("sagittal", 1, 2))
 """Each plane's name, and the axes of (right, front, head) that run across and up in it."""
+NAME_CHARACTERS = 40
+"""A longer name is cut short in the legend."""
+ENTRY_INCHES, CHARACTER_INCHES, LINE_INCHES = 0.5, 0.075, 0.2
+"""What an entry of the legend takes beside its name, and about what a character and a line take."""
 SHOWN_BEFORE = 0.1
 """What a label counts for in the choice of a plane when an earlier plane shows it."""
 
@@ -45,7 +52,8 @@ def write_overlay(
         FileError: the file can't be written.
     """
     figure = overlay_figure(image, mask, labels, reference=reference, window=window, title=title)
-    with atomic_path(path) as partial:
+    with atomic_path(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # of a name in a script that the font lacks
         figure.savefig(partial, dpi=110, format="png", metadata={"Software": None})
 
 
@@ -76,7 +84,6 @@ def overlay_figure(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
     for other in (mask, reference):
         apart = other.grid.difference(image.grid) if other is not None else None
@@ -123,18 +130,29 @@ def overlay_figure(
             )  # fmt: skip
         panel.set_title(name, color="white", fontsize=10)
         panel.set_axis_off()
-    swatches = [
-        Patch(color=[channel / 255 for channel in label.rgb], label=label.name)
-        for label in labels.labels
-        if label.index in shown
-    ]
-    figure.legend(
-        handles=swatches, loc="outside lower center", ncols=min(8, max(1, len(swatches))),
-        frameon=False, labelcolor="white", fontsize=9,
-    )  # fmt: skip
+    named = [label for label in labels.labels if label.index in shown]
+    _add_legend(figure, named, width)
     if title:
         figure.suptitle(title, color="white", fontsize=10, parse_math=False)
     return figure
+
+
+def _add_legend(figure: Figure, labels: Sequence[Label], width: float) -> None:
+    """Name labels below the planes, in as many columns as fit into ``width`` inches; the figure grows by the others."""
+    from matplotlib.patches import Patch
+
+    names = [printable(label.name) for label in labels]
+    names = [name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 3]}..." for name in names]
+    columns = max(1, min(8, int(width / (ENTRY_INCHES + CHARACTER_INCHES * max(map(len, names), default=1)))))
+    beyond = max(0, -(-len(names) // columns) - 3)
+    figure.set_figheight(figure.get_figheight() + LINE_INCHES * beyond)
+    legend = figure.legend(
+        handles=[Patch(color=[channel / 255 for channel in label.rgb], label=str(label.index)) for label in labels],
+        loc="outside lower center", ncols=columns, frameon=False, labelcolor="white", fontsize=9,
+    )  # fmt: skip
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)  # a name may hold a $
+        text.set_text(name)
 
 
 def _upright(array: NDArray[np.generic], grid: Grid) -> tuple[NDArray[np.generic], NDArray[np.float64]]:

@@ -106,7 +106,7 @@ def to_stl(mesh: Mesh) -> bytes:
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     content = np.zeros(len(corners), _TRIANGLE)
     content["normal"], content["corners"] = normals / np.where(lengths, lengths, 1), corners
-    return HEADER.encode().ljust(80) + np.uint32(len(corners)).astype("<u4").tobytes() + content.tobytes()
+    return HEADER.encode().ljust(80) + len(corners).to_bytes(4, "little") + content.tobytes()
 
 
 def to_obj(mesh: Mesh) -> bytes:

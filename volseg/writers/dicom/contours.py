@@ -32,7 +32,7 @@ def outlines(inside: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
         return []
     box = inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     first = (columns[0] - 1, rows[0] - 1)  # by the margin
-    found: list[NDArray[np.float64]] = find_contours(np.pad(box, 1).astype(np.float32), LEVEL)  # type: ignore[no-untyped-call]
+    found: list[NDArray[np.float64]] = find_contours(np.pad(box, 1).astype(np.float32), LEVEL)
     return [_corners(contour[:-1, ::-1]) + first for contour in found]
 
 
