@@ -17,12 +17,19 @@ from volseg.grid import Grid
 from volseg.labels import Label, LabelTable
 from volseg.postprocessing import (
     RULES,
+    Closing,
+    FillGaps,
     FillHoles,
+    Instances,
+    KeepInside,
     KeepLargest,
     LabelChanges,
+    Opening,
     PostprocessingRules,
     RemoveSmall,
+    RemoveTouchingBorder,
     Rule,
+    Smoothing,
 )
 
 GRID = Grid((12, 12, 12), np.diag([0.5, 1.0, 2.0, 1.0]))  # a voxel is 1 mm3
@@ -134,6 +141,9 @@ def test_an_empty_mask_has_no_changes() -> None:
         rules(),
         rules(KeepLargest(labels=(1, 3), connectivity=6), RemoveSmall(minimum_mm3=12.5), FillHoles()),
         rules(FillHoles(labels=(2,)), RemoveSmall(minimum_mm3=2, labels=(1,)), RemoveSmall(minimum_mm3=9, labels=(7,))),
+        rules(KeepLargest(labels=((1, 2), 3), count=4), Opening(radius_mm=1.5), Closing(labels=(1,), radius_mm=2)),
+        rules(Smoothing(sigma_mm=1), FillGaps(labels=((1, 2), 3), within_mm=2), RemoveTouchingBorder(labels=((5, 6),))),
+        rules(KeepInside(labels=(2,), inside=(1, 3), grown_mm=0.5), Instances(labels=(2,), split_mm=1.25)),
     ],
 )
 def test_rules_come_back_from_yaml_and_json(wanted: PostprocessingRules) -> None:
@@ -186,6 +196,19 @@ def test_the_mapping_of_earlier_bundles_is_read() -> None:
         ({"minimum_size_mm3": {"liver": 3}}, "remove_small can't be used: labels"),
         ({"minimum_size_mm3": {1: "3"}}, "minimum_mm3"),
         ({"minimum_size_mm3": {0: 3}}, "remove_small"),
+        ([{"rule": "keep_largest", "count": 10**9}], "count"),
+        ([{"rule": "keep_largest", "count": 1.5}], "count"),
+        ([{"rule": "keep_largest", "labels": [[]]}], "keep_largest can't be used"),
+        ([{"rule": "keep_largest", "labels": [[1, 2], 2]}], "stands twice"),
+        ([{"rule": "keep_largest", "labels": [70000]}], "labels are numbers"),
+        ([{"rule": "opening", "radius_mm": 1e300}], "radius_mm is above 0 and up to 100"),
+        ([{"rule": "opening", "radius_mm": 2, "connectivity": 6}], "connectivity"),
+        ([{"rule": "closing"}], "radius_mm"),
+        ([{"rule": "smoothing", "sigma_mm": -1}], "sigma_mm"),
+        ([{"rule": "fill_gaps", "within_mm": float("nan")}], "within_mm"),
+        ([{"rule": "keep_inside", "labels": [1], "inside": 2}], "inside"),
+        ([{"rule": "instances", "split_mm": "1"}], "split_mm"),
+        ([{"rule": "fill_holes"}] * 1001, "1001 postprocessing rules"),
         ({"connectivity": 8}, "connectivity"),
         ({"connectivity": "26"}, "connectivity"),
         ({"connectivity": 26.5}, "connectivity"),
@@ -216,7 +239,84 @@ def test_every_rule_has_words_and_labels() -> None:
     table = LabelTable((Label(1, "anterior"), Label(2, "label 2")))
     assert KeepLargest(labels=(1, 2)).words(table) == "only the largest component of labels 1 (anterior), 2"
     assert rules(KeepLargest(labels=(1,)), FillHoles(labels=(4, 1)), RemoveSmall(minimum_mm3=1)).labels == {1, 4}
-    assert set(RULES) == {"keep_largest", "remove_small", "fill_holes"}
+    said = [
+        rule.words(LabelTable((Label(1, "liver"), Label(2, "tumour"))))
+        for rule in (
+            KeepLargest(labels=((1, 2), 3), count=2),
+            KeepInside(labels=(2,), inside=(1,), grown_mm=5),
+            RemoveTouchingBorder(labels=(1,)),
+            Opening(radius_mm=1.5),
+            Closing(labels=((1, 2),), radius_mm=2),
+            Smoothing(sigma_mm=1),
+            FillGaps(labels=(1, 2), within_mm=2),
+            Instances(labels=(2,), split_mm=1),
+        )
+    ]
+    assert said == [
+        "only the 2 largest components of labels 1 (liver) + 2 (tumour), 3",
+        "only components inside 1 (liver), grown by 5 mm, of label 2 (tumour)",
+        "no component that touches the image's border of label 1 (liver)",
+        "opening with a ball of 1.5 mm of every label",
+        "closing with a ball of 2 mm of labels 1 (liver) + 2 (tumour)",
+        "smoothing with a Gaussian of 1 mm of every label",
+        "filled gaps of up to 2 mm from each side between labels 1 (liver), 2 (tumour)",
+        "numbered instances of label 2 (tumour), split at necks narrower by 1 mm",
+    ]
+    assert rules(KeepInside(labels=((1, 2),), inside=(7,))).labels == {1, 2, 7}
+
+
+def test_groups_count_as_one() -> None:
+    mask = pieces()
+    mask[6, 1:6, 1:6] = 2  # a lid on the large piece of label 1
+    merged = np.where(mask > 0, 1, 0).astype(np.uint8)
+    for one, both in (
+        (KeepLargest(labels=(1,)), KeepLargest(labels=((1, 2),))),
+        (KeepLargest(labels=(1,), count=2), KeepLargest(labels=((2, 1),), count=2)),
+        (RemoveSmall(labels=(1,), minimum_mm3=3), RemoveSmall(labels=((1, 2),), minimum_mm3=3)),
+        (FillHoles(labels=(1,)), FillHoles(labels=((1, 2),))),
+    ):
+        expected, _ = rules(one).apply(merged, GRID)
+        found, changes = rules(both).apply(mask, GRID)
+        assert np.array_equal(found > 0, expected > 0)
+        assert np.array_equal(found[(found > 0) & (mask > 0)], mask[(found > 0) & (mask > 0)])
+        for change in changes.labels:
+            assert change.voxels == int((found == change.label).sum())
+    assert sum(change.removed_components for change in rules(KeepLargest(labels=((1, 2),))).apply(mask, GRID)[1].labels)
+    hollow = np.zeros((7, 7, 7), np.uint8)
+    hollow[1:6, 1:6, 1:6] = 1
+    hollow[4:6, 1:6, 1:6] = 2
+    hollow[2:5, 2:5, 2:5] = 0
+    unit = Grid(hollow.shape, np.eye(4))
+    filled, changes = rules(FillHoles(labels=((1, 2),))).apply(hollow, unit)
+    assert [change.filled_voxels for change in changes.labels] == [18, 9]
+    assert (filled[2:4, 2:5, 2:5] == 1).all()
+    assert (filled[4, 2:5, 2:5] == 2).all()
+    assert rules(FillHoles()).apply(hollow, unit)[1].cavities_between_labels == 1
+    with pytest.raises(UsageError, match="stands twice"):
+        KeepLargest(labels=(1, (1, 2)))
+    assert KeepLargest(labels=((1, 2),)).to_transform((1, 2)) is None
+    assert KeepLargest(labels=(1, 2), count=2).to_transform((1, 2)) is None
+
+
+def test_the_k_largest_stay() -> None:
+    random = np.random.default_rng(5)
+    for seed in range(8):
+        mask = np.asarray(
+            random.integers(0, 3, (9, 8, 7)) * (random.random((9, 8, 7)) < 0.3), np.uint8, order="CF"[seed % 2]
+        )
+        for count in (1, 2, 3, 40):
+            expected = np.zeros(mask.shape, bool)
+            for label in (1, 2):
+                numbers, found = ndimage.label(mask == label)
+                held = np.bincount(numbers.ravel())[1:]
+                # scipy numbers components in the order in which they begin: of equals the last stays
+                order = sorted(range(found), key=lambda one, held=held: (-held[one], -one))
+                expected |= np.isin(numbers, [one + 1 for one in order[:count]])
+            tidy, _ = rules(KeepLargest(count=count, connectivity=6)).apply(mask, Grid(mask.shape, np.eye(4)))
+            assert np.array_equal(tidy > 0, expected)
+    for count in (0, -1, 1001):
+        with pytest.raises(UsageError, match="from 1 to 1000"):
+            KeepLargest(count=count)
 
 
 def test_the_first_rules_that_monai_has_become_its_transforms() -> None:

@@ -68,26 +68,47 @@ class Components:
         rows = zip(labels, voxels, counts, largest, strict=True)
         return tuple(LabelComponents(*(int(value) for value in row)) for row in rows)
 
-    def largest(self) -> NDArray[np.bool_]:
-        """(n + 1,) whether a component is its label's largest.
+    def largest(self, count: int = 1) -> NDArray[np.bool_]:
+        """(n + 1,) whether a component is among the ``count`` largest of its label.
 
         Of several with equally many voxels it is the one that begins last when k runs fastest and i slowest, however
         the mask lies in memory. MONAI's ``KeepLargestConnectedComponent`` takes that one too of up to four components;
         of more it takes any, as its sort leaves equals in any order.
         """
-        labels, which = np.unique(self.owners[1:], return_inverse=True)
-        best = np.array([record.largest_voxels for record in self.by_label], np.int64)
         chosen = np.zeros(len(self.sizes), bool)
-        chosen[1:] = self.sizes[1:] == best[which]
-        tied = np.bincount(which[chosen[1:]], minlength=len(labels)) > 1
-        candidates = chosen.copy()
-        candidates[1:] &= tied[which]
-        if candidates.any():
-            rivals = np.flatnonzero(candidates)
+        if len(chosen) == 1:
+            return chosen
+        order = np.lexsort((-self.sizes[1:], self.owners[1:])) + 1
+        starts = np.flatnonzero(np.diff(self.owners[order], prepend=-1))
+        lengths = np.diff(starts, append=len(order))
+        place = np.arange(len(order)) - np.repeat(starts, lengths)
+        chosen[order[place < count]] = True
+        # Where the last that is chosen has equals among those that are not, the place in the mask decides.
+        last = starts + np.minimum(count, lengths) - 1
+        is_tied = (lengths > count) & (
+            self.sizes[order[last]] == self.sizes[order[np.minimum(last + 1, len(order) - 1)]]
+        )
+        rivals = order[np.repeat(np.where(is_tied, self.sizes[order[last]], 0), lengths) == self.sizes[order]]
+        if len(rivals):
+            candidates = np.zeros(len(self.sizes), bool)
+            candidates[rivals] = True
             rivals = rivals[np.lexsort((-self._first_voxels(candidates)[rivals], self.owners[rivals]))]
-            chosen[rivals] = False
-            chosen[rivals[np.unique(self.owners[rivals], return_index=True)[1]]] = True
+            starts = np.flatnonzero(np.diff(self.owners[rivals], prepend=-1))
+            lengths = np.diff(starts, append=len(rivals))
+            left = np.add.reduceat(chosen[rivals].astype(np.int64), starts)
+            chosen[rivals] = np.arange(len(rivals)) - np.repeat(starts, lengths) < np.repeat(left, lengths)
         return chosen
+
+    def at_border(self) -> NDArray[np.bool_]:
+        """(n + 1,) whether a component has a voxel on a face of the mask's array."""
+        found = np.zeros(len(self.sizes), bool)
+        for axis, (part, size) in enumerate(zip(self.box, self.shape, strict=True)):
+            line = np.moveaxis(self.numbers, axis, 0)
+            for touches, face in ((part.start == 0, line[:1]), (part.stop == size, line[-1:])):
+                if touches:
+                    found[np.unique(face)] = True
+        found[0] = False
+        return found
 
     def of_labels(self, labels: Collection[int]) -> NDArray[np.bool_]:
         """(n + 1,) whether a component belongs to one of ``labels``."""

@@ -206,6 +206,10 @@ class LabelTable:
         name = next(names, f"label {index}")
         return str(index) if name == f"label {index}" else f"{index} ({name})"
 
+    def unnamed(self, values: Iterable[int]) -> tuple[int, ...]:
+        """Those of some values of a mask that the table doesn't name, background left out."""
+        return tuple(sorted({*values}.difference(self.indices, (BACKGROUND,))))
+
     def find(self, labels: Iterable[int | str]) -> tuple[int, ...]:
         """The indices of labels that a person gives by number or name, such as ``1`` or ``liver``.
 

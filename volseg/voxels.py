@@ -48,6 +48,19 @@ def union(one: Box, other: Box) -> Box:
     return i, j, k
 
 
+def overlap(one: Box, other: Box) -> tuple[Box, Box]:
+    """What two boxes have in common, as a part of the one and as a part of the other; empty where it is nothing."""
+    common = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)]
+    parts = []
+    for box in (one, other):
+        i, j, k = (
+            slice(start - part.start, max(start, stop) - part.start)
+            for (start, stop), part in zip(common, box, strict=True)
+        )
+        parts.append((i, j, k))
+    return parts[0], parts[1]
+
+
 def slabs(array: NDArray[np.generic]) -> Iterator[Box]:
     """Cut an array (i, j, k) along the axis that is slowest in memory into pieces of about ``SLAB_VOXELS``."""
     if not array.size:

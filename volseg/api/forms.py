@@ -15,6 +15,7 @@ from volseg.verbs.evaluate import EvaluateOptions, evaluate_volumes
 from volseg.verbs.postprocess import PostprocessOptions
 from volseg.verbs.predict import PredictOptions
 from volseg.volume import Mask, Volume
+from volseg.voxels import values_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,15 +144,15 @@ def _postprocess(options: PostprocessOptions, mask: object, grid: object = None)
         raise UsageError("--overwrite and --jobs are for masks on the disk.")
     rules = options.rules(mask.labels if isinstance(mask, Mask) else None)
     if not rules:
-        raise UsageError(
-            "Nothing was asked for: give keep_largest, minimum_size_mm3 or fill_holes.", code="nothing-asked"
-        )
+        raise UsageError("Nothing was asked for: give keep_largest, fill_holes or another rule.", code="nothing-asked")
     if isinstance(mask, Mask) and grid is None:
-        return replace(mask, array=rules.apply(mask.array, mask.grid)[0])
+        cleaned, _ = rules.apply(mask.array, mask.grid)
+        named = mask.labels and rules.named(mask.labels, values_in(cleaned))
+        return replace(mask, array=cleaned, labels=named)
     if not isinstance(mask, np.ndarray) or not isinstance(grid, Grid):
         raise UsageError("volseg.postprocess takes two folders, a Mask, or an array and its Grid.")
-    cleaned = rules.apply(Mask(mask, grid).array, grid)[0]
-    return cleaned.astype(mask.dtype, copy=False)
+    cleaned, changes = rules.apply(Mask(mask, grid).array, grid)
+    return cleaned if changes.split else cleaned.astype(mask.dtype, copy=False)
 
 
 def _evaluate(

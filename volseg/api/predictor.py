@@ -65,7 +65,8 @@ class Predictor:
         from volseg.verbs.predict.case import segment
 
         found = self._segmented(volume, segment, progress)
-        return self._mask(found.masks[0], volume, self.labels.with_values(found.values_outside))
+        named = self.model.rules.named(self.labels, found.values_outside)
+        return self._mask(found.masks[0], volume, named.with_values(found.values_outside))
 
     def predict_regions(self, volume: Volume, *, progress: Progress | bool = True) -> dict[str, Mask]:
         """Segment the regions of a volume, which may overlap: the very masks of ``volseg.predict(..., regions=True)``.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HELP_FLAGS = ("--help", "-h")
 END_OF_OPTIONS = "--"
+ORDER = "--order"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,34 @@ def set_paths_apart(verb: str, words: Sequence[str], arguments: ArgumentCollecti
         return words
     others = [word for place, word in enumerate(words[:end]) if place not in places]
     return [*others, END_OF_OPTIONS, *(words[place] for place in places), *words[end + 1 :]]
+
+
+def tell_order(words: Sequence[str], names: Sequence[str], arguments: ArgumentCollection) -> list[str]:
+    """Put the order of some options into ``--order``, where a verb takes it: the parser keeps none between options.
+
+    Args:
+        words: what follows the verb, as ``set_paths_apart`` gives it.
+        names: the fields of the options whose order counts, in the order that they have otherwise.
+        arguments: the verb's parameters.
+    """
+    known = {name for argument in arguments for name in argument.names}
+    options = {f"--{name.replace('_', '-')}": name for name in names}
+    end = words.index(END_OF_OPTIONS) if END_OF_OPTIONS in words else len(words)
+    if ORDER not in known or ORDER in (word.partition("=")[0] for word in words[:end]):
+        return list(words)
+    order: list[str] = []
+    first, current = end, None
+    for place, word in enumerate(words[:end]):
+        if is_option_like(word):
+            option, equals, _ = word.partition("=")
+            current = options.get(option)
+            first = min(first, place) if current else first
+            order += [current] if current and equals else []
+        elif current:
+            order.append(current)
+    if order == sorted(order, key=list(names).index):
+        return list(words)
+    return [*words[:first], ORDER, *order, *words[first:]]
 
 
 @dataclass

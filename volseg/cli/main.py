@@ -39,7 +39,7 @@ from cyclopts import App, CoercionError, CycloptsError, Parameter, UnusedCliToke
 from volseg import __version__
 from volseg.atomic import is_disk_full
 from volseg.causes import cause_of
-from volseg.cli.arguments import set_paths_apart
+from volseg.cli.arguments import set_paths_apart, tell_order
 from volseg.device import memory_short
 from volseg.errors import TrustError, UsageError, VolsegError
 from volseg.safepath import SafeEnvironment, is_command
@@ -67,7 +67,7 @@ VERBS = {
     "train": "Train a bundle's network, or go on where it stopped.",
     "tune": "Search for settings that train better than a bundle's plan.",
     "predict": "Segment images or DICOM with a trained bundle.",
-    "postprocess": "Clean masks: largest component, small pieces, holes.",
+    "postprocess": "Clean masks: components, holes, surfaces, gaps, instances.",
     "evaluate": "Compare masks with reference masks, per case and label.",
     "trust": "Read what code a bundle would run, and trust it.",
     "export": "Write a bundle's network as ONNX, TorchScript or TensorRT.",
@@ -75,6 +75,8 @@ VERBS = {
     "demo": "Run the whole chain on phantoms made here as DICOM.",
 }
 """Each verb and its line in ``volseg --help``, which imports none of them."""
+VERBS_WITH_RULES = ("predict", "postprocess")
+"""Those whose rules are applied in the order of their options."""
 
 HELP = """From a folder of DICOM to a trained 3D segmentation model, and masks that open on the right voxels.
 
@@ -184,7 +186,12 @@ def _run(words: list[str]) -> int:
         raise UsageError(f"volseg has no verb {verb!r}.{meant} Type volseg --help for the list.")
     app = build_app(verb)
     if verb in VERBS:
-        words = [verb, *set_paths_apart(verb, words[1:], app[verb].assemble_argument_collection())]
+        arguments = app[verb].assemble_argument_collection()
+        words = [verb, *set_paths_apart(verb, words[1:], arguments)]
+        if verb in VERBS_WITH_RULES:
+            from volseg.postprocessing import RULE_OPTIONS
+
+            words = [verb, *tell_order(words[1:], RULE_OPTIONS, arguments)]
     try:
         result = app(words, exit_on_error=False, print_error=False)
     except SystemExit as error:

@@ -9,8 +9,22 @@ from cyclopts import Parameter
 
 from volseg.cli.results import print_ledger, print_table
 from volseg.console import ConsoleProgress
-from volseg.verbs.postprocess import DEFAULTS, CleanedMask, PostprocessOptions
+from volseg.labels import LabelTable
+from volseg.verbs.postprocess import DEFAULTS, CleanedMask, PostprocessOptions, table_beside
 from volseg.verbs.postprocess import postprocess as run_postprocess
+from volseg.words import counted
+
+COLUMNS = {
+    "removed_components": "pieces removed",
+    "removed_voxels": "voxels",
+    "filled_cavities": "holes filled",
+    "filled_voxels": "voxels",
+    "trimmed_voxels": "trimmed",
+    "added_voxels": "added",
+    "voxels": "voxels left",
+}
+"""What the table tells of a label, and its title."""
+ALWAYS = ("removed_components", "removed_voxels", "filled_cavities", "filled_voxels", "voxels")
 
 
 def postprocess(
@@ -20,10 +34,10 @@ def postprocess(
     *,
     options: Annotated[PostprocessOptions, Parameter(name="*")] = DEFAULTS,
 ) -> int:
-    """Clean masks: largest component, small pieces, holes.
+    """Clean masks: components, holes, surfaces, gaps, instances.
 
-    Components are removed first, holes filled afterwards. A hole that several labels enclose stays. The results keep
-    the names and the header geometry of the masks; what was changed stands in OUT_DIR/postprocessing.json.
+    Rules are applied in the order of their options. A hole that several labels enclose stays. The results keep the names
+    and the header geometry of the masks; what was changed stands in OUT_DIR/postprocessing.json.
 
     Args:
         masks: A mask, or a folder of masks.
@@ -34,26 +48,24 @@ def postprocess(
         volseg postprocess predicted clean --keep-largest all
         volseg postprocess predicted clean --keep-largest liver spleen --fill-holes liver
         volseg postprocess predicted clean --keep-largest 1 2 --minimum-size-mm3 50
+        volseg postprocess predicted clean --opening liver:3 --keep-largest liver+tumour --keep-inside tumour:liver
+        volseg postprocess predicted clean --smooth all:1 --instances tumour:1
     """
     ledger = run_postprocess(masks, out_dir, options, ConsoleProgress())
     cleaned = [outcome for outcome in ledger.outcomes if isinstance(outcome, CleanedMask)]
-    rows = [
-        (
-            outcome.case,
-            str(change.label),
-            str(change.removed_components),
-            str(change.removed_voxels),
-            str(change.filled_cavities),
-            str(change.filled_voxels),
-            str(change.voxels),
+    table = table_beside(masks, options) or LabelTable(())
+    changes = [(one.case, change) for one in cleaned for change in one.changes.labels]
+    changed = [(case, one) for case, one in changes if any(getattr(one, name) for name in COLUMNS if name != "voxels")]
+    columns = [name for name in COLUMNS if name in ALWAYS or any(getattr(one, name) for _, one in changed)]
+    if changed:
+        print_table(
+            ("case", "label", *(COLUMNS[name] for name in columns)),
+            [(case, table.told(one.label), *(str(getattr(one, name)) for name in columns)) for case, one in changed],
         )
-        for outcome in cleaned
-        for change in outcome.changes.labels
-        if change.removed_voxels or change.filled_voxels
-    ]
-    if rows:
-        print_table(("case", "label", "pieces removed", "voxels", "holes filled", "voxels", "voxels left"), rows)
-    elif cleaned:
+    for outcome in cleaned:
+        for label, count in outcome.changes.instances.items():
+            print(f"{outcome.case}: {counted(count, 'instance')} of {table.told(label)}")
+    if cleaned and not changed and not any(outcome.changes.split for outcome in cleaned):
         print("No mask had anything to change.")
     print_ledger(ledger)
     return ledger.exit_code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from volseg.postprocessing.rule import ALL, UNNAMED, Rule, labels_of
+from volseg.postprocessing.rule import ALL, UNNAMED, ComponentRule, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -17,8 +17,10 @@ TARGET = "monai.transforms.FillHolesd"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FillHoles(Rule):
+class FillHoles(ComponentRule):
     """Pockets of background that one label alone encloses in 3D get that label; see ``find_cavities``.
+
+    What a group encloses gets the nearest of its labels.
 
     MONAI's ``FillHolesd`` says the same where there is one label; of several it fills what lies inside with a label,
     other labels too.
@@ -28,8 +30,8 @@ class FillHoles(Rule):
 
     def apply(self, edit: MaskEdit) -> None:
         """Fill the pockets of the rule's labels."""
-        cavities = edit.cavities(self.connectivity)
-        edit.fill(cavities, cavities.of_labels(None if self.labels == ALL else self.labels))
+        cavities = edit.cavities(self.connectivity, self.groups)
+        edit.fill(cavities, cavities.of_labels(None if self.labels == ALL else self.flat), self.groups)
 
     def words(self, table: LabelTable = UNNAMED) -> str:
         """The rule in words."""
@@ -38,7 +40,7 @@ class FillHoles(Rule):
     def to_transform(self, table: Collection[int]) -> dict[str, object] | None:
         """``FillHolesd`` where there is one label, else nothing."""
         only = list(table)
-        if len(only) != 1 or (self.labels != ALL and only[0] not in self.labels):
+        if len(only) != 1 or self.groups or (self.labels != ALL and only[0] not in self.labels):
             return None
         # MONAI names the neighbours of the background, which are joined across faces where the label's are not.
         hops = 3 if self.connectivity == 6 else 1

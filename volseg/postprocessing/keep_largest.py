@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from volseg.components import Connectivity
-from volseg.postprocessing.rule import ALL, UNNAMED, Rule, labels_of
+from volseg.errors import UsageError
+from volseg.postprocessing.rule import ALL, UNNAMED, ComponentRule, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -18,27 +19,44 @@ TARGET = "monai.transforms.KeepLargestConnectedComponentd"
 HOPS: dict[Connectivity, int] = {6: 1, 18: 2, 26: 3}
 """MONAI counts the axes that a step to a neighbour may cross at once."""
 
+MAX_COUNT = 1000
+"""Of components that stay: who wants more wants a smallest volume."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class KeepLargest(Rule):
-    """Only the largest component stays; of equally large ones, that of ``Components.largest``."""
+class KeepLargest(ComponentRule):
+    """Only the largest components stay; of equally large ones, those of ``Components.largest``.
+
+    Raises:
+        UsageError: as ``ComponentRule``, or the count is not in 1..1000.
+    """
 
     key: ClassVar[str] = "keep_largest"
 
+    count: int = 1
+    """How many stay."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.count <= MAX_COUNT:
+            raise UsageError(f"{self.key}: count is a whole number from 1 to {MAX_COUNT}, not {self.count}.")
+
     def apply(self, edit: MaskEdit) -> None:
-        """Remove all but the largest component of each of the rule's labels."""
-        components = edit.components(self.connectivity)
-        smaller = ~components.largest()
-        edit.remove(smaller if self.labels == ALL else smaller & components.of_labels(self.labels))
+        """Remove all but the largest components of each of the rule's labels."""
+        components, ours = self.components(edit)
+        edit.remove(ours & ~components.largest(self.count))
 
     def words(self, table: LabelTable = UNNAMED) -> str:
         """The rule in words."""
-        return self.of_labels("only the largest component", table)
+        which = "only the largest component" if self.count == 1 else f"only the {self.count} largest components"
+        return self.of_labels(which, table)
 
-    def to_transform(self, table: Collection[int]) -> dict[str, object]:
-        """``KeepLargestConnectedComponentd``."""
+    def to_transform(self, table: Collection[int]) -> dict[str, object] | None:
+        """``KeepLargestConnectedComponentd``, for one component of labels that count each by itself."""
         del table
-        labels = {} if self.labels == ALL else {"applied_labels": list(self.labels)}
+        if self.groups or self.count > 1:
+            return None
+        labels = {} if self.labels == ALL else {"applied_labels": list(self.flat)}
         how = {"is_onehot": False, "independent": True, "connectivity": HOPS[self.connectivity]}
         return {"_target_": TARGET, "keys": "pred", **labels, **how}
 

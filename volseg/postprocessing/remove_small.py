@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from volseg.errors import UsageError
-from volseg.postprocessing.rule import ALL, UNNAMED, Rule
+from volseg.postprocessing.rule import UNNAMED, ComponentRule
 
 if TYPE_CHECKING:
     from volseg.labels import LabelTable
@@ -18,14 +18,14 @@ VOLUME_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoveSmall(Rule):
+class RemoveSmall(ComponentRule):
     """Components below a volume are removed.
 
     MONAI has no transform for it: its ``RemoveSmallObjectsd`` takes all voxels of a label for one object in a mask of
     several labels, and rounds the volume up to whole voxels.
 
     Raises:
-        UsageError: as ``Rule``, or the volume is negative or not finite.
+        UsageError: as ``ComponentRule``, or the volume is negative or not finite.
     """
 
     key: ClassVar[str] = "remove_small"
@@ -40,9 +40,9 @@ class RemoveSmall(Rule):
 
     def apply(self, edit: MaskEdit) -> None:
         """Remove the small components of the rule's labels."""
-        components = edit.components(self.connectivity)
+        components, ours = self.components(edit)
         small = components.sizes * edit.grid.voxel_volume_mm3 < self.minimum_mm3 * (1 - VOLUME_TOLERANCE)
-        edit.remove(small if self.labels == ALL else small & components.of_labels(self.labels))
+        edit.remove(ours & small)
 
     def words(self, table: LabelTable = UNNAMED) -> str:
         """The rule in words."""

@@ -7,22 +7,44 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from volseg.errors import BundleError
+from volseg.postprocessing.closing import Closing
 from volseg.postprocessing.edit import Changes, MaskEdit
+from volseg.postprocessing.fill_gaps import FillGaps
 from volseg.postprocessing.fill_holes import FillHoles
+from volseg.postprocessing.instances import Instances, named_instances
+from volseg.postprocessing.keep_inside import KeepInside
 from volseg.postprocessing.keep_largest import KeepLargest
+from volseg.postprocessing.opening import Opening
 from volseg.postprocessing.remove_small import RemoveSmall
-from volseg.postprocessing.rule import Rule
+from volseg.postprocessing.remove_touching_border import RemoveTouchingBorder
+from volseg.postprocessing.rule import ALL, Rule
+from volseg.postprocessing.smoothing import Smoothing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
+    from volseg.labels import LabelTable
 
-RULES: dict[str, type[Rule]] = {rule.key: rule for rule in (KeepLargest, RemoveSmall, FillHoles)}
+KINDS: tuple[type[Rule], ...] = (
+    KeepLargest,
+    RemoveSmall,
+    FillHoles,
+    KeepInside,
+    RemoveTouchingBorder,
+    Opening,
+    Closing,
+    Smoothing,
+    FillGaps,
+    Instances,
+)
+RULES: dict[str, type[Rule]] = {rule.key: rule for rule in KINDS}
 """The kinds of rules, by their names in plain data."""
+MAX_RULES = 1000
+"""Of a bundle's, each of which costs a pass over the mask."""
 
 FIRST_FORM = ("keep_largest", "minimum_size_mm3", "fill_holes", "connectivity")
 """The keys of the mapping that bundles had before rules had an order."""
@@ -40,7 +62,15 @@ class PostprocessingRules:
     @property
     def labels(self) -> frozenset[int]:
         """The labels that the rules name."""
-        return frozenset(label for rule in self.rules if isinstance(rule.labels, tuple) for label in rule.labels)
+        inside = (label for rule in self.rules if isinstance(rule, KeepInside) for label in rule.inside)
+        return frozenset((*(label for rule in self.rules for label in rule.flat), *inside))
+
+    def named(self, table: LabelTable, values: Iterable[int]) -> LabelTable:
+        """A table with names for the instances among the values of masks, such as ``tumour 2`` for 2002."""
+        for rule in self.rules:
+            if isinstance(rule, Instances):
+                table = named_instances(table, None if rule.labels == ALL else rule.flat, values)
+        return table
 
     def __add__(self, other: PostprocessingRules) -> PostprocessingRules:
         return PostprocessingRules(self.rules + other.rules)
@@ -53,10 +83,11 @@ class PostprocessingRules:
             grid: where the voxels lie; sizes are in mm3.
 
         Returns:
-            A new mask of the same type, and what was changed.
+            A new mask, and what was changed. It is of the same type, unless the numbers of instances need uint16.
 
         Raises:
-            InputError: the mask is not three-dimensional, or not of whole numbers.
+            InputError: the mask is not three-dimensional, or not of whole numbers; or a rule can't be applied to it.
+            GeometryError: a rule needs lengths, and the grid's axes are not at right angles.
         """
         edit = MaskEdit(mask, grid)
         for rule in self.rules:
@@ -112,6 +143,8 @@ class PostprocessingRules:
             return cls(tuple(_of_first_form(config)))
         if not isinstance(config, (list, tuple)):
             raise BundleError("The postprocessing rules have to be a list of rules.")
+        if len(config) > MAX_RULES:
+            raise BundleError(f"There are {len(config)} postprocessing rules, and {MAX_RULES} at most are applied.")
         rules = []
         for entry in config:
             key = entry.get("rule") if isinstance(entry, Mapping) else None

@@ -6,7 +6,7 @@ import functools
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal  # noqa: F401  with Many: the fields of RuleOptions are read in this module
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from volseg.dataset.beside import labels_beside
 from volseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.files import read_bounded
 from volseg.kept import ANEW, EDITED, State, file_digest, merged, require_replaceable, state_of
-from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable, is_name
-from volseg.options import Many, each
+from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable
+from volseg.options import Many  # noqa: F401
 from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Provenance, Status
-from volseg.postprocessing import ALL, Changes, FillHoles, KeepLargest, PostprocessingRules, RemoveSmall
+from volseg.postprocessing import Changes, PostprocessingRules, RuleOptions
 from volseg.progress import SILENT, Progress
 from volseg.volume import (
     AXES_TURNED,
@@ -39,8 +39,6 @@ from volseg.words import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from volseg.postprocessing import Labels, Rule
-
 LEDGER_NAME = "postprocessing.json"
 TURNED = (
     f"{AXES_TURNED}: NIfTI holds the oblique grid of this mask with two voxel axes reversed alone. Viewers that go by "
@@ -49,55 +47,14 @@ TURNED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PostprocessOptions:
-    """What to do with the masks; components are removed first, holes filled afterwards."""
-
-    keep_largest: Many[str | int] = ()
-    """Labels of which only the largest connected component stays: numbers such as 1,2, names such as liver as
-    labels.txt or dataset.json beside the masks has them, or all. A number is never taken for a name."""
-
-    minimum_size_mm3: float = 0.0
-    """Remove connected components below this volume, in mm3."""
-
-    fill_holes: Many[str | int] = ()
-    """Labels whose holes are filled, where that label alone encloses them in 3D: numbers, names, or all."""
-
-    connectivity: Literal[6, 18, 26] = 26
-    """Voxels are connected across faces (6), edges too (18), or corners too (26)."""
+class PostprocessOptions(RuleOptions):
+    """What to do with the masks, in the order of the options."""
 
     overwrite: bool = False
     """Replace masks that are there already and differ."""
 
     jobs: int = 0
     """How many masks are worked on at once; 0 takes all cores."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The labels that are asked for by name."""
-        largest: tuple[int | str, ...] = each(self.keep_largest)
-        filled: tuple[int | str, ...] = each(self.fill_holes)
-        labels = LabelTable(()).each((*largest, *filled))
-        return tuple(label for label in labels if label != ALL and is_name(label))
-
-    def rules(self, table: LabelTable | None = None) -> PostprocessingRules:
-        """The rules that these options ask for.
-
-        Args:
-            table: what the labels are called; without it they are known by their numbers alone.
-
-        Raises:
-            UsageError: a name is unknown, a label is below 1, or a size makes no sense.
-        """
-        table = table or LabelTable(())
-        how = self.connectivity
-        rules: list[Rule] = []
-        if self.keep_largest:
-            rules.append(KeepLargest(labels=_labels(each(self.keep_largest), table), connectivity=how))
-        if self.minimum_size_mm3:
-            rules.append(RemoveSmall(minimum_mm3=self.minimum_size_mm3, connectivity=how))
-        if self.fill_holes:
-            rules.append(FillHoles(labels=_labels(each(self.fill_holes), table), connectivity=how))
-        return PostprocessingRules(tuple(rules))
 
 
 DEFAULTS = PostprocessOptions()
@@ -147,15 +104,15 @@ def postprocess(
         OutputExistsError: ``out_dir`` has another ``labels.txt``.
         FileError: ``out_dir`` can't be written.
     """
-    if not (options.keep_largest or options.minimum_size_mm3 or options.fill_holes):
+    if not options.asks_rules:
         raise UsageError(
             "Nothing was asked for, so the masks would stay as they are. "
-            "Say what to do with --keep-largest, --minimum-size-mm3 or --fill-holes.",
+            "Say what to do with --keep-largest, --fill-holes or another rule of volseg postprocess --help.",
             code="nothing-asked",
         )
     folder, paths = _find(masks)
-    table = _table(folder, options)
-    rules = options.rules(table if options.names else None)
+    table = table_beside(folder, options)
+    rules = options.rules(table)
     if out_dir.exists() and not out_dir.is_dir():
         raise UsageError(f"{out_dir} is a file, and the results need a folder. Name another.", code="not-a-folder")
     if out_dir.resolve() == folder.resolve():
@@ -164,7 +121,7 @@ def postprocess(
             code="same-folder",
         )
     with exclusive(out_dir):
-        _copy_labels(folder, out_dir, overwrite=options.overwrite)
+        _copy_labels(folder, out_dir, rules, overwrite=options.overwrite)
         found = Ledger.read(out_dir / LEDGER_NAME, CleanedMask)
         before = {outcome.case: outcome.made for outcome in found.outcomes} if found else {}
         counts = Counter(stem_of(path) for path in paths)
@@ -183,16 +140,20 @@ def postprocess(
         ledger = Ledger(outcomes, Provenance.of("postprocess", options))
         whole = merged(ledger, found, out_dir)
         whole.write(out_dir / LEDGER_NAME)
+        _name_instances(rules, table or LabelTable(()), whole.outcomes, out_dir)
         return replace(ledger, done_before=whole.done_before)
 
 
-def _table(folder: Path, options: PostprocessOptions) -> LabelTable | None:
+def table_beside(folder: Path, options: PostprocessOptions) -> LabelTable | None:
     """What the labels are called, as a file beside the masks tells; a damaged one matters where labels are named."""
     try:
         return labels_beside(folder)
-    except VolsegError:
-        if options.names:
-            raise
+    except VolsegError as damaged:
+        try:
+            options.rules()
+        except UsageError as error:
+            if error.code == "no-label":
+                raise damaged from None
         return None
 
 
@@ -265,7 +226,7 @@ def _find(masks: Path) -> tuple[Path, list[Path]]:
     return masks, paths
 
 
-def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
+def _copy_labels(folder: Path, out_dir: Path, rules: PostprocessingRules, *, overwrite: bool) -> None:
     from volseg.atomic import write_bytes
 
     source, target = folder / LABELS_NAME, out_dir / LABELS_NAME
@@ -275,6 +236,8 @@ def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
     if target.exists():
         if target.is_file() and read_bounded(target, MAX_LABELS_BYTES, "label description") == content:
             return
+        if target.is_file() and _with_instances(source, target, rules):
+            return
         if not overwrite:
             raise OutputExistsError(
                 f"{target} is there already and names other labels. Name another folder, or add --overwrite.",
@@ -283,13 +246,27 @@ def _copy_labels(folder: Path, out_dir: Path, *, overwrite: bool) -> None:
     write_bytes(target, content)
 
 
+def _with_instances(source: Path, target: Path, rules: PostprocessingRules) -> bool:
+    """Whether the one names the labels of the other, and beside them instances as the rules would name them."""
+    try:
+        ours, theirs = LabelTable.read(source), LabelTable.read(target)
+    except InputError:
+        return False
+    named = rules.named(ours, theirs.indices)
+    return (named.indices, named.names) == (theirs.indices, theirs.names) and len(named) > len(ours)
+
+
+def _name_instances(rules: PostprocessingRules, table: LabelTable, outcomes: Sequence[Outcome], out_dir: Path) -> None:
+    """Name the instances of all masks in the folder in ``labels.txt``, beside the labels that it names already."""
+    values = {change.label for one in outcomes if isinstance(one, CleanedMask) for change in one.changes.labels}
+    named = rules.named(table, values)
+    if named != table:
+        named.describe(out_dir / LABELS_NAME)
+
+
 def _tell_unmet(rules: PostprocessingRules, outcomes: Sequence[Outcome], table: LabelTable, progress: Progress) -> None:
     """Say which of the labels that were named are in no mask: most likely a typing error."""
     cleaned = [outcome for outcome in outcomes if isinstance(outcome, CleanedMask)]
     met = {change.label for outcome in cleaned for change in outcome.changes.labels}
     for label in sorted(rules.labels - met) if cleaned else ():
         progress.say(f"No mask has the label {table.told(label)}.")
-
-
-def _labels(labels: tuple[int | str, ...], table: LabelTable) -> Labels:
-    return ALL if ALL in table.each(labels) else table.find(labels)

@@ -309,12 +309,15 @@ def _plain(rules: PostprocessingRules) -> tuple[dict[str, object], ...]:
 
 def _only_largest(rules: PostprocessingRules) -> bool:
     """Whether the rules are such as ``volseg plan`` chooses."""
-    return all(type(rule) is KeepLargest and rule.labels != "all" and rule.connectivity == 26 for rule in rules.rules)
+    return all(
+        type(rule) is KeepLargest and rule.labels != "all" and rule == KeepLargest(labels=rule.flat)
+        for rule in rules.rules
+    )
 
 
 def _largest(rules: PostprocessingRules) -> frozenset[int]:
     return frozenset(
-        label for rule in rules.rules if type(rule) is KeepLargest and rule.labels != "all" for label in rule.labels
+        label for rule in rules.rules if type(rule) is KeepLargest and rule.count == 1 for label in rule.flat
     )
 
 

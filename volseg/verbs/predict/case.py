@@ -20,6 +20,7 @@ from volseg.errors import InputError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
 from volseg.labels import BACKGROUND
 from volseg.outcomes import FileDigest, Made, Outcome, Status
+from volseg.postprocessing.edit import INSTANCE_STEP
 from volseg.verbs.predict.model import MODALITIES, Model, ModelFile, load_model
 from volseg.verbs.predict.plausibility import is_no_ct
 from volseg.volume import Volume, nifti_name, read_header, read_mask, read_volume, write_image
@@ -139,7 +140,7 @@ class Prediction:
             made: list[str] = [*source.written()]
             for place, mask, table in zip(self._places, found.masks, self._tables(model), strict=True):
                 image = self._image(source, prepared.case.images[0], folder, place)
-                table = table.with_values(found.values_outside)
+                table = model.rules.named(table, found.values_outside).with_values(found.values_outside)
                 made += self._write(folder, place, writers_of(self.formats), mask, found.grid, table, image)
             files = {name: file_digest(folder / name) for name in made}
             if state is State.UNKNOWN:
@@ -211,12 +212,13 @@ class Prediction:
     def _complete(self, earlier: Outcome, before: Made, source: FileSource | SeriesSource, looked: Looked) -> Outcome:
         """Make what is missing of a case from the mask that is there, without the network."""
         missing = {name for name in looked.names if name not in before.files or not (self.out_dir / name).exists()}
-        tables = self._tables(load_model(self.model))
+        model = load_model(self.model)
+        tables = self._tables(model)
         (path, *_) = source.images(self.out_dir)
         with _folder_of(self.out_dir, source.name) as folder:
             made: list[str] = []
             for place, name, table in zip(self._places, looked.masks, tables, strict=True):
-                table = table.with_values(earlier.values_outside)
+                table = model.rules.named(table, earlier.values_outside).with_values(earlier.values_outside)
                 image = self._image(source, path, self.out_dir, place)
                 volume = read_mask(self.out_dir / name)
                 mask = cast("NDArray[np.unsignedinteger]", volume.array)
@@ -320,16 +322,20 @@ def segment(
     warnings += (*model.told, *told)
     if model.rules:
         cleaned, changes = model.rules.apply(mask, grid)
-        mask = cleaned.astype(mask.dtype)
+        # The numbers of instances need a wider type.
+        mask = cleaned.astype(np.uint16 if changes.split else mask.dtype)
         if changes.vanished:
             warnings += (f"The rules removed all of the labels {', '.join(map(model.table.told, changes.vanished))}.",)
     if model.only:
-        mask[~np.isin(mask, model.only)] = 0
+        kept = np.isin(mask, model.only)
+        if model.rules and changes.split:
+            kept |= np.isin(mask // INSTANCE_STEP, model.only) & (mask > INSTANCE_STEP)
+        mask[~kept] = 0
     outside = tuple(sorted({*values_in(mask)}.difference(model.table.indices, (BACKGROUND,))))
     if model.meaning.why:
         warnings += (UNNAMED.format(model.meaning.why),)
-    elif outside:
-        warnings += (OUTSIDE.format(listed([str(value) for value in outside])),)
+    elif unnamed := model.rules.named(model.table, outside).unnamed(outside):
+        warnings += (OUTSIDE.format(listed([str(value) for value in unnamed])),)
     if not mask.any():
         warnings += ("The mask is empty: the network found none of the labels.",)
     return Segmented((mask,), grid, warnings, outside)

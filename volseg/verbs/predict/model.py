@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 MODALITIES = ("CT", "MR", "PT")
 """Those that convert makes images of; what else a channel may be called tells nothing for certain."""
+NO_RULES = PostprocessingRules()
+RULES = "rules"
+"""The name of the options' own rules among the checksums."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class ModelFile:
         others_sha256: of whatever else of the bundle decides on masks: its metadata, and where it runs code beyond the
             vocabulary all of its files.
         window: what is asked of the sliding window.
+        rules: what is done with masks after the bundle's own rules.
     """
 
     bundle_dir: Path
@@ -69,6 +74,7 @@ class ModelFile:
     weights_sha256: str
     others_sha256: str
     window: WindowWishes = field(default_factory=WindowWishes)
+    rules: PostprocessingRules = NO_RULES
 
     @classmethod
     def of(
@@ -82,6 +88,7 @@ class ModelFile:
         precision: Precision = "auto",
         folds: str | None = None,
         window: WindowWishes | None = None,
+        rules: PostprocessingRules = NO_RULES,
     ) -> ModelFile:
         """Find a bundle's weights.
 
@@ -95,6 +102,7 @@ class ModelFile:
                 Networks of others may need float32: they run as they are described.
             folds: of the ensemble that is to predict: ``all``, or numbers such as ``0,2``; None for a single model.
             window: what is asked of the sliding window.
+            rules: what is done with masks after the bundle's own rules.
 
         Raises:
             UsageError: there is no such precision, or what names folds makes no sense.
@@ -132,7 +140,9 @@ class ModelFile:
             raise UsageError(
                 "--labels is for masks of labels; each region has a mask of its own. Leave one of them out."
             )
-        return cls(bundle.root, fold, numbers, device, raw, regions, precision, config, weights_sha256, others, asked)
+        return cls(
+            bundle.root, fold, numbers, device, raw, regions, precision, config, weights_sha256, others, asked, rules
+        )
 
     @property
     def named_folds(self) -> str | None:
@@ -142,7 +152,11 @@ class ModelFile:
     @property
     def checksums(self) -> dict[str, str]:
         """For the provenance."""
-        return {"configs/inference": self.config_sha256, "weights": self.weights_sha256, "others": self.others_sha256}
+        found = {"configs/inference": self.config_sha256, "weights": self.weights_sha256, "others": self.others_sha256}
+        if self.rules:
+            words = json.dumps(self.rules.to_config(), sort_keys=True)
+            found[RULES] = hashlib.sha256(words.encode()).hexdigest()
+        return found
 
     @property
     def method(self) -> str:
@@ -241,6 +255,7 @@ def load_model(file: ModelFile) -> Model:
         precision=file.precision,
         folds=file.named_folds,
         window=file.window,
+        rules=file.rules,
     )
     if same != file:
         raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")
@@ -291,7 +306,7 @@ def load_model(file: ModelFile) -> Model:
         memory=file.window.memory,
         scratch=file.window.scratch,
     )
-    rules = PostprocessingRules() if file.raw else rules
+    rules = file.rules if file.raw else rules + file.rules
     meaning, only = with_labels(bundle.meaning, file.window.labels)
     order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
     return Model(

@@ -15,6 +15,7 @@ from volseg.kept import RunningLedger
 from volseg.labels import LABELS_NAME
 from volseg.options import Many, words_of
 from volseg.outcomes import Ledger, Provenance, Status
+from volseg.postprocessing.options import RuleOptions
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import NAMES, Naming, without_order
 from volseg.writers import FOLDERS, ITKSNAP, NIFTI, PREVIEW, STATISTICS, writers_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from volseg.bundle.folder import Bundle
-    from volseg.labels import LabelTable, Region
+    from volseg.labels import Region
     from volseg.outcomes import Outcome
     from volseg.verbs.predict.inputs import Search
     from volseg.verbs.predict.model import Model, ModelFile
@@ -36,7 +37,7 @@ DECIDING = ("raw", "regions", "precision", "tta", "overlap", "labels", "roi")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(SeriesChoice):
+class PredictOptions(RuleOptions, SeriesChoice):
     """How to predict."""
 
     fold: int | None = None
@@ -223,7 +224,7 @@ def _predict(
             ledger = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
             origin = inputs.naming.origin(source) if inputs.naming else ""
             with RunningLedger(out_dir / LEDGER, ledger, found, origin, inputs.aside) as running:
-                described = Described(out_dir, model.table, regions, found.outcomes if found else ())
+                described = Described(out_dir, model, regions, found.outcomes if found else ())
 
                 def add(outcome: Outcome) -> None:
                     running.add(outcome)
@@ -284,6 +285,11 @@ def opened(
         raise UsageError(f"{out_dir} is a file. Name a folder for the masks.")
     if out_dir.resolve() == bundle.root.resolve():
         raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
+    rules = options.rules(bundle.labels)
+    if rules and options.regions:
+        raise UsageError(
+            "Rules are for masks whose labels exclude each other, and regions may overlap. Leave --regions or the rules out."
+        )
     file = ModelFile.of(
         bundle,
         options.fold,
@@ -293,6 +299,7 @@ def opened(
         precision=options.precision,
         folds=options.folds,
         window=options.window(out_dir),
+        rules=rules,
     )
     # The record says what it came to.
     return bundle, file, replace(options, precision=file.precision, folds=file.named_folds)
@@ -339,10 +346,8 @@ def made_before(found: Ledger | None, out_dir: Path) -> list[str]:
 class Described:
     """``labels.txt`` for ITK-SNAP beside the masks: on the disk before them, with each value that turns up in one."""
 
-    def __init__(
-        self, out_dir: Path, table: LabelTable, regions: Mapping[str, Region], earlier: Iterable[Outcome]
-    ) -> None:
-        self._path, self._table = out_dir / LABELS_NAME, table
+    def __init__(self, out_dir: Path, model: Model, regions: Mapping[str, Region], earlier: Iterable[Outcome]) -> None:
+        self._path, self._table, self._rules = out_dir / LABELS_NAME, model.table, model.rules
         for folder, region in regions.items():
             region.table.describe(out_dir / folder / LABELS_NAME)
         self._is_one = not regions
@@ -353,7 +358,8 @@ class Described:
 
     def _take(self, outcome: Outcome) -> None:
         if outcome.status is Status.DONE:
-            self._table = self._table.with_values(outcome.values_outside)
+            named = self._rules.named(self._table, outcome.values_outside)
+            self._table = named.with_values(outcome.values_outside)
 
     def add(self, outcome: Outcome) -> None:
         """Take in what became of a case."""
@@ -369,10 +375,13 @@ def require_same_model(found: Ledger | None, file: ModelFile, out_dir: Path, opt
     Raises:
         OutputExistsError: it has some.
     """
+    from volseg.verbs.predict.model import RULES
+
     if found is None or options.overwrite:
         return
     theirs = found.provenance
-    same = file.checksums.items() <= theirs.checksums.items() and all(
+    rules_alike = theirs.checksums.get(RULES) == file.checksums.get(RULES)
+    same = (rules_alike and file.checksums.items() <= theirs.checksums.items()) and all(
         _plainly(theirs.options.get(name)) == _plainly(getattr(options, name)) for name in DECIDING
     )
     there = any((out_dir / name).is_file() for outcome in found.outcomes for name in outcome.outputs)

@@ -1,0 +1,54 @@
+"""Fill the gaps between labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from volseg.distances import Window, radius_voxels, within
+from volseg.errors import UsageError
+from volseg.postprocessing.claims import Claims
+from volseg.postprocessing.edit import box_of
+from volseg.postprocessing.rule import ALL, UNNAMED, Rule
+
+if TYPE_CHECKING:
+    from volseg.labels import LabelTable
+    from volseg.postprocessing.edit import MaskEdit
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillGaps(Rule):
+    """Background at most this far from two of the labels gets the nearest, the lower number of two equally near.
+
+    Distances are between voxel centres: a gap of one voxel is one step wide on both sides.
+
+    Raises:
+        UsageError: as ``Rule``, there are fewer than two labels, or the width is not above 0 and up to 100 mm.
+    """
+
+    key: ClassVar[str] = "fill_gaps"
+
+    within_mm: float
+    """From both labels."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_mm("within_mm")
+        if self.labels != ALL and len(self.labels) < 2:
+            raise UsageError(f"{self.key}: a gap is between two labels or more, not {list(self.labels)}.")
+
+    def apply(self, edit: MaskEdit) -> None:
+        """Fill the gaps between the rule's labels."""
+        reach, boxes = radius_voxels(self.within_mm, edit.spacing_mm), edit.boxes()
+        claims = Claims(edit)
+        for labels in self.parts(boxes):
+            box = Window.around(box_of(labels, boxes), edit.mask.shape, reach, reach).box
+            region = np.isin(edit.mask[box], labels)
+            claims.add(box, within(region, self.within_mm, edit.spacing_mm), labels)
+        claims.settle(least=2)
+
+    def words(self, table: LabelTable = UNNAMED) -> str:
+        """The rule in words."""
+        return f"filled gaps of up to {self.within_mm:g} mm from each side between {self.named(table)}"
