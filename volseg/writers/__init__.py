@@ -4,7 +4,7 @@ A writer is registered by its format's name in ``WRITERS``; what segments images
 """
 
 from volseg.writers import preview, slicer, statistics
-from volseg.writers.dicom import SegmentationWriter, StructureSetWriter
+from volseg.writers.dicom import NO_SOURCE, SegmentationWriter, StructureSetWriter
 from volseg.writers.nifti import NiftiWriter
 from volseg.writers.preview import PreviewWriter
 from volseg.writers.slicer import SlicerWriter
@@ -20,6 +20,7 @@ __all__ = [
     "FOLDERS",
     "ITKSNAP",
     "NIFTI",
+    "NO_SOURCE",
     "PREVIEW",
     "RTSTRUCT",
     "SLICER",

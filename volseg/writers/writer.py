@@ -24,7 +24,7 @@ class Algorithm:
     """What made a mask: the bundle's name and version."""
 
     name: str = "volseg"
-    version: str = ""
+    version: str = "unknown"
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ class MaskWriter(Protocol):
         """The files that ``write`` makes of this image's mask, relative to the folder; none where it can't.
 
         Beside a file in a folder of the case's name, ``write`` may make more of them, one for each label that is there.
+
+        Raises:
+            InputError: the format is not for images such as this.
         """
         ...
 

@@ -139,7 +139,7 @@ class Prediction:
             found = (segment_regions if self.folders else segment)(prepared, source.modality, model)
             made: list[str] = [*source.written()]
             for place, mask, table in zip(self._places, found.masks, self._tables(model), strict=True):
-                image = self._image(source, prepared.case.images[0], folder, place)
+                image = self._image(source, prepared.case.images[0], folder, place, model)
                 table = model.rules.named(table, found.values_outside).with_values(found.values_outside)
                 made += self._write(folder, place, writers_of(self.formats), mask, found.grid, table, image)
             files = {name: file_digest(folder / name) for name in made}
@@ -219,7 +219,7 @@ class Prediction:
             made: list[str] = []
             for place, name, table in zip(self._places, looked.masks, tables, strict=True):
                 table = model.rules.named(table, earlier.values_outside).with_values(earlier.values_outside)
-                image = self._image(source, path, self.out_dir, place)
+                image = self._image(source, path, self.out_dir, place, model)
                 volume = read_mask(self.out_dir / name)
                 mask = cast("NDArray[np.unsignedinteger]", volume.array)
                 writers = [
@@ -235,11 +235,15 @@ class Prediction:
         outputs = tuple(dict.fromkeys((*earlier.outputs, *made)))
         return replace(kept, outputs=outputs, made=replace(before, files={**before.files, **files}))
 
-    def _image(self, source: FileSource | SeriesSource, path: Path, folder: Path, place: str) -> MaskedImage:
+    def _image(
+        self, source: FileSource | SeriesSource, path: Path, folder: Path, place: str, model: Model
+    ) -> MaskedImage:
         """The image of a case, which may still lie in a folder for what is not yet whole."""
         will_lie = self.out_dir / path.relative_to(folder) if path.is_relative_to(folder) else path
         link = os.path.relpath(will_lie.parent.resolve() / will_lie.name, (self.out_dir / place).resolve())
-        return MaskedImage(source.name, path, source.series, link=Path(link).as_posix(), modality=source.modality)
+        return MaskedImage(
+            source.name, path, source.series, model.algorithm, link=Path(link).as_posix(), modality=source.modality
+        )
 
     def _write(
         self,

@@ -16,7 +16,7 @@ from volseg.outcomes import sha256_of
 from volseg.postprocessing import PostprocessingRules
 from volseg.verbs.predict.sources import IMAGES
 from volseg.verbs.predict.window import WindowWishes, tta_axes, with_labels, with_overlap
-from volseg.writers import FOLDERS
+from volseg.writers import FOLDERS, Algorithm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -191,6 +191,7 @@ class Model:
         only: the labels that are written; none for all.
         roi: the box outside which nothing is segmented; None for the whole image.
         step_by_step: that and why its config can't be worked on slab by slab; empty where it can.
+        algorithm: what DICOM objects call it.
     """
 
     segmenter: Segmenter
@@ -207,6 +208,7 @@ class Model:
     only: tuple[int, ...] = ()
     roi: Roi | None = None
     step_by_step: str = ""
+    algorithm: Algorithm = field(default_factory=Algorithm)
 
     @property
     def table(self) -> LabelTable:
@@ -324,7 +326,15 @@ def load_model(file: ModelFile) -> Model:
         only,
         file.window.roi,
         AS_CONFIGURED.format(segmenter.slab_steps) if isinstance(segmenter.slab_steps, str) else "",
+        _algorithm(bundle),
     )
+
+
+def _algorithm(bundle: Bundle) -> Algorithm:
+    """The bundle by its metadata; its folder may be called after anybody."""
+    name, version = (bundle.metadata.get(key) for key in ("name", "version"))
+    words = Algorithm()
+    return Algorithm(name if isinstance(name, str) and name.strip() else words.name, str(version or words.version))
 
 
 def _copies(network: Module, count: int) -> list[Module]:

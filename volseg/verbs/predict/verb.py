@@ -18,7 +18,19 @@ from volseg.outcomes import Ledger, Provenance, Status
 from volseg.postprocessing.options import RuleOptions
 from volseg.progress import SILENT, Progress
 from volseg.pseudonyms import NAMES, Naming, without_order
-from volseg.writers import FOLDERS, ITKSNAP, NIFTI, PREVIEW, STATISTICS, writers_of
+from volseg.writers import (
+    DICOM_FORMATS,
+    DICOM_LABELMAP,
+    DICOM_SEG,
+    FOLDERS,
+    ITKSNAP,
+    NIFTI,
+    NO_SOURCE,
+    PREVIEW,
+    RTSTRUCT,
+    STATISTICS,
+    writers_of,
+)
 from volseg.writers.statistics import require_own_table, write_statistics
 
 if TYPE_CHECKING:
@@ -34,6 +46,10 @@ if TYPE_CHECKING:
 LEDGER = "prediction.json"
 DECIDING = ("raw", "regions", "precision", "tta", "overlap", "labels", "roi")
 """The options that a mask depends on."""
+CARRIES_PATIENT = (
+    "DICOM segmentations and structure sets carry the patient's name, identifiers and dates, as the standard asks. Give "
+    "them to nobody who may not have the images."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +83,17 @@ class PredictOptions(RuleOptions, SeriesChoice):
 
     surface: Many[Literal["stl", "obj"]] = ()
     """Write the surface of each label as a mesh, in the patient's millimetres: stl or obj."""
+
+    dicom_seg: bool = False
+    """Write a DICOM segmentation of each mask too, on the original slices; for DICOM alone. It carries the patient's name,
+    identifiers and dates, as the images do."""
+
+    dicom_labelmap: bool = False
+    """Write a DICOM label map too: a segmentation with the labels' own numbers, which newer programs read."""
+
+    rtstruct: bool = False
+    """Write an RT structure set of each mask too, with contours on the original slices; for DICOM alone, and with the
+    patient's name as well."""
 
     regions: bool = False
     """Write one mask for each region, in a folder of its own, where a bundle's structures may overlap."""
@@ -120,7 +147,14 @@ class PredictOptions(RuleOptions, SeriesChoice):
     @property
     def writers(self) -> tuple[str, ...]:
         """All that is written of a mask, by the names of the writers."""
-        asked = {STATISTICS: self.statistics, ITKSNAP: self.workspace, PREVIEW: self.preview}
+        asked = {
+            STATISTICS: self.statistics,
+            ITKSNAP: self.workspace,
+            PREVIEW: self.preview,
+            DICOM_SEG: self.dicom_seg,
+            DICOM_LABELMAP: self.dicom_labelmap,
+            RTSTRUCT: self.rtstruct,
+        }
         return (*words_of(self.formats), *(name for name in asked if asked[name]), *words_of(self.surface))
 
 
@@ -203,6 +237,10 @@ def _predict(
             there = made_before(found, out_dir)
             inputs = search(bundle, model, out_dir, options, Naming.of_folder, progress, scratch, there).find(source)
             work = Prediction(file, out_dir, options.writers, options.overwrite, tuple(regions))
+            if DICOM_FORMATS.intersection(options.writers):
+                if inputs.sources and all(one.series is None for one in inputs.sources):
+                    raise UsageError(NO_SOURCE, code="no-dicom-source")
+                progress.say(f"warning: {CARRIES_PATIENT}")
             if inputs.naming:
                 inputs.naming.require_names_of(found, out_dir)
             named = inputs.naming.mark if inputs.naming else found.provenance.checksums.get(NAMES) if found else None

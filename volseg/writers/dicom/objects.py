@@ -97,7 +97,7 @@ def object_of(
     data.InstanceNumber = 1
     data.Manufacturer = data.ManufacturerModelName = MAKER
     data.DeviceSerialNumber = "0"
-    data.SoftwareVersions = text(installed_versions().get(MAKER, ""))
+    data.SoftwareVersions = text(installed_versions().get(MAKER, "unknown"))
     return data
 
 

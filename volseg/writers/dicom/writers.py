@@ -31,7 +31,12 @@ class SegmentationWriter:
     kind: Literal["BINARY", "LABELMAP"] = "BINARY"
 
     def names(self, image: MaskedImage) -> tuple[str, ...]:
-        """One file, named as the case and the kind."""
+        """One file, named as the case and the kind.
+
+        Raises:
+            InputError: the image was not made from DICOM.
+        """
+        _source(image)
         return (f"{image.case}.{'seg' if self.kind == 'BINARY' else 'labelmap'}.dcm",)
 
     def write(
@@ -51,7 +56,12 @@ class StructureSetWriter:
     """Writes RT structure sets; see ``MaskWriter`` and ``structure_set.write_structure_set``."""
 
     def names(self, image: MaskedImage) -> tuple[str, ...]:
-        """One file, named as the case."""
+        """One file, named as the case.
+
+        Raises:
+            InputError: the image was not made from DICOM.
+        """
+        _source(image)
         return (f"{image.case}.rtstruct.dcm",)
 
     def write(
@@ -66,14 +76,20 @@ class StructureSetWriter:
         return (folder / name,)
 
 
-def _on_source(mask: NDArray[Any], grid: Grid, image: MaskedImage) -> tuple[Series, NDArray[Any]]:
-    """The series that an image was made from, and the mask on its slices.
+def _source(image: MaskedImage) -> Series:
+    """The series that an image was made from.
 
     Raises:
         InputError: there is none, with the code ``no-dicom-source``.
     """
-    from volseg.writers.dicom.slices import on_slices
-
     if image.series is None:
         raise InputError(NO_SOURCE, code="no-dicom-source")
-    return image.series, on_slices(mask, grid, image.series.geometry)
+    return image.series
+
+
+def _on_source(mask: NDArray[Any], grid: Grid, image: MaskedImage) -> tuple[Series, NDArray[Any]]:
+    """The series that an image was made from, and the mask on its slices."""
+    from volseg.writers.dicom.slices import on_slices
+
+    series = _source(image)
+    return series, on_slices(mask, grid, series.geometry)
