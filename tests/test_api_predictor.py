@@ -63,7 +63,9 @@ def test_what_a_person_should_know_is_logged(
     copy_bundle: CopyBundle, images: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     volume = volseg.read(images[0])
+    values = np.zeros_like(volume.array)
+    values[0, 0, 0] = 1
     with caplog.at_level(logging.INFO, "volseg"):
-        volseg.load(copy_bundle(trained=True)).predict(Volume(np.zeros_like(volume.array), volume.grid))
+        volseg.load(copy_bundle(trained=True)).predict(Volume(values, volume.grid))
     assert "Predicting: 0 %" in caplog.text
     assert "Predicting: done, 100 %" in caplog.text

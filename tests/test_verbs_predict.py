@@ -182,16 +182,6 @@ def test_one_bad_image_never_costs_the_others(
     assert recorded["case_10"] == "done"
 
 
-def test_an_image_of_nothing_gives_an_empty_mask_and_a_warning(
-    trained_bundle: Path, tmp_path: Path, write_image: WriteImage
-) -> None:
-    path = write_image(tmp_path / "flat.nii.gz", np.zeros((20, 24, 20), np.float32))
-    (outcome,) = predict(trained_bundle, path, tmp_path / "out").outcomes
-    mask = voxels(tmp_path / "out" / "flat.nii.gz")
-    assert outcome.status is Status.DONE
-    assert bool(outcome.warnings) == (not mask.any())
-
-
 def test_a_second_run_changes_no_byte_and_makes_what_is_missing(
     trained_bundle: Path, cohort: Path, tmp_path: Path
 ) -> None:

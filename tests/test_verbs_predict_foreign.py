@@ -153,4 +153,7 @@ def test_a_phase_that_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
     trust(bundle)
     ledger = predict(bundle, images, tmp_path / "ours")
     assert [outcome.code for outcome in ledger.outcomes] == ["channels"]
-    assert ledger.outcomes[0].message == "The image has 1 channels, and the bundle takes 2: late, early."
+    assert (
+        ledger.outcomes[0].message
+        == "The image has 1 channels, and the bundle takes 2: late, early. Give each case as many."
+    )

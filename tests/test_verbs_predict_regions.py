@@ -210,7 +210,10 @@ def test_in_memory(images: Path, make: Callable[..., Path], tmp_path: Path) -> N
 
 
 def test_an_image_that_has_nothing_of_a_region(make: Callable[..., Path], tmp_path: Path) -> None:
-    image = save(tmp_path / "dark.nii.gz", np.full((6, 5, 4), 150, np.int16))
+    image = save(
+        tmp_path / "dark.nii.gz",
+        np.where(np.arange(6)[:, None, None] > 4, 150, np.full((6, 5, 4), 149)).astype(np.int16),
+    )
     (outcome,) = predict(make(), image, tmp_path / "out", REGIONS).outcomes
     assert outcome.status is Status.DONE
     assert outcome.warnings == ("The network found nothing of tumor-core, enhancing-tumor: these masks are empty.",)

@@ -91,6 +91,7 @@ class Predictor:
         return {region.name: self._mask(mask, volume, region.table) for region, mask in masks}
 
     def _segmented(self, volume: Volume, how: Callable[..., Segmented], progress: Progress | bool) -> Segmented:
+        from volseg.verbs.predict.case import check
         from volseg.verbs.predict.sources import Prepared
 
         if not isinstance(volume, Volume):
@@ -99,7 +100,8 @@ class Predictor:
         with private_folder() as folder, listener(progress).task("Predicting", 1.0) as task:
             image = folder / "volume.nii"
             write_image(image, volume)
-            found = how(Prepared(Case("volume", (image,), None)), None, self.model, task.advance)
+            checked = check(Prepared(Case("volume", (image,), None)), None, self.model)
+            found = how(checked, self.model, task.advance)
         for warning in found.warnings:
             log.warning("%s", warning)
         return found

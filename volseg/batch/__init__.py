@@ -5,6 +5,7 @@ executor for a cluster is one more class with a ``run`` method.
 """
 
 from volseg.batch.executors import SERIAL, Executor, Processes, Serial, Threads
+from volseg.batch.pipeline import run_overlapping
 from volseg.batch.run import advance_case, run_cases
 from volseg.batch.workers import available_cores, choose_executor, voxel_bytes
 
@@ -18,5 +19,6 @@ __all__ = [
     "available_cores",
     "choose_executor",
     "run_cases",
+    "run_overlapping",
     "voxel_bytes",
 ]

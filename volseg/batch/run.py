@@ -26,7 +26,7 @@ SHORT_REMEDY = (
 )
 
 log = logging.getLogger(__name__)
-_case_under_way: ContextVar[_CaseProgress | None] = ContextVar("case_under_way", default=None)
+case_under_way: ContextVar[CaseProgress | None] = ContextVar("case_under_way", default=None)
 
 
 def run_cases(
@@ -78,12 +78,12 @@ def run_cases(
 
 def advance_case(share: float) -> None:
     """Tell that a further share, of 1 in all, of the case under way is done; nobody hears it in other processes."""
-    case = _case_under_way.get()
+    case = case_under_way.get()
     if case is not None:
         case.advance(share)
 
 
-class _CaseProgress:
+class CaseProgress:
     """How far a case is, told to the cohort's task."""
 
     def __init__(self, task: Task, name: str) -> None:
@@ -92,6 +92,7 @@ class _CaseProgress:
         task.advance(0.0, name)
 
     def advance(self, share: float) -> None:
+        """Add a further share, of 1 in all."""
         share = min(share, 1.0 - self.done)
         self.done += share
         self._task.advance(share, self._name)
@@ -100,8 +101,8 @@ class _CaseProgress:
 def _guarded(work: Callable[[T], Outcome], task: Task | None, named: tuple[str, str, T]) -> tuple[Outcome, float]:
     """The outcome of a case, whatever happens to it, and the share of it that was told while it ran."""
     name, private, case = named
-    under_way = None if task is None else _CaseProgress(task, name)
-    token = _case_under_way.set(under_way)
+    under_way = None if task is None else CaseProgress(task, name)
+    token = case_under_way.set(under_way)
     try:
         outcome = work(case)
     except DiskFullError:
@@ -109,19 +110,26 @@ def _guarded(work: Callable[[T], Outcome], task: Task | None, named: tuple[str, 
     except VolsegError as error:
         outcome = Outcome.of_error(name, error, private=private)
     except Exception as error:
-        # The floor of the cohort's promise: what nobody foresaw is this case's failure, never the cohort's end.
-        # The text of a foreign error may quote a file, so only what is recognised is kept; --debug shows the rest.
         log.debug("case %s failed", name, exc_info=True)
-        short = memory_short(error, SHORT_REMEDY)
-        cause = cause_of(error)
-        what = f"This case ended: {cause.clause}" if cause.known else f"An unexpected {cause.clause} ended this case"
-        code = "missing-package" if cause.module else "cannot-run" if cause.known else "unexpected"
-        message = f"{what}. Run it alone with --debug to see where."
-        outcome = Outcome(name, Status.FAILED, code, message, private=private)
-        outcome = Outcome.of_error(name, short, private=private) if short else outcome
+        outcome = unforeseen(name, private, error)
     finally:
-        _case_under_way.reset(token)
+        case_under_way.reset(token)
     return outcome, under_way.done if under_way else 0.0
+
+
+def unforeseen(name: str, private: str, error: Exception) -> Outcome:
+    """The outcome of a case that an error ended which nobody foresaw.
+
+    The floor of the cohort's promise: it is this case's failure, never the cohort's end. The text of a foreign error may
+    quote a file, so only what is recognised is kept; --debug shows the rest.
+    """
+    short = memory_short(error, SHORT_REMEDY)
+    cause = cause_of(error)
+    what = f"This case ended: {cause.clause}" if cause.known else f"An unexpected {cause.clause} ended this case"
+    code = "missing-package" if cause.module else "cannot-run" if cause.known else "unexpected"
+    message = f"{what}. Run it alone with --debug to see where."
+    outcome = Outcome(name, Status.FAILED, code, message, private=private)
+    return Outcome.of_error(name, short, private=private) if short else outcome
 
 
 def _killed(name: str, private: str) -> Outcome:

@@ -9,7 +9,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -22,14 +22,14 @@ from volseg.labels import BACKGROUND
 from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.postprocessing.edit import INSTANCE_STEP
 from volseg.verbs.predict.model import MODALITIES, Model, ModelFile, load_model
-from volseg.verbs.predict.plausibility import is_no_ct
+from volseg.verbs.predict.plausibility import doubts, outside, require_sense
 from volseg.volume import Volume, nifti_name, read_header, read_mask, read_volume, write_image
 from volseg.voxels import values_in
 from volseg.words import listed, printable
 from volseg.writers import NIFTI, MaskedImage, writers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,13 +43,27 @@ if TYPE_CHECKING:
 CHANNEL = "_{:04d}"
 SHOWN_CHARACTERS = 40
 """Of a channel's name."""
-NO_CT = "The bundle was made for CT, and the values of the image are no Hounsfield units: don't rely on the mask."
-
-
 OUTSIDE = "values-outside: The mask has the values {}, which the bundle's labels don't name."
 UNNAMED = "The values of the mask have neutral names, such as label 1: {}."
 UNNAMED_REGIONS = "The regions have neutral names, such as region 1: {}."
 RULES_LEFT_OUT = "The bundle's rules are for its merged labels, so they were not applied to the regions."
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """The images of a case that a model takes.
+
+    Args:
+        images: a file for each channel, or one that holds all.
+        grid: of the first.
+        channels: how many there are.
+        warnings: what a person has to know of them.
+    """
+
+    images: tuple[Path, ...]
+    grid: Grid
+    channels: int
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +141,20 @@ class Prediction:
         Raises:
             VolsegError: it can't be predicted.
         """
+        steps = self.steps(case)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+
+    def steps(self, case: CaseToPredict) -> Generator[None, None, Outcome]:
+        """Predict one case in three steps: its images made and looked at, the network, its files written.
+
+        Raises:
+            VolsegError: it can't be predicted.
+        """
         source, looked = case.source, self.look(case)
         if looked.kept:
             return looked.kept
@@ -136,7 +164,10 @@ class Prediction:
         model = load_model(self.model)
         with _folder_of(self.out_dir, source.name) as folder:
             prepared = source.prepare(folder)
-            found = (segment_regions if self.folders else segment)(prepared, source.modality, model)
+            checked = check(prepared, source.modality, model)
+            yield
+            found = (segment_regions if self.folders else segment)(checked, model)
+            yield
             made: list[str] = [*source.written()]
             for place, mask, table in zip(self._places, found.masks, self._tables(model), strict=True):
                 image = self._image(source, prepared.case.images[0], folder, place, model)
@@ -309,18 +340,15 @@ def _plain(name: str) -> str:
     return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
 
 
-def segment(
-    prepared: Prepared, modality: str | None, model: Model, advance: Callable[[float], object] = advance_case
-) -> Segmented:
+def segment(checked: Checked, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
     """The mask of a case.
 
     Raises:
-        InputError: the image is none for this model.
-        GeometryError, BundleError: as in ``Segmenter.segment``.
+        InputError, GeometryError, BundleError: as in ``Segmenter.segment``.
     """
-    grid, channels, warnings = _checked(prepared, modality, model)
+    grid, warnings = checked.grid, checked.warnings
     told: list[str] = []
-    with _channel_files(prepared.case.images, channels, model) as images:
+    with _channel_files(checked.images, checked.channels, model) as images:
         box = model.roi.box(grid) if model.roi else None
         mask = model.segmenter.segment(images, grid, advance, told.append, box)
     warnings += (*model.told, *told)
@@ -335,29 +363,26 @@ def segment(
         if model.rules and changes.split:
             kept |= np.isin(mask // INSTANCE_STEP, model.only) & (mask > INSTANCE_STEP)
         mask[~kept] = 0
-    outside = tuple(sorted({*values_in(mask)}.difference(model.table.indices, (BACKGROUND,))))
+    beyond = tuple(sorted({*values_in(mask)}.difference(model.table.indices, (BACKGROUND,))))
     if model.meaning.why:
         warnings += (UNNAMED.format(model.meaning.why),)
-    elif unnamed := model.rules.named(model.table, outside).unnamed(outside):
+    elif unnamed := model.rules.named(model.table, beyond).unnamed(beyond):
         warnings += (OUTSIDE.format(listed([str(value) for value in unnamed])),)
     if not mask.any():
         warnings += ("The mask is empty: the network found none of the labels.",)
-    return Segmented((mask,), grid, warnings, outside)
+    return Segmented((mask,), grid, warnings, beyond)
 
 
-def segment_regions(
-    prepared: Prepared, modality: str | None, model: Model, advance: Callable[[float], object] = advance_case
-) -> Segmented:
+def segment_regions(checked: Checked, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
     """The masks of a case's regions, 1 inside and 0 outside.
 
     Raises:
-        InputError: the image is none for this model.
-        GeometryError, BundleError: as in ``Segmenter.segment_regions``.
+        InputError, GeometryError, BundleError: as in ``Segmenter.segment_regions``.
     """
-    grid, channels, warnings = _checked(prepared, modality, model)
+    grid, warnings = checked.grid, checked.warnings
     regions = model.regions
     told: list[str] = []
-    with _channel_files(prepared.case.images, channels, model) as images:
+    with _channel_files(checked.images, checked.channels, model) as images:
         box = model.roi.box(grid) if model.roi else None
         masks = model.segmenter.segment_regions(images, grid, len(regions), advance, told.append, box)
     warnings += (*model.told, *told)
@@ -371,24 +396,26 @@ def segment_regions(
     return Segmented(tuple(masks), grid, warnings)
 
 
-def _checked(prepared: Prepared, modality: str | None, model: Model) -> tuple[Grid, int, tuple[str, ...]]:
-    """The grid of a case's image, its channels, and what a person has to know of it.
+def check(prepared: Prepared, modality: str | None, model: Model) -> Checked:
+    """Look at the images of a case before the network does.
 
     Raises:
-        InputError: the image is none for this model.
+        InputError: they are none for this model.
+        FileError: an image can't be read.
     """
     case, warnings = prepared.case, prepared.warnings
     grid, found = require_channels(case, model)
-    if model.modality is not None:
-        if modality in MODALITIES and modality != model.modality:
-            warnings += (
-                f"The image is {modality}, and the bundle was made for {model.modality}: don't rely on the mask.",
-            )
-        elif modality not in MODALITIES and model.modality == "CT" and is_no_ct(case.images[0]):
-            warnings += (NO_CT,)
+    require_sense(grid, model.made_for)
+    if model.modality is not None and modality in MODALITIES and modality != model.modality:
+        warnings += (f"The image is {modality}, and the bundle was made for {model.modality}: don't rely on the mask.",)
+    known = modality if modality in MODALITIES else None
+    ct: Literal["yes", "perhaps", "no"] = "no"
+    if model.modality == "CT" and known in ("CT", None):
+        ct = "yes" if known else "perhaps"
+    warnings += (*outside(grid, model.made_for), *doubts(case.images, model.made_for, ct=ct))
     if len(model.order) == found:
         warnings += (_order_words(model.order),)
-    return grid, found, warnings
+    return Checked(case.images, grid, found, warnings)
 
 
 def require_channels(case: Case, model: Model) -> tuple[Grid, int]:
@@ -403,7 +430,8 @@ def require_channels(case: Case, model: Model) -> tuple[Grid, int]:
     if found != model.channels and (model.exact or not model.one_file):
         named = f": {', '.join(map(_shown, model.order))}" if model.order else ""
         raise InputError(
-            f"The image has {found} channels, and the bundle takes {model.channels}{named}.", code="channels"
+            f"The image has {found} channels, and the bundle takes {model.channels}{named}. Give each case as many.",
+            code="channels",
         )
     for header in headers[1:]:
         apart = header.grid.difference(headers[0].grid)

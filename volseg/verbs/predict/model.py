@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from volseg.bundle.ensemble import Activation, Member
     from volseg.bundle.folder import Bundle
+    from volseg.bundle.made_for import MadeFor
     from volseg.bundle.outputs import Meaning
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.serving import Serving
@@ -186,6 +187,7 @@ class Model:
         order: what the channels of a case are, in their order; empty where the bundle is ours or takes one.
         modality: what its first channel is, as DICOM names it; None where the bundle doesn't tell.
         device: in words, with the precision where it is not float32.
+        made_for: what images it was made for.
         bridged: the shims that its config needed.
         told: what a person should know of it with each mask.
         only: the labels that are written; none for all.
@@ -203,6 +205,7 @@ class Model:
     order: tuple[str, ...]
     modality: str | None
     device: str
+    made_for: MadeFor
     bridged: tuple[Used, ...] = ()
     told: tuple[str, ...] = ()
     only: tuple[int, ...] = ()
@@ -236,6 +239,7 @@ def load_model(file: ModelFile) -> Model:
 
     from volseg.bundle.ensemble import averaged_as, member_path, require_members
     from volseg.bundle.folder import open_bundle
+    from volseg.bundle.made_for import MadeFor
     from volseg.bundle.metadata import channel_names, input_channels
     from volseg.bundle.outputs import Outputs
     from volseg.bundle.parser import BundleParser
@@ -321,6 +325,7 @@ def load_model(file: ModelFile) -> Model:
         order,
         _modality(bundle),
         file.device_words,
+        MadeFor.of(bundle, preprocessing),
         parser.bridged,
         trials_among(require_members(bundle, file.folds)) if file.folds else trials_of(bundle, weights[0]),
         only,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Case
 from volseg.dataset.sidecar import read_origin, sidecar_path
-from volseg.errors import InputError
+from volseg.errors import InputError, VolsegError
 from volseg.kept import file_digest
 from volseg.volume import (
     AXES_TURNED,
@@ -98,6 +99,14 @@ class FileSource:
         except InputError:  # some other program's JSON, which says nothing of the modality
             return None
 
+    @property
+    def voxels(self) -> int:
+        """How many there are in all channels; 0 where an image can't be read, which is told when its turn comes."""
+        try:
+            return sum(math.prod(header.grid.shape) * header.channels for header in map(read_header, self.case.images))
+        except VolsegError:
+            return 0
+
     def digest(self) -> str:
         """Of the content of all images.
 
@@ -183,6 +192,11 @@ class SeriesSource:
     def origin(self) -> str:
         """What tells its series from others that a person may give the same name; empty under names of ours."""
         return " ".join(self.naming.series(one.identity) for one in self.members) if self.is_named else ""
+
+    @property
+    def voxels(self) -> int:
+        """How many there are in all channels."""
+        return sum(math.prod(one.grid.shape) for one in self.members)
 
     def digest(self) -> str:
         """Of the content of all files.

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from volseg.atomic import exclusive, require_no_links
-from volseg.batch import SERIAL, Executor, run_cases
+from volseg.batch import SERIAL, Executor, run_cases, run_overlapping
+from volseg.device import available_bytes
 from volseg.dicom.choice.options import SeriesChoice
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import OutputExistsError, UsageError
@@ -50,6 +51,8 @@ CARRIES_PATIENT = (
     "DICOM segmentations and structure sets carry the patient's name, identifiers and dates, as the standard asks. Give "
     "them to nobody who may not have the images."
 )
+BYTES_AHEAD = 32
+"""Of each voxel of a case that is read while another is computed: its stored and its real values, and copies of both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,16 +271,28 @@ def _predict(
                     running.add(outcome)
                     described.add(outcome)
 
-                outcomes = run_cases(
-                    work,
-                    cases,
-                    name_of=lambda case: case.name,
-                    private_of=lambda case: case.source.private,
-                    title="Predicting",
-                    executor=executor,
-                    progress=progress,
-                    on_outcome=add,
-                )
+                if executor.is_here and len(cases) > 1:
+                    outcomes = run_overlapping(
+                        work.steps,
+                        cases,
+                        name_of=lambda case: case.name,
+                        private_of=lambda case: case.source.private,
+                        may_overlap=lambda case: BYTES_AHEAD * case.source.voxels < available_bytes() / 2,
+                        title="Predicting",
+                        progress=progress,
+                        on_outcome=add,
+                    )
+                else:
+                    outcomes = run_cases(
+                        work,
+                        cases,
+                        name_of=lambda case: case.name,
+                        private_of=lambda case: case.source.private,
+                        title="Predicting",
+                        executor=executor,
+                        progress=progress,
+                        on_outcome=add,
+                    )
             if linkage is not None:
                 done = {one.case for one in outcomes if one.status is Status.DONE}
                 rows = [
