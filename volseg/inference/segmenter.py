@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,29 +14,38 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import list_data_collate
-from monai.transforms import AsDiscrete, AsDiscreted, Compose, Invertd, Lambda, Lambdad, MapLabelValued
+from monai.transforms import Compose, Invertd, Lambda, Lambdad, MapLabelValued
 
 from volseg.device import memory_short
 from volseg.errors import BundleError, GeometryError, InputError, VolsegError
 from volseg.finite import all_finite
 from volseg.inference.fit import fit
-from volseg.inference.outcome import NOT_FINITE, require_outputs, whole_numbers
+from volseg.inference.labelling import masks_of, within
+from volseg.inference.outcome import require_outputs, whole_numbers
 from volseg.inference.reading import quick
 from volseg.inference.room import (
-    require_room_for_classes,
     require_room_to_prepare,
     require_room_to_resample,
     window_count,
 )
 from volseg.inference.scratch import Scratch
 from volseg.inference.slab_steps import SlabSteps, UnsuitedError, flat, sliding_of
-from volseg.inference.slabs import Box, Networks, Slabs, masks_of, within
+from volseg.inference.slabs import Box, Networks, Slabs
+from volseg.inference.stepwise import (
+    between_labels,
+    finite_outputs,
+    fractions,
+    plain,
+    require_finite,
+    to_probabilities,
+    told_of,
+)
 from volseg.inference.way_back import UnknownWayError, way_back
 from volseg.inference.windows import Windows
 from volseg.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -186,12 +195,12 @@ class Segmenter:
         between = 0
         with torch.inference_mode():
             for step in flat(self.postprocessing):
-                _require_finite(item, step)
-                interpolates = isinstance(step, Invertd) and _between_labels(item) == 0
+                require_finite(item, step)
+                interpolates = isinstance(step, Invertd) and between_labels(item) == 0
                 item = Compose([step])(item)
-                between += (_between_labels(item) or 0) if interpolates else 0
+                between += (between_labels(item) or 0) if interpolates else 0
         result = item["pred"]
-        if between and _between_labels(item):
+        if between and between_labels(item):
             tell(BETWEEN.format(between))
             result = result.round()
         if len(result) > 1 and tuple(result.shape[1:]) == grid.shape:
@@ -237,7 +246,7 @@ class Segmenter:
             for step in flat(self.postprocessing):
                 if merges and not isinstance(step, Invertd):
                     continue
-                _require_finite(item, step)
+                require_finite(item, step)
                 is_known = type(step).__module__.startswith("monai.") and not isinstance(step, (Lambda, Lambdad))
                 before = item["pred"] if is_known else item["pred"].clone()
                 after = Compose([step])(dict(item))
@@ -246,12 +255,12 @@ class Segmenter:
                     merges, item = True, item | {"pred": before}
                     continue
                 changed = changed or not is_known
-                between += _fractions(after["pred"]) if isinstance(step, Invertd) and not _fractions(before) else 0
+                between += fractions(after["pred"]) if isinstance(step, Invertd) and not fractions(before) else 0
                 item = after
         result = item["pred"]
         if changed:
             tell(OWN_STEP)
-        if between and _fractions(result):
+        if between and fractions(result):
             tell(CUT_AGAIN.format(between))
             result = result.round()
         self._require_grid(result, grid, count)
@@ -298,7 +307,7 @@ class Segmenter:
         try:
             with torch.inference_mode(), ExitStack() as looking:
                 for one in (self.network, *self.others):
-                    looking.enter_context(_finite_outputs(one))
+                    looking.enter_context(finite_outputs(one))
                 return masks_of(slabs, steps, back, advance or (lambda _: None), regions, box)
         except (UnsuitedError, RuntimeError, ValueError) as error:
             if isinstance(error, VolsegError) or memory_short(error) is not None or slabs.classes:
@@ -352,18 +361,18 @@ class Segmenter:
 
         with torch.inference_mode():
             for number, one in enumerate(networks):
-                network = _told(one, self.inferer, tuple(image.shape[1:]), advance_all, kept=1 if self.others else 0)
-                with _finite_outputs(one):
+                network = told_of(one, self.inferer, tuple(image.shape[1:]), advance_all, kept=1 if self.others else 0)
+                with finite_outputs(one):
                     found = self._infer(item, image, network, tell if not number else lambda _: None)
                 if self.others:
-                    _to_probabilities(found, self.averaged_as)
+                    to_probabilities(found, self.averaged_as)
                 if number:  # one output beside the sum, however many networks there are
-                    _values(item["pred"]).add_(_values(found))
+                    plain(item["pred"]).add_(plain(found))
                 else:
                     item["pred"] = found
                 del found
             if self.others:
-                _values(item["pred"]).div_(len(networks))
+                plain(item["pred"]).div_(len(networks))
         return item
 
     def _infer(
@@ -466,92 +475,6 @@ def _needs_regions(count: int) -> BundleError:
         "Predict with --regions, which writes one file for each.",
         code="needs-regions",
     )
-
-
-def _to_probabilities(logits: torch.Tensor, how: Literal["softmax", "sigmoid"]) -> None:
-    """Turn logits (channel, i, j, k) into probabilities in their place, slice by slice: no second volume is needed."""
-    for part in _values(logits).unbind(dim=1):
-        part.copy_(part.softmax(dim=0) if how == "softmax" else part.sigmoid())
-
-
-def _values(tensor: torch.Tensor) -> torch.Tensor:
-    """The numbers of a tensor, without what MONAI keeps beside them."""
-    plain: torch.Tensor = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    return plain
-
-
-def _between_labels(item: dict[str, Any]) -> int | None:
-    """How many voxels of a mask are between two labels; None where the item has classes and no mask yet."""
-    mask = item.get("pred")
-    if not isinstance(mask, torch.Tensor) or len(mask) != 1:
-        return None
-    return _fractions(mask)
-
-
-def _fractions(mask: torch.Tensor) -> int:
-    return int((mask != mask.round()).sum()) if mask.is_floating_point() else 0
-
-
-@contextmanager
-def _finite_outputs(network: torch.nn.Module) -> Iterator[None]:
-    """Refuse, once a case is through, what a network gave that is not finite: it would become one label everywhere.
-
-    Each output is looked at as it comes, since an inferer may choose the likeliest label itself.
-
-    Raises:
-        BundleError: with the code ``not-finite``.
-    """
-    found: list[torch.Tensor] = []
-
-    def note(_: torch.nn.Module, __: object, output: object) -> None:
-        parts = (
-            output.values() if isinstance(output, dict) else output if isinstance(output, (list, tuple)) else [output]
-        )
-        found.extend(all_finite(one) for one in parts if isinstance(one, torch.Tensor))
-
-    hook = network.register_forward_hook(note)
-    try:
-        yield
-    finally:
-        hook.remove()
-    if found and not bool(torch.stack(found).all()):
-        raise BundleError(f"The network's output is {NOT_FINITE}", code="not-finite")
-
-
-def _require_finite(item: dict[str, Any], step: object) -> None:
-    """Refuse classes that are not finite before a step that may choose among them.
-
-    Raises:
-        BundleError: with the code ``not-finite``.
-    """
-    classes = item.get("pred")
-    if not isinstance(classes, torch.Tensor) or not classes.is_floating_point():
-        return
-    chooses = isinstance(step, (AsDiscrete, AsDiscreted)) or len(classes) > 1  # of one channel, NaN may be a mark
-    if chooses and not bool(all_finite(classes)):
-        raise BundleError(f"What the bundle makes of the network's output is {NOT_FINITE}", code="not-finite")
-
-
-def _told(
-    network: torch.nn.Module, inferer: Any, shape: Sequence[int], advance: Callable[[float], object], kept: int = 0
-) -> Callable[..., Any]:
-    """The network, telling how much of a sliding window's places it has seen, where these can be counted.
-
-    Raises:
-        InputError: there are too many places, or no room for what the network gives.
-    """
-    places = window_count(inferer, shape)
-
-    def call(patches: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        result = network(patches, *args, **kwargs)
-        if places is not None:
-            if isinstance(result, torch.Tensor):
-                device = str(getattr(inferer, "device", None) or result.device)
-                require_room_for_classes(result.shape[1], shape, device, kept)
-            advance(len(patches) / places)
-        return result
-
-    return call
 
 
 def _by(shape: Sequence[int]) -> str:
