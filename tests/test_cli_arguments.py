@@ -43,6 +43,22 @@ def test_the_verbs_have_lists() -> None:
     assert {verb for verb, _, _ in list_options()} >= {"convert", "plan", "postprocess", "evaluate"}
 
 
+RULES = [
+    "--keep-largest 1 liver",
+    "--minimum-size-mm3 2.5",
+    "--remove-small all:2ml",
+    "--keep-inside 1:2",
+    "--remove-touching-border 1",
+    "--opening 1:2",
+    "--closing 1:2",
+    "--smooth 1:2",
+    "--fill-gaps 1+2:2",
+    "--fill-holes all",
+    "--instances 1",
+    "--connectivity 6",
+    "--order opening closing",
+]
+
 ALL_OPTIONS = {
     "check": ["--jobs 2"],
     "plan": [
@@ -95,6 +111,7 @@ ALL_OPTIONS = {
         "--cache c",
     ],
     "predict": [
+        *RULES,
         "--fold 0",
         "--folds all",
         "--device cpu",
@@ -105,10 +122,7 @@ ALL_OPTIONS = {
         "--precision float32",
     ],
     "postprocess": [
-        "--keep-largest 1 liver",
-        "--minimum-size-mm3 2.5",
-        "--fill-holes all",
-        "--connectivity 6",
+        *RULES,
         "--overwrite",
         "--jobs 0",
     ],

@@ -37,9 +37,9 @@ class RuleOptions:
     """What to do with masks, in the order of the options."""
 
     keep_largest: Many[str | int] = ()
-    """Labels of which only the largest connected component stays: numbers such as 1,2, names such as liver as
-    labels.txt or dataset.json beside the masks has them, liver+tumour for labels that count as one, or all; with a
-    count, such as kidney:2, so many of the largest. A number is never taken for a name."""
+    """Labels of which only the largest connected component stays: numbers such as 1,2, names such as liver as the
+    bundle has them, or labels.txt or dataset.json beside the masks, liver+tumour for labels that count as one, or all;
+    with a count, such as kidney:2, so many of the largest. A number is never taken for a name."""
 
     minimum_size_mm3: float = 0.0
     """Remove connected components of any label below this volume, in mm3."""
@@ -210,7 +210,8 @@ class _Reader:
 
     def _group(self, word: str) -> Group:
         """Labels with a plus between them, which a name may have itself."""
-        return self.table.find([word] if self._is_known(word) else word.split("+"))
+        parts = word.split("+")
+        return self.table.find([word] if self._is_known(word) or not all(map(str.strip, parts)) else parts)
 
     def _labels(self, words: Sequence[str]) -> Labels:
         if ALL in words:
