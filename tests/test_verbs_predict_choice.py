@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from tests.dicom_traps.stack import Stack, write_slices
+from volseg.atomic import TEMPORARY_MARK
 from volseg.cli.main import main
 from volseg.errors import UsageError
 from volseg.outcomes import Ledger, Status
@@ -128,6 +132,30 @@ def test_a_choice_of_nothing_is_bad_usage(
     with pytest.raises(UsageError):
         predict(BUNDLE, tmp_path / "dicom", tmp_path / "out", options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_kill_between_image_and_mask_is_no_edit(killed: bool, tmp_path: Path) -> None:
+    """A run that was to replace an image and its mask ended when the new image was there and the old mask gone."""
+    random = np.random.default_rng(0)
+    for version in ("old", "new"):
+        (tmp_path / version).mkdir()
+        image = sitk.GetImageFromArray(random.normal(100, 30, (20, 24, 20)).astype(np.float32))
+        sitk.WriteImage(image, str(tmp_path / version / "a.mha"))
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    for source, folder in (("old", out), ("new", fresh)):
+        assert predict(BUNDLE, tmp_path / source, folder).exit_code == 0
+    shutil.copy(fresh / "images" / "a.nii.gz", out / "images" / "a.nii.gz")
+    (out / "a.nii.gz").unlink()
+    if killed:
+        left = out / f".a{TEMPORARY_MARK}x"
+        left.mkdir()
+        (left / ".placing").touch()
+    (outcome,) = predict(BUNDLE, tmp_path / "new", out).outcomes
+    assert outcome.code == ("done" if killed else "edited")
+    if killed:
+        assert (out / "a.nii.gz").read_bytes() == (fresh / "a.nii.gz").read_bytes()
+        assert not left.exists()
 
 
 @pytest.mark.parametrize("given", [{"series": ("1",)}, {"modality": ("MR",)}, {"name": "{PatientID}"}])

@@ -10,9 +10,12 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom import Dataset
 
+from tests.dicom_traps.stack import Stack, write_slices
 from tests.nifti import save, voxels
 from tests.obliques import apart_mm, axes_of, readings, slanted
+from volseg.cli.main import main
 from volseg.errors import (
     DataSetError,
     UsageError,
@@ -175,6 +178,51 @@ def test_several_channels_in_files_or_on_the_fourth_axis(two_channels: Path, tmp
     apart, together = (voxels(tmp_path / "out" / f"{name}.nii.gz") for name in ("apart", "together"))
     assert apart.shape == (16, 16, 16)
     np.testing.assert_array_equal(apart, together)
+
+
+def test_series_are_joined_as_channels_by_their_names(
+    two_channels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the bundle's order where the names tell it, each on the grid of the first, as convert makes them."""
+
+    def write(number: int, description: str, **more: object) -> None:
+        def tamper(data: Dataset, _: int) -> None:
+            data.SeriesDescription = description
+
+        stack = Stack(modality="MR", study=1, series=number, tamper=tamper, gaps_mm=(2.5,) * 11, **more)  # type: ignore[arg-type]
+        write_slices(tmp_path / "dicom" / str(number), stack.slices())
+
+    write(1, "Ax T1 post", size=(20, 16))
+    write(2, "Ax FLAIR", size=(24, 20), pixel_mm=(0.9, 0.8))
+    write(3, "DWI", size=(20, 16))
+    bundle = tmp_path / "bundle"
+    shutil.copytree(two_channels / "bundle", bundle)
+    path = bundle / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["network_data_format"]["inputs"]["image"]["channel_def"] = {"0": "FLAIR", "1": "T1"}
+    path.write_text(json.dumps(metadata))
+    words = [str(tmp_path / "dicom"), str(tmp_path / "out"), "--channels"]
+    assert main(["predict", str(bundle), *words, "t1=*t1*; flair=*flair*"]) == 0
+    assert "taken in the order" not in capsys.readouterr().err
+    (mask,) = (tmp_path / "out").glob("*.nii.gz")
+    names = [f"{mask.name[:-7]}_{channel:04d}.nii.gz" for channel in range(2)]
+    images = [nibabel.load(tmp_path / "out" / "images" / name) for name in names]
+    for image in (*images, nibabel.load(mask)):
+        assert image.shape == (24, 20, 12) or image.shape == (20, 24, 12)
+        np.testing.assert_array_equal(image.affine, images[0].affine)
+    dataset = tmp_path / "dataset"
+    assert main(["convert", str(tmp_path / "dicom"), str(dataset), "--spacing", "native", "--channels",
+                 "flair=*flair*; t1=*t1*"]) == 0  # fmt: skip
+    converted = sorted((dataset / "imagesTs").glob("*.nii.gz"))
+    for image, other in zip(images, converted, strict=True):
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj), voxels(other))
+    capsys.readouterr()
+    assert main(["predict", str(bundle), *words, "a=*t1*; b=*flair*", "--dry-run"]) == 0
+    shown = capsys.readouterr()
+    assert "taken in the order of --channels, a, b, for those of the bundle, which calls them FLAIR, T1" in shown.err
+    assert "channel 1 of" in shown.out
+    assert main(["predict", str(bundle), *words, "a=*t1*; b=*flair*; c=DWI"]) == 2
+    assert "--channels names 3 channels, and the bundle takes 2" in capsys.readouterr().err
 
 
 def test_channels_that_don_t_belong_together_are_refused(two_channels: Path, tmp_path: Path) -> None:

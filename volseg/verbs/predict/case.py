@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 CHANNEL = "_{:04d}"
 SHOWN_CHARACTERS = 40
 """Of a channel's name."""
+PLACING = ".placing"
+"""Lies in the hidden folder of a case from when its files are put in their places."""
 OUTSIDE = "values-outside: The mask has the values {}, which the bundle's labels don't name."
 UNNAMED = "The values of the mask have neutral names, such as label 1: {}."
 UNNAMED_REGIONS = "The regions have neutral names, such as region 1: {}."
@@ -205,6 +207,8 @@ class Prediction:
             method = hashlib.sha256(f"{method}\n{source.origin}".encode()).hexdigest()
         now = Made(source.digest(), method, dict.fromkeys(names, FileDigest(0, "")))
         state = State.ABSENT if self.overwrite else state_of(before, now, self.out_dir)
+        if state is State.EDITED_STALE and any((left / PLACING).exists() for left in _left(self.out_dir, source.name)):
+            state = State.STALE  # nobody edited them: a run was killed while it put them there
         if case.earlier and state in (State.CURRENT, State.EDITED):
             return Looked(names, now, before, state, kept_outcome(case.earlier, state))
         masks = tuple(_path(place, nifti_name(source.name)) for place in self._places)
@@ -302,11 +306,20 @@ class Prediction:
                 require_replaceable(State.UNKNOWN)
 
     def _put_in_place(self, folder: Path, names: tuple[str, ...], before: Made | None) -> None:
-        """Move a case's files to their places all at once, so that a mask never lies beside another's image."""
+        """Move a case's files to their places all at once, so that a mask never lies beside another's image.
+
+        What is replaced goes first: a run that is killed in between leaves no mask beside an image that it is not of.
+        """
+        (folder / PLACING).touch()
         for name, digest in before.files.items() if before else ():
             # Such as the image of a series in whose place a file was given now.
             if name not in names and (self.out_dir / name).is_file() and file_digest(self.out_dir / name) == digest:
                 (self.out_dir / name).unlink()
+        for name in reversed(names):
+            try:
+                (self.out_dir / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise write_error(self.out_dir / name, error) from error
         for name in names:
             target = self.out_dir / name
             try:
@@ -316,10 +329,15 @@ class Prediction:
                 raise write_error(target, error) from error
 
 
+def _left(out_dir: Path, name: str) -> list[Path]:
+    """The hidden folders that killed runs left of a case."""
+    return list(out_dir.glob(f".{_plain(name)}{TEMPORARY_MARK}*"))
+
+
 @contextmanager
 def _folder_of(out_dir: Path, name: str) -> Iterator[Path]:
     """A hidden folder beside the results for what is not yet whole; one that a killed run left is removed."""
-    for left in out_dir.glob(f".{_plain(name)}{TEMPORARY_MARK}*"):
+    for left in _left(out_dir, name):
         shutil.rmtree(left, ignore_errors=True)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
