@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from volseg.dataset.case import Fault
 from volseg.dataset.dataset import Dataset, read_dataset
@@ -152,6 +153,19 @@ def test_labels_outside_the_table(make_dataset: MakeDataset, write_mask) -> None
     faults = find_faults(folder)
     assert told(faults) == [("label-outside-table", "case_1", True)]
     assert "7 (3 voxels)" in faults[0].message
+
+
+def test_segments_that_are_called_otherwise_than_the_labels(make_dataset: MakeDataset) -> None:
+    folder = make_dataset()
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "liver", "2": "spleen"}}))
+    image = sitk.ReadImage(folder / "labelsTr" / "case_1.nii.gz")
+    (folder / "labelsTr" / "case_1.nii.gz").unlink()
+    for names, faults in ((("Liver", "Spleen"), []), (("Spleen", "Liver"), [("labels-differ", "case_1", True)])):
+        for number, name in enumerate(names):
+            for key, value in {"Name": name, "LabelValue": str(number + 1), "Layer": "0"}.items():
+                image.SetMetaData(f"Segment{number}_{key}", value)
+        sitk.WriteImage(image, folder / "labelsTr" / "case_1.seg.nrrd", useCompression=True)
+        assert told(find_faults(folder)) == faults
 
 
 def test_labels_between_whole_numbers(make_dataset: MakeDataset, write_mask) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.conftest import RealData
 
 LIVER = LabelCode("10200004", "SCT", "Liver")
+ORGAN, TISSUE = LabelCode("123037004", "SCT", "Anatomical Structure"), LabelCode("85756007", "SCT", "Tissue")
 TABLE = LabelTable((Label(1, "liver", (221, 130, 101), LIVER), Label(300, 'Milz "ä" \\n=cmd()|~^', (0, 1, 255))))
 
 
@@ -28,7 +29,7 @@ def written(path: Path, table: LabelTable = TABLE, highest: int = 300) -> tuple[
     mask = np.zeros((5, 6, 4), np.uint16)
     mask[1:3, 2, 3], mask[4, 5, 0] = 1, highest
     grid = Grid(mask.shape, OBLIQUE)
-    write_segmentation(path, mask, grid, table)
+    write_segmentation(path, mask, grid, table, {1: (ORGAN, LIVER), 300: (TISSUE, TISSUE)})
     return mask, grid
 
 
@@ -42,7 +43,10 @@ def test_voxels_and_geometry_are_what_simpleitk_reads(tmp_path: Path, highest: i
     assert theirs.difference(grid, 1e-6) is None
     assert image.GetMetaData("Segment0_Name") == "liver"
     assert image.GetMetaData("Segment1_LabelValue") == "300"
-    assert image.GetMetaData("Segment0_Tags").split("~")[2] == "SCT^10200004^Liver"
+    assert image.GetMetaData("Segment0_Tags") == (  # as Slicer itself writes it, but for the name of its list
+        "TerminologyEntry:Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure"
+        "~SCT^10200004^Liver~^^~Anatomic codes - DICOM master list~^^~^^|"
+    )
     ours = read_mask(path)
     assert np.array_equal(ours.array, mask)
     assert ours.array.dtype == (np.uint16 if highest > 255 else np.uint8)
@@ -78,13 +82,15 @@ def test_segments_that_overlap_are_refused_with_the_remedy(real_data: RealData) 
 
 
 def test_masks_that_call_one_number_by_two_names_are_refused(tmp_path: Path) -> None:
-    written(tmp_path / "a.seg.nrrd", LabelTable((Label(1, "liver"),)))
+    written(tmp_path / "a.seg.nrrd", LabelTable((Label(1, "Liver"),)))
     written(tmp_path / "b.seg.nrrd", LabelTable((Label(2, "spleen"),)))
     both = labels_beside(tmp_path)
     assert both is not None
-    assert both.names == ("liver", "spleen")
+    assert both.names == ("Liver", "spleen")
+    (tmp_path / "labels.txt").write_text(LabelTable((Label(1, "liver"),)).to_itksnap())
+    assert labels_beside(tmp_path / "a.seg.nrrd") is not None  # another case of letters is no other name
     written(tmp_path / "c.seg.nrrd", LabelTable((Label(1, "spleen"), Label(2, "liver"))))
-    with pytest.raises(InputError, match="the same names and label values") as caught:
+    with pytest.raises(InputError, match="give the segments of all cases") as caught:
         labels_beside(tmp_path)
     assert caught.value.code == "labels-differ"
 

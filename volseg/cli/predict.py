@@ -18,6 +18,7 @@ from volseg.verbs.predict import IMAGES, PredictOptions, preview
 from volseg.verbs.predict import predict as verb
 from volseg.volume import nifti_name
 from volseg.words import printable
+from volseg.writers.statistics import TABLE
 
 DEFAULTS = PredictOptions()
 
@@ -65,6 +66,8 @@ def predict(
         folder = out_dir / "<region>" if options.regions else out_dir
         labels = folder / LABELS_NAME
         print(printable(f"Open {image} with {folder / mask} as its segmentation and {labels} as its labels."))
+        if options.statistics:
+            print(printable(f"Wrote what the labels measure to {out_dir / TABLE}"))
     return ledger.exit_code
 
 

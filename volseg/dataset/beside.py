@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from volseg.errors import InputError
 from volseg.labels import LABELS_NAME, LabelTable
+from volseg.nomenclature import key_of
 from volseg.volume import is_segmentation, list_images, segments_in
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from volseg.labels import Region
 
 LABEL_FOLDERS = ("labelsTr", "labelsTs")
+DIFFER = "labels-differ"
+"""The code of masks that call one number by two names."""
+REMEDY = "In 3D Slicer give the segments of all cases the names and label values that the labels have."
 
 
 def labels_beside(masks: Path) -> LabelTable | None:
@@ -36,23 +40,30 @@ def labels_beside(masks: Path) -> LabelTable | None:
     return told
 
 
+def disagreement(told: LabelTable, segments: LabelTable) -> str | None:
+    """Which number or name of a segmentation stands for another than was told, in words; None where all agree.
+
+    Names that differ in case, blanks and punctuation alone are one, as ``key_of`` has it.
+    """
+    names = {label.index: key_of(label.name) for label in told.labels}
+    numbers = {name: index for index, name in names.items()}
+    for label in segments.labels:
+        key = key_of(label.name)
+        if names.get(label.index, key) != key or numbers.get(key, label.index) != label.index:
+            return f"calls {label.index} {label.name!r}, which is another label elsewhere"
+    return None
+
+
 def _agreed(told: LabelTable, segments: LabelTable, path: Path) -> LabelTable:
     """What is told, and what the segments of one more mask add to it.
 
     Raises:
         InputError: a number or a name stands for another than was told.
     """
-    names, numbers = dict(zip(told.indices, told.names, strict=True)), dict(zip(told.names, told.indices, strict=True))
-    for label in segments.labels:
-        known = (names.get(label.index, label.name), numbers.get(label.name, label.index))
-        if known != (label.name, label.index):
-            raise InputError(
-                f"{path} calls {label.index} {label.name!r}, and a file beside it says otherwise. In 3D Slicer give the "
-                "segments of all cases the same names and label values.",
-                code="labels-differ",
-                path=path,
-            )
-    added = tuple(label for label in segments.labels if label.index not in names)
+    apart = disagreement(told, segments)
+    if apart is not None:
+        raise InputError(f"{path} {apart}. {REMEDY}", code=DIFFER, path=path)
+    added = tuple(label for label in segments.labels if label.index not in told.indices)
     return LabelTable((*told.labels, *added), told.ignore if told.ignore is not None else segments.ignore)
 
 

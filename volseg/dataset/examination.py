@@ -10,6 +10,7 @@ import numpy as np
 from xxhash import xxh3_128
 
 from volseg.dataset.advice import looks_like_ct
+from volseg.dataset.beside import DIFFER, REMEDY, disagreement
 from volseg.dataset.case import Case, Fault
 from volseg.dataset.dataset import count_labels
 from volseg.dataset.findings import Findings, FindingsPlace
@@ -18,7 +19,7 @@ from volseg.errors import VolsegError
 from volseg.grid import CORNER_TOLERANCE_MM
 from volseg.labels import BACKGROUND
 from volseg.outcomes import Outcome, Status
-from volseg.volume import ImageHeader, as_mask, read_header, read_volume
+from volseg.volume import ImageHeader, as_mask, is_segmentation, read_header, read_volume, segments_in
 from volseg.words import counted, listed
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def examine(one: CaseToExamine) -> Examined:
     names = [path.relative_to(one.folder).as_posix() for path in one.files]
     place = FindingsPlace.of(
         one.files, one.case.name, names, one.labels.indices, one.labels.ignore, one.channels, one.sampled,
-        anew=one.anew,
+        anew=one.anew or any(map(is_segmentation, one.files)),  # their names are not in what was found before
     )  # fmt: skip
     found = place.read() if place else None
     if found is None:
@@ -228,6 +229,10 @@ def _examine_mask(one: CaseToExamine, path: Path, image: ImageHeader | None, rep
                 f"image and mask lie on different grids: {apart}. Draw the mask on this image, "
                 "or resample it onto the image's grid with the nearest neighbour.",
             )
+    segments = segments_in(path) if is_segmentation(path) else None
+    differs = disagreement(one.labels, segments) if segments else None
+    if differs is not None:
+        report(DIFFER, f"{name} {differs}. {REMEDY}")
     stored = read_volume(path)
     mask = as_mask(stored, path).array
     counts = count_labels(mask)

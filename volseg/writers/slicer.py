@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from volseg.volume import SEGMENTATION_SUFFIX, write_segmentation
+from volseg.writers.dicom.concepts import concept_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,5 +35,8 @@ class SlicerWriter:
     ) -> tuple[Path, ...]:
         """Write the mask, with a segment for each label of the table, found or not."""
         path = folder / self.names(image)[0]
-        write_segmentation(path, mask, grid, table)
+        concepts = {label.index: concept_of(label) for label in table.labels}
+        write_segmentation(
+            path, mask, grid, table, {index: (one.category, one.type) for index, one in concepts.items()}
+        )
         return (path,)

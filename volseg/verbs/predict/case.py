@@ -206,14 +206,16 @@ class Prediction:
         if source.origin:
             method = hashlib.sha256(f"{method}\n{source.origin}".encode()).hexdigest()
         now = Made(source.digest(), method, dict.fromkeys(names, FileDigest(0, "")))
+        masks = tuple(_path(place, nifti_name(source.name)) for place in self._places)
+        # A run that was killed may have left files that it had not recorded yet.
+        missing = before and not all(name in before.files and (self.out_dir / name).exists() for name in names)
+        if before and missing and not self.overwrite and self._has_mask(before, now, (*source.written(), *masks)):
+            return Looked(names, now, before, State.STALE, masks=masks)
         state = State.ABSENT if self.overwrite else state_of(before, now, self.out_dir)
         if state is State.EDITED_STALE and any((left / PLACING).exists() for left in _left(self.out_dir, source.name)):
             state = State.STALE  # nobody edited them: a run was killed while it put them there
         if case.earlier and state in (State.CURRENT, State.EDITED):
             return Looked(names, now, before, state, kept_outcome(case.earlier, state))
-        masks = tuple(_path(place, nifti_name(source.name)) for place in self._places)
-        if before and not self.overwrite and self._has_mask(before, now, (*source.written(), *masks)):
-            return Looked(names, now, before, state, masks=masks)
         if state is not State.UNKNOWN:
             otherwise = "by another model, with other rules or in another precision"
             require_replaceable(state, f"{otherwise}, or of another series" if source.origin else otherwise)
