@@ -25,6 +25,13 @@ GRACE_SECONDS = 10.0
 """After an interrupt a worker has this long to remove what it had half-written, then it is killed."""
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A worker was killed: one of these items was its, and each that was left is tried again alone."""
+
+    numbers: tuple[int, ...]
+
+
 class Executor(Protocol):
     """Where work runs; one for a cluster has the same three members."""
 
@@ -38,8 +45,9 @@ class Executor(Protocol):
         """Whether items are worked on one after the other in the thread that asked."""
         ...
 
-    def run(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | None], None, None]:
-        """Give the number of each item with its result as it comes; None where its worker was killed.
+    def run(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | None] | Lost, None, None]:
+        """Give the number of each item with its result as it comes; None where its worker was killed, and ``Lost`` at once
+        where one was, if items are to be tried again.
 
         What ``work`` raises ends the run and is raised here; so does an interrupt. Items under way then leave nothing
         half-written.
@@ -54,7 +62,7 @@ class Serial:
     workers: int = 1
     is_here: bool = True
 
-    def run(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | None], None, None]:
+    def run(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | None] | Lost, None, None]:
         """See ``Executor``."""
         for number, item in enumerate(items):
             yield number, work(item)
@@ -70,7 +78,7 @@ class Threads:
     workers: int
     is_here: bool = False
 
-    def run(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | None], None, None]:
+    def run(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | None] | Lost, None, None]:
         """See ``Executor``; an interrupt waits for the items under way, since threads can't be ended."""
         pool = ThreadPoolExecutor(self.workers)
         try:
@@ -91,7 +99,7 @@ class Processes:
     workers: int
     is_here: bool = False
 
-    def run(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | None], None, None]:
+    def run(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[tuple[int, R | None] | Lost, None, None]:
         """See ``Executor``."""
         if min(self.workers, len(items)) <= 1:
             yield from SERIAL.run(work, items)
@@ -113,7 +121,10 @@ class Processes:
                     else:
                         yield number, result
         # One killed worker breaks the whole pool: each item that was left gets a process of its own.
-        for number in sorted(orphans):
+        orphans.sort()
+        if orphans:
+            yield Lost(tuple(orphans[: self.workers]))
+        for number in orphans:
             yield number, _in_own_process(work, items[number])
 
 

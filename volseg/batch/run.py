@@ -8,12 +8,13 @@ from contextlib import closing
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar
 
-from volseg.batch.executors import SERIAL, Executor
+from volseg.batch.executors import SERIAL, Executor, Lost
 from volseg.causes import cause_of
 from volseg.device import memory_short
 from volseg.errors import DiskFullError, VolsegError
 from volseg.outcomes import Outcome, Status
 from volseg.progress import SILENT, Progress
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ T = TypeVar("T")
 SHORT_REMEDY = (
     "Close other programs, work on fewer cases at once with --jobs, or at a coarser --spacing (of convert, or of plan)."
 )
+NAMED_CASES = 3
+AGAIN = "Each case that was left is tried again alone."
 
 log = logging.getLogger(__name__)
 case_under_way: ContextVar[CaseProgress | None] = ContextVar("case_under_way", default=None)
@@ -66,7 +69,12 @@ def run_cases(
         shown = task if executor.is_here else None
         # Closed by name, so that its workers end here, whatever keeps the generator alive.
         with closing(executor.run(functools.partial(_guarded, work, shown), named)) as results:
-            for number, result in results:
+            for found in results:
+                if isinstance(found, Lost):
+                    names = listed([named[number][0] for number in found.numbers], NAMED_CASES)
+                    progress.say(f"A worker was killed, most likely for lack of memory, on one of {names}. {AGAIN}")
+                    continue
+                number, result = found
                 name, private, _ = named[number]
                 outcome = _killed(name, private) if result is None else result[0]
                 outcomes[number] = outcome
