@@ -202,3 +202,30 @@ def test_a_read_only_mask_without_background_is_taken() -> None:
     mask.setflags(write=False)
     found = find_components(mask)
     assert [(record.label, record.voxels, record.components) for record in found.by_label] == [(1, 40, 1), (2, 20, 1)]
+
+
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_pieces_that_meet_are_one(connectivity: int, order: str, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(7)
+    mask = np.asarray(random.integers(1, 4, (9, 8, 7)) * (random.random((9, 8, 7)) < share), np.uint8, order=order)
+    whole = find_components(mask, connectivity)
+    for voxels in (1, 100, 200):
+        monkeypatch.setattr("volseg.components.PIECE_VOXELS", voxels)
+        found = find_components(mask, connectivity)
+        assert found.box == whole.box
+        assert len(found.sizes) == len(whole.sizes)
+        pairs = np.unique(np.stack([found.numbers.ravel(), whole.numbers.ravel()]), axis=1)
+        assert pairs.shape[1] == len(set(pairs[0])) == len(set(pairs[1]))  # one to one
+        assert np.array_equal(found.sizes[pairs[0]], whole.sizes[pairs[1]])
+        assert np.array_equal(found.owners[pairs[0]], whole.owners[pairs[1]])
+
+
+def test_more_components_than_two_bytes_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("volseg.components.PIECE_VOXELS", 200_000)
+    mask = np.zeros((100, 100, 60), np.uint8)
+    mask[::2, ::2, ::2] = 1
+    found = find_components(mask, 26)
+    assert (len(found.sizes) - 1, found.numbers.dtype) == (75_000, np.uint32)
+    assert (found.sizes[1:] == 1).all()

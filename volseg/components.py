@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Connectivity: TypeAlias = Literal[6, 18, 26]
 """Voxels are neighbours across faces (6), edges too (18), or corners too (26)."""
 CONNECTIVITIES: tuple[int, ...] = get_args(Connectivity)
+PIECE_VOXELS = 2**23
+"""Components are looked for in pieces of this size, which take 32 MiB each."""
 
 
 @dataclass(frozen=True)
@@ -266,12 +268,77 @@ def _crop(mask: NDArray[np.generic]) -> tuple[NDArray[np.generic], Box]:
 
 
 def _number(inside: NDArray[np.generic], connectivity: int) -> tuple[NDArray[np.unsignedinteger], int]:
+    """Number the components of an array that is contiguous in memory, in pieces that are joined where they meet.
+
+    cc3d takes four bytes a voxel of a large array, whose components need two.
+    """
     if not inside.size:
         return np.zeros(inside.shape, np.uint16), 0
     import cc3d
 
-    numbers, count = cc3d.connected_components(inside, connectivity=connectivity, return_N=True)
-    return numbers, int(count)
+    if inside.size <= PIECE_VOXELS:
+        numbers, count = cc3d.connected_components(inside, connectivity=connectivity, return_N=True)
+        return numbers, int(count)
+    order = memory_order(inside)
+    slowest = 2 if order == "F" else 0
+    numbers = np.zeros(inside.shape, np.uint16, order=order)
+    step = max(1, PIECE_VOXELS * inside.shape[slowest] // inside.size)
+    count, meeting = 0, []
+    for start in range(0, inside.shape[slowest], step):
+        piece = np.moveaxis(inside, slowest, 0)[start : start + step]
+        found, more = cc3d.connected_components(
+            np.moveaxis(piece, 0, slowest), connectivity=connectivity, return_N=True
+        )
+        if count + more > np.iinfo(numbers.dtype).max:
+            numbers = numbers.astype(np.uint32, order="K")
+        lut = np.arange(count, count + int(more) + 1).astype(numbers.dtype)
+        lut[0] = 0
+        planes = np.moveaxis(numbers, slowest, 0)
+        planes[start : start + step] = np.moveaxis(lut[found], slowest, 0)
+        count += int(more)
+        if start:
+            both = np.moveaxis(inside, slowest, 0)[start - 1 : start + 1]
+            meeting.append(_touching(both, planes[start - 1 : start + 1], connectivity))
+    return _joined(numbers, count, np.concatenate(meeting)) if meeting else (numbers, count)
+
+
+def _touching(
+    values: NDArray[np.generic], numbers: NDArray[np.unsignedinteger], connectivity: int
+) -> NDArray[np.int64]:
+    """(n, 2) the components that are neighbours across two planes (2, a, b), and of one value."""
+    found = []
+    for a in (-1, 0, 1):
+        for b in (-1, 0, 1):
+            if abs(a) + abs(b) > CONNECTIVITIES.index(connectivity):
+                continue
+            one, other = (
+                tuple(
+                    slice(max(0, sign * step), min(size, size + sign * step))
+                    for step, size in zip((a, b), values.shape[1:], strict=True)
+                )
+                for sign in (1, -1)
+            )
+            same = (values[0][one] == values[1][other]) & (values[0][one] != 0)
+            pairs = np.stack([numbers[0][one][same], numbers[1][other][same]], axis=1).astype(np.int64)
+            found.append(np.unique(pairs, axis=0))
+    return np.concatenate(found)
+
+
+def _joined(
+    numbers: NDArray[np.unsignedinteger], count: int, pairs: NDArray[np.int64]
+) -> tuple[NDArray[np.unsignedinteger], int]:
+    """The numbers 1 to n of components of which pairs are one and the same."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ones = np.ones(len(pairs), np.int8)
+    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count + 1, count + 1))
+    # The background has the first number, as it is joined to nothing.
+    joined, lut = connected_components(graph, directed=False)
+    lut = lut.astype(numbers.dtype)
+    for slab in slabs(numbers):
+        numbers[slab] = lut[numbers[slab]]
+    return numbers, int(joined) - 1
 
 
 def _line(slab: NDArray[np.generic]) -> NDArray[np.generic]:
