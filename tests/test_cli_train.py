@@ -87,6 +87,19 @@ def test_a_complete_run_does_nothing_and_says_so(copy_bundle: CopyBundle, capsys
     assert (bundle / "runs" / "fold_0" / "last.pt").read_bytes() == before
 
 
+def test_a_complete_run_of_another_config_or_seed_is_told_apart(
+    copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = copy_bundle(trained=True)
+    path = bundle / "configs" / "train.yaml"
+    path.write_text(path.read_text().replace("learning_rate: 0.", "learning_rate: 0.0", 1) + "# by hand\n")
+    assert main(["train", str(bundle), "--seed", "5"]) == 0
+    shown = capsys.readouterr()
+    assert "warning: the train config was changed since fold_0 was trained, which stays as it is. --fresh" in shown.err
+    assert "fold_0 was trained with --seed 0 and keeps it" in shown.err
+    assert "already complete" in shown.out
+
+
 def test_minutes_and_all_cases(copy_bundle: CopyBundle, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = copy_bundle(steps_per_epoch=2, batch_size=1)
     assert main(["train", str(bundle), "--minutes", "0.25", "--all-cases"]) == 0
@@ -128,6 +141,7 @@ def test_a_model_of_a_few_steps_is_published_and_told_as_a_trial(
     assert main(["train", str(bundle), "--minutes", "0.0001"]) == 0
     shown = capsys.readouterr()
     assert shown.out.startswith("fold_0: already complete after ")
+    assert "train config" not in shown.err
     assert f"warning: {trial}" in shown.out
     assert files_of(bundle) == before
     assert main(["check", str(bundle)]) == 0

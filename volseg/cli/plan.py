@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -63,5 +64,5 @@ def plan(
         print(printable(f"  {choice}: {reason}"))
     for warning in chosen.warnings:
         print(printable(f"warning: {warning}"))
-    print(printable(f"Wrote {bundle_dir}. Next: volseg train {bundle_dir}"))
+    print(printable(f"Wrote {bundle_dir}. Next: volseg train {shlex.quote(str(bundle_dir))}"))
     return 0

@@ -16,6 +16,7 @@ from volseg.outcomes import sha256_of
 from volseg.training.checkpoint import RunFolder
 from volseg.training.history import best_epoch, read_history, steps_of_model
 from volseg.training.record import RunRecord
+from volseg.verbs.train.fold import TRAIN_CONFIG
 from volseg.verbs.train.split import RUN_PREFIX, split_path
 from volseg.words import listed
 
@@ -41,7 +42,7 @@ def publish_ensemble(bundle: Bundle) -> None:
         held_out += record.cases.validation
         sessions = [session.checksums for session in record.sessions] or [{}]
         if any(
-            checksums.get(MODEL, digest if checksums.get("configs/train") == sha256 else None) != digest
+            checksums.get(MODEL, digest if checksums.get(TRAIN_CONFIG) == sha256 else None) != digest
             for checksums in sessions
         ):
             others.append(run.folder.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from volseg.bundle.model_digest import MODEL, model_digest
 from volseg.bundle.vocabulary import MODEL_KEY
 from volseg.errors import BundleError, FileError, UsageError
 from volseg.training.cases import FoldCases
@@ -12,7 +13,7 @@ from volseg.training.checkpoint import RunFolder, RunState, go_back, is_whole
 from volseg.training.history import steps_of_model
 from volseg.training.record import RunRecord
 from volseg.training.transfer import Initial
-from volseg.verbs.train.options import FoldResult, TrainOptions
+from volseg.verbs.train.options import DEFAULT_SEED, FoldResult, TrainOptions
 from volseg.verbs.train.publishing import published_run
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 RECORD_KEY = "cases_record"
 """The key under which a config takes the file that names a run's cases."""
+TRAIN_CONFIG = "configs/train"
+"""Under which a run records the checksum of the config that it trains by."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,33 @@ class Fold:
         cases = FoldCases.of(data.dataset, data.split, self.number)
         names = (*cases.training, *cases.validation)
         return RunRecord(self.name, cases, {name: data.contents[name].digest for name in names})
+
+    def changed_config(self, record: RunRecord, sha256: str) -> str | None:
+        """What became of the train config since the run last went on, in words; None where it is the same.
+
+        Args:
+            record: of the run.
+            sha256: of the config of now.
+        """
+        before = record.sessions[-1].checksums if record.sessions else {}
+        if before.get(TRAIN_CONFIG, sha256) == sha256:
+            return None
+        model = model_digest(self.known)
+        return "was changed" if before.get(MODEL, model) == model else "has another network or preprocessing"
+
+    def tell_changed(self, sha256: str, progress: Progress) -> None:
+        """Say of a run that is complete that it was trained by another config or seed than are asked for now."""
+        what = self.changed_config(RunRecord.read(self.folder.record), sha256) if self.records_cases else None
+        if what is not None:
+            progress.say(
+                f"warning: the train config {what} since {self.name} was trained, which stays as it is. --fresh trains "
+                "it anew; more --minutes or --epochs go on by the config of now."
+            )
+        state = self.state()
+        if state is not None and self.options.seed not in (DEFAULT_SEED, state.seed):
+            progress.say(
+                f"{self.name} was trained with --seed {state.seed} and keeps it; --fresh starts over with another."
+            )
 
     def config(self, data: Path | None) -> BundleParser:
         """The bundle's train config with what the command line decides, read and judged, nothing of it run.

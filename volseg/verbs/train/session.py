@@ -27,7 +27,7 @@ from volseg.training.prepared import opened
 from volseg.training.preparing import watched_caches
 from volseg.training.record import RunRecord
 from volseg.training.run import Run
-from volseg.verbs.train.fold import Data, Fold
+from volseg.verbs.train.fold import TRAIN_CONFIG, Data, Fold
 from volseg.verbs.train.following import follow_message
 from volseg.verbs.train.initial import begin, freeze
 from volseg.verbs.train.options import DEFAULT_SEED, FoldResult
@@ -97,8 +97,12 @@ def train_fold(
             _tell_changes(record, data, progress)
             record = record.with_digests({name: content.digest for name, content in data.contents.items()})
             session = _session(fold, record, parser)
-            if state is not None:
-                _tell_other_config(record, session, progress)
+            what = fold.changed_config(record, session.checksums[TRAIN_CONFIG]) if state is not None else None
+            if what is not None:
+                progress.say(
+                    f"warning: the train config {what} since this run last went on; it goes on by the one of now. "
+                    "--fresh starts over."
+                )
             record = replace(record.with_session(session), bfloat16_change=None)
             record.write(fold.folder.record)
             if fold.served:
@@ -155,26 +159,13 @@ def _tell_changes(record: RunRecord, data: Data, progress: Progress) -> None:
         progress.say(f"{cases} came to the data set after this run was begun; it goes on without. --fresh starts over.")
 
 
-def _tell_other_config(record: RunRecord, session: Provenance, progress: Progress) -> None:
-    """Say that a run goes on by another train config than it had the last time."""
-    before = record.sessions[-1].checksums if record.sessions else {}
-    if before.get("configs/train", session.checksums["configs/train"]) == session.checksums["configs/train"]:
-        return
-    what = "was changed"
-    if before.get(MODEL, session.checksums[MODEL]) != session.checksums[MODEL]:
-        what = "has another network or preprocessing"
-    progress.say(
-        f"warning: the train config {what} since this run last went on; it goes on by the one of now. --fresh starts over."
-    )
-
-
 def _session(fold: Fold, record: RunRecord, parser: BundleParser) -> Provenance:
     """How this call trains."""
     device = fold.device
     inferer = parser.plain("train#inferer")
     casts = isinstance(inferer, dict) and str(inferer.get("_target_")).endswith(AutocastInferer.__name__)
     precision = " bfloat16" if casts and use_bfloat16(device) else ""
-    checksums = {"data": record.data_sha256, "configs/train": parser.verdict.configs["train"].sha256}
+    checksums = {"data": record.data_sha256, TRAIN_CONFIG: parser.verdict.configs["train"].sha256}
     checksums[MODEL] = model_digest(fold.known)
     if fold.number is not None:
         checksums["split"] = sha256_of(split_path(fold.bundle))

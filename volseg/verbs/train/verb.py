@@ -126,6 +126,9 @@ def _train(
             for number in numbers
         ]
         results = {fold.name: fold.finished() for fold in folds if fold.complete}
+        for fold in folds:
+            if fold.complete:
+                fold.tell_changed(verdict.configs["train"].sha256, progress)
         pending = [fold for fold in folds if not fold.complete]
         for fold in pending:
             fold.require_same_source()
