@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from volseg.inference.outcome import require_outputs, whole_numbers
-from volseg.inference.planes import Planes
+from volseg.inference.planes import Planes, side_by_side
 from volseg.inference.slab_steps import UnsuitedError, apply
 
 if TYPE_CHECKING:
@@ -127,8 +127,11 @@ def masks_of(
         rows = np.flatnonzero(~done & (last_needed < finished.end))
         done[rows] = True
         most = LABEL_PLANES if steps.chooses else max(1, VALUES_BYTES // (4 * channels * planes.voxels))
-        for targets in _runs(rows, most):
+
+        def label(targets: range, view: Any = view, finished: Finished = finished, channels: int = channels) -> None:
             view[:, targets.start : targets.stop] = _labels(planes, finished, steps, channels, targets)
+
+        side_by_side(label, _runs(rows, most), slabs.home)
     assert result is not None, "an image has windows"
     result = within(result, box)
     return result.astype(np.uint8) if result.dtype != np.uint8 and result.max() <= 255 else result

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from volseg.inference.way_back import Taps
 
+T = TypeVar("T")
 BLOCK = 64
 """Targets that are interpolated by one matrix product: of all its sources only those near them take part."""
 
@@ -31,6 +33,29 @@ class Band:
     targets: slice
     sources: slice
     weights: torch.Tensor
+
+
+def side_by_side(work: Callable[[T], object], items: Iterable[T], device: torch.device) -> None:
+    """Do some work for each item, on a processor on as many threads as torch has, each of which computes on one core.
+
+    The operations on a few planes are so small that torch's own threads would wait for each other most of the time, the more
+    the busier the machine is.
+    """
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+
+    def one(item: T) -> None:
+        with torch.inference_mode():
+            work(item)
+
+    if threads == 1:
+        for item in items:
+            one(item)
+        return
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(one, items))
+    finally:
+        torch.set_num_threads(threads)  # of threads to come; that of this one is its own
 
 
 def bands_of(taps: Taps, device: torch.device) -> tuple[Band, ...]:

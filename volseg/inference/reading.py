@@ -15,7 +15,7 @@ from isal import igzip
 from monai.data import MetaTensor, NibabelReader
 from monai.transforms import Compose, LoadImaged, Spacingd, TraceableTransform
 
-from volseg.inference.planes import Planes
+from volseg.inference.planes import Planes, side_by_side
 from volseg.inference.way_back import ACROSS_VOXELS, UNCHANGED, Taps, places_of
 
 if TYPE_CHECKING:
@@ -137,8 +137,10 @@ def resampled(image: torch.Tensor, taps: Sequence[Taps]) -> torch.Tensor:
     planes = Planes(taps[0], taps[1], taps[2], image.device)
     result = torch.empty(len(image), *map(len, taps), device=image.device)
     for channel, out in zip(image, result, strict=True):
-        for begin in range(0, len(out), PLANES):
+
+        def fill(begin: int, channel: torch.Tensor = channel, out: torch.Tensor = out) -> None:
             targets = range(begin, min(begin + PLANES, len(out)))
-            found = planes.values(lambda _, sources, one=channel: one[sources].float(), 1, targets)  # type: ignore[misc]
-            out[begin : targets.stop] = found[0]
+            out[begin : targets.stop] = planes.values(lambda _, sources: channel[sources].float(), 1, targets)[0]
+
+        side_by_side(fill, range(0, len(out), PLANES), image.device)
     return result
