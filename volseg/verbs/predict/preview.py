@@ -141,7 +141,7 @@ def _rows(
             case = inputs.naming.case(series.identity, series.modality)
             told.add(case)
             number = by_case[case][0]
-            name = short_name(series) if nameless else source.name
+            name = short_name(series) if nameless and not source.is_named else source.name
             part = f"channel {channel} of {name}: " if len(source.members) > 1 else ""
             description = header_text(series, tags.SERIES_DESCRIPTION)
             rows.append(PreviewRow(number, case if part and not nameless else name, series.modality,
