@@ -17,6 +17,7 @@ from volseg.device import memory_short
 from volseg.errors import BundleError
 from volseg.finite import all_finite
 from volseg.inference.outcome import NOT_FINITE
+from volseg.inference.planes import side_by_side
 from volseg.inference.slab_steps import UnsuitedError
 from volseg.inference.windows import Windows
 
@@ -207,9 +208,12 @@ class Slabs:
         """Add one window's values (class, i, j, k) to the sums, whose first plane is ``base``."""
         moved = [at - base * (axis == self.windows.axis) for axis, at in enumerate(place)]
         box = _box(moved, self.windows.size)
-        for total, added in zip(self._sums[member], values, strict=True):
-            total[box].addcmul_(added.float(), self._weights)
+
+        def add(number: int) -> None:
+            self._sums[member, number][box].addcmul_(values[number].float(), self._weights)
             self._let_go()
+
+        side_by_side(add, range(len(values)), self.home)
         if not member:
             self._counts[box] += self._weights
 
