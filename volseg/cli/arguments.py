@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 HELP_FLAGS = ("--help", "-h")
 END_OF_OPTIONS = "--"
 ORDER = "--order"
+NEGATIVE = re.compile(r"-\.?[0-9]")
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,10 @@ def _read(verb: str, words: Sequence[str], arguments: ArgumentCollection) -> _Wo
             if implicit is UNSET:
                 values = [joined] if equals else words[place : place + count]
                 _require_whole(verb, option, values, argument.hint)
-                found.words.extend([] if equals else values)
+                if not equals and any(is_option_like(value) and NEGATIVE.match(value) for value in values[:1]):
+                    found.words[-1] = f"{option}={values[0]}"  # else the parser takes a box from -80 for an option
+                else:
+                    found.words.extend([] if equals else values)
                 place += 0 if equals else count
             continue
         hint = get_args(argument.hint)[0]

@@ -3,6 +3,8 @@
 A writer is registered by its format's name in ``WRITERS``; what segments images asks for it by that name.
 """
 
+from typing import Literal
+
 from volseg.writers import preview, slicer, statistics
 from volseg.writers.dicom import NO_SOURCE, SegmentationWriter, StructureSetWriter
 from volseg.writers.nifti import NiftiWriter
@@ -25,6 +27,7 @@ __all__ = [
     "RTSTRUCT",
     "SLICER",
     "STATISTICS",
+    "SURFACES",
     "WRITERS",
     "Algorithm",
     "MaskWriter",
@@ -37,20 +40,20 @@ NIFTI, SLICER, ITKSNAP, STATISTICS, PREVIEW = "nifti", "slicer", "itksnap", "sta
 DICOM_SEG, DICOM_LABELMAP, RTSTRUCT = "dicom-seg", "dicom-labelmap", "rtstruct"
 DICOM_FORMATS = frozenset({DICOM_SEG, DICOM_LABELMAP, RTSTRUCT})
 """What is written for images that were made from DICOM alone, and carries the patient's name."""
+SURFACES: tuple[Literal["stl", "obj"], ...] = ("stl", "obj")
 WRITERS: dict[str, MaskWriter] = {
     NIFTI: NiftiWriter(),
     SLICER: SlicerWriter(),
     ITKSNAP: WorkspaceWriter(),
     STATISTICS: StatisticsWriter(),
     PREVIEW: PreviewWriter(),
-    "stl": SurfaceWriter("stl"),
-    "obj": SurfaceWriter("obj"),
+    **{name: SurfaceWriter(name) for name in SURFACES},
     DICOM_SEG: SegmentationWriter(),
     DICOM_LABELMAP: SegmentationWriter("LABELMAP"),
     RTSTRUCT: StructureSetWriter(),
 }
 """The writer of each format."""
-FOLDERS = (slicer.FOLDER, statistics.FOLDER, preview.FOLDER, "stl", "obj")
+FOLDERS = (slicer.FOLDER, statistics.FOLDER, preview.FOLDER, *SURFACES)
 """Where they write beside the masks."""
 
 

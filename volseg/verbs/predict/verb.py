@@ -30,6 +30,7 @@ from volseg.writers import (
     PREVIEW,
     RTSTRUCT,
     STATISTICS,
+    SURFACES,
     writers_of,
 )
 from volseg.writers.statistics import require_own_table, write_statistics
@@ -84,7 +85,7 @@ class PredictOptions(RuleOptions, SeriesChoice):
     preview: bool = False
     """Write a picture of each case: three planes with the labels' colours."""
 
-    surface: Many[Literal["stl", "obj"]] = ()
+    surface: Many[str] = ()
     """Write the surface of each label as a mesh, in the patient's millimetres: stl or obj."""
 
     dicom_seg: bool = False
@@ -149,7 +150,15 @@ class PredictOptions(RuleOptions, SeriesChoice):
 
     @property
     def writers(self) -> tuple[str, ...]:
-        """All that is written of a mask, by the names of the writers."""
+        """All that is written of a mask, by the names of the writers.
+
+        Raises:
+            UsageError: there is no such kind of surface.
+        """
+        surfaces = words_of(self.surface)
+        unknown = [word for word in surfaces if word not in SURFACES]
+        if unknown:
+            raise UsageError(f"--surface is {' or '.join(SURFACES)}, not {unknown[0]!r}.")
         asked = {
             STATISTICS: self.statistics,
             ITKSNAP: self.workspace,
@@ -158,7 +167,7 @@ class PredictOptions(RuleOptions, SeriesChoice):
             DICOM_LABELMAP: self.dicom_labelmap,
             RTSTRUCT: self.rtstruct,
         }
-        return (*words_of(self.formats), *(name for name in asked if asked[name]), *words_of(self.surface))
+        return (*words_of(self.formats), *(name for name in asked if asked[name]), *surfaces)
 
 
 def predict(
