@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from volseg.dataset import faults, findings
+from volseg.dataset import examination, findings
 from volseg.dataset.dataset import read_dataset
 from volseg.dataset.faults import find_faults, require_measured, require_sound
 from volseg.errors import DataSetError
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files whose voxels were read, in order."""
     names: list[str] = []
-    read_volume = faults.read_volume
+    read_volume = examination.read_volume
 
     def noted(path: Path) -> object:
         names.append(path.relative_to(path.parents[1]).as_posix())
         return read_volume(path)
 
-    monkeypatch.setattr(faults, "read_volume", noted)
+    monkeypatch.setattr(examination, "read_volume", noted)
     return names
 
 

@@ -35,6 +35,11 @@ class FoldCases:
         names = tuple(case.name for case in dataset.training)
         if fold is None or split is None:
             return cls(names, ())
+        if not split.folds:
+            raise DataSetError(
+                f"{dataset.folder} has no labelled case that a fold could hold out. Put masks into labelsTr.",
+                code="empty-fold",
+            )
         if not 0 <= fold < len(split.folds):
             raise UsageError(f"There is no fold {fold}: the folds are 0 to {len(split.folds) - 1}.")
         names = tuple(name for name in names if name in split.cases)

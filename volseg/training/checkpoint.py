@@ -211,7 +211,11 @@ def write_best(folder: RunFolder, weights: Mapping[str, torch.Tensor]) -> None:
     with atomic_path(folder.best) as partial:
         _save(partial, weights)
         if folder.best.is_file() and not folder.previous_best.exists():
-            folder.best.replace(folder.previous_best)
+            try:  # a second name, so that the best is there at every moment
+                os.link(folder.best, folder.previous_best)
+            except OSError:  # a file system without such
+                with atomic_path(folder.previous_best) as copy:
+                    shutil.copyfile(folder.best, copy)
 
 
 def go_back(folder: RunFolder, state: RunState) -> None:
