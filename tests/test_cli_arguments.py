@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -14,12 +15,19 @@ from volseg.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cyclopts import ArgumentCollection
+
+
+@cache
+def arguments_of(verb: str) -> ArgumentCollection:
+    return build_app(verb)[verb].assemble_argument_collection()
+
 
 def list_options() -> list[tuple[str, str, str]]:
     """Each verb, each of its options that take several values, and a value for it."""
     found = []
     for verb in VERBS:
-        for argument in build_app(verb)[verb].assemble_argument_collection():
+        for argument in arguments_of(verb):
             if argument.token_count()[1]:
                 number = any(str(kind) in str(argument.hint) for kind in ("int", "float"))
                 found.append((verb, argument.names[0], "2" if number else "text"))
@@ -28,13 +36,13 @@ def list_options() -> list[tuple[str, str, str]]:
 
 def rewritten(line: str) -> str:
     verb, *words = line.split()
-    return " ".join(set_paths_apart(verb, words, build_app(verb)[verb].assemble_argument_collection()))
+    return " ".join(set_paths_apart(verb, words, arguments_of(verb)))
 
 
 def bound(verb: str, words: list[str]) -> object:
     """What the verb's function would be called with."""
     app = build_app(verb)
-    ordered = set_paths_apart(verb, words, app[verb].assemble_argument_collection())
+    ordered = set_paths_apart(verb, words, arguments_of(verb))
     _, arguments, _ = app.parse_args([verb, *ordered], exit_on_error=False, print_error=False)
     return arguments.args, arguments.kwargs
 
@@ -173,16 +181,14 @@ ALL_OPTIONS = {
 
 
 def paths_of(verb: str) -> list[str]:
-    collection = build_app(verb)[verb].assemble_argument_collection()
+    collection = arguments_of(verb)
     return [f"folder_{a.index}" for a in collection if a.index is not None]
 
 
 def test_every_option_of_every_verb_is_tried() -> None:
     for verb in VERBS:
         names = {
-            argument.names[0]
-            for argument in build_app(verb)[verb].assemble_argument_collection()
-            if argument.index is None and argument.names[0] != "*"
+            argument.names[0] for argument in arguments_of(verb) if argument.index is None and argument.names[0] != "*"
         }
         assert names == {option.split()[0] for option in ALL_OPTIONS[verb]}, verb
 
@@ -219,7 +225,7 @@ def test_several_values_go_into_one_word_anywhere(verb: str, option: str, value:
 @pytest.mark.parametrize(("verb", "option", "value"), list_options())
 @pytest.mark.parametrize("count", [1, 3])
 def test_both_orders_mean_the_same(verb: str, option: str, value: str, count: int) -> None:
-    collection = build_app(verb)[verb].assemble_argument_collection()
+    collection = arguments_of(verb)
     paths = [f"folder_{a.index}" for a in collection if a.index is not None and a.required]
     values = [value] * count
     after = bound(verb, [*paths, option, *values])
