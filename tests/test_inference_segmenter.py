@@ -23,7 +23,8 @@ from monai.transforms import (
 
 from volseg.errors import BundleError, GeometryError, InputError, VolsegError
 from volseg.inference.saving import without_saving
-from volseg.inference.segmenter import OWN_STEP, Segmenter
+from volseg.inference.segmenter import Segmenter
+from volseg.inference.stepwise import OWN_STEP
 from volseg.volume import read_header
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from volseg.options import Many, StrPath
     from volseg.outcomes import Ledger
     from volseg.progress import Progress
-    from volseg.verbs.predict.model import Precision
+    from volseg.verbs.predict.model_file import Precision
 
 P = ParamSpec("P")
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from volseg.options import StrPath
     from volseg.progress import Progress
-    from volseg.verbs.predict.case import Segmented
     from volseg.verbs.predict.model import Model
+    from volseg.verbs.predict.segmenting import Segmented
 
 log = logging.getLogger("volseg")
 
@@ -62,11 +62,10 @@ class Predictor:
             GeometryError: the grid is sheared, which NIfTI can't hold.
             FileError: no temporary file can be written.
         """
-        from volseg.verbs.predict.case import segment
+        from volseg.verbs.predict.segmenting import segment
 
         found = self._segmented(volume, segment, progress)
-        named = self.model.rules.named(self.labels, found.values_outside)
-        return self._mask(found.masks[0], volume, named.with_values(found.values_outside))
+        return self._mask(found.masks[0], volume, self.model.rules.table_of(self.labels, found.values_outside))
 
     def predict_regions(self, volume: Volume, *, progress: Progress | bool = True) -> dict[str, Mask]:
         """Segment the regions of a volume, which may overlap: the very masks of ``volseg.predict(..., regions=True)``.
@@ -82,8 +81,8 @@ class Predictor:
             UsageError: the bundle has no regions.
             InputError, GeometryError, FileError: as in ``predict``.
         """
-        from volseg.verbs.predict.case import segment_regions
         from volseg.verbs.predict.model import require_regions
+        from volseg.verbs.predict.segmenting import segment_regions
 
         regions = require_regions(self.model).values()
         found = self._segmented(volume, segment_regions, progress)
@@ -91,7 +90,7 @@ class Predictor:
         return {region.name: self._mask(mask, volume, region.table) for region, mask in masks}
 
     def _segmented(self, volume: Volume, how: Callable[..., Segmented], progress: Progress | bool) -> Segmented:
-        from volseg.verbs.predict.case import check
+        from volseg.verbs.predict.checks import check
         from volseg.verbs.predict.sources import Prepared
 
         if not isinstance(volume, Volume):
@@ -150,7 +149,8 @@ def load_for(bundle_dir: Path, options: PredictOptions) -> Predictor:
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.shipped import find_bundle
     from volseg.device import choose_device
-    from volseg.verbs.predict.model import ModelFile, load_model
+    from volseg.verbs.predict.model import load_model
+    from volseg.verbs.predict.model_file import ModelFile
 
     bundle = open_bundle(find_bundle(bundle_dir))
     device = choose_device(options.device)

@@ -13,33 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.data.utils import list_data_collate
-from monai.transforms import Compose, Invertd, Lambda, Lambdad, MapLabelValued
 
 from volseg.device import memory_short
 from volseg.errors import BundleError, GeometryError, InputError, VolsegError
 from volseg.finite import all_finite
 from volseg.inference.fit import fit
 from volseg.inference.labelling import masks_of, within
-from volseg.inference.outcome import require_outputs, whole_numbers
+from volseg.inference.outcome import whole_numbers
 from volseg.inference.reading import quick
-from volseg.inference.room import (
-    require_room_to_prepare,
-    require_room_to_resample,
-    window_count,
-)
+from volseg.inference.room import require_room_to_prepare, require_room_to_resample, window_count
 from volseg.inference.scratch import Scratch
-from volseg.inference.slab_steps import SlabSteps, UnsuitedError, flat, sliding_of
+from volseg.inference.slab_steps import SlabSteps, UnsuitedError, sliding_of
 from volseg.inference.slabs import Box, Networks, Slabs
-from volseg.inference.stepwise import (
-    between_labels,
-    finite_outputs,
-    fractions,
-    plain,
-    require_finite,
-    to_probabilities,
-    told_of,
-)
+from volseg.inference.stepwise import Stepwise, finite_outputs
 from volseg.inference.way_back import UnknownWayError, way_back
 from volseg.inference.windows import Windows
 from volseg.words import counted
@@ -53,8 +39,6 @@ if TYPE_CHECKING:
 
 AFFINE_TOLERANCE_MM = 0.01
 """How far the inverted mask's corner may lie from its image's; MONAI inverts in float32 and float64."""
-MULTIPLES = (4, 8, 16, 32, 64)
-"""Of voxels, that networks with so many halvings need along each axis."""
 
 
 def one_image(images: Sequence[Path]) -> dict[str, Any]:
@@ -63,12 +47,6 @@ def one_image(images: Sequence[Path]) -> dict[str, Any]:
     return {"image": names[0] if len(names) == 1 else names}
 
 
-BETWEEN = (
-    "The bundle's own postprocessing interpolates between labels, which MONAI's runner saves as fractions: {} voxels at "
-    "borders were rounded to the nearest label, which may be one whose number lies between two others."
-)
-CUT_AGAIN = "The bundle's own postprocessing interpolates its regions: {} voxels at their borders were cut at one half."
-OWN_STEP = "A step of the bundle's own changed the regions: their names may no longer fit them."
 AS_CONFIGURED = "The bundle runs step by step as its config says, which takes memory for all of its labels at once: {}."
 IN_FILE = (
     "Class values were kept in a file, since the memory doesn't hold them: this takes longer, and changes nothing."
@@ -128,12 +106,7 @@ class Segmenter:
     @cached_property
     def slab_steps(self) -> SlabSteps | str:
         """How the config is worked on slab by slab, or why it can't be."""
-        if self.prepare_batch is not None:
-            return "it prepares batches in a way of its own"
-        try:
-            return SlabSteps.of(self.preprocessing, self.inferer, self.postprocessing)
-        except UnsuitedError as error:
-            return str(error)
+        return slab_steps_of(self.preprocessing, self.inferer, self.postprocessing, self.prepare_batch)
 
     @cached_property
     def _preprocessing(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -191,18 +164,7 @@ class Segmenter:
                 raise _needs_regions(len(found))
             mask: NDArray[np.unsignedinteger] = found[0]
             return mask
-        item = self._inferred(prepared.item, advance, tell)
-        between = 0
-        with torch.inference_mode():
-            for step in flat(self.postprocessing):
-                require_finite(item, step)
-                interpolates = isinstance(step, Invertd) and between_labels(item) == 0
-                item = Compose([step])(item)
-                between += (between_labels(item) or 0) if interpolates else 0
-        result = item["pred"]
-        if between and between_labels(item):
-            tell(BETWEEN.format(between))
-            result = result.round()
+        result = self._stepwise(advance, tell).labels(prepared.item)
         if len(result) > 1 and tuple(result.shape[1:]) == grid.shape:
             raise _needs_regions(len(result))
         self._require_grid(result, grid, 1)
@@ -239,30 +201,7 @@ class Segmenter:
         masks = self._slab_by_slab(prepared, count, advance, tell, box)
         if masks is not None:
             return self._required_regions(masks, count)
-        item = self._inferred(prepared.item, advance, tell)
-        require_outputs(len(item["pred"]), count)
-        merges, changed, between = False, False, 0
-        with torch.inference_mode():
-            for step in flat(self.postprocessing):
-                if merges and not isinstance(step, Invertd):
-                    continue
-                require_finite(item, step)
-                is_known = type(step).__module__.startswith("monai.") and not isinstance(step, (Lambda, Lambdad))
-                before = item["pred"] if is_known else item["pred"].clone()
-                after = Compose([step])(dict(item))
-                # One region is merged with none, but gets the number that it has in a mask of labels.
-                if len(after["pred"]) < count or (count == 1 and isinstance(step, MapLabelValued)):
-                    merges, item = True, item | {"pred": before}
-                    continue
-                changed = changed or not is_known
-                between += fractions(after["pred"]) if isinstance(step, Invertd) and not fractions(before) else 0
-                item = after
-        result = item["pred"]
-        if changed:
-            tell(OWN_STEP)
-        if between and fractions(result):
-            tell(CUT_AGAIN.format(between))
-            result = result.round()
+        result = self._stepwise(advance, tell).regions(prepared.item, count)
         self._require_grid(result, grid, count)
         return self._required_regions(within(np.stack([whole_numbers(one) for one in result]), box), count)
 
@@ -316,6 +255,21 @@ class Segmenter:
             tell(AS_CONFIGURED.format(why))
             return None
 
+    @cached_property
+    def _networks(self) -> Networks:
+        return Networks((self.network, *self.others), self.averaged_as, self.device, self.half)
+
+    def _stepwise(self, advance: Callable[[float], object] | None, tell: Callable[[str], object]) -> Stepwise:
+        return Stepwise(
+            self._networks,
+            self.inferer,
+            self.postprocessing,
+            self.channels,
+            self.prepare_batch,
+            advance or (lambda _: None),
+            tell,
+        )
+
     def _slabs(self, image: torch.Tensor, voxels: int, tell: Callable[[str], object], wanted: Box | None) -> Slabs:
         """Slabs of an image (1, channel, i, j, k) that fit into the memory.
 
@@ -324,8 +278,7 @@ class Segmenter:
         """
         sliding = sliding_of(self.inferer)
         assert sliding is not None, "slab_steps are those of a sliding window"
-        networks = Networks((self.network, *self.others), self.averaged_as, self.device, self.half)
-        batch = int(sliding.sw_batch_size)
+        networks, batch = self._networks, int(sliding.sw_batch_size)
         if self.device.type != "cpu":  # what the device lacks is seen when it runs
             return Slabs(image, sliding, networks, tell, wanted=wanted)
         fitted = fit(
@@ -348,101 +301,20 @@ class Segmenter:
 
         return Slabs(image, sliding, networks, tell, wanted=wanted, scratch=scratch, batch=fitted.batch)
 
-    def _inferred(
-        self, item: dict[str, Any], advance: Callable[[float], object] | None, tell: Callable[[str], object]
-    ) -> dict[str, Any]:
-        """The preprocessed image, and what the network makes of it, (channel, i, j, k)."""
-        image = torch.as_tensor(item["image"])
-        networks = (self.network, *self.others)
-
-        def advance_all(share: float) -> None:
-            if advance is not None:
-                advance(share / len(networks))
-
-        with torch.inference_mode():
-            for number, one in enumerate(networks):
-                network = told_of(one, self.inferer, tuple(image.shape[1:]), advance_all, kept=1 if self.others else 0)
-                with finite_outputs(one):
-                    found = self._infer(item, image, network, tell if not number else lambda _: None)
-                if self.others:
-                    to_probabilities(found, self.averaged_as)
-                if number:  # one output beside the sum, however many networks there are
-                    plain(item["pred"]).add_(plain(found))
-                else:
-                    item["pred"] = found
-                del found
-            if self.others:
-                plain(item["pred"]).div_(len(networks))
-        return item
-
-    def _infer(
-        self, item: dict[str, Any], image: torch.Tensor, network: Callable[..., Any], tell: Callable[[str], object]
-    ) -> torch.Tensor:
-        """What the inferer gives for one case, (channel, i, j, k); as MONAI's ``SupervisedEvaluator`` calls it."""
-        arguments: tuple[Any, ...] = ()
-        named: dict[str, Any] = {}
-        inputs = image.unsqueeze(0).to(self.device)
-        if self.prepare_batch is not None:
-            prepared = self.prepare_batch(list_data_collate([item]), self.device, False)
-            inputs, _, *more = prepared
-            arguments, named = more or ((), {})
-        try:
-            classes: torch.Tensor = self.inferer(inputs, network, *arguments, **named)[0]
-        except (RuntimeError, ValueError) as error:
-            if memory_short(error) is not None or isinstance(error, VolsegError):
-                raise
-            padded = self._padded(inputs, network, arguments, named, tell)
-            if padded is None:
-                if self.channels not in (None, inputs.shape[1]):
-                    raise InputError(
-                        f"The image has {inputs.shape[1]} channels after the bundle's preprocessing, and the network "
-                        f"takes {self.channels}.",
-                        code="channels",
-                    ) from error
-                raise
-            classes = padded[0]
-        return classes
-
-    def _padded(
-        self,
-        inputs: torch.Tensor,
-        network: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        named: dict[str, Any],
-        tell: Callable[[str], object],
-    ) -> torch.Tensor | None:
-        """What a network gives that takes sizes of certain multiples alone, of the image with its end repeated.
-
-        None where no multiple helps, so that the fault lies elsewhere.
-        """
-        shape = tuple(map(int, inputs.shape[2:]))
-        tried = {shape}
-        for multiple in MULTIPLES:
-            wanted = tuple(math.ceil(size / multiple) * multiple for size in shape)
-            if wanted in tried:
-                continue
-            tried.add(wanted)
-            more = [one for size, goal in zip(shape[::-1], wanted[::-1], strict=True) for one in (0, goal - size)]
-            padded = torch.nn.functional.pad(inputs, more, mode="replicate")
-            try:
-                result = self.inferer(padded, network, *arguments, **named)
-            except (RuntimeError, ValueError) as error:
-                if memory_short(error) is not None:
-                    raise
-                continue
-            if isinstance(result, torch.Tensor) and tuple(result.shape[2:]) == wanted:
-                tell(
-                    f"The network takes multiples of {multiple} voxels alone: an image of {_by(shape)} was made "
-                    f"{_by(wanted)} by repeating its last layers, which are cut off the mask again."
-                )
-                cut: torch.Tensor = result[(slice(None), slice(None), *(slice(size) for size in shape))]
-                return cut
-        return None
-
     @staticmethod
     def _require_grid(result: torch.Tensor, grid: Grid, channels: int) -> None:
         affine = result.affine.cpu().numpy().astype(np.float64) if isinstance(result, MetaTensor) else None
         _require_place(len(result), tuple(result.shape[1:]), affine, grid, channels)
+
+
+def slab_steps_of(preprocessing: Any, inferer: Any, postprocessing: Any, prepare_batch: object) -> SlabSteps | str:
+    """How a config is worked on slab by slab, or why it can't be; see ``Segmenter`` for its parts."""
+    if prepare_batch is not None:
+        return "it prepares batches in a way of its own"
+    try:
+        return SlabSteps.of(preprocessing, inferer, postprocessing)
+    except UnsuitedError as error:
+        return str(error)
 
 
 def _require_place(
@@ -475,7 +347,3 @@ def _needs_regions(count: int) -> BundleError:
         "Predict with --regions, which writes one file for each.",
         code="needs-regions",
     )
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

@@ -72,6 +72,11 @@ class PostprocessingRules:
                 table = named_instances(table, None if rule.labels == ALL else rule.flat, values)
         return table
 
+    def table_of(self, table: LabelTable, values: Iterable[int]) -> LabelTable:
+        """A table with a name for each of the values of masks: those of instances, and neutral ones for the rest."""
+        values = tuple(values)
+        return self.named(table, values).with_values(values)
+
     def __add__(self, other: PostprocessingRules) -> PostprocessingRules:
         return PostprocessingRules(self.rules + other.rules)
 

@@ -9,80 +9,33 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from volseg.atomic import TEMPORARY_MARK, write_error
-from volseg.batch import advance_case
-from volseg.dicom.file.archives import private_folder
-from volseg.errors import InputError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
-from volseg.labels import BACKGROUND
 from volseg.outcomes import FileDigest, Made, Outcome, Status
-from volseg.postprocessing.edit import INSTANCE_STEP
-from volseg.verbs.predict.model import MODALITIES, Model, ModelFile, load_model
-from volseg.verbs.predict.plausibility import doubts, outside, require_sense
-from volseg.volume import Volume, nifti_name, read_header, read_mask, read_volume, write_image
-from volseg.voxels import values_in
-from volseg.words import listed, printable
+from volseg.verbs.predict.checks import check
+from volseg.verbs.predict.model import Model, load_model
+from volseg.verbs.predict.segmenting import segment, segment_regions
+from volseg.volume import nifti_name, read_mask
 from volseg.writers import NIFTI, MaskedImage, writers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from volseg.dataset.case import Case
     from volseg.grid import Grid
     from volseg.labels import LabelTable
-    from volseg.verbs.predict.sources import FileSource, Prepared, SeriesSource
+    from volseg.verbs.predict.model_file import ModelFile
+    from volseg.verbs.predict.sources import FileSource, SeriesSource
     from volseg.writers import MaskWriter
 
 
-CHANNEL = "_{:04d}"
-SHOWN_CHARACTERS = 40
-"""Of a channel's name."""
 PLACING = ".placing"
 """Lies in the hidden folder of a case from when its files are put in their places."""
-OUTSIDE = "values-outside: The mask has the values {}, which the bundle's labels don't name."
-UNNAMED = "The values of the mask have neutral names, such as label 1: {}."
-UNNAMED_REGIONS = "The regions have neutral names, such as region 1: {}."
-RULES_LEFT_OUT = "The bundle's rules are for its merged labels, so they were not applied to the regions."
-
-
-@dataclass(frozen=True, eq=False)
-class Checked:
-    """The images of a case that a model takes.
-
-    Args:
-        images: a file for each channel, or one that holds all.
-        grid: of the first.
-        channels: how many there are.
-        warnings: what a person has to know of them.
-    """
-
-    images: tuple[Path, ...]
-    grid: Grid
-    channels: int
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Segmented:
-    """What a model made of a case.
-
-    Args:
-        masks: (i, j, k) each; one of labels, or one for each region.
-        grid: of its image, on which they lie.
-        warnings: what a person has to know.
-        values_outside: values of the mask that the model's table doesn't name.
-    """
-
-    masks: tuple[NDArray[np.unsignedinteger], ...]
-    grid: Grid
-    warnings: tuple[str, ...]
-    values_outside: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,7 +126,7 @@ class Prediction:
             made: list[str] = [*source.written()]
             for place, mask, table in zip(self._places, found.masks, self._tables(model), strict=True):
                 image = self._image(source, prepared.case.images[0], folder, place, model)
-                table = model.rules.named(table, found.values_outside).with_values(found.values_outside)
+                table = model.rules.table_of(table, found.values_outside)
                 made += self._write(folder, place, writers_of(self.formats), mask, found.grid, table, image)
             files = {name: file_digest(folder / name) for name in made}
             if state is State.UNKNOWN:
@@ -255,7 +208,7 @@ class Prediction:
         with _folder_of(self.out_dir, source.name) as folder:
             made: list[str] = []
             for place, name, table in zip(self._places, looked.masks, tables, strict=True):
-                table = model.rules.named(table, earlier.values_outside).with_values(earlier.values_outside)
+                table = model.rules.table_of(table, earlier.values_outside)
                 image = self._image(source, path, self.out_dir, place, model)
                 volume = read_mask(self.out_dir / name)
                 mask = cast("NDArray[np.unsignedinteger]", volume.array)
@@ -358,129 +311,3 @@ def _path(place: str, name: str) -> str:
 
 def _plain(name: str) -> str:
     return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
-
-
-def segment(checked: Checked, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
-    """The mask of a case.
-
-    Raises:
-        InputError, GeometryError, BundleError: as in ``Segmenter.segment``.
-    """
-    grid, warnings = checked.grid, checked.warnings
-    told: list[str] = []
-    with _channel_files(checked.images, checked.channels, model) as images:
-        box = model.roi.box(grid) if model.roi else None
-        mask = model.segmenter.segment(images, grid, advance, told.append, box)
-    warnings += (*model.told, *told)
-    if model.rules:
-        cleaned, changes = model.rules.apply(mask, grid)
-        # The numbers of instances need a wider type.
-        mask = cleaned.astype(np.uint16 if changes.split else mask.dtype)
-        if changes.vanished:
-            warnings += (f"The rules removed all of the labels {', '.join(map(model.table.told, changes.vanished))}.",)
-    if model.only:
-        kept = np.isin(mask, model.only)
-        if model.rules and changes.split:
-            kept |= np.isin(mask // INSTANCE_STEP, model.only) & (mask > INSTANCE_STEP)
-        mask[~kept] = 0
-    beyond = tuple(sorted({*values_in(mask)}.difference(model.table.indices, (BACKGROUND,))))
-    if model.meaning.why:
-        warnings += (UNNAMED.format(model.meaning.why),)
-    elif unnamed := model.rules.named(model.table, beyond).unnamed(beyond):
-        warnings += (OUTSIDE.format(listed([str(value) for value in unnamed])),)
-    if not mask.any():
-        warnings += ("The mask is empty: the network found none of the labels.",)
-    return Segmented((mask,), grid, warnings, beyond)
-
-
-def segment_regions(checked: Checked, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
-    """The masks of a case's regions, 1 inside and 0 outside.
-
-    Raises:
-        InputError, GeometryError, BundleError: as in ``Segmenter.segment_regions``.
-    """
-    grid, warnings = checked.grid, checked.warnings
-    regions = model.regions
-    told: list[str] = []
-    with _channel_files(checked.images, checked.channels, model) as images:
-        box = model.roi.box(grid) if model.roi else None
-        masks = model.segmenter.segment_regions(images, grid, len(regions), advance, told.append, box)
-    warnings += (*model.told, *told)
-    if model.meaning.regions_why:
-        warnings += (UNNAMED_REGIONS.format(model.meaning.regions_why),)
-    if model.rules:
-        warnings += (RULES_LEFT_OUT,)
-    empty = [folder for folder, mask in zip(regions, masks, strict=True) if not mask.any()]
-    if empty:
-        warnings += (f"The network found nothing of {listed(empty)}: these masks are empty.",)
-    return Segmented(tuple(masks), grid, warnings)
-
-
-def check(prepared: Prepared, modality: str | None, model: Model) -> Checked:
-    """Look at the images of a case before the network does.
-
-    Raises:
-        InputError: they are none for this model.
-        FileError: an image can't be read.
-    """
-    case, warnings = prepared.case, prepared.warnings
-    grid, found = require_channels(case, model)
-    require_sense(grid, model.made_for)
-    if model.modality is not None and modality in MODALITIES and modality != model.modality:
-        warnings += (f"The image is {modality}, and the bundle was made for {model.modality}: don't rely on the mask.",)
-    known = modality if modality in MODALITIES else None
-    ct: Literal["yes", "perhaps", "no"] = "no"
-    if model.modality == "CT" and known in ("CT", None):
-        ct = "yes" if known else "perhaps"
-    warnings += (*outside(grid, model.made_for), *doubts(case.images, model.made_for, ct=ct))
-    if len(model.order) == found:
-        warnings += (_order_words(model.order),)
-    return Checked(case.images, grid, found, warnings)
-
-
-def require_channels(case: Case, model: Model) -> tuple[Grid, int]:
-    """The grid of a case's images and how many channels they have, by their headers.
-
-    Raises:
-        InputError: the model takes others, or they lie on different grids.
-        FileError: an image can't be read.
-    """
-    headers = [read_header(image) for image in case.images]
-    found = headers[0].channels if len(headers) == 1 else len(headers)
-    if found != model.channels and (model.exact or not model.one_file):
-        named = f": {', '.join(map(_shown, model.order))}" if model.order else ""
-        raise InputError(
-            f"The image has {found} channels, and the bundle takes {model.channels}{named}. Give each case as many.",
-            code="channels",
-        )
-    for header in headers[1:]:
-        apart = header.grid.difference(headers[0].grid)
-        if apart is not None:
-            raise InputError(
-                f"Its channels lie on different grids: {apart}. Resample them to one.", code="grids-differ"
-            )
-    return headers[0].grid, found
-
-
-@contextmanager
-def _channel_files(images: tuple[Path, ...], channels: int, model: Model) -> Iterator[tuple[Path, ...]]:
-    """The files of a case; of one that holds all channels, a file of each where the bundle reads them so."""
-    if model.one_file or len(images) > 1 or channels == 1:
-        yield images
-        return
-    with private_folder() as folder:
-        volume = read_volume(images[0])
-        files = tuple(folder / f"image{CHANNEL.format(number)}.nii" for number in range(channels))
-        for number, file in enumerate(files):
-            write_image(file, Volume(volume.array[..., number], volume.grid))
-        yield files
-
-
-def _order_words(order: tuple[str, ...]) -> str:
-    """Which channel was taken for what, in the bundle's words, none of which can break a line."""
-    named = [f"{CHANNEL.format(number)} is {_shown(name)}" for number, name in enumerate(order)]
-    return f"The channels of the case were taken in the order of the bundle: {', '.join(named)}."
-
-
-def _shown(name: str) -> str:
-    return printable(name)[:SHOWN_CHARACTERS]

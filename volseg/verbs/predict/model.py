@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 from copy import deepcopy
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from volseg.errors import BundleError, UsageError
 from volseg.labels import folders_of
-from volseg.outcomes import sha256_of
 from volseg.postprocessing import PostprocessingRules
+from volseg.verbs.predict.model_file import ModelFile, weights_of
 from volseg.verbs.predict.sources import IMAGES
-from volseg.verbs.predict.window import WindowWishes, tta_axes, with_labels, with_overlap
+from volseg.verbs.predict.window import tta_axes, with_labels, with_overlap
 from volseg.writers import FOLDERS, Algorithm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from monai.inferers import Inferer
     from torch.nn import Module
 
-    from volseg.bundle.ensemble import Activation, Member
+    from volseg.bundle.ensemble import Activation
     from volseg.bundle.folder import Bundle
     from volseg.bundle.made_for import MadeFor
     from volseg.bundle.outputs import Meaning
@@ -36,141 +34,8 @@ if TYPE_CHECKING:
     from volseg.planning.component import ConfigValue
     from volseg.verbs.predict.window import Roi
 
-Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 MODALITIES = ("CT", "MR", "PT")
 """Those that convert makes images of; what else a channel may be called tells nothing for certain."""
-NO_RULES = PostprocessingRules()
-RULES = "rules"
-"""The name of the options' own rules among the checksums."""
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """Where a model lies and what it was when the run began; small enough to travel to any worker.
-
-    Args:
-        bundle_dir: the bundle.
-        fold: whose weights; None for the bundle's own.
-        folds: of the ensemble that predicts instead; none for a single model.
-        device: ``cpu`` or ``cuda``.
-        raw: whether the bundle's rules for labels are left out.
-        regions: whether each region gets a mask of its own.
-        precision: in which the network computes.
-        config_sha256: of ``inference.yaml``.
-        weights_sha256: of the weights.
-        others_sha256: of whatever else of the bundle decides on masks: its metadata, and where it runs code beyond the
-            vocabulary all of its files.
-        window: what is asked of the sliding window.
-        rules: what is done with masks after the bundle's own rules.
-    """
-
-    bundle_dir: Path
-    fold: int | None
-    folds: tuple[int, ...]
-    device: str
-    raw: bool
-    regions: bool
-    precision: Literal["float32", "bfloat16"]
-    config_sha256: str
-    weights_sha256: str
-    others_sha256: str
-    window: WindowWishes = field(default_factory=WindowWishes)
-    rules: PostprocessingRules = NO_RULES
-
-    @classmethod
-    def of(
-        cls,
-        bundle: Bundle,
-        fold: int | None,
-        device: str,
-        *,
-        raw: bool,
-        regions: bool = False,
-        precision: Precision = "auto",
-        folds: str | None = None,
-        window: WindowWishes | None = None,
-        rules: PostprocessingRules = NO_RULES,
-    ) -> ModelFile:
-        """Find a bundle's weights.
-
-        Args:
-            bundle: the bundle.
-            fold: whose weights; None for the bundle's own.
-            device: ``cpu`` or ``cuda``.
-            raw: whether the bundle's rules for labels are left out.
-            regions: whether each region gets a mask of its own.
-            precision: ``auto`` takes a bundle of ours in bfloat16 where the device is made for it, as it was validated.
-                Networks of others may need float32: they run as they are described.
-            folds: of the ensemble that is to predict: ``all``, or numbers such as ``0,2``; None for a single model.
-            window: what is asked of the sliding window.
-            rules: what is done with masks after the bundle's own rules.
-
-        Raises:
-            UsageError: there is no such precision, or what names folds makes no sense.
-            TrustError: the bundle would run code that nobody has trusted.
-            BundleError: there are none.
-            FileError: a file can't be read.
-        """
-        from volseg.bundle.ensemble import parse_folds, require_members
-        from volseg.bundle.parser import BundleParser, require_weights
-        from volseg.bundle.trust import code_sha256, require_trust
-
-        if precision not in get_args(Precision):
-            raise UsageError(f"--precision {precision}: the network computes in float32 or bfloat16, or auto chooses.")
-        verdict = require_trust(bundle)
-        members: tuple[Member, ...] = ()
-        if folds is not None:
-            if fold is not None:
-                raise UsageError("--fold names the model of one fold and --folds several. Choose one of them.")
-            members = require_members(bundle, parse_folds(folds))
-            weights_sha256 = hashlib.sha256(
-                "".join(f"{one.fold} {one.sha256}\n" for one in members).encode()
-            ).hexdigest()
-        else:
-            named = verdict.findings and fold is None
-            weights = _weights(bundle, fold, BundleParser(bundle, "inference", {}) if named else None)
-            require_weights(weights)
-            weights_sha256 = sha256_of(weights)
-        config, metadata = (sha256_of(bundle.config_path(name)) for name in ("inference", "metadata"))
-        others = code_sha256(verdict) or metadata
-        if precision == "auto":
-            precision = "float32" if verdict.findings or not _pays(device) else "bfloat16"
-        numbers = tuple(one.fold for one in members)
-        asked = window or WindowWishes()
-        if asked.labels and regions:
-            raise UsageError(
-                "--labels is for masks of labels; each region has a mask of its own. Leave one of them out."
-            )
-        return cls(
-            bundle.root, fold, numbers, device, raw, regions, precision, config, weights_sha256, others, asked, rules
-        )
-
-    @property
-    def named_folds(self) -> str | None:
-        """The folds of the ensemble, as a person would name them; None for a single model."""
-        return ",".join(map(str, self.folds)) or None
-
-    @property
-    def checksums(self) -> dict[str, str]:
-        """For the provenance."""
-        found = {"configs/inference": self.config_sha256, "weights": self.weights_sha256, "others": self.others_sha256}
-        if self.rules:
-            words = json.dumps(self.rules.to_config(), sort_keys=True)
-            found[RULES] = hashlib.sha256(words.encode()).hexdigest()
-        return found
-
-    @property
-    def method(self) -> str:
-        """A digest of all that masks depend on beside the image."""
-        words = "\n".join((*self.checksums.values(), "raw" if self.raw else "", self.precision))
-        words += "\nregions" if self.regions else ""
-        words += f"\n{self.window.method}" if self.window.method else ""
-        return hashlib.sha256(words.encode()).hexdigest()
-
-    @property
-    def device_words(self) -> str:
-        """The device and, where it is not float32, the precision."""
-        return self.device if self.precision == "float32" else f"{self.device} {self.precision}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +43,7 @@ class Model:
     """A model in memory.
 
     Args:
-        segmenter: from images to a mask.
+        load: loads the network, and gives what makes masks of images; what is called is ``segmenter``.
         rules: for labels, applied to the mask.
         meaning: of its masks.
         channels: how many files a case has at most, or channels in one file.
@@ -196,7 +61,7 @@ class Model:
         algorithm: what DICOM objects call it.
     """
 
-    segmenter: Segmenter
+    load: Callable[[], Segmenter]
     rules: PostprocessingRules
     meaning: Meaning
     channels: int
@@ -213,6 +78,15 @@ class Model:
     step_by_step: str = ""
     algorithm: Algorithm = field(default_factory=Algorithm)
 
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        """From images to masks; the network is loaded when it is first asked for.
+
+        Raises:
+            BundleError: the weights are of another network, or the bundle is another than when the run began.
+        """
+        return self.load()
+
     @property
     def table(self) -> LabelTable:
         """Of its labels; empty where nobody knows which values its masks have."""
@@ -227,7 +101,7 @@ class Model:
 
 @functools.lru_cache(maxsize=1)
 def load_model(file: ModelFile) -> Model:
-    """Load a model; the last one stays in memory until ``load_model.cache_clear()``.
+    """Load a model but for its weights; the last one stays in memory until ``load_model.cache_clear()``.
 
     The parts of ``inference.yaml`` that are needed are built, and no other: not its evaluator, nor its data.
 
@@ -248,45 +122,29 @@ def load_model(file: ModelFile) -> Model:
     from volseg.bundle.weights import load_into
     from volseg.inference.mirrored import Mirrored
     from volseg.inference.saving import without_saving
-    from volseg.inference.segmenter import AS_CONFIGURED, Segmenter
+    from volseg.inference.segmenter import AS_CONFIGURED, Segmenter, slab_steps_of
     from volseg.postprocessing.transforms import without_rules
 
     bundle = open_bundle(file.bundle_dir)
-    same = ModelFile.of(
-        bundle,
-        file.fold,
-        file.device,
-        raw=file.raw,
-        regions=file.regions,
-        precision=file.precision,
-        folds=file.named_folds,
-        window=file.window,
-        rules=file.rules,
-    )
-    if same != file:
-        raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")
+    _require_same(file, bundle)
     device = torch.device(file.device)
     parser = BundleParser(bundle, "inference", {"device": device})
     ours = not parser.verdict.findings
     weights = [member_path(bundle, fold) for fold in file.folds] or [
-        _weights(bundle, file.fold, None if ours else parser)
+        weights_of(bundle, file.fold, None if ours else parser)
     ]
     empty = parser.build(_network(parser))
-    networks = [load_into(one, path) for one, path in zip(_copies(empty, len(weights)), weights, strict=True)]
     preprocessing = without_saving(
         parser.build(_part(parser, "preprocessing", "val_data_loader", "dataset", "transform"))
     )
-    if file.window.tta:
-        axes = tta_axes(bundle, preprocessing)
-        networks = [Mirrored(one, axes) for one in networks]
-    network, *others = [one.to(device).eval() for one in networks]
+    axes = tta_axes(bundle, preprocessing) if file.window.tta else ()
     postprocessing = without_saving(parser.build(_part(parser, "postprocessing", "postprocessing")))
     activation: Activation | None = None
     if file.folds:
         activation, place = averaged_as(_steps(parser))
         if place is not None:
-            steps = postprocessing.transforms
-            postprocessing.transforms = [step for number, step in enumerate(steps) if number != place]
+            each = postprocessing.transforms
+            postprocessing.transforms = [step for number, step in enumerate(each) if number != place]
     serving = serving_of(preprocessing, postprocessing)
     rules = PostprocessingRules()
     if file.raw or bundle.meaning.outputs is not Outputs.REGIONS:  # those are MONAI's own, on the channels too
@@ -297,26 +155,36 @@ def load_model(file: ModelFile) -> Model:
         rules += PostprocessingRules.from_config(named)
     channels = _channels(bundle, serving, ours=ours)
     batch = None if ours or not parser.has("evaluator#prepare_batch") else parser.build("evaluator#prepare_batch")
-    segmenter = Segmenter(
-        preprocessing=preprocessing,
-        network=network,
-        inferer=_inferer(parser, file),
-        postprocessing=postprocessing,
-        device=device,
-        item_of=serving.item,
-        channels=input_channels(bundle.metadata),
-        prepare_batch=batch,
-        others=tuple(others),
-        averaged_as=activation or "softmax",
-        half=file.precision == "bfloat16",
-        memory=file.window.memory,
-        scratch=file.window.scratch,
-    )
+    inferer = _inferer(parser, file)
+
+    def load() -> Segmenter:
+        _require_same(file, bundle)  # it may be hours later
+        networks = [load_into(one, path) for one, path in zip(_copies(empty, len(weights)), weights, strict=True)]
+        if axes:
+            networks = [Mirrored(one, axes) for one in networks]
+        network, *others = [one.to(device).eval() for one in networks]
+        return Segmenter(
+            preprocessing=preprocessing,
+            network=network,
+            inferer=inferer,
+            postprocessing=postprocessing,
+            device=device,
+            item_of=serving.item,
+            channels=input_channels(bundle.metadata),
+            prepare_batch=batch,
+            others=tuple(others),
+            averaged_as=activation or "softmax",
+            half=file.precision == "bfloat16",
+            memory=file.window.memory,
+            scratch=file.window.scratch,
+        )
+
+    steps = slab_steps_of(preprocessing, inferer, postprocessing, batch)
     rules = file.rules if file.raw else rules + file.rules
     meaning, only = with_labels(bundle.meaning, file.window.labels)
     order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
     return Model(
-        segmenter,
+        load,
         rules,
         meaning,
         channels,
@@ -330,9 +198,30 @@ def load_model(file: ModelFile) -> Model:
         trials_among(require_members(bundle, file.folds)) if file.folds else trials_of(bundle, weights[0]),
         only,
         file.window.roi,
-        AS_CONFIGURED.format(segmenter.slab_steps) if isinstance(segmenter.slab_steps, str) else "",
+        AS_CONFIGURED.format(steps) if isinstance(steps, str) else "",
         _algorithm(bundle),
     )
+
+
+def _require_same(file: ModelFile, bundle: Bundle) -> None:
+    """Refuse a bundle that was changed since the run began.
+
+    Raises:
+        BundleError: with the code ``changed``.
+    """
+    same = ModelFile.of(
+        bundle,
+        file.fold,
+        file.device,
+        raw=file.raw,
+        regions=file.regions,
+        precision=file.precision,
+        folds=file.named_folds,
+        window=file.window,
+        rules=file.rules,
+    )
+    if same != file:
+        raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")
 
 
 def _algorithm(bundle: Bundle) -> Algorithm:
@@ -378,30 +267,6 @@ def require_regions(model: Model) -> Mapping[str, Region]:
             code="no-regions",
         )
     return model.regions
-
-
-def _weights(bundle: Bundle, fold: int | None, foreign: BundleParser | None) -> Path:
-    """The weights of a fold or, without one, of the bundle; ``foreign`` is the inference config of a foreign one."""
-    from volseg.bundle.serving import weights_path
-    from volseg.training.checkpoint import RunFolder
-
-    if fold is None:
-        return bundle.model_path if foreign is None else weights_path(foreign)
-    best = RunFolder(bundle.runs / f"fold_{fold}").best
-    if not best.exists():
-        raise BundleError(
-            f"{bundle.root} has no model of fold {fold}. Train it with volseg train --fold {fold}.", code="no-weights"
-        )
-    return best
-
-
-def _pays(device: str) -> bool:
-    """Whether a device is made for bfloat16."""
-    import torch
-
-    from volseg.training.autocast import use_bfloat16
-
-    return use_bfloat16(torch.device(device))
 
 
 def _inferer(parser: BundleParser, file: ModelFile) -> Inferer:

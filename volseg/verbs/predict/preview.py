@@ -10,9 +10,10 @@ from volseg.dicom.file.archives import private_folder
 from volseg.errors import VolsegError
 from volseg.outcomes import ALREADY_DONE, Ledger, Outcome, Provenance, Status
 from volseg.progress import SILENT, Progress
-from volseg.pseudonyms import KEY_BYTES, Naming, without_order
+from volseg.pseudonyms import KEY_BYTES, Naming
+from volseg.verbs.predict.gathering import gather, opened
+from volseg.verbs.predict.options import PredictOptions
 from volseg.verbs.predict.sources import SeriesSource
-from volseg.verbs.predict.verb import LEDGER, PredictOptions, made_before, opened, require_same_model, search
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,38 +68,29 @@ def preview(
     Raises:
         VolsegError: as ``predict``.
     """
-    from volseg.verbs.predict.case import CaseToPredict, Prediction
-    from volseg.verbs.predict.model import load_model, require_regions
+    from volseg.verbs.predict.model import load_model
 
-    bundle, file, options = opened(bundle_dir, source, out_dir, options or PredictOptions())
+    asked = opened(bundle_dir, source, out_dir, options or PredictOptions())
     key = Naming.existing(out_dir)
     naming = key or Naming(secrets.token_bytes(KEY_BYTES))
     try:
         with private_folder() as scratch:
-            model = load_model(file)
-            folders = tuple(require_regions(model)) if options.regions else ()
-            found = Ledger.read(out_dir / LEDGER)
-            require_same_model(found, file, out_dir, options)
-            there = made_before(found, out_dir)
-            inputs = search(bundle, model, out_dir, options, lambda _: naming, progress, scratch, there).find(source)
+            model = load_model(asked.file)
+            gathered = gather(asked, model, source, lambda _: naming, progress, scratch)
+            inputs = gathered.inputs
             if inputs.naming and key:
-                key.require_names_of(found, out_dir)
-            earlier = {without_order(one.case): one for one in (found.outcomes if found else ())}
-            work = Prediction(file, out_dir, options.writers, options.overwrite, folders)
-            ends = []
-            for one in inputs.sources:
-                before = earlier.get(one.name)
-                ends.append((one, _planned(work, CaseToPredict(one, before), model)))
+                key.require_names_of(gathered.found, out_dir)
+            ends = [(case.source, _planned(gathered.work, case, model)) for case in gathered.cases]
     finally:
         load_model.cache_clear()
-    rows = _rows(inputs, ends, None if key or options.name or options.channels else naming)
+    rows = _rows(inputs, ends, None if key or asked.options.name or asked.options.channels else naming)
     outcomes = (*inputs.outcomes, *(end for _, end in ends))
-    return rows, Ledger(outcomes, Provenance("predict", {}, {}), inputs.skipped_kinds, len(there))
+    return rows, Ledger(outcomes, Provenance("predict", {}, {}), inputs.skipped_kinds, len(gathered.there))
 
 
 def _planned(work: Prediction, case: CaseToPredict, model: Model) -> Outcome:
     """How a case would end, as far as headers and what is there tell."""
-    from volseg.verbs.predict.case import require_channels
+    from volseg.verbs.predict.checks import require_channels
 
     source = case.source
     try:

@@ -1,0 +1,197 @@
+"""What a run begins with: the bundle, its model, what lies in the folder of masks, and the cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from volseg.atomic import require_no_links
+from volseg.errors import OutputExistsError, UsageError
+from volseg.outcomes import Ledger, Status
+from volseg.pseudonyms import without_order
+from volseg.verbs.predict.options import DECIDING
+from volseg.writers import FOLDERS, writers_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from volseg.bundle.folder import Bundle
+    from volseg.labels import Region
+    from volseg.progress import Progress
+    from volseg.pseudonyms import Naming
+    from volseg.verbs.predict.case import CaseToPredict, Prediction
+    from volseg.verbs.predict.inputs import Inputs
+    from volseg.verbs.predict.model import Model
+    from volseg.verbs.predict.model_file import ModelFile
+    from volseg.verbs.predict.options import PredictOptions
+
+LEDGER = "prediction.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What a person asked for.
+
+    Args:
+        bundle: what predicts.
+        file: its model.
+        options: as they come out with it, for the record.
+        out_dir: where the masks go.
+    """
+
+    bundle: Bundle
+    file: ModelFile
+    options: PredictOptions
+    out_dir: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What there is before the first case.
+
+    Args:
+        regions: by the folders that their masks go to; none where there is one mask of labels.
+        found: the ledger of earlier runs.
+        there: cases whose masks earlier runs made.
+        inputs: what was found of the input.
+        cases: those to predict, each under the name that an earlier run gave it.
+        work: how they are predicted.
+    """
+
+    regions: Mapping[str, Region]
+    found: Ledger | None
+    there: tuple[str, ...]
+    inputs: Inputs
+    cases: tuple[CaseToPredict, ...]
+    work: Prediction
+
+
+def opened(bundle_dir: Path, source: Path, out_dir: Path, options: PredictOptions) -> Opened:
+    """Look at what a person asked for.
+
+    Raises:
+        UsageError: an option, the input or the output folder makes no sense.
+        TrustError, BundleError, FileError: as ``predict``.
+    """
+    from volseg.bundle.folder import open_bundle
+    from volseg.bundle.scope import require_segmentation
+    from volseg.bundle.shipped import find_bundle
+    from volseg.device import choose_device
+    from volseg.verbs.predict.model_file import ModelFile
+
+    options.require_sense()
+    writers_of(options.writers)
+    bundle = open_bundle(find_bundle(bundle_dir))
+    require_segmentation(bundle)
+    if not source.exists():
+        raise UsageError(
+            f"{source} does not exist. Name an image, a folder of images, a data set or a folder of DICOM."
+        )
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UsageError(f"{out_dir} is a file. Name a folder for the masks.")
+    if out_dir.resolve() == bundle.root.resolve():
+        raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
+    rules = options.rules(bundle.labels)
+    if rules and options.regions:
+        raise UsageError(
+            "Rules are for masks whose labels exclude each other, and regions may overlap. Leave --regions or the rules out."
+        )
+    file = ModelFile.of(
+        bundle,
+        options.fold,
+        choose_device(options.device),
+        raw=options.raw,
+        regions=options.regions,
+        precision=options.precision,
+        folds=options.folds,
+        window=options.window(out_dir),
+        rules=rules,
+    )
+    # The record says what it came to.
+    return Opened(bundle, file, replace(options, precision=file.precision, folds=file.named_folds), out_dir)
+
+
+def gather(
+    asked: Opened, model: Model, source: Path, naming: Callable[[Path], Naming], progress: Progress, scratch: Path
+) -> Gathered:
+    """Find the cases, and what earlier runs made of them.
+
+    Args:
+        asked: for what.
+        model: that predicts.
+        source: the input.
+        naming: of cases that come from DICOM, called at the first of them.
+        progress: receives the progress.
+        scratch: a private folder that archives are unpacked into, to be kept until the last case is done.
+
+    Raises:
+        UsageError, InputError, DataSetError, BundleError: as ``Search.find``.
+        OutputExistsError: the folder holds masks of another model, or the images themselves.
+    """
+    from volseg.bundle.metadata import channel_names
+    from volseg.verbs.predict.case import CaseToPredict, Prediction
+    from volseg.verbs.predict.inputs import Search
+    from volseg.verbs.predict.model import require_regions
+    from volseg.verbs.predict.sources import SeriesSource
+
+    options, out_dir = asked.options, asked.out_dir
+    regions = require_regions(model) if options.regions else {}
+    require_no_links(out_dir, [*regions, *(f"{region}/{name}" for region in regions for name in FOLDERS)])
+    found = Ledger.read(out_dir / LEDGER)
+    require_same_model(found, asked.file, out_dir, options)
+    before = {outcome.case: outcome for outcome in found.outcomes} if found else {}
+    there = tuple(
+        one.case
+        for one in before.values()
+        if one.status is Status.DONE and any((out_dir / name).is_file() for name in one.outputs)
+    )
+    inputs = Search(
+        bundle=asked.bundle,
+        out_dir=out_dir,
+        naming=naming,
+        channels=model.channels,
+        names=model.order or channel_names(asked.bundle.metadata),
+        modality=model.modality,
+        fold=options.fold,
+        choice=options,
+        progress=progress,
+        scratch=scratch,
+        earlier=there,
+    ).find(source)
+    known = {without_order(case): case for case in before}
+    sources = [
+        replace(one, name=known.get(one.name, one.name)) if isinstance(one, SeriesSource) else one
+        for one in inputs.sources
+    ]
+    cases = tuple(CaseToPredict(one, before.get(one.name)) for one in sources)
+    work = Prediction(asked.file, out_dir, options.writers, options.overwrite, tuple(regions))
+    return Gathered(regions, found, there, inputs, cases, work)
+
+
+def require_same_model(found: Ledger | None, file: ModelFile, out_dir: Path, options: PredictOptions) -> None:
+    """Refuse a folder with masks of another model, which would pass for this one's.
+
+    Raises:
+        OutputExistsError: it has some.
+    """
+    from volseg.verbs.predict.model_file import RULES
+
+    if found is None or options.overwrite:
+        return
+    theirs = found.provenance
+    rules_alike = theirs.checksums.get(RULES) == file.checksums.get(RULES)
+    same = (rules_alike and file.checksums.items() <= theirs.checksums.items()) and all(
+        _plainly(theirs.options.get(name)) == _plainly(getattr(options, name)) for name in DECIDING
+    )
+    there = any((out_dir / name).is_file() for outcome in found.outcomes for name in outcome.outputs)
+    if not same and there:
+        raise OutputExistsError(
+            f"{out_dir} holds masks of another model or of other weights, or made with other rules or options, in another "
+            "precision or for each region. Name another folder, or replace them with --overwrite."
+        )
+
+
+def _plainly(option: object) -> object:
+    """An option as the record has it; one that is not set is none, as in records from before there was one."""
+    return (list(option) if isinstance(option, tuple) else option) or None

@@ -1,0 +1,120 @@
+"""From the images of a case to its masks: the network, the rules for labels, and what to tell of them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from volseg.batch import advance_case
+from volseg.dicom.file.archives import private_folder
+from volseg.labels import BACKGROUND
+from volseg.postprocessing.edit import INSTANCE_STEP
+from volseg.verbs.predict.checks import CHANNEL
+from volseg.volume import Volume, read_volume, write_image
+from volseg.voxels import values_in
+from volseg.words import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from volseg.grid import Grid
+    from volseg.verbs.predict.checks import Checked
+    from volseg.verbs.predict.model import Model
+
+OUTSIDE = "values-outside: The mask has the values {}, which the bundle's labels don't name."
+UNNAMED = "The values of the mask have neutral names, such as label 1: {}."
+UNNAMED_REGIONS = "The regions have neutral names, such as region 1: {}."
+RULES_LEFT_OUT = "The bundle's rules are for its merged labels, so they were not applied to the regions."
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """What a model made of a case.
+
+    Args:
+        masks: (i, j, k) each; one of labels, or one for each region.
+        grid: of its image, on which they lie.
+        warnings: what a person has to know.
+        values_outside: values of the mask that the model's table doesn't name.
+    """
+
+    masks: tuple[NDArray[np.unsignedinteger], ...]
+    grid: Grid
+    warnings: tuple[str, ...]
+    values_outside: tuple[int, ...] = ()
+
+
+def segment(checked: Checked, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
+    """The mask of a case.
+
+    Raises:
+        InputError, GeometryError, BundleError: as in ``Segmenter.segment``.
+    """
+    grid, warnings = checked.grid, checked.warnings
+    told: list[str] = []
+    with _channel_files(checked.images, checked.channels, model) as images:
+        box = model.roi.box(grid) if model.roi else None
+        mask = model.segmenter.segment(images, grid, advance, told.append, box)
+    warnings += (*model.told, *told)
+    if model.rules:
+        cleaned, changes = model.rules.apply(mask, grid)
+        # The numbers of instances need a wider type.
+        mask = cleaned.astype(np.uint16 if changes.split else mask.dtype)
+        if changes.vanished:
+            warnings += (f"The rules removed all of the labels {', '.join(map(model.table.told, changes.vanished))}.",)
+    if model.only:
+        kept = np.isin(mask, model.only)
+        if model.rules and changes.split:
+            kept |= np.isin(mask // INSTANCE_STEP, model.only) & (mask > INSTANCE_STEP)
+        mask[~kept] = 0
+    beyond = tuple(sorted({*values_in(mask)}.difference(model.table.indices, (BACKGROUND,))))
+    if model.meaning.why:
+        warnings += (UNNAMED.format(model.meaning.why),)
+    elif unnamed := model.rules.named(model.table, beyond).unnamed(beyond):
+        warnings += (OUTSIDE.format(listed([str(value) for value in unnamed])),)
+    if not mask.any():
+        warnings += ("The mask is empty: the network found none of the labels.",)
+    return Segmented((mask,), grid, warnings, beyond)
+
+
+def segment_regions(checked: Checked, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
+    """The masks of a case's regions, 1 inside and 0 outside.
+
+    Raises:
+        InputError, GeometryError, BundleError: as in ``Segmenter.segment_regions``.
+    """
+    grid, warnings = checked.grid, checked.warnings
+    regions = model.regions
+    told: list[str] = []
+    with _channel_files(checked.images, checked.channels, model) as images:
+        box = model.roi.box(grid) if model.roi else None
+        masks = model.segmenter.segment_regions(images, grid, len(regions), advance, told.append, box)
+    warnings += (*model.told, *told)
+    if model.meaning.regions_why:
+        warnings += (UNNAMED_REGIONS.format(model.meaning.regions_why),)
+    if model.rules:
+        warnings += (RULES_LEFT_OUT,)
+    empty = [folder for folder, mask in zip(regions, masks, strict=True) if not mask.any()]
+    if empty:
+        warnings += (f"The network found nothing of {listed(empty)}: these masks are empty.",)
+    return Segmented(tuple(masks), grid, warnings)
+
+
+@contextmanager
+def _channel_files(images: tuple[Path, ...], channels: int, model: Model) -> Iterator[tuple[Path, ...]]:
+    """The files of a case; of one that holds all channels, a file of each where the bundle reads them so."""
+    if model.one_file or len(images) > 1 or channels == 1:
+        yield images
+        return
+    with private_folder() as folder:
+        volume = read_volume(images[0])
+        files = tuple(folder / f"image{CHANNEL.format(number)}.nii" for number in range(channels))
+        for number, file in enumerate(files):
+            write_image(file, Volume(volume.array[..., number], volume.grid))
+        yield files
