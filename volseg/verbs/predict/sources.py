@@ -23,7 +23,6 @@ from volseg.volume import (
     nifti_name,
     read_header,
     read_volume,
-    stem_of,
     write_image,
 )
 
@@ -81,6 +80,11 @@ class FileSource:
         return self.case.name
 
     @property
+    def image_names(self) -> tuple[str, ...]:
+        """Of its images where they are written: by the case, since in a list files of several cases may be called alike."""
+        return _image_names(self.name, len(self.case.images))
+
+    @property
     def private(self) -> str:
         """Nothing: the case is named as its file."""
         return ""
@@ -122,7 +126,8 @@ class FileSource:
         Raises:
             InputError, FileError: an image can't be read.
         """
-        return tuple(f"{IMAGES}/{nifti_name(stem_of(image))}" for image in self.case.images if not _is_plain(image))
+        pairs = zip(self.case.images, self.image_names, strict=True)
+        return tuple(f"{IMAGES}/{name}" for image, name in pairs if not _is_plain(image))
 
     def images(self, folder: Path) -> tuple[Path, ...]:
         """Where the images lie that ``prepare`` gives with this folder.
@@ -130,8 +135,8 @@ class FileSource:
         Raises:
             InputError, FileError: an image can't be read.
         """
-        images = self.case.images
-        return tuple(one if _is_plain(one) else folder / IMAGES / nifti_name(stem_of(one)) for one in images)
+        pairs = zip(self.case.images, self.image_names, strict=True)
+        return tuple(image if _is_plain(image) else folder / IMAGES / name for image, name in pairs)
 
     def prepare(self, folder: Path) -> Prepared:
         """The case, all of its images NIfTI; those that are not plain are written under a folder.
@@ -140,21 +145,18 @@ class FileSource:
             InputError: an image can't be read.
             FileError: an image can't be read or written.
         """
-        images = []
+        images = self.images(folder)
         grid = read_header(self.case.images[0]).grid
         warnings: tuple[str, ...] = ()
-        for image in self.case.images:
-            if _is_plain(image):
-                images.append(image)
-            else:
-                images.append(folder / IMAGES / nifti_name(stem_of(image)))
-                volume = read_volume(image)
+        for given, image in zip(self.case.images, images, strict=True):
+            if image != given:
+                volume = read_volume(given)
                 if volume.grid.difference(grid) is None:  # all channels are to be turned alike, or none
                     volume = Volume(volume.array, grid)
-                write_image(images[-1], volume)
+                write_image(image, volume)
                 if axes_to_reverse(volume.grid):
                     warnings = (TURNED_BESIDE,)
-        return Prepared(replace(self.case, images=tuple(images)), warnings=warnings)
+        return Prepared(replace(self.case, images=images), warnings=warnings)
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,11 @@ class SeriesSource:
     members: tuple[Series, ...]
     naming: Naming
     is_named: bool = False
+
+    @property
+    def image_names(self) -> tuple[str, ...]:
+        """Of its images."""
+        return _image_names(self.name, len(self.members))
 
     @property
     def series(self) -> Series:
@@ -211,9 +218,7 @@ class SeriesSource:
 
     def written(self) -> tuple[str, ...]:
         """The images that ``prepare`` writes, relative to its folder."""
-        if len(self.members) == 1:
-            return (f"{IMAGES}/{nifti_name(self.name)}",)
-        return tuple(f"{IMAGES}/{nifti_name(channel_stem(self.name, number))}" for number in range(len(self.members)))
+        return tuple(f"{IMAGES}/{name}" for name in self.image_names)
 
     def images(self, folder: Path) -> tuple[Path, ...]:
         """Where the images lie that ``prepare`` gives with this folder."""
@@ -254,6 +259,11 @@ class SeriesSource:
                 *sentences(series.notes),
             ]
         return Prepared(Case(self.name, tuple(images), None), self.series, tuple(dict.fromkeys(warnings)), message)
+
+
+def _image_names(case: str, channels: int) -> tuple[str, ...]:
+    stems = [case] if channels == 1 else [channel_stem(case, number) for number in range(channels)]
+    return tuple(map(nifti_name, stems))
 
 
 def _is_plain(image: Path) -> bool:
