@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from volseg.errors import DataSetError, UsageError
-from volseg.outcomes import Status
+from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.verbs.predict import preview
 from volseg.verbs.predict.listing import Entry, read_list
 
@@ -58,7 +58,8 @@ def test_channels_stand_behind_the_case(tmp_path: Path) -> None:
         ("a.txt", ""), ("a.txt", "# none\n"), ("a.csv", "../x,a.nii\n"), ("a.csv", ".x,a.nii\n"), ("a.csv", "a/b,c.nii\n"),
         ("a.csv", "x,a.nii,,c.nii\n"), ("a.csv", '"a.nii\n'), ("a.json", "{}"), ("a.json", "[1]"), ("a.json", "[[]]"),
         ("a.json", "[" * 100_000), ("a.json", '["a\\u0000b"]'), ("a.json", '[{"image": 3}]'), ("a.json", "not"),
-        ("a.csv", f"{'n' * 200},a.nii\n"),
+        ("a.csv", f"{'n' * 200},a.nii\n"), ("a.csv", f"{'界' * 100},a.nii\n"), ("a.csv", "a\u202eb,a.nii\n"),
+        ("a.json", '["\\ud800.nii"]'), ("a.json", '[{"image": "a.nii", "case": "\\ud800"}]'),
     ],
 )  # fmt: skip
 def test_what_is_no_list_is_told(name: str, text: str, tmp_path: Path) -> None:
@@ -106,6 +107,65 @@ def test_a_list_of_all_forms_goes_on_where_an_entry_is_bad(
     listing.write_text("p3/t1.nii.gz\n")
     with pytest.raises(UsageError, match="nothing that it names is there, such as t1"):
         preview(BUNDLE, listing, tmp_path / "out")
+
+
+def test_prose_is_no_list(tmp_path: Path) -> None:
+    """No file is called by a whole paragraph."""
+    (tmp_path / "readme.txt").write_text("word " * 100)
+    with pytest.raises(UsageError, match="nothing that it names is there"):
+        preview(BUNDLE, tmp_path / "readme.txt", tmp_path / "out")
+
+
+def test_what_is_no_image_is_not_named_in_the_ledger(
+    tmp_path: Path, write_image: WriteImage, write_series: WriteSeries
+) -> None:
+    """Its folder may be called after its patient."""
+    write_image(tmp_path / "t1.nii.gz", np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32))
+    write_series(tmp_path / "Doe_Jane" / "ct", positions=[(0.0, 0.0, z) for z in (0.0, 2.0, 4.0, 8.0, 10.0)])
+    (tmp_path / "Roe_Richard").mkdir()
+    (tmp_path / "Poe_Paul.zip").write_bytes(b"PK")
+    listing = tmp_path / "cases.txt"
+    listing.write_text("t1.nii.gz\nRoe_Richard\nMoe_Mary\nPoe_Paul.zip\nsecond,Doe_Jane\n")
+    rows, ledger = preview(BUNDLE, listing, tmp_path / "out")
+    assert {row.source for row in rows} >= {"Roe_Richard", "Moe_Mary", "Poe_Paul.zip"}
+    told = ledger.to_json()
+    assert not any(name in told for name in ("Roe", "Moe", "Poe", "Doe")), told
+    # What keeps a series from being a volume is told under the name that the list gives it.
+    assert {one.case: one.code for one in ledger.outcomes}["second"] == "missing-slice"
+
+
+def test_a_bad_entry_takes_no_good_ones_name(tmp_path: Path, write_image: WriteImage) -> None:
+    write_image(tmp_path / "p1" / "t1.nii.gz", np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32))
+    listing = tmp_path / "cases.txt"
+    listing.write_text("p1/t1.nii.gz\np2/t1.nii.gz\np3/t1.nii.gz\n")
+    _, ledger = preview(BUNDLE, listing, tmp_path / "out")
+    assert len({one.case for one in ledger.outcomes}) == 3
+    assert [one.case for one in ledger.outcomes if one.status is Status.DONE] == ["t1"]
+
+
+def test_cases_whose_images_would_lie_in_one_place_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.nrrd").touch()
+    listing = tmp_path / "cases.csv"
+    listing.write_text("x,a.nrrd,b.nrrd\nx_0001,c.nrrd\n")
+    with pytest.raises(DataSetError, match="two images or series would be case x_0001"):
+        preview(BUNDLE, listing, tmp_path / "out")
+
+
+@pytest.mark.parametrize("folder", ["", "left"])
+def test_masks_of_an_earlier_run_are_no_images(folder: str, tmp_path: Path, write_image: WriteImage) -> None:
+    values = np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32)
+    mask = write_image(tmp_path / "masks" / folder / "a.nii.gz", values)
+    image = write_image(tmp_path / "masks" / "images" / "a.nii.gz", values)
+    made = Outcome("a", Status.DONE, "done", "", ("images/a.nii.gz", mask.relative_to(tmp_path / "masks").as_posix()))
+    Ledger((made,), Provenance("predict", {}, {})).write(tmp_path / "masks" / "prediction.json")
+    for source in (mask, mask.parent):
+        with pytest.raises(UsageError, match="is a mask that volseg wrote"):
+            preview(BUNDLE, source, tmp_path / "out")
+    for source in (image, image.parent):
+        assert [*outcomes(tmp_path, source)] == ["a"]
+    (tmp_path / "masks" / "prediction.json").write_text("{}")
+    assert [*outcomes(tmp_path, mask)] == ["a"]
 
 
 def test_a_folder_of_images_and_dicom_gives_both(

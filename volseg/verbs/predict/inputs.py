@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Case
@@ -14,10 +16,11 @@ from volseg.dicom.choice.patterns import parse_channels
 from volseg.dicom.file.archives import is_archive
 from volseg.errors import BundleError, DataSetError, InputError, OutputExistsError, UsageError, VolsegError
 from volseg.files import open_plain
-from volseg.outcomes import Outcome, Status
-from volseg.verbs.predict.listing import is_list, read_list
-from volseg.verbs.predict.sources import FileSource, SeriesSource
-from volseg.volume import IMAGE_KINDS, is_image, list_images
+from volseg.outcomes import Ledger, Outcome, Status
+from volseg.verbs.predict.listing import is_list, is_there, read_list
+from volseg.verbs.predict.sources import IMAGES, FileSource, SeriesSource
+from volseg.volume import IMAGE_KINDS, is_image, list_images, nifti_name
+from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 BESIDE = frozenset({".json", ".txt", ".csv", ".raw", ".zraw", ".png"})
 """Of files that lie beside images and are no DICOM."""
+OF_MASKS = ("prediction.json", "postprocessing.json")
+"""Ledgers of verbs that write masks."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +119,27 @@ class Search:
         if given and not found.scans:
             raise UsageError(f"--{given[0]} is for DICOM, and {source} holds none. Leave it out.")
         target = os.path.realpath(self.out_dir)
-        names = set()
+        taken: set[str] = set()
+        masks = functools.cache(masks_beside)
         for one in found.sources:
+            # A mask may well be a further channel.
+            if isinstance(one, FileSource) and one.case.images[0] in masks(one.case.images[0].parent):
+                raise UsageError(
+                    f"{one.case.images[0]} is a mask that volseg wrote, as the ledger there tells, and no image. Name the "
+                    "images; a mask that is meant to be one has to lie in another folder."
+                )
             if isinstance(one, FileSource) and any(os.path.realpath(path.parent) == target for path in one.case.images):
                 raise OutputExistsError(
                     f"{self.out_dir} holds the images themselves. Name another folder for the masks."
                 )
-            if one.name.lower() in names:
+            names = {name.lower() for name in (nifti_name(one.name), *one.image_names)}
+            if names & taken:
                 raise DataSetError(
                     f"{source}: two images or series would be case {one.name}. Rename one, or give them names in a list, "
                     "case,path on each line.",
                     path=source,
                 )
-            names.add(one.name.lower())
+            taken |= names
         return found
 
     def _of_one(self, source: Path) -> Inputs:
@@ -182,21 +195,35 @@ class Search:
     def _of_list(self, path: Path) -> Inputs:
         """What a list names; an entry that can't be read is refused, and the others stay."""
         entries = read_list(path)
-        if not any(one.exists() for entry in entries for one in entry.paths):
+        if not any(is_there(one) for entry in entries for one in entry.paths):
             raise UsageError(
                 f"{path} is no image that volseg reads, nor a list of some: nothing that it names is there, such as "
                 f"{entries[0].paths[0].name}. Paths are relative to the folder of the list."
             )
-        found = Inputs()
+        found, bad = Inputs(), list[tuple["Entry", VolsegError]]()
         for entry in entries:
             try:
                 found += self._of_entry(entry)
             except VolsegError as error:
-                outcome = Outcome.of_error(entry.name, error)
-                for one in entry.paths:  # the ledger names no folder
-                    outcome = replace(outcome, message=outcome.message.replace(str(one), one.name))
-                found += Inputs(outcomes=(outcome,))
-        return found
+                bad.append((entry, error))
+        called = Counter(name.lower() for name in (*(one.name for one in found.sources), *(one.name for one, _ in bad)))
+        refused = (self._refused(entry, error, is_alone=called[entry.name.lower()] == 1) for entry, error in bad)
+        return found + Inputs(outcomes=tuple(refused))
+
+    def _refused(self, entry: Entry, error: VolsegError, *, is_alone: bool) -> Outcome:
+        """The outcome of an entry that can't be read.
+
+        A folder or archive is often called after its patient, so the ledger doesn't name it; nor has it two cases of one
+        name (``is_alone``).
+        """
+        first = entry.paths[0]
+        name, private = entry.name, ""
+        if not is_alone or not (entry.case or is_image(first)):
+            name, private = self.naming(self.out_dir).file(str(first)), first.name
+        message = error.message if error.path in entry.paths else error.within()
+        for one in entry.paths:
+            message = message.replace(printable(str(one)), printable(one.name) if is_image(one) else "It")
+        return replace(Outcome.of_error(name, error, private=private), message=message)
 
     def _of_entry(self, entry: Entry) -> Inputs:
         first, *others = entry.paths
@@ -208,7 +235,7 @@ class Search:
             return Inputs((FileSource(Case(entry.case or entry.name, entry.paths, None)),))
         if is_list(first):
             raise UsageError(f"{first} is a list in a list. Write its entries into one.", path=first)
-        if not first.exists():
+        if not is_there(first):
             open_plain(first).close()  # says that it is absent
         scratch = self.scratch / f"entry{entry.place}"
         if not is_image(first):
@@ -216,6 +243,8 @@ class Search:
         found = replace(self, scratch=scratch)._of_one(first)
         if not entry.case:
             return found
+        if not found.sources and len(found.outcomes) == 1:  # which says why it is none
+            return replace(found, outcomes=(replace(found.outcomes[0], case=entry.case),))
         if len(found.sources) != 1:
             raise InputError(
                 f"The list calls it {entry.case}, and it holds {len(found.sources)} images or series. Name one of them "
@@ -343,3 +372,16 @@ class Search:
             f"bundle{called}."
         )
         return tuple(range(len(given)))
+
+
+def masks_beside(folder: Path) -> frozenset[Path]:
+    """The masks in a folder that the ledger there or in the folder above tells of."""
+    found: set[Path] = set()
+    for place, name in product((folder, folder.parent), OF_MASKS):
+        try:
+            ledger = Ledger.read(place / name)
+        except VolsegError:  # another program's file of that name, which tells nothing
+            continue
+        for outcome in ledger.outcomes if ledger else ():
+            found.update(place / one for one in outcome.outputs if not one.startswith(f"{IMAGES}/"))
+    return frozenset(found)

@@ -24,7 +24,8 @@ MAX_LIST_BYTES = 2**26
 """Half a million lines."""
 HEADINGS = frozenset({"case", "image", "images", "path", "file", "name"})
 """What the first cell of a line is that names columns."""
-MAX_NAME_LENGTH = 150
+MAX_NAME_BYTES = 190
+"""Of a case's name: file systems hold 255, and suffixes stand behind it."""
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")
 
 
@@ -89,9 +90,9 @@ def _of_lines(path: Path, text: str) -> tuple[Entry, ...]:
         cells = [cell.strip() for cell in cells]
         while cells and not cells[-1]:  # as a spreadsheet writes rows that are shorter than others
             cells.pop()
-        if not entries and cells and cells[0].casefold() in HEADINGS and not _is_there(path, cells[-1]):
+        if not entries and cells and cells[0].casefold() in HEADINGS and not is_there(path.parent / cells[-1]):
             continue
-        if len(cells) > 1 and _is_there(path, whole):  # a name with a comma in it
+        if len(cells) > 1 and is_there(path.parent / whole):  # a name with a comma in it
             cells = [whole]
         entries.append(_entry(path, place, cells))
     return tuple(entries)
@@ -118,21 +119,28 @@ def _of_json(path: Path, text: str) -> tuple[Entry, ...]:
 
 
 def _entry(path: Path, place: int, cells: Sequence[object], *, may_lack_name: bool = False) -> Entry:
-    words = [cell for cell in cells if isinstance(cell, str) and "\0" not in cell]
+    words = [cell for cell in cells if isinstance(cell, str) and _may_be_name(cell)]
     if not words or len(words) < len(cells):
         raise _bad(path, place)
     case, *images = words if len(words) > 1 else ("", *words)
     is_named = bool(case) or (not may_lack_name and len(words) > 1)
-    if not all(images) or (is_named and (not _NAME.fullmatch(case) or len(case) > MAX_NAME_LENGTH)):
+    is_name = _NAME.fullmatch(case) and case.isprintable() and len(case.encode()) <= MAX_NAME_BYTES
+    if not all(images) or (is_named and not is_name):
         raise _bad(path, place)
     return Entry(place, tuple(path.parent / image for image in images), case)
 
 
-def _is_there(path: Path, name: str) -> bool:
+def is_there(path: Path) -> bool:
+    """Whether something lies at a path, be it text that no file can be called."""
     try:
-        return (path.parent / name).exists()
+        return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def _may_be_name(cell: str) -> bool:
+    """Whether a file may be called so: JSON can hold halves of characters, which no file system does."""
+    return "\0" not in cell and not any("\ud800" <= character <= "\udfff" for character in cell)
 
 
 def _bad(path: Path, place: int) -> UsageError:
