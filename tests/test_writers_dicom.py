@@ -340,6 +340,25 @@ class TestWhoseItIs:
             assert data.ContentDate == "19000101"
 
     @pytest.mark.parametrize("kind", KINDS)
+    def test_the_images_own_uids_are_kept_whatever_they_are(self, kind: str, tmp_path: Path) -> None:
+        """Another one would tie the object to another study, or to images that nobody has."""
+
+        def edit(data: pydicom.Dataset, number: int) -> None:
+            data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.03.4", "1.2.03.5"
+            data.FrameOfReferenceUID, data.SOPInstanceUID = "1.2." + "3" * 70, f"1.2.03.6.{number + 1}"
+
+        with pydicom.config.disable_value_validation():
+            series = one_series(tmp_path / "ct", Stack(gaps_mm=(2.0,) * 4, tamper=edit))
+        grid = image_grid(series)
+        path = write(tmp_path, series, blobs(grid.shape), grid, kind)  # without a warning, which would quote them
+        with pydicom.config.disable_value_validation():
+            data = pydicom.dcmread(path)
+            assert (data.StudyInstanceUID, data.FrameOfReferenceUID) == ("1.2.03.4", "1.2." + "3" * 70)
+            text = str(data)
+        assert text.count("1.2.03.5") == 1
+        assert all(f"1.2.03.6.{number}" in text for number in range(1, 6))
+
+    @pytest.mark.parametrize("kind", KINDS)
     def test_the_same_content_gives_the_same_bytes_and_another_other_uids(
         self, kind: str, series: Series, tmp_path: Path
     ) -> None:

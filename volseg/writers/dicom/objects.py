@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 import warnings
 from contextlib import contextmanager
@@ -58,6 +59,9 @@ _REQUIRED = (
 """Of type 2: they stand there, be it without a value (PS3.3, C.7.1.1, C.7.2.1 and C.7.4.1)."""
 _IDENTIFYING = frozenset({"PN", "LO", "SH"})
 """Texts, which stay as they are even where they break a rule: an altered one would name somebody else."""
+_UID = re.compile(r"[0-9.]+")
+"""What a UID of the images may be. Some have zeros in front of a part, which PS3.5, 9.1 forbids, or are too long; another
+one would tie the object to another study, or to no image."""
 
 
 def object_of(
@@ -127,7 +131,7 @@ def header_of(series: Series) -> Dataset:
     """
     path = series.slices[0].header.path
     try:
-        with _quietly():
+        with quietly():
             return dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_READ))
     except OSError as error:
         raise FileError(f"A file can't be read: {error.strerror}.", code="cannot-read") from error
@@ -136,7 +140,7 @@ def header_of(series: Series) -> Dataset:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep pydicom from quoting values that break a rule: they are a patient's, and would reach the terminal or a log."""
     with warnings.catch_warnings(), config.disable_value_validation():
         warnings.simplefilter("ignore")
@@ -146,14 +150,15 @@ def _quietly() -> Iterator[None]:
 def _plain(source: Dataset, keyword: str) -> str:
     """The value as text, several joined by backslashes; empty where there is none that holds to its type's rules."""
     vr = dictionary_VR(keyword)
-    with _quietly():
+    with quietly():
         try:
             value = source.get(keyword)
             several = value if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue" else [value]
             parts = ["" if one is None else str(one).strip(" \0") for one in several]
             if vr not in _IDENTIFYING:
                 for part in parts:
-                    validate_value(vr, part, config.RAISE)
+                    if vr != "UI" or not _UID.fullmatch(part):
+                        validate_value(vr, part, config.RAISE)
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, NotImplementedError):
             return ""
     return "\\".join(parts)
@@ -220,7 +225,7 @@ def content_digest(data: Dataset, *more: bytes) -> str:
     """A digest of all that an object says, so that another content gets another UID, and the same the same."""
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, True
-    with _quietly():
+    with quietly():
         write_dataset(buffer, data)
     digest = hashlib.sha256(buffer.getvalue())
     for part in more:
@@ -238,5 +243,5 @@ def save(path: Path, data: Dataset, syntax: str) -> None:
     data.file_meta.TransferSyntaxUID = UID(syntax)
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    with atomic_path(path) as partial, _quietly():
+    with atomic_path(path) as partial, quietly():
         data.save_as(partial, enforce_file_format=True)

@@ -24,6 +24,7 @@ from volseg.writers.dicom.objects import (
     frame_reference,
     header_of,
     object_of,
+    quietly,
     references,
     save,
     text,
@@ -72,6 +73,7 @@ class Frame:
     value: int = 0
 
 
+@quietly()
 def write_segmentation(
     path: Path, planes: NDArray[Any], series: Series, table: LabelTable, algorithm: Algorithm, kind: Kind
 ) -> None:

@@ -20,6 +20,7 @@ from volseg.writers.dicom.objects import (
     frame_reference,
     header_of,
     object_of,
+    quietly,
     references,
     save,
     text,
@@ -50,6 +51,7 @@ MAX_ON_SLICE = 1000
 _CONTOUR_DATA = Tag(0x30060050)
 
 
+@quietly()
 def write_structure_set(
     path: Path, planes: NDArray[Any], series: Series, table: LabelTable, algorithm: Algorithm
 ) -> None:
