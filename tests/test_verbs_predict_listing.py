@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from volseg.errors import DataSetError, UsageError
+from volseg.errors import DataSetError, OutputExistsError, UsageError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
-from volseg.verbs.predict import preview
+from volseg.verbs.predict import predict, preview
 from volseg.verbs.predict.listing import Entry, read_list
 
 if TYPE_CHECKING:
@@ -143,6 +144,15 @@ def test_a_bad_entry_takes_no_good_ones_name(tmp_path: Path, write_image: WriteI
     assert [one.case for one in ledger.outcomes if one.status is Status.DONE] == ["t1"]
 
 
+def test_neighbours_of_almost_one_name_leave_each_other_alone(tmp_path: Path, write_image: WriteImage) -> None:
+    """Cases are in work at once, each in a hidden folder of its own."""
+    write_image(tmp_path / "t1.nii.gz", np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32))
+    sitk.WriteImage(sitk.ReadImage(str(tmp_path / "t1.nii.gz")), str(tmp_path / "t1.nrrd"))
+    (tmp_path / "cases.csv").write_text("".join(f"p{sign}1,t1.nrrd\n" for sign in " _#"))
+    ledger = predict(BUNDLE, tmp_path / "cases.csv", tmp_path / "out")
+    assert [one.code for one in ledger.outcomes] == ["done"] * 3
+
+
 def test_cases_whose_images_would_lie_in_one_place_are_refused(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.nrrd").touch()
@@ -150,6 +160,17 @@ def test_cases_whose_images_would_lie_in_one_place_are_refused(tmp_path: Path) -
     listing.write_text("x,a.nrrd,b.nrrd\nx_0001,c.nrrd\n")
     with pytest.raises(DataSetError, match="two images or series would be case x_0001"):
         preview(BUNDLE, listing, tmp_path / "out")
+
+
+def test_the_images_of_earlier_masks_are_not_predicted_into_their_own_folder(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
+    """The mask would be made anew, and take them with it."""
+    image = write_image(tmp_path / "out" / "images" / "a.nii.gz", np.zeros((20, 24, 20), np.float32))
+    (tmp_path / "link.nii.gz").symlink_to(image)
+    for source in (image, image.parent, tmp_path / "link.nii.gz"):
+        with pytest.raises(OutputExistsError, match="holds the images themselves"):
+            preview(BUNDLE, source, tmp_path / "out")
 
 
 @pytest.mark.parametrize("folder", ["", "left"])

@@ -286,7 +286,7 @@ class Prediction:
 
 def _left(out_dir: Path, name: str) -> list[Path]:
     """The hidden folders that killed runs left of a case."""
-    return list(out_dir.glob(f".{_plain(name)}{TEMPORARY_MARK}*"))
+    return list(out_dir.glob(f"{_hidden(name)}*"))
 
 
 @contextmanager
@@ -296,7 +296,7 @@ def _folder_of(out_dir: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(left, ignore_errors=True)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{_plain(name)}{TEMPORARY_MARK}", dir=out_dir))
+        folder = Path(tempfile.mkdtemp(prefix=_hidden(name), dir=out_dir))
     except OSError as error:
         raise write_error(out_dir, error) from error
     try:
@@ -309,5 +309,8 @@ def _path(place: str, name: str) -> str:
     return str(PurePosixPath(place, name))
 
 
-def _plain(name: str) -> str:
-    return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
+def _hidden(name: str) -> str:
+    """How the hidden folders of a case begin; those of no other case do, for neighbours are in work at once."""
+    plain = "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
+    apart = "" if plain == name else f"-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f".{plain}{apart}{TEMPORARY_MARK}"

@@ -23,7 +23,7 @@ from volseg.volume import IMAGE_KINDS, is_image, list_images, nifti_name
 from volseg.words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     from volseg.bundle.folder import Bundle
@@ -118,7 +118,7 @@ class Search:
         given = [name for name in ("series", "modality", "channels", "name", "linkage") if getattr(self.choice, name)]
         if given and not found.scans:
             raise UsageError(f"--{given[0]} is for DICOM, and {source} holds none. Leave it out.")
-        target = os.path.realpath(self.out_dir)
+        ours = {os.path.realpath(self.out_dir / name) for name in ("", IMAGES)}
         taken: set[str] = set()
         masks = functools.cache(masks_beside)
         for one in found.sources:
@@ -128,7 +128,8 @@ class Search:
                     f"{one.case.images[0]} is a mask that volseg wrote, as the ledger there tells, and no image. Name the "
                     "images; a mask that is meant to be one has to lie in another folder."
                 )
-            if isinstance(one, FileSource) and any(os.path.realpath(path.parent) == target for path in one.case.images):
+            # A mask that is made anew takes the image with it that an earlier run made for it.
+            if isinstance(one, FileSource) and not ours.isdisjoint(folders_of(one.case.images)):
                 raise OutputExistsError(
                     f"{self.out_dir} holds the images themselves. Name another folder for the masks."
                 )
@@ -372,6 +373,11 @@ class Search:
             f"bundle{called}."
         )
         return tuple(range(len(given)))
+
+
+def folders_of(images: Iterable[Path]) -> set[str]:
+    """Where images lie, and where what they are links to lies."""
+    return {place for one in images for place in (os.path.realpath(one.parent), os.path.dirname(os.path.realpath(one)))}
 
 
 def masks_beside(folder: Path) -> frozenset[Path]:
