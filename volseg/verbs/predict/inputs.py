@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Case
@@ -24,7 +25,6 @@ from volseg.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
-    from pathlib import Path
 
     from volseg.bundle.folder import Bundle
     from volseg.dataset.dataset import Dataset
@@ -118,7 +118,7 @@ class Search:
         given = [name for name in ("series", "modality", "channels", "name", "linkage") if getattr(self.choice, name)]
         if given and not found.scans:
             raise UsageError(f"--{given[0]} is for DICOM, and {source} holds none. Leave it out.")
-        ours = {os.path.realpath(self.out_dir / name) for name in ("", IMAGES)}
+        ours = {real_path(self.out_dir / name) for name in ("", IMAGES)}
         taken: set[str] = set()
         masks = functools.cache(masks_beside)
         for one in found.sources:
@@ -375,9 +375,14 @@ class Search:
         return tuple(range(len(given)))
 
 
-def folders_of(images: Iterable[Path]) -> set[str]:
+def folders_of(images: Iterable[Path]) -> set[Path]:
     """Where images lie, and where what they are links to lies."""
-    return {place for one in images for place in (os.path.realpath(one.parent), os.path.dirname(os.path.realpath(one)))}
+    return {place for one in images for place in (real_path(one.parent), real_path(one).parent)}
+
+
+def real_path(path: Path) -> Path:
+    """Without links; unlike ``Path.resolve``, of links in a ring too."""
+    return Path(os.path.realpath(path))
 
 
 def masks_beside(folder: Path) -> frozenset[Path]:
