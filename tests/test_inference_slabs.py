@@ -28,7 +28,9 @@ from monai.transforms import (
 
 from tests.conftest import OBLIQUE
 from volseg.errors import BundleError
+from volseg.inference.mirrored import Mirrored
 from volseg.inference.segmenter import Segmenter
+from volseg.networks.cost import window_cost
 from volseg.volume import read_header
 
 if TYPE_CHECKING:
@@ -55,6 +57,19 @@ class Mixed(torch.nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = 20 * self.two(torch.sin(4 * self.one(image)))
+        return found
+
+
+class Layered(torch.nn.Module):
+    """Smooth values of more classes than its last layer takes features."""
+
+    def __init__(self, classes: int, seed: int = 0) -> None:
+        super().__init__()
+        self.body = Mixed(3, seed)
+        self.last = torch.nn.Sequential(torch.nn.Conv3d(3, classes, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.last(self.body(image))
         return found
 
 
@@ -142,6 +157,35 @@ ORDERS: dict[str, Any] = {
     "one region": (("sigmoid", "linear", "cut"), 1),
     "one region cut first": (("sigmoid", "cut", "nearest"), 1),
 }
+
+
+@pytest.mark.parametrize("order", ["linear argmax", "softmax linear argmax", "argmax nearest", "sigmoid linear cut"])
+@pytest.mark.parametrize("kind", ["cropped, then resampled", "other axes, corners aligned"])
+def test_a_last_layer_that_mixes_channels_comes_after_the_mean(image: Any, order: str, kind: str) -> None:
+    path = image(THIN)
+    preprocessing = PREPROCESSING[kind]
+    sliding = SlidingWindowInferer((8, 10, 8), 3, 0.5, mode="gaussian")
+    network = Layered(9).eval()
+    assert window_cost(network, 1, (8, 10, 8)).features == 3
+    steps = ordered(tuple(order.split()), preprocessing)
+    made = Segmenter(preprocessing, network, sliding, steps, torch.device("cpu"))
+    grid = read_header(path).grid
+    masks = made.segment_regions([path], grid, 9) if "cut" in order else made.segment([path], grid)[None]
+    _, expected = whole(made, path)
+    assert (masks != expected).mean() < 1e-4
+    assert len(np.unique(masks)) > (1 if "cut" in order else 4)
+    several = replace(made, others=(Layered(9, 1).eval(),))
+    if order == "linear argmax":
+        item = preprocessing({"image": str(path)})
+        with torch.inference_mode():
+            found = [sliding(item["image"][None], one)[0].softmax(dim=0) for one in (network, *several.others)]
+            item["pred"] = torch.stack(found).mean(dim=0)
+            mean = back(preprocessing, nearest=False)(item)["pred"].argmax(dim=0).numpy()
+            mirrored = replace(made, network=Mirrored(network, (0, 2)))
+            expected = whole(mirrored, path)[1][0]
+        assert (several.segment([path], grid) != mean).mean() < 1e-4
+        assert (mirrored.segment([path], grid) != expected).mean() < 1e-4
+    assert network.last(torch.ones(1, 3, 2, 2, 2)).shape[1] == 9
 
 
 def ordered(words: tuple[str, ...], preprocessing: Compose) -> Compose:
@@ -260,7 +304,8 @@ class Greedy(Mixed):
         return super().forward(image)
 
 
-def test_where_memory_runs_out_less_is_taken_and_told(image: Any) -> None:
+def test_where_memory_runs_out_less_is_taken_and_told(image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     path = image(THIN)
     grid = read_header(path).grid
     preprocessing = PREPROCESSING["resampled"]
@@ -270,12 +315,13 @@ def test_where_memory_runs_out_less_is_taken_and_told(image: Any) -> None:
     )
     expected = made.segment([path], grid)
     told: list[str] = []
-    two = replace(made, network=Greedy(3, 2))
+    # A device of its own, which is none.
+    two = replace(made, network=Greedy(3, 2), device=torch.device("cpu", 0))
     assert (two.segment([path], grid, tell=told.append) != expected).mean() < 1e-4
     assert two.network.sizes[:2] == [4, 2]  # type: ignore[index]
     assert [("2 at once" in one) for one in told] == [True]
     told.clear()
-    # A device of its own, which is none: what was added up there goes on in the computer's memory.
+    # What was added up on the device goes on in the computer's memory.
     one = replace(made, network=Greedy(3, 1), device=torch.device("cpu", 0))
     assert (one.segment([path], grid, tell=told.append) != expected).mean() < 1e-4
     assert [word in text for word, text in zip(("2 at", "1 at", "computer's memory"), told, strict=True)] == [True] * 3

@@ -107,12 +107,13 @@ def test_mirroring_is_along_the_axes_of_training(
 def test_little_memory_changes_nothing_and_is_told(bundle: Path, image: Path, tmp_path: Path) -> None:
     whole = mask_of(bundle, image, tmp_path / "whole")
     from volseg.inference import fit, segmenter
+    from volseg.networks.cost import WindowCost
 
     with pytest.MonkeyPatch.context() as patch:
         # All but class values fits: of 3 classes in 9 x 14 x 15 voxels.
         patch.setattr(segmenter, "require_room_to_prepare", lambda *_: None)
         patch.setattr(fit, "resident_bytes", lambda: 0)
-        patch.setattr(fit, "window_cost", lambda *_: (3, 0))
+        patch.setattr(fit, "window_cost", lambda *_: WindowCost(3, 0, None, 3))
         kept = mask_of(bundle, image, tmp_path / "kept", memory="0.025MB")
     np.testing.assert_array_equal(kept, whole)
     (outcome,) = Ledger.read(tmp_path / "kept" / "prediction.json").outcomes  # type: ignore[union-attr]

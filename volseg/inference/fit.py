@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from volseg.device import available_bytes
 from volseg.errors import BundleError, InputError
+from volseg.inference.mirrored import Mirrored
 from volseg.networks.cost import window_cost
 
 if TYPE_CHECKING:
-    import torch
-
     from volseg.inference.windows import Windows
 
 FLOAT = 4
 USABLE_SHARE = 0.9
 """Of the memory that is free, unless a size was stated."""
+HELD_BYTES = 2**28
+"""Of class values, that are held in memory unless a size was stated; of more the system holds in a file what it has room for."""
 LOADING_COPIES = 2
 """Of an image in float32, while it is read and turned."""
 SCALING_COPIES = 3
@@ -30,6 +33,8 @@ FLOAT32_SHARE = 1.1
 """And in float32, with what convolutions need."""
 LET_GO = 2
 """Windows of one class that are held of a file at once."""
+MIRRORED_COPIES = 3
+"""Of a window's values in float32, while it is seen mirrored."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,13 @@ class Fit:
         batch: windows that go through the network at once.
         in_file: whether class values lie in a file.
         peak_bytes: the most that the process takes, about.
+        is_short: whether a file is needed, since the memory doesn't hold them.
     """
 
     batch: int
     in_file: bool
     peak_bytes: int
+    is_short: bool = False
 
 
 def preparing_bytes(voxels: int, network_voxels: int, channels: int) -> int:
@@ -87,22 +94,28 @@ def fit(
         InputError: a size was stated and nothing fits, with the code ``too-large``.
     """
     held = resident_bytes()
+    plain = network.network if isinstance(network, Mirrored) else network
     try:
-        classes, window_bytes = window_cost(network, channels, windows.size)
+        cost = window_cost(plain, channels, windows.size)
     except BundleError:  # a network that can't be reckoned is seen when it runs
         return Fit(batch, in_file=False, peak_bytes=0)
     patch = FLOAT * math.prod(windows.size)
     slab = FLOAT * math.prod(windows.slab_shape)
-    window_bytes = int(window_bytes * (HALF_SHARE if half else FLOAT32_SHARE))
-    may = limit if limit is not None else held + int(USABLE_SHARE * available_bytes())
+    window_bytes = int(cost.peak_bytes * (HALF_SHARE if half else FLOAT32_SHARE))
+    window_bytes += MIRRORED_COPIES * patch * cost.features if plain is not network else 0
+    sums = members * cost.features * slab
+    free = held + int(USABLE_SHARE * available_bytes())
+    may = free if limit is None else limit
+    at_once = torch.get_num_threads()
+    sizes = [size for size in range(min(at_once, windows.count), 0, -1) if not at_once % size]
     ways = []
-    for in_file in (False, True):
-        for size in dict.fromkeys((batch, 1)):
-            sums = slab * (1 + (0 if in_file else members * classes)) + (patch * LET_GO if in_file else 0)
-            ways.append(Fit(size, in_file, held + sums + size * window_bytes + 2 * voxels))
+    for in_file in (sums > HELD_BYTES, True) if limit is None else (False, True):
+        for size in sizes:
+            values = slab + patch + (at_once * patch * LET_GO if in_file else sums)
+            ways.append(Fit(size, in_file, held + values + size * window_bytes + 2 * voxels))
     for way in ways:
         if way.peak_bytes <= may:
-            return way
+            return replace(way, is_short=way.in_file and not (limit is None and ways[0].in_file))
     least = min(ways, key=lambda way: way.peak_bytes)
     if limit is not None:
         raise InputError(

@@ -6,80 +6,117 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from volseg.inference.outcome import require_outputs, whole_numbers
 from volseg.inference.planes import Planes, side_by_side
-from volseg.inference.slab_steps import UnsuitedError, apply
+from volseg.inference.slab_steps import apply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import torch
     from numpy.typing import NDArray
 
     from volseg.inference.slab_steps import SlabSteps
-    from volseg.inference.slabs import Box, Slabs
+    from volseg.inference.slabs import Activation, Box, Head, Slabs
     from volseg.inference.way_back import WayBack
-    from volseg.inference.windows import Windows
 
 LABEL_PLANES = 8
-"""Planes of the image that are labelled at once: few enough to stay in the processor's cache."""
+"""Planes of the image that are labelled at once at most: few enough to stay in the processor's cache."""
 VALUES_BYTES = 2**26
-"""Of class values on the image's grid, where a step needs all of them at once."""
+"""Of what is held of these planes on each core."""
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """Finished values of some planes of the preprocessed image.
+    """Finished planes of the preprocessed image.
 
     Args:
-        values: (class, i, j, k); along ``axis`` these planes alone.
+        means: (member, channel, i, j, k) over windows; along ``axis`` these planes alone.
+        heads: what makes class values of the channels of each member; none where they are some.
+        averaged_as: the probabilities that the values of several members are averaged as.
+        steps: what becomes of the values on the network's grid and on the image's.
         axis: that the planes are stacked along.
         begin: the first of them, in the image.
     """
 
-    values: torch.Tensor
+    means: torch.Tensor
+    heads: Sequence[Head]
+    averaged_as: Activation
+    steps: SlabSteps
     axis: int
     begin: int
 
     @classmethod
-    def of(cls, windows: Windows, values: torch.Tensor, begin: int, shape: Sequence[int]) -> Finished:
+    def of(cls, slabs: Slabs, steps: SlabSteps, means: torch.Tensor, begin: int) -> Finished:
         """Without what the windows' padding gave.
 
         Args:
-            windows: that the values are of.
-            values: of whole planes of the padded image.
+            slabs: that the means are of.
+            steps: what becomes of them.
+            means: of whole planes of the padded image.
             begin: the first of these planes.
-            shape: of the image before it was padded (i, j, k).
         """
-        first = 0
-        for axis, (before, count) in enumerate(zip(windows.before, shape, strict=True)):
+        first, windows = 0, slabs.windows
+        for axis, (before, count) in enumerate(zip(windows.before, slabs.shape, strict=True)):
             low, high = before, before + count
             if axis == windows.axis:
-                low, high = max(low, begin), min(high, begin + values.shape[axis + 1])
+                low, high = max(low, begin), min(high, begin + means.shape[axis + 2])
                 first, low, high = low - before, low - begin, high - begin
-            values = values.narrow(axis + 1, low, high - low)
-        return cls(values, windows.axis, first)
+            means = means.narrow(axis + 2, low, high - low)
+        return cls(means, slabs.heads, slabs.networks.averaged_as, steps, windows.axis, first)
 
     @property
     def end(self) -> int:
         """The plane after the last."""
-        return self.begin + self.values.shape[self.axis + 1]
+        return self.begin + self.means.shape[self.axis + 2]
 
-    def change(self, steps: Sequence[Any], begin: int) -> None:
-        """Put what steps make of each plane from ``begin`` on into the first classes, in place."""
-        for plane in range(begin, self.end) if steps else ():
-            part = self.values.narrow(self.axis + 1, plane - self.begin, 1)
-            found = apply(steps, part)
-            part[: len(found)] = found
+    @property
+    def plane_voxels(self) -> int:
+        """Of one plane."""
+        return self.means[0, 0].select(self.axis, 0).numel()
 
-    def planes(self, number: int, planes: list[int]) -> torch.Tensor:
-        """Some planes of one class, (plane, row, column)."""
+    @property
+    def is_plain(self) -> bool:
+        """Whether the means may go to the image's grid before anything else is done: all until there is linear."""
+        return not self.steps.before and len(self.means) == 1
+
+    def planes(self, number: int, planes: list[int], member: int = 0) -> torch.Tensor:
+        """The means of some planes in one channel, (plane, row, column)."""
         low, high = planes[0] - self.begin, planes[-1] + 1 - self.begin
-        part = self.values[number].narrow(self.axis, low, high - low).movedim(self.axis, 0)
+        part = self.means[member, number].narrow(self.axis, low, high - low).movedim(self.axis, 0)
         if len(planes) < high - low:
             part = part[[plane - planes[0] for plane in planes]]
         return part.contiguous()
+
+    def classes(self, planes: list[int]) -> torch.Tensor:
+        """The values of some planes that are to go to the image's grid, (channel, plane, row, column)."""
+        total: torch.Tensor | None = None
+        for member in range(len(self.means)):
+            numbers = range(self.means.shape[1])
+            values = torch.stack([self.planes(number, planes, member) for number in numbers])
+            if self.heads:
+                values = self.heads[member](values)
+            if len(self.means) > 1:
+                values = values.softmax(dim=0) if self.averaged_as == "softmax" else values.sigmoid()
+            total = values if total is None else total.add_(values)
+        assert total is not None, "there is a network"
+        return apply(self.steps.before, total.div_(len(self.means)))
+
+    def values(self, planes: Planes, targets: range) -> torch.Tensor:
+        """The values of some of the image's planes, (channel, plane, row, column), that the steps there get."""
+        found = self.classes(planes.sources(targets))
+        return planes.values(lambda number, _: found[number], len(found), targets)
+
+    def labels(self, planes: Planes, targets: range) -> torch.Tensor:
+        """The channel of the largest value in each voxel of some of the image's planes, (plane, row, column)."""
+        if not self.is_plain:
+            found = self.classes(planes.sources(targets))
+            return planes.largest(lambda number, _: found[number], len(found), targets)
+        channels = self.means.shape[1]
+        if not self.heads:
+            return planes.largest(self.planes, channels, targets)
+        return planes.largest_of(self.heads[0], planes.values(self.planes, channels, targets), targets)
 
 
 def masks_of(
@@ -93,7 +130,7 @@ def masks_of(
     """The mask, or one for each channel that the steps leave, (channel, i, j, k), on the image's grid.
 
     Args:
-        slabs: the finished values.
+        slabs: the finished means.
         steps: what becomes of them.
         back: from the network's grid to the image's.
         advance: called with each further share, of 1 in all, of the windows.
@@ -108,30 +145,27 @@ def masks_of(
     others = [one for one in range(3) if one != axis]
     planes = Planes(back.taps[axis], back.taps[others[0]], back.taps[others[1]], slabs.home)
     result: NDArray[np.unsignedinteger] | None = None
-    channels, changed = 0, 0
     last_needed = planes.along.index.max(axis=1)
     wanted = box or (range(back.shape[0]), range(back.shape[1]), range(back.shape[2]))
     done = ~np.isin(np.arange(len(planes.along)), wanted[back.axes.index(axis)])
-    for begin, values in slabs.finished(advance):
-        finished = Finished.of(slabs.windows, values, begin, slabs.shape)
+    for begin, means in slabs.finished(advance):
+        finished = Finished.of(slabs, steps, means, begin)
         if result is None:
             require_outputs(slabs.classes, outputs)
             channels, left = steps.channels(slabs.classes)
-            if channels > slabs.classes:
-                raise UnsuitedError("its postprocessing makes more channels than the network")
             plain = steps.chooses and len(steps.after) == 1 and channels <= 256
             result = np.zeros((left, *back.shape[::-1]), np.uint8 if plain else np.uint16).transpose(0, 3, 2, 1)
+            one_by_one = finished.is_plain and not slabs.heads and steps.chooses
+            held = 4 * (1 if one_by_one else max(channels, slabs.channels)) * max(planes.voxels, finished.plane_voxels)
+            most = min(LABEL_PLANES, max(1, VALUES_BYTES // held))
         view = result.transpose(0, *(back.axes.index(one) + 1 for one in (axis, *others)))
-        finished.change(steps.before, changed)
-        changed = finished.end
         rows = np.flatnonzero(~done & (last_needed < finished.end))
         done[rows] = True
-        most = LABEL_PLANES if steps.chooses else max(1, VALUES_BYTES // (4 * channels * planes.voxels))
 
-        def label(targets: range, view: Any = view, finished: Finished = finished, channels: int = channels) -> None:
-            view[:, targets.start : targets.stop] = _labels(planes, finished, steps, channels, targets)
+        def label(targets: range, view: Any = view, finished: Finished = finished) -> None:
+            view[:, targets.start : targets.stop] = _labels(planes, finished, targets)
 
-        side_by_side(label, _runs(rows, most), slabs.home)
+        side_by_side(label, _runs(rows, most), planes.device)
     assert result is not None, "an image has windows"
     result = within(result, box)
     return result.astype(np.uint8) if result.dtype != np.uint8 and result.max() <= 255 else result
@@ -147,13 +181,12 @@ def within(masks: NDArray[np.unsignedinteger], box: Box | None) -> NDArray[np.un
     return kept
 
 
-def _labels(
-    planes: Planes, finished: Finished, steps: SlabSteps, channels: int, targets: range
-) -> NDArray[np.unsignedinteger]:
+def _labels(planes: Planes, finished: Finished, targets: range) -> NDArray[np.unsignedinteger]:
     """(channel, plane, row, column) of some planes of the image."""
+    steps = finished.steps
     if not steps.chooses:
-        return whole_numbers(apply(steps.after, planes.values(finished.planes, channels, targets)))
-    labels = planes.largest(finished.planes, channels, targets)[None]
+        return whole_numbers(apply(steps.after, finished.values(planes, targets)))
+    labels = finished.labels(planes, targets)[None]
     rest = steps.after[1:]
     return whole_numbers(apply(rest, labels.float())) if rest else labels.cpu().numpy()
 

@@ -13,9 +13,12 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from volseg.inference.slabs import Head
     from volseg.inference.way_back import Taps
 
 T = TypeVar("T")
+VOXELS_AT_ONCE, CLASSES_AT_ONCE = 2**14, 8
+"""Whose class values are made of features at once: so few that they stay in the processor's cache."""
 BLOCK = 64
 """Targets that are interpolated by one matrix product: of all its sources only those near them take part."""
 
@@ -36,24 +39,25 @@ class Band:
 
 
 def side_by_side(work: Callable[[T], object], items: Iterable[T], device: torch.device) -> None:
-    """Do some work for each item, on a processor on as many threads as torch has, each of which computes on one core.
+    """Do some work for each item, on a processor for as many at once as torch has threads, each of which computes on its own.
 
-    The operations on a few planes are so small that torch's own threads would wait for each other most of the time, the more
-    the busier the machine is.
+    Torch's threads would wait for each other over operations on a few planes, and over layers with few channels, the more the
+    busier the machine is. Where there are fewer items than threads, these are shared out.
     """
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    todo, threads = list(items), torch.get_num_threads() if device.type == "cpu" else 1
+    workers = min(len(todo), threads)
 
     def one(item: T) -> None:
         with torch.inference_mode():
             work(item)
 
-    if threads == 1:
-        for item in items:
+    if workers < 2:
+        for item in todo:
             one(item)
         return
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(one, items))
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+            list(pool.map(one, todo))
     finally:
         torch.set_num_threads(threads)  # of threads to come; that of this one is its own
 
@@ -110,7 +114,7 @@ class Planes:
 
     def across(self, planes: torch.Tensor) -> torch.Tensor:
         """Planes (plane, row, column) of one class with the image's rows and columns; (plane, row, column)."""
-        found = planes
+        found = planes.to(self.device)
         if self._column_bands:
             wide = found.new_empty(*found.shape[:2], len(self.columns))
             flat, out = found.flatten(0, 1), wide.flatten(0, 1)
@@ -158,19 +162,44 @@ class Planes:
             (plane, row, column) uint8, or int16 for more than 256 classes.
         """
         shape = (len(targets), len(self.rows), len(self.columns))
-        kind = torch.uint8 if classes <= 256 else torch.int16
-        best = torch.empty(shape, device=self.device)
-        labels = torch.zeros(shape, dtype=kind, device=self.device)
+        best, labels = self._first(classes, shape)
         sources = self.sources(targets)
         for number in range(classes):
             planes = self.across(class_planes(number, sources))
             for place, plane in enumerate(self.between(planes, sources, targets)):
-                if not number:
-                    best[place] = plane
-                    continue
-                labels[place].masked_fill_(plane > best[place], number)
-                torch.maximum(best[place], plane, out=best[place])
+                _keep_larger(number, plane, best[place], labels[place])
         return labels
+
+    def largest_of(self, head: Head, features: torch.Tensor, targets: range) -> torch.Tensor:
+        """As ``largest``, of the class values that a linear layer makes of features.
+
+        Args:
+            head: the layer.
+            features: (feature, plane, row, column) of the image's planes.
+            targets: which planes these are.
+        """
+        flat = features.flatten(1)
+        classes = len(head.bias)
+        best, labels = self._first(classes, (flat.shape[1],))
+        for begin in range(0, flat.shape[1], VOXELS_AT_ONCE):
+            part = slice(begin, begin + VOXELS_AT_ONCE)
+            for first in range(0, classes, CLASSES_AT_ONCE):
+                for number, values in enumerate(head.some(first, first + CLASSES_AT_ONCE)(flat[:, part]), first):
+                    _keep_larger(number, values, best[part], labels[part])
+        labels = labels.reshape(features.shape[1:])
+        # Beside what was cropped all classes are 0, and the first is taken.
+        for axis, taps in enumerate(
+            (self.along.picked(np.arange(targets.start, targets.stop)), self.rows, self.columns)
+        ):
+            beside = taps.weight.sum(axis=1) == 0
+            if beside.any():
+                labels.movedim(axis, 0)[torch.from_numpy(beside).to(self.device)] = 0
+        return labels
+
+    def _first(self, classes: int, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Room for the largest values so far, and their classes."""
+        kind = torch.uint8 if classes <= 256 else torch.int16
+        return torch.empty(shape, device=self.device), torch.zeros(shape, dtype=kind, device=self.device)
 
     def values(
         self, class_planes: Callable[[int, list[int]], torch.Tensor], classes: int, targets: range
@@ -183,3 +212,12 @@ class Planes:
             for place, plane in enumerate(self.between(planes, sources, targets)):
                 result[number, place] = plane
         return result
+
+
+def _keep_larger(number: int, values: torch.Tensor, best: torch.Tensor, labels: torch.Tensor) -> None:
+    """Note where the values of a class are the largest so far."""
+    if number:
+        labels.masked_fill_(values > best, number)
+        torch.maximum(best, values, out=best)
+    else:
+        best.copy_(values)

@@ -294,10 +294,16 @@ class Segmenter:
         scratch = None
         if fitted.in_file:
             folder = self.scratch or Path(tempfile.gettempdir())
-            tell(IN_FILE)
+            if fitted.is_short:
+                tell(IN_FILE)
 
-            def scratch(shape: Sequence[int]) -> Scratch:
-                return Scratch(shape, folder)
+            def scratch(shape: Sequence[int]) -> Scratch | None:
+                try:
+                    return Scratch(shape, folder)
+                except VolsegError:
+                    if fitted.is_short:
+                        raise
+                    return None
 
         return Slabs(image, sliding, networks, tell, wanted=wanted, scratch=scratch, batch=fitted.batch)
 

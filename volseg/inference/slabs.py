@@ -1,7 +1,8 @@
 """Class values of a preprocessed image, only where windows still add to them.
 
 Windows go through the image in layers. What no later layer reaches is finished, becomes labels and makes room. So the memory
-holds the class values of one layer, never those of the image.
+holds the class values of one layer, never those of the image. Where a network's last layer makes more classes of fewer
+features, these are added up: the layer is linear, so it may come after the mean over windows.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from monai.utils import PytorchPadMode
 
 from volseg.device import memory_short
 from volseg.errors import BundleError
-from volseg.finite import all_finite
+from volseg.inference.heap import give_back, keep_freed
+from volseg.inference.mirrored import Mirrored
 from volseg.inference.outcome import NOT_FINITE
 from volseg.inference.planes import side_by_side
 from volseg.inference.slab_steps import UnsuitedError
 from volseg.inference.windows import Windows
+from volseg.networks.cost import left_out, window_cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +33,36 @@ if TYPE_CHECKING:
 Activation = Literal["softmax", "sigmoid"]
 Box = tuple[range, range, range]
 LESS = "The memory for the network ran out, so {}; the mask is the same, but for the rounding of floats."
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The last layer of a network, a linear one.
+
+    Args:
+        weights: (class, feature).
+        bias: (class,).
+    """
+
+    weights: torch.Tensor
+    bias: torch.Tensor
+
+    @classmethod
+    def of(cls, layer: torch.nn.Module) -> Head:
+        """That of a convolution of single voxels, in float32."""
+        weights = layer.get_parameter("weight").detach().flatten(1).float()
+        bias = weights.new_zeros(len(weights)) if layer.bias is None else layer.get_parameter("bias").detach().float()
+        return cls(weights, bias)
+
+    def some(self, begin: int, end: int) -> Head:
+        """That of some classes alone."""
+        return Head(self.weights[begin:end], self.bias[begin:end])
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        """The values (class, ...) of features (feature, ...)."""
+        flat = features.reshape(len(features), -1)
+        weights, bias = self.weights.to(flat.device), self.bias.to(flat.device)
+        return torch.addmm(bias[:, None], weights, flat).reshape(len(weights), *features.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +82,7 @@ class Networks:
     half: bool
 
     def __call__(self, member: int, windows: torch.Tensor) -> torch.Tensor:
-        """Class values (window, class, i, j, k) of one member.
+        """Values (window, class or feature, i, j, k) of one member.
 
         Raises:
             UnsuitedError: it gives something else.
@@ -64,9 +97,18 @@ class Networks:
         values: torch.Tensor = found
         return values
 
+    def last_layers(self, channels: int, window: Sequence[int]) -> list[torch.nn.Module]:
+        """Of each member the one that may be left to the end; none where that saves nothing."""
+        plain = [one.network if isinstance(one, Mirrored) else one for one in self.members]
+        try:
+            name = window_cost(plain[0], channels, window).head
+        except BundleError:  # a network that can't be reckoned is seen when it runs
+            name = None
+        return [] if name is None else [one.get_submodule(name) for one in plain]
+
 
 class Slabs:
-    """The finished class values of one image, slab by slab.
+    """The finished means over the windows of one image, slab by slab: class values, or the features that they are made of.
 
     Args:
         image: (1, channel, i, j, k), on any device.
@@ -74,8 +116,8 @@ class Slabs:
         networks: what gives the class values.
         tell: called with what a person has to know.
         wanted: the voxels of the image (i, j, k) that are wanted; None for all. Windows beside them are left out.
-        scratch: makes a file for values of some shape; None to hold them in memory.
-        batch: windows at once; None for as many as the sliding window says.
+        scratch: makes a file for values of some shape, or None where it can't; None to hold them in memory.
+        batch: windows at once, on a processor each on its own cores; None for as many as the sliding window says.
     """
 
     def __init__(
@@ -86,7 +128,7 @@ class Slabs:
         tell: Callable[[str], object] = lambda _: None,
         *,
         wanted: Box | None = None,
-        scratch: Callable[[Sequence[int]], Scratch] | None = None,
+        scratch: Callable[[Sequence[int]], Scratch | None] | None = None,
         batch: int | None = None,
     ) -> None:
         self.shape = tuple(image.shape[2:])
@@ -101,17 +143,26 @@ class Slabs:
         self._weights = compute_importance_map(
             self.windows.size, mode=sliding.mode, sigma_scale=sliding.sigma_scale, device=self.home, dtype=torch.float32
         )
-        self.classes = 0
+        self._layers = networks.last_layers(image.shape[1], self.windows.size)
+        self.heads = [Head.of(layer) for layer in self._layers]
+        self.channels = 0
+        greatest = max((float(head.weights.abs().sum(dim=1).max()) for head in self.heads), default=1.0)
+        self._most = torch.finfo(torch.float32).max / max(1.0, greatest) / 2  # beyond, class values may be infinite
         self._file: Scratch | None = None
         self._sums = torch.empty(0)
         self._counts = torch.zeros(self.windows.slab_shape, device=self.home)
         self._even: tuple[tuple[float, ...], list[torch.Tensor]] = ((), [])
 
-    def finished(self, advance: Callable[[float], object]) -> Iterator[tuple[int, torch.Tensor]]:
-        """The first plane and the values (class, i, j, k) of each slab that no window adds to any more.
+    @property
+    def classes(self) -> int:
+        """How many the network gives; 0 as long as no window went through it."""
+        return len(self.heads[0].bias) if self.heads and self.channels else self.channels
 
-        A slab begins with the last plane of the one before it, since what lies between the two needs both. The values
-        are valid until the next slab is asked for, and may be changed.
+    def finished(self, advance: Callable[[float], object]) -> Iterator[tuple[int, torch.Tensor]]:
+        """The first plane and the means (member, channel, i, j, k) of each slab that no window adds to any more.
+
+        A slab begins with the last plane of the one before it, since what lies between the two needs both. The means
+        are valid until the next slab is asked for, and are not to be changed.
 
         Args:
             advance: called with the share, of 1 in all, of each batch of windows.
@@ -119,18 +170,24 @@ class Slabs:
         axis = self.windows.axis
         begins = [layer[0][axis] for layer in self.windows.layers]
         reach = self.windows.size[axis]
+        if self.networks.device.type == "cpu":
+            keep_freed()
         held = 0  # planes at the begin of the sums that are finished already: none or one
         for number, layer in enumerate(self.windows.layers):
             base = begins[number] - held
-            self._add(layer, base, advance)
+            with left_out(self._layers):
+                self._add(layer, base, advance)
             last = number + 1 == len(begins)
             end = self.windows.shape[axis] if last else begins[number + 1]
-            if self.classes:
+            if self.channels:
                 self._finish(held, end - base)
-                yield base, self._sums[0].narrow(axis + 1, 0, end - base)
+                yield base, self._sums.narrow(axis + 2, 0, end - base)
                 # The last plane, and those that the next layer adds to.
                 self._move(end - base - 1, begins[number] + reach - end + 1)
-            held = 1 if self.classes else 0
+            held = 1 if self.channels else 0
+        self._sums = self._counts = torch.empty(0)
+        self._even = ((), [])
+        give_back()
 
     def _add(self, layer: Sequence[Place], base: int, advance: Callable[[float], object]) -> None:
         """Add the windows of a layer to the sums, whose first plane is ``base``."""
@@ -171,19 +228,31 @@ class Slabs:
             self._even = (_even_values(windows[even][None]), kept)
 
     def _values(self, member: int, windows: torch.Tensor) -> Iterator[torch.Tensor]:
-        """The values (class, i, j, k) of each window, in smaller batches where memory runs out."""
+        """The values (channel, i, j, k) of each window, in smaller batches where memory runs out."""
         begin = 0
         while begin < len(windows):
             part = windows[begin : begin + self.batch]
             try:
-                found = self.networks(member, part.to(self.networks.device)).to(self.home)
-                self._require_sums(found.shape[1])
+                found = self._at_once(member, part)
+                self._require_sums(len(found[0]))
             except (RuntimeError, MemoryError) as error:
                 if memory_short(error) is None or not self._take_less():
                     raise
                 continue
             yield from found
             begin += len(part)
+
+    def _at_once(self, member: int, windows: torch.Tensor) -> list[torch.Tensor]:
+        """The values (channel, i, j, k) of each window."""
+        if self.networks.device != torch.device("cpu"):
+            return list(self.networks(member, windows.to(self.networks.device)).to(self.home))
+        found: dict[int, torch.Tensor] = {}
+
+        def through(number: int) -> None:
+            found[number] = self.networks(member, windows[number : number + 1])[0]
+
+        side_by_side(through, range(len(windows)), self.networks.device)
+        return [found[number] for number in range(len(windows))]
 
     def _take_less(self) -> bool:
         """Go on with less memory of the device; whether there is a way."""
@@ -217,48 +286,46 @@ class Slabs:
         if not member:
             self._counts[box] += self._weights
 
-    def _require_sums(self, classes: int) -> None:
-        if self.classes not in (0, classes):
+    def _require_sums(self, channels: int) -> None:
+        if self.channels not in (0, channels):
             raise UnsuitedError("its network gives other classes from window to window")
-        if not self.classes:
-            shape = (len(self.networks.members), classes, *self.windows.slab_shape)
-            if self._scratch is not None:
-                self._file = self._scratch(shape)
+        if not self.channels:
+            shape = (len(self.networks.members), channels, *self.windows.slab_shape)
+            self._file = self._scratch(shape) if self._scratch is not None else None
+            if self._file is not None:
                 self.home = torch.device("cpu")
                 self._counts, self._weights = self._counts.to(self.home), self._weights.to(self.home)
             self._sums = torch.zeros(shape, device=self.home) if self._file is None else self._file.values
-            self.classes = classes
+            self.channels = channels
 
     def _let_go(self) -> None:
         if self._file is not None:
             self._file.let_go()
 
     def _finish(self, begin: int, end: int) -> None:
-        """Make values of the sums of some planes, and of several networks' the mean of their probabilities."""
+        """Make means of the sums of some planes."""
         axis = self.windows.axis
         counts = self._counts.narrow(axis, begin, end - begin)
         counts.masked_fill_(counts == 0, 1)  # beside what is wanted
-        for total in self._sums.flatten(0, 1):
-            part = total.narrow(axis, begin, end - begin).div_(counts)
-            if not bool(all_finite(part)):
+
+        def divide(total: torch.Tensor) -> None:
+            low, high = torch.aminmax(total.narrow(axis, begin, end - begin).div_(counts))
+            if not -self._most <= float(low) <= float(high) <= self._most:
                 raise BundleError(f"What the bundle makes of the network's output is {NOT_FINITE}", code="not-finite")
             self._let_go()
-        for plane in range(begin, end) if len(self._sums) > 1 else ():
-            parts = [member.select(axis + 1, plane) for member in self._sums]
-            for part in parts:
-                part.copy_(part.softmax(dim=0) if self.networks.averaged_as == "softmax" else part.sigmoid())
-            for part in parts[1:]:
-                parts[0].add_(part)
-            parts[0].div_(len(parts))
-            self._let_go()
+
+        side_by_side(divide, self._sums.flatten(0, 1), self.home)
 
     def _move(self, begin: int, count: int) -> None:
         """Bring some planes to the front, and clear what lies behind."""
         axis = self.windows.axis
-        for total in (self._counts, *self._sums.flatten(0, 1)):
+
+        def move(total: torch.Tensor) -> None:
             total.narrow(axis, 0, count).copy_(total.narrow(axis, begin, count).clone())
             total.narrow(axis, count, total.shape[axis] - count).zero_()
             self._let_go()
+
+        side_by_side(move, (self._counts, *self._sums.flatten(0, 1)), self.home)
 
 
 def _box(place: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:

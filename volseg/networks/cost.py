@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from volseg.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch.nn import Module
 
@@ -83,7 +84,7 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._known = {tensor.untyped_storage()._cdata for tensor in known}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def _dispatch(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
@@ -101,6 +102,10 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _end(self, address: int, size: int) -> None:
         self._known.discard(address)
         self.now -= size
+
+
+# Not in the class, where torch would have it import torch.compile's machinery, which takes a second and more.
+_Living.__torch_dispatch__ = _Living._dispatch  # type: ignore[method-assign, assignment]
 
 
 SHORT_SERIES = 10_000
@@ -163,27 +168,113 @@ def cost_of(network: Module, batch: int, channels: int, patch: Sequence[int], *,
     )
 
 
-def window_cost(network: Module, channels: int, patch: Sequence[int]) -> tuple[int, int]:
-    """What one window costs where nothing is learnt: the channels of the output, and the bytes that live at once at most.
+@dataclass(frozen=True)
+class WindowCost:
+    """What one window costs where nothing is learnt.
 
     Args:
-        network: in evaluation mode; its weights are only looked at.
+        classes: channels of the output.
+        peak_bytes: what lives at once at most beside the weights, in float32 and without ``head``; the input counts.
+        head: the name of the layer that gives the output, where all that it does is to mix the channels of each voxel, and it
+            takes fewer than it gives. It is linear: what is averaged over windows may be what it takes, which is less.
+        features: the channels that it takes; ``classes`` where there is none.
+    """
+
+    classes: int
+    peak_bytes: int
+    head: str | None
+    features: int
+
+
+_KNOWN: weakref.WeakKeyDictionary[Module, dict[tuple[int, ...], WindowCost]] = weakref.WeakKeyDictionary()
+
+
+def window_cost(network: Module, channels: int, patch: Sequence[int]) -> WindowCost:
+    """What one window costs where nothing is learnt.
+
+    It is found on a copy without weights, so the network may be at work meanwhile, and kept as long as the network.
+
+    Args:
+        network: in evaluation mode.
         channels: of the image.
         patch: voxels (i, j, k) of the window.
 
     Raises:
         BundleError: it takes no such input, decides by values, or gives no single tensor; code ``cannot-run``.
     """
-    image = torch.empty((1, channels, *patch), device="meta")
+    known, shape = _KNOWN.setdefault(network, {}), (channels, *patch)
+    if shape not in known:
+        try:
+            with torch.no_grad():
+                known[shape] = _window_cost(_copy_on_meta(network), shape)
+        except Exception as error:  # a third party's network may raise any
+            raise BundleError(
+                f"The network takes no input of {channels} channels and {tuple(patch)} voxels.", code="cannot-run"
+            ) from error
+    return known[shape]
+
+
+def _window_cost(network: Module, shape: tuple[int, ...]) -> WindowCost:
+    """Of a network on the meta device, which is changed."""
+    weights = [*network.parameters(), *network.buffers()]
+    calls: list[tuple[str, torch.Tensor]] = []
+    for name, layer in network.named_modules():
+        if _mixes_channels(layer):
+            layer.register_forward_hook(lambda _, __, found, name=name: calls.append((name, found)))
+    output = network(torch.empty((1, *shape), device="meta"))
+    classes = int(output.shape[1])
+    named = [name for name, found in calls if found is output]
+    head = named[0] if named and [name for name, _ in calls].count(named[0]) == 1 else None
+    features = classes if head is None else int(network.get_submodule(head).in_channels)
+    if features < classes and head:
+        network.get_submodule(head).forward = _same  # type: ignore[method-assign]
+    else:
+        head, features = None, classes
+    del output
+    calls.clear()
+    return WindowCost(classes, _live(network, weights, (1, *shape))[1], head, features)
+
+
+def _mixes_channels(layer: Module) -> bool:
+    """Whether all that a layer does is to mix the channels of each voxel."""
+    ones, zeros = (1, 1, 1), (0, 0, 0)
+    return (
+        type(layer) is torch.nn.Conv3d
+        and (layer.kernel_size, layer.stride, layer.padding, layer.groups) == (ones, ones, zeros, 1)
+        and not layer._forward_pre_hooks
+        and not layer._forward_hooks
+    )
+
+
+@contextmanager
+def left_out(layers: Iterable[Module]) -> Iterator[None]:
+    """Let layers give what they take."""
+    changed = list(layers)
+    for layer in changed:
+        layer.forward = _same  # type: ignore[method-assign]
     try:
-        with _weights_on_meta(network) as weights, torch.no_grad(), _Living(weights) as living:
-            living.add(image)
-            output = network(image)
-            return int(output.shape[1]), living.peak
-    except Exception as error:  # a third party's network may raise any
-        raise BundleError(
-            f"The network takes no input of {channels} channels and {tuple(patch)} voxels.", code="cannot-run"
-        ) from error
+        yield
+    finally:
+        for layer in changed:
+            del layer.forward
+
+
+def _same(given: torch.Tensor) -> torch.Tensor:
+    return given
+
+
+def _copy_on_meta(network: Module) -> Module:
+    """A copy whose weights have no content, and that nobody watches."""
+    held = [*network.parameters(), *network.buffers()]
+    empty = {
+        id(tensor): torch.nn.Parameter(torch.empty_like(tensor, device="meta"), requires_grad=False)
+        if isinstance(tensor, torch.nn.Parameter)
+        else torch.empty_like(tensor, device="meta")
+        for tensor in held
+    }
+    copy = deepcopy(network, empty)
+    copy._forward_hooks.clear()
+    return copy
 
 
 @contextmanager
