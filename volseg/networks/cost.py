@@ -225,9 +225,9 @@ def _window_cost(network: Module, shape: tuple[int, ...]) -> WindowCost:
     classes = int(output.shape[1])
     named = [name for name, found in calls if found is output]
     head = named[0] if named and [name for name, _ in calls].count(named[0]) == 1 else None
-    features = classes if head is None else int(network.get_submodule(head).in_channels)
+    features = classes if head is None else network.get_submodule(head).get_parameter("weight").shape[1]
     if features < classes and head:
-        network.get_submodule(head).forward = _same  # type: ignore[method-assign]
+        network.get_submodule(head).forward = _same
     else:
         head, features = None, classes
     del output
@@ -251,7 +251,7 @@ def left_out(layers: Iterable[Module]) -> Iterator[None]:
     """Let layers give what they take."""
     changed = list(layers)
     for layer in changed:
-        layer.forward = _same  # type: ignore[method-assign]
+        layer.forward = _same
     try:
         yield
     finally:
