@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from volseg.inference.head import Head
     from volseg.inference.slab_steps import SlabSteps
-    from volseg.inference.slabs import Activation, Box, Head, Slabs
+    from volseg.inference.slabs import Activation, Box, Slabs
     from volseg.inference.way_back import WayBack
 
 LABEL_PLANES = 8

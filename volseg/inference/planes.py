@@ -13,7 +13,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from volseg.inference.slabs import Head
+    from volseg.inference.head import Head
     from volseg.inference.way_back import Taps
 
 T = TypeVar("T")

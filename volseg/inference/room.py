@@ -57,15 +57,26 @@ def require_room_to_prepare(preprocessing: Any, grid: Grid, channels: int, limit
     Raises:
         InputError: with the code ``too-large``.
     """
-    voxels = math.prod(grid.shape)
-    sizes = [_voxels(grid, wanted) for wanted in _spacings(preprocessing)]
-    need = resident_bytes() + preparing_bytes(voxels, int(sizes[-1]) if sizes else voxels, channels)
+    need = resident_bytes() + bytes_to_prepare(preprocessing, grid, channels)
     if need > limit:
         raise InputError(
             f"The image takes about {need / 1e9:.2g} GB of memory before the network sees it, and --memory allows "
             f"{limit / 1e9:.2g}. Allow more, or cut the image.",
             code="too-large",
         )
+
+
+def bytes_to_prepare(preprocessing: Any, grid: Grid, channels: int) -> int:
+    """What a preprocessing takes at its peak.
+
+    Args:
+        preprocessing: a bundle's, built.
+        grid: of the image.
+        channels: of the image.
+    """
+    voxels = math.prod(grid.shape)
+    sizes = [_voxels(grid, wanted) for wanted in _spacings(preprocessing)]
+    return preparing_bytes(voxels, int(sizes[-1]) if sizes else voxels, channels)
 
 
 def _spacings(preprocessing: Any) -> Iterator[list[float]]:
