@@ -16,13 +16,13 @@ from matplotlib.path import Path as Polygon
 from tests.dicom_objects import TABLE, blobs, image_grid, read_back, write
 from tests.dicom_traps.stack import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Stack, save, write_stack
 from tests.dicom_traps.volumes import enhanced, mosaic
+from volseg.dataset.listing import read_listing
 from volseg.dicom import scan
 from volseg.errors import InputError
 from volseg.grid import LPS_FROM_RAS, Grid
 from volseg.labels import Label, LabelCode, LabelTable
 from volseg.outcomes import Status
 from volseg.writers import WRITERS, MaskedImage
-from volseg.writers.dicom.concepts import concept_of
 from volseg.writers.dicom.contours import outlines
 from volseg.writers.dicom.slices import on_slices
 
@@ -73,6 +73,17 @@ def test_convert_reads_the_same_mask_in_twelve_orientations(tmp_path: Path) -> N
     for mask, grid in masks.values():
         (alike,) = [one for one in found.values() if one.grid.difference(grid) is None]
         np.testing.assert_array_equal(alike.array, mask)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_convert_reads_the_names_and_codes_that_were_written(kind: str, tmp_path: Path) -> None:
+    series = one_series(tmp_path / "dicom" / "ct", Stack(size=(9, 8), gaps_mm=(2.0,) * 3))
+    grid = image_grid(series)
+    write(tmp_path / "dicom", series, blobs(grid.shape), grid, kind)
+    read_back(tmp_path / "dicom", tmp_path / "out")
+    labels = read_listing(tmp_path / "out" / "dataset.json").labels.labels
+    assert {(label.name, label.code) for label in labels if label.name == "thing"} == {("thing", TABLE.labels[-1].code)}
+    assert {label.name for label in labels} == {label.name for label in TABLE.labels}
 
 
 class TestSlices:
@@ -440,16 +451,6 @@ class TestStructureSet:
             write(tmp_path, series, mask, grid, "rtstruct")
         assert refused.value.code == "too-many-contours"
         assert not (tmp_path / "case.rtstruct.dcm").exists()
-
-
-def test_concepts_of_labels() -> None:
-    assert concept_of(Label(1, "LIVER")).type.value == "10200004"
-    assert concept_of(Label(1, "Anterior")).type.meaning == "Tissue"
-    assert concept_of(Label(1, "Mask")).category.meaning == "Tissue"
-    coded = concept_of(Label(1, "a", code=LabelCode("4147007", "SCT", "")))
-    assert (coded.category.meaning, coded.type.meaning) == ("Morphologically Abnormal Structure", "Mass")
-    private = concept_of(Label(1, "a", code=LabelCode("12", "FMA", "")))
-    assert (private.category.meaning, private.type.meaning) == ("Tissue", "a")
 
 
 @pytest.mark.parametrize(

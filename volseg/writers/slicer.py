@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from volseg.dicom.labels.concepts import concept_of
 from volseg.volume import SEGMENTATION_SUFFIX, write_segmentation
-from volseg.writers.dicom.concepts import concept_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from volseg.dicom.file import label_tags, tags
+from volseg.dicom.labels.concepts import meaning_of
 from volseg.errors import InputError
 from volseg.labels import LabelCode
 from volseg.words import printable
@@ -206,7 +207,7 @@ def decoded_text(raw: bytes, charset: str) -> str:
 def label_code(item: Item | None) -> LabelCode | None:
     """What a code sequence's item says, where its scheme is a public one.
 
-    The meaning is the standard's own for that code, and never the file's text.
+    The meaning is one of the standard's own for that code, and never the file's text.
     """
     if item is None:
         return None
@@ -214,25 +215,7 @@ def label_code(item: Item | None) -> LabelCode | None:
     value = item.text(label_tags.CODE_VALUE) or item.text(label_tags.LONG_CODE_VALUE)
     if scheme not in CODING_SCHEMES or not _CODE_VALUE.fullmatch(value):
         return None
-    return LabelCode(value, scheme, _meaning(value, scheme))
-
-
-_meanings: dict[tuple[str, str], str] = {}
-
-
-def _meaning(value: str, scheme: str) -> str:
-    """The meaning of a SNOMED code as DICOM's context groups have it; empty where they don't."""
-    known = _meanings.get((value, scheme))
-    if known is None:
-        from pydicom.sr.codedict import codes
-        from pydicom.sr.coding import Code
-
-        wanted = Code(value, scheme, "")
-        concepts = (getattr(codes.SCT, name) for name in codes.SCT.dir())
-        # pydicom knows old SNOMED-RT codes for the new ones when it compares.
-        known = next((str(concept.meaning) for concept in concepts if concept == wanted), "")
-        _meanings[value, scheme] = known
-    return known
+    return LabelCode(value, scheme, meaning_of(value, scheme, item.text(label_tags.CODE_MEANING)))
 
 
 def require_structures(count: int) -> None:

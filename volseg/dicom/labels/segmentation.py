@@ -48,7 +48,7 @@ _WANTED = Wanted(
     frozenset(
         {
             label_tags.SPECIFIC_CHARACTER_SET, label_tags.SEGMENT_NUMBER, label_tags.SEGMENT_LABEL, label_tags.CODE_VALUE,
-            label_tags.CODING_SCHEME_DESIGNATOR, label_tags.LONG_CODE_VALUE, label_tags.RECOMMENDED_DISPLAY_CIELAB_VALUE,
+            label_tags.CODING_SCHEME_DESIGNATOR, label_tags.LONG_CODE_VALUE, label_tags.CODE_MEANING, label_tags.RECOMMENDED_DISPLAY_CIELAB_VALUE,
             label_tags.SEGMENTATION_TYPE, label_tags.MAXIMUM_FRACTIONAL_VALUE, label_tags.REFERENCED_SEGMENT_NUMBER,
             label_tags.REFERENCED_SOP_INSTANCE_UID, tags.SERIES_INSTANCE_UID, tags.PIXEL_PADDING_VALUE,
         }

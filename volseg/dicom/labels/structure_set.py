@@ -59,7 +59,7 @@ _NAMES = frozenset(
         label_tags.SPECIFIC_CHARACTER_SET, label_tags.ROI_NUMBER, label_tags.ROI_NAME, label_tags.REFERENCED_FRAME_OF_REFERENCE_UID,
         label_tags.REFERENCED_ROI_NUMBER, label_tags.ROI_DISPLAY_COLOR, label_tags.CONTOUR_GEOMETRIC_TYPE,
         label_tags.REFERENCED_SOP_INSTANCE_UID, label_tags.CODE_VALUE, label_tags.CODING_SCHEME_DESIGNATOR,
-        label_tags.LONG_CODE_VALUE, tags.SERIES_INSTANCE_UID, tags.FRAME_OF_REFERENCE_UID,
+        label_tags.LONG_CODE_VALUE, label_tags.CODE_MEANING, tags.SERIES_INSTANCE_UID, tags.FRAME_OF_REFERENCE_UID,
     }
 )  # fmt: skip
 _SEQUENCES = frozenset(

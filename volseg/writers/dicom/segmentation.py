@@ -11,8 +11,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from volseg.dicom.file import tags
 from volseg.dicom.labels.colours import cielab_of
+from volseg.dicom.labels.concepts import concept_of
 from volseg.labels import LabelCode
-from volseg.writers.dicom.concepts import concept_of
 from volseg.writers.dicom.objects import (
     NO_DATE,
     NO_TIME,

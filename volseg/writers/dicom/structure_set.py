@@ -10,8 +10,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian
 
+from volseg.dicom.labels.concepts import concept_of
 from volseg.errors import InputError
-from volseg.writers.dicom.concepts import concept_of
 from volseg.writers.dicom.contours import outlines
 from volseg.writers.dicom.objects import (
     coded,

@@ -1,8 +1,9 @@
-"""What a label is, in the codes that DICOM knows for segments (PS3.16, CID 7150 and 7151)."""
+"""What a label is, in the codes that DICOM knows for segments (PS3.16, CID 7150 and 7151), and what codes mean."""
 
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ from volseg.nomenclature import key_of
 if TYPE_CHECKING:
     from volseg.labels import Label
 
-TISSUE = LabelCode("85756007", "SCT", "Tissue")
+SNOMED = "SCT"
+TISSUE = LabelCode("85756007", SNOMED, "Tissue")
 """Category and type of what nobody has coded: the widest there is, and what 3D Slicer takes too."""
 _TYPES = {
     "AnatomicalStructure": 7192, "Tissue": 7191, "MorphologicallyAbnormalStructure": 7194, "PhysicalObject": 7193,
@@ -43,6 +45,53 @@ def concept_of(label: Label) -> Concept:
     if known is not None:
         return known
     return Concept(TISSUE, replace(label.code, meaning=label.code.meaning or label.name))
+
+
+def meaning_of(value: str, scheme: str, stated: str) -> str:
+    """The standard's words for a code; empty where it has none.
+
+    A code of SNOMED, new or old, often has several synonyms, one for each context group: that which a file states, as
+    ``key_of`` compares them; else what segments are called; else the first that isn't SNOMED's own full name.
+
+    Args:
+        value: of the code.
+        scheme: its designator.
+        stated: CodeMeaning of the file, whose text is never taken over.
+    """
+    synonyms = _synonyms()
+    by_code, _ = _known()
+    if scheme != SNOMED:
+        value = _current(value, scheme)
+    found = synonyms.get(value, ())
+    wanted = key_of(stated)
+    alike = [meaning for meaning in found if key_of(meaning) == wanted]
+    if alike:
+        return alike[0]
+    concept = by_code.get((SNOMED, value))
+    if concept is not None:
+        return concept.type.meaning
+    return min(found, key=lambda meaning: meaning.endswith(")"), default="")
+
+
+@functools.cache
+def _current(value: str, scheme: str) -> str:
+    """The SNOMED CT code for one of older schemes; empty where there is none."""
+    from pydicom.sr.coding import Code
+
+    old = Code(value, scheme, "")
+    return next((new for new in _synonyms() if Code(new, SNOMED, "") == old), "")  # comparing, pydicom translates
+
+
+@functools.cache
+def _synonyms() -> dict[str, tuple[str, ...]]:
+    """All meanings of SNOMED CT codes in the context groups."""
+    from pydicom.sr.codedict import codes
+
+    found: dict[str, list[str]] = defaultdict(list)
+    for keyword in codes.SCT.dir():
+        concept = getattr(codes.SCT, keyword)
+        found[concept.value].append(str(concept.meaning))
+    return {value: tuple(meanings) for value, meanings in found.items()}
 
 
 @functools.cache
