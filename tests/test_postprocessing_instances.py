@@ -52,6 +52,22 @@ def test_touching_balls_are_split_as_by_a_watershed_from_their_centres(spacing: 
     assert np.array_equal(applied(Instances(), region.astype(np.uint8), spacing), region * 1001)
 
 
+def test_the_image_s_border_is_no_surface() -> None:
+    places = np.indices((46, 30, 30))
+    away = [
+        np.sqrt(((places - np.reshape(centre, (3, 1, 1, 1))) ** 2).sum(axis=0))
+        for centre in ((13, 14, 14), (30, 15, 14))
+    ]
+    region = ((away[0] < 10) | (away[1] < 8.5)).astype(np.uint8)
+    one_mm = (1.0, 1.0, 1.0)
+    whole = applied(Instances(split_mm=1.5), region, one_mm)
+    assert set(np.unique(whole)) == {0, 1001, 1002}
+    for cut in (np.s_[:, :, 14:], np.s_[:, :, 12:17]):  # through their centres; a slab that both run through
+        assert (applied(Instances(split_mm=1.5), region[cut], one_mm) != whole[cut]).mean() < 0.002
+    full = np.ones((8, 9, 10), np.uint16)
+    assert np.array_equal(applied(Instances(split_mm=1), full), full * 1001)
+
+
 def test_small_components_stay_beside_split_ones() -> None:
     mask = np.zeros((30, 12, 12), np.uint8)
     mask[1:9, 2:10, 2:10] = mask[11:19, 2:10, 2:10] = mask[9:11, 5:7, 5:7] = 2

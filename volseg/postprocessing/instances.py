@@ -16,7 +16,7 @@ from volseg.postprocessing.rule import UNNAMED, ComponentRule
 from volseg.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +30,7 @@ class Instances(ComponentRule):
 
     Instance n of a label is ``1000 * label + n``. Touching ones are split by a watershed on the distance to the surface,
     where the way from one to the other narrows by more than ``split_mm``, as the radius of the balls that fit in tells.
+    The image's border is no surface: what it cuts is split as if it were whole.
     Of equally large ones the first is the one that begins first when k runs fastest and i slowest.
 
     Raises:
@@ -73,7 +74,8 @@ class Instances(ComponentRule):
             region = edit.mask[box] == label
             numbers = find_components(region, self.connectivity).numbers.astype(np.int64)
             if self.split_mm:
-                numbers = _split(numbers, self.split_mm, edit.spacing_mm)
+                cut = [(part.start == 0, part.stop == size) for part, size in zip(box, edit.mask.shape, strict=True)]
+                numbers = _split(numbers, self.split_mm, edit.spacing_mm, cut)
             which = numbers[region]
             sizes = np.bincount(which)
             count = len(sizes) - 1
@@ -96,24 +98,39 @@ class Instances(ComponentRule):
         return self.of_labels("numbered instances", table) + split
 
 
-def _split(numbers: NDArray[np.int64], depth_mm: float, spacing_mm: Spacing) -> NDArray[np.int64]:
+def _split(
+    numbers: NDArray[np.int64], depth_mm: float, spacing_mm: Spacing, cut: Sequence[tuple[bool, bool]]
+) -> NDArray[np.int64]:
     """Components (i, j, k) numbered from 1, those with necks taken apart (Beucher and Meyer, 1993, The morphological
-    approach to segmentation: the watershed transformation)."""
+    approach to segmentation: the watershed transformation).
+
+    Args:
+        numbers: of the components.
+        depth_mm: by how much a neck is narrower.
+        spacing_mm: of the voxels.
+        cut: for each axis, whether the array's first and last plane are the image's: where the image ends, a structure
+            that goes on has no surface.
+    """
     import SimpleITK as sitk
     from scipy.ndimage import find_objects
 
     result = numbers.copy()
     last = int(numbers.max(initial=0))
     for number, box in enumerate(find_objects(numbers), 1):
-        region = np.pad(numbers[box] == number, 1)
+        around = [
+            (int(part.start > 0 or not low), int(part.stop < size or not high))
+            for part, size, (low, high) in zip(box, numbers.shape, cut, strict=True)
+        ]
+        region = np.pad(numbers[box] == number, around)
+        inside = tuple(slice(low, size - high) for (low, high), size in zip(around, region.shape, strict=True))
         inner = distances_mm(~region, spacing_mm)
-        if float(inner.max()) <= depth_mm:
+        if not depth_mm < float(inner.max()) < np.inf:  # too thin, or the whole image
             continue
         image = sitk.GetImageFromArray(-inner)
         basins = sitk.MorphologicalWatershed(image, level=depth_mm, markWatershedLine=False, fullyConnected=True)
         found = sitk.GetArrayFromImage(basins).astype(np.int64)[region]
         parts = np.unique(found, return_inverse=True)[1]
-        result[box][region[1:-1, 1:-1, 1:-1]] = np.where(parts == 0, number, last + parts)
+        result[box][region[inside]] = np.where(parts == 0, number, last + parts)
         last += int(parts.max())
     return result
 
