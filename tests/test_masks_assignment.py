@@ -8,16 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
-from tests.dicom_traps.stack import save, write_stack
+from tests.dicom_objects import blobs, image_grid, read_back, write
+from tests.dicom_traps.stack import Stack, save, write_stack
+from tests.dicom_traps.volumes import enhanced
 from tests.drawn import Roi
 from tests.label_study import NATIVE, STACK, Study, by_code, content_of, done, names_of, the_mask
 from volseg.dataset.faults import find_faults
-from volseg.outcomes import Status
+from volseg.dicom import Series, scan
+from volseg.outcomes import Ledger, Status
 from volseg.verbs.convert import convert
-from volseg.volume import read_mask
+from volseg.volume import read_mask, read_volume
 
 
 @pytest.fixture
@@ -196,6 +199,86 @@ def test_of_a_series_with_several_volumes_the_images_tell_which(tmp_path: Path) 
     assert first.case.endswith("_echo1")
     assert first.outputs[0].startswith("imagesTr/")
     assert second.outputs[0].startswith("imagesTs/")
+
+
+class TestOneFileOfTwoVolumes:
+    """An enhanced file of two points in time, frames in mixed order; objects by our own writers."""
+
+    @pytest.fixture
+    def volumes(self, tmp_path: Path) -> tuple[Series, ...]:
+        return self.written(tmp_path, 0.0)
+
+    def written(self, folder: Path, apart_mm: float) -> tuple[Series, ...]:
+        stacks = [
+            Stack(modality="MR", offset=offset, origin_mm=(0, 0, mm)) for offset, mm in ((40, 0), (300, apart_mm))
+        ]
+        save(folder / "dicom" / "frames", enhanced(stacks))
+        return scan(folder / "dicom").series
+
+    def converted(self, folder: Path) -> tuple[Ledger, dict[str, np.ndarray]]:
+        ledger, found = read_back(folder / "dicom", folder / "out")
+        return ledger, {case: volume.array for case, volume in found.items()}
+
+    @pytest.mark.parametrize("kind", ["dicom-seg", "dicom-labelmap", "rtstruct"])
+    def test_an_object_goes_to_the_volume_whose_frames_it_names(
+        self, kind: str, volumes: tuple[Series, ...], tmp_path: Path
+    ) -> None:
+        mask = blobs(volumes[1].grid.shape)
+        write(tmp_path / "dicom", volumes[1], mask, image_grid(volumes[1]), kind)
+        ledger, found = self.converted(tmp_path)
+        images = {case: read_volume(tmp_path / "out/imagesTr" / f"{case}.nii.gz").array.mean() for case in found}
+        assert [round(value) > 250 for value in images.values()] == [True]  # that of the offset 300
+        np.testing.assert_array_equal(*found.values(), mask)
+        assert [len(outcome.warnings) for outcome in ledger.outcomes] == [0, 0]
+
+    def test_each_frame_goes_to_its_own(self, volumes: tuple[Series, ...], tmp_path: Path) -> None:
+        masks = [blobs(one.grid.shape, seed) for seed, one in enumerate(volumes)]
+        paths = [
+            write(tmp_path / str(number), one, mask, image_grid(one), "dicom-seg")
+            for number, (one, mask) in enumerate(zip(volumes, masks, strict=True))
+        ]
+        first, second = map(dcmread, paths)
+        frame_bytes, odd = divmod(first.Rows * first.Columns, 8)
+        assert not odd
+        pixels = [one.PixelData[: one.NumberOfFrames * frame_bytes] for one in (first, second)]
+        first.PixelData = b"".join(pixels) + b"\0" * (sum(map(len, pixels)) % 2)
+        first.PerFrameFunctionalGroupsSequence.extend(second.PerFrameFunctionalGroupsSequence)
+        first.NumberOfFrames += second.NumberOfFrames
+        save(tmp_path / "dicom" / "seg", first)
+        _, found = self.converted(tmp_path)
+        assert len(found) == 2
+        for mask in masks:
+            assert sum(np.array_equal(mask, other) for other in found.values()) == 1
+
+    def without_numbers(self, path: Path) -> None:
+        data = dcmread(path)
+        for group in data.PerFrameFunctionalGroupsSequence:
+            del group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+        save(path, data)
+
+    @pytest.mark.parametrize("derived", [True, False])
+    def test_without_frame_numbers_nobody_can_tell(
+        self, derived: bool, volumes: tuple[Series, ...], tmp_path: Path
+    ) -> None:
+        path = write(tmp_path / "dicom", volumes[1], blobs(volumes[1].grid.shape), image_grid(volumes[1]), "dicom-seg")
+        self.without_numbers(path)
+        if not derived:
+            data = dcmread(path)
+            for group in data.PerFrameFunctionalGroupsSequence:
+                del group.DerivationImageSequence
+            save(path, data)
+        ledger, found = self.converted(tmp_path)
+        assert not found
+        assert by_code(ledger)["ambiguous-labels"].status is Status.REFUSED
+        assert "2 volumes" in by_code(ledger)["ambiguous-labels"].message
+
+    def test_without_frame_numbers_the_place_tells(self, tmp_path: Path) -> None:
+        volumes = self.written(tmp_path, 1.7)
+        mask = blobs(volumes[1].grid.shape)
+        path = write(tmp_path / "dicom", volumes[1], mask, image_grid(volumes[1]), "dicom-seg")
+        self.without_numbers(path)
+        _, found = self.converted(tmp_path)
+        np.testing.assert_array_equal(*found.values(), mask)
 
 
 @pytest.mark.parametrize("lost", ["slice", "volume"])

@@ -20,7 +20,7 @@ from volseg.dataset.listing import read_listing
 from volseg.dicom import scan
 from volseg.errors import InputError
 from volseg.grid import LPS_FROM_RAS, Grid
-from volseg.labels import Label, LabelCode, LabelTable
+from volseg.labels import Label, LabelTable
 from volseg.outcomes import Status
 from volseg.writers import WRITERS, MaskedImage
 from volseg.writers.dicom.contours import outlines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from volseg.dicom import short_name
@@ -40,12 +40,14 @@ class Assignment:
         label_object: the object.
         chosen: the label for each structure's number.
         matched_by: the code of what alone tells its series, where that is to be told; else empty.
+        parts: as ``Matched.parts``.
     """
 
     name: str
     label_object: LabelObject
     chosen: Mapping[int, int]
     matched_by: str
+    parts: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,11 @@ def plan_labels(
                 continue
             kind = label_object.kind
             name = naming.labels(kind, label_object.uid or file) if naming else f"{kind.lower()}_{number}"
-            match = index.match(label_object)
+            try:
+                match = index.match(label_object)
+            except (InputError, FileError) as error:
+                outcomes.append(Outcome.of_error(name, error, private=file))
+                continue
             if isinstance(match, Unmatched):
                 outcomes.append(_unmatched(name, match, file))
                 continue
@@ -139,9 +145,9 @@ def plan_labels(
             if indices[structure.number] is None
         )
         assigned = [
-            (number, Assignment(one.name, one.label_object, chosen, one.match.by))
+            (number, Assignment(one.name, one.label_object, chosen, one.match.by, one.match.parts))
             for number in one.match.numbers
-            if (chosen := _chosen(one.label_object, indices, found.series[number], passed_over))
+            if (chosen := _chosen(one, indices, number, found.series[number], passed_over))
         ]
         for number, assignment in assigned:
             by_series[number].append(assignment)
@@ -181,13 +187,15 @@ def _mask_series(
 
 
 def _chosen(
-    label_object: LabelObject, indices: Mapping[int, int | None], series: Series, passed_over: Counter[str]
+    one: _Found, indices: Mapping[int, int | None], number: int, series: Series, passed_over: Counter[str]
 ) -> dict[int, int]:
-    """The label for each structure's number, without those that are no label or lie in another frame of reference."""
+    """The label for each structure's number, without those that are no label, or are not drawn on this series."""
     chosen = {}
-    for structure in label_object.structures:
+    parts = one.match.parts.get(number)
+    here = None if parts is None else {one.label_object.parts[place].structure for place in parts}
+    for structure in one.label_object.structures:
         index = indices[structure.number]
-        if index is None:
+        if index is None or (here is not None and here.isdisjoint({structure.number, 0})):
             continue
         if structure.frame_uid and not shares_frame(series, (structure.frame_uid,)):
             passed_over["structure in another frame of reference than the image"] += 1

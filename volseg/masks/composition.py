@@ -89,16 +89,26 @@ class Composition:
         self.notes: Counter[tuple[str, int]] = Counter()
 
     def add(self, drawn: Drawn) -> None:
-        """Draw one object, on the series that its planes lie on most closely.
+        """Draw one object once: each part on a series that it belongs to, of several the one that its planes lie on.
 
         Raises:
             InputError: it can't be drawn; ``conflicting-labels``, another object draws one of its structures otherwise.
             FileError: it can't be read.
         """
         one, number = drawn.assignment, drawn.on[0]
+        done: frozenset[int] = frozenset()
+        for at in drawn.on if one.parts else ():
+            if one.parts[at] - done:
+                self._draw(one, at, one.parts[at] - done)
+            done |= one.parts[at]
+        if one.parts:
+            return
         if len(drawn.on) > 1:
-            number = min(drawn.on, key=lambda at: one.label_object.off_slices_mm(self.series[at]))
-        drawing = one.label_object.draw(self.series[number], one.chosen)
+            number = min(drawn.on, key=lambda at: one.label_object.off_slices_mm(self.series[at]).max())
+        self._draw(one, number, None)
+
+    def _draw(self, one: Assignment, number: int, parts: frozenset[int] | None) -> None:
+        drawing = one.label_object.draw(self.series[number], one.chosen, parts)
         self._require_agreement(drawing, number)
         self.sizes_mm3 |= drawing.sizes_mm3
         self.overlaps += drawing.overlaps

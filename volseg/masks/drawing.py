@@ -151,7 +151,9 @@ def _made(naming: Naming, converted: Converted, objects: Sequence[Drawn]) -> Mad
         assignment = one.assignment
         files += [f"{assignment.name} {file_digest(path)}" for path in assignment.label_object.files]
         on = "".join(channels.get(number, "") for number in one.on)
-        choices.append(f"{assignment.name} {sorted(assignment.chosen.items())} {assignment.matched_by}{on}")
+        some = [sorted(assignment.parts[number]) for number in one.on if assignment.parts]
+        parts = f" {some}" if some else ""
+        choices.append(f"{assignment.name} {sorted(assignment.chosen.items())} {assignment.matched_by}{on}{parts}")
     return Made(
         naming.digest("mask", *(made.input for made in converted.made), *files),
         naming.digest("mask", RULES, *(made.method for made in converted.made), *choices),

@@ -6,7 +6,7 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from volseg.dicom.file import label_tags, tags
 from volseg.dicom.labels.concepts import meaning_of
@@ -15,9 +15,10 @@ from volseg.labels import LabelCode
 from volseg.words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from volseg.dicom.file.elements import Item
@@ -74,6 +75,26 @@ class References:
     frames: frozenset[str] = frozenset()
 
 
+class ImageReference(NamedTuple):
+    """One image: its SOPInstanceUID, which is private, and the number of its frame from 1; 0 for all of the file."""
+
+    uid: str
+    frame: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A frame of a segmentation, or a closed contour.
+
+    Args:
+        structure: the number of the structure that it is of; 0 where it shows all.
+        images: those that it says it was drawn on.
+    """
+
+    structure: int
+    images: frozenset[ImageReference] = frozenset()
+
+
 @dataclass(frozen=True)
 class Note:
     """A remark on how a label object was drawn.
@@ -120,6 +141,7 @@ class LabelObject(ABC):
         references: the images that it was drawn on.
         structures: what can be drawn of it.
         passed_over: what can't be, counted by kind in words, such as ``structure of points``.
+        parts: what it consists of, in the order of the file.
     """
 
     kind: ClassVar[str]
@@ -130,6 +152,7 @@ class LabelObject(ABC):
     references: References
     structures: tuple[Structure, ...]
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
     @property
     def uid(self) -> str:
@@ -147,26 +170,38 @@ class LabelObject(ABC):
         return 1
 
     @abstractmethod
-    def off_slices_mm(self, series: Series) -> float:
-        """How far the object's planes lie off the slices of a series at most; infinite where they are no planes of it.
+    def off_slices_mm(self, series: Series) -> NDArray[np.float64]:
+        """How far each part lies off the slices of a series at most; infinite where its plane is none of them.
 
         Raises:
             InputError, FileError: as ``draw``.
         """
 
     @abstractmethod
-    def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
+    def draw(self, series: Series, chosen: Mapping[int, int], parts: Collection[int] | None = None) -> Drawing:
         """Draw structures on a series.
 
         Args:
             series: the series that they were drawn on.
             chosen: the label for each structure's number; those that are not in it are left out, and several may
                 share one label.
+            parts: the places of those that were drawn on this series; None for all.
 
         Raises:
             InputError: the object's content is damaged, or can't be placed with certainty.
             FileError: the file can't be read.
         """
+
+
+def images_of(items: Iterable[Item]) -> frozenset[ImageReference]:
+    """The images that references name, by file or by frame (PS3.3, 10.3)."""
+    found = set()
+    for item in items:
+        uid = item.uid(label_tags.REFERENCED_SOP_INSTANCE_UID)
+        if uid:
+            frames = item.numbers(label_tags.REFERENCED_FRAME_NUMBER)
+            found.update(ImageReference(uid, int(frame)) for frame in frames or (0,))
+    return frozenset(found)
 
 
 def structure_name(item: Item, tag: int, number: int, charset: str) -> str:

@@ -34,7 +34,7 @@ from volseg.outcomes import Status
 from volseg.words import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -80,18 +80,19 @@ class MaskSeries(LabelObject):
         """How many series it is."""
         return len(self.series)
 
-    def off_slices_mm(self, series: Series) -> float:
-        """0 where they all lie on the slices of a series."""
-        return 0.0 if all(lies_on(one, series) for one in self.series) else np.inf
+    def off_slices_mm(self, series: Series) -> NDArray[np.float64]:
+        """0 where a mask lies on the slices of a series."""
+        return np.array([0.0 if lies_on(one, series) else np.inf for one in self.series])
 
-    def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
-        """Draw masks: the higher of two values is the structure.
+    def draw(self, series: Series, chosen: Mapping[int, int], parts: Collection[int] | None = None) -> Drawing:
+        """Draw masks, which have no parts: the higher of two values is the structure.
 
         Raises:
             InputError: ``not-a-mask``, a series has more values than two, or one that is not 0; and what reading pixels
                 may raise.
             FileError: a file can't be read.
         """
+        assert parts is None, "whole series are matched"
         masks = [(index, _Mask.of(self.series[number - 1])) for number, index in sorted(chosen.items())]
         columns, rows = series.geometry.size
 

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 from volseg.dicom.file import tags
 from volseg.dicom.file.files import LABEL_OBJECTS
+from volseg.dicom.labels.label_object import ON_SLICE, ImageReference
 from volseg.dicom.labels.segmentation import read_segmentation
 from volseg.dicom.labels.structure_set import read_structure_set
 from volseg.outcomes import Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from volseg.dicom.file.header import Header
     from volseg.dicom.labels.label_object import LabelObject
@@ -57,10 +61,12 @@ class Matched:
         numbers: of the series.
         by: ``matched-by-frame`` or ``matched-by-series`` where nothing but the frame of reference, or nothing but
             SeriesInstanceUID leads there: the object was drawn on other images, in the same millimetres. Else empty.
+        parts: the places of the frames or contours that were drawn on each, by its number; empty where all were on all.
     """
 
     numbers: tuple[int, ...]
     by: str = ""
+    parts: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
 def read_label_object(header: Header, name: str) -> LabelObject:
@@ -100,11 +106,14 @@ class SeriesIndex:
         return found
 
     @cached_property
-    def _by_instance(self) -> Mapping[str, set[int]]:
-        found: dict[str, set[int]] = defaultdict(set)
+    def _by_image(self) -> Mapping[ImageReference, set[int]]:
+        """Series by their files, and by the frames of these."""
+        found: dict[ImageReference, set[int]] = defaultdict(set)
         for number, one in enumerate(self.series):
             for image in one.slices:
-                found[image.header.uid(tags.SOP_INSTANCE_UID)].add(number)
+                uid = image.header.uid(tags.SOP_INSTANCE_UID)
+                found[ImageReference(uid, 0)].add(number)
+                found[ImageReference(uid, image.frame + 1)].add(number)
         return found
 
     @cached_property
@@ -121,10 +130,16 @@ class SeriesIndex:
         neither leads to a series, by the FrameOfReferenceUID, if it is that of one series alone. The frame of
         reference must be the same in the end, since positions mean nothing in another (PS3.3, C.7.4.1). Where other
         volumes of its series were refused, and it names images but none of those that are there, it is theirs.
+
+        Of several volumes, each frame or contour goes to those whose images it names; where it names none, or a file
+        that holds several, to the one on whose slices it lies.
+
+        Raises:
+            InputError, FileError: as ``LabelObject.off_slices_mm``.
         """
         references = labels.references
         found = sorted(number for uid in references.series for number in self._by_uid.get(uid, ()))
-        named = {number for uid in references.instances for number in self._by_instance.get(uid, ())}
+        named = self._named(labels)
         elsewhere = bool(references.instances) and named.isdisjoint(found)
         if found and elsewhere and self._is_of_rejected(references.series):
             return OF_REFUSED
@@ -138,7 +153,44 @@ class SeriesIndex:
         sound = [number for number in found if shares_frame(self.series[number], references.frames)]
         if not sound:
             return OTHER_FRAME
-        return Matched(tuple(sound), BY_SERIES if elsewhere and len(found) == 1 else "")
+        if len(sound) == 1:
+            return Matched(tuple(sound), BY_SERIES if elsewhere and len(found) == 1 else "")
+        return self._divided(labels, sound)
+
+    def _named(self, labels: LabelObject) -> set[int]:
+        """The series whose images an object names; a file of which it names frames stands for these alone."""
+        images = {image for part in labels.parts for image in part.images}
+        by_frame = {image.uid for image in images if image.frame}
+        images |= {ImageReference(uid, 0) for uid in labels.references.instances - by_frame}
+        return {number for image in images for number in self._by_image.get(image, ())}
+
+    def _divided(self, labels: LabelObject, sound: Sequence[int]) -> Matched | Unmatched:
+        """Which parts of an object were drawn on which of several series."""
+        by_uid: dict[str, set[int]] = defaultdict(set)
+        for number in sound:
+            by_uid[self.series[number].identity.series_uid].add(number)
+        on_slices: dict[int, NDArray[np.bool_]] = {}
+        parts: dict[int, set[int]] = defaultdict(set)
+        for place, part in enumerate(labels.parts):
+            named = [self._by_image.get(image, set()).intersection(sound) for image in part.images]
+            for volumes in [some for some in named if some] or by_uid.values():
+                on = volumes
+                if len(volumes) > 1:
+                    for number in volumes - on_slices.keys():
+                        geometry = self.series[number].geometry
+                        off_mm = labels.off_slices_mm(self.series[number])
+                        on_slices[number] = off_mm <= ON_SLICE * float(geometry.gaps_mm.min())
+                    on = {number for number in volumes if on_slices[number][place]} or volumes
+                if len({self.case_of.get(number, number) for number in on}) > 1:
+                    return _ambiguous(
+                        len(on),
+                        "come into question for a part of it, which names no image or frame of one of them alone",
+                    )
+                for number in on:
+                    parts[number].add(place)
+        if all(len(some) == len(labels.parts) for some in parts.values()):
+            return Matched(tuple(sorted(parts)) or tuple(sound))
+        return Matched(tuple(sorted(parts)), "", {number: frozenset(some) for number, some in parts.items()})
 
     def _is_of_rejected(self, series: Collection[str]) -> bool:
         return any(one.identity.series_uid in series for one in self.rejected)

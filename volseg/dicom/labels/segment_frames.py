@@ -85,7 +85,13 @@ class Frames:
 
     def of_segments(self, wanted: Collection[int]) -> Frames:
         """The frames that show one of some segments."""
-        kept = np.isin(self.segments, list(wanted))
+        return self._kept(np.isin(self.segments, list(wanted)))
+
+    def at(self, numbers: Collection[int]) -> Frames:
+        """The frames at some places in the file."""
+        return self._kept(np.isin(self.numbers, list(numbers)))
+
+    def _kept(self, kept: NDArray[np.bool_]) -> Frames:
         return replace(
             self, numbers=self.numbers[kept], segments=self.segments[kept], positions_mm=self.positions_mm[kept]
         )
@@ -276,14 +282,18 @@ class Places:
 
 
 def places_on_slices(frames: Frames, geometry: StackGeometry) -> Places | None:
-    """The slice of each frame, where all frames lie on slices, pixel on pixel; else None.
+    """The slice of each frame, where all frames lie on slices, pixel on pixel; else None."""
+    places, on = place_on_slices(frames, geometry)
+    return places if on.all() else None
+
+
+def place_on_slices(frames: Frames, geometry: StackGeometry) -> tuple[Places, NDArray[np.bool_]]:
+    """The nearest slice of each frame, and whether (n,) the frame lies on it, pixel on pixel.
 
     A frame may be smaller than the slice, or reach out of it. Slices that lie on no regular grid, as with a tilted
-    gantry, are as good as others.
+    gantry, are as good as others. Frames that are declared to be thicker than slices lie on none.
     """
     gaps = geometry.gaps_mm
-    if frames.spacing_mm is not None and frames.spacing_mm > COARSE * float(np.median(gaps)):
-        return None
     nearest = nearest_slices(frames.positions_mm @ geometry.axes[2], geometry)
     columns, rows = frames.size
     corners = np.array(((0.0, 0.0), (columns - 1, 0.0), (0.0, rows - 1)))
@@ -292,11 +302,12 @@ def places_on_slices(frames: Frames, geometry: StackGeometry) -> Places | None:
     apart = (frames.positions_mm + corners_mm[:, None] - geometry.positions_mm[nearest]) @ geometry.axes.T
     pixels = apart[..., :2] / geometry.pixel_mm
     begin = np.rint(pixels[0])
-    beside = np.abs(pixels - begin - corners[:, None]).max()
-    if beside > ON_SLICE or np.abs(apart[..., 2]).max() > ON_SLICE * float(gaps.min()):
-        return None
+    beside = np.abs(pixels - begin - corners[:, None]).max(axis=(0, 2))
+    on: NDArray[np.bool_] = (beside <= ON_SLICE) & (np.abs(apart[..., 2]).max(axis=0) <= ON_SLICE * float(gaps.min()))
+    if frames.spacing_mm is not None and frames.spacing_mm > COARSE * float(np.median(gaps)):
+        on[:] = False
     whole = begin.astype(np.int64)
-    return Places(nearest, whole[:, 1], whole[:, 0])
+    return Places(nearest, whole[:, 1], whole[:, 0]), on
 
 
 def nearest_slices(distances_mm: NDArray[np.float64], geometry: StackGeometry) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Segmentation objects (PS3.3, A.51 and C.8.20): binary, fractional and label map, each frame at its own place.
 
-What a frame shows, and where, is told by its functional groups and by nothing else: not by its number, nor by the
-images that it was derived from.
+What a frame shows, and where, is told by its functional groups and by nothing else, such as its number. The images
+that it was derived from tell alone which volume it belongs to, where several lie at its place.
 """
 
 from __future__ import annotations
@@ -18,20 +18,31 @@ from volseg.dicom.file.header import read_items
 from volseg.dicom.labels.colours import rgb_of
 from volseg.dicom.labels.label_object import (
     Drawing,
+    ImageReference,
     LabelObject,
     Note,
+    Part,
     References,
     Structure,
+    images_of,
     label_code,
     require_structures,
     structure_name,
 )
 from volseg.dicom.labels.painting import Painted, Patch, mask_dtype, paint
-from volseg.dicom.labels.segment_frames import Frames, Places, own_grid, places_on_slices, read_places, segments_of
+from volseg.dicom.labels.segment_frames import (
+    Frames,
+    Places,
+    own_grid,
+    place_on_slices,
+    places_on_slices,
+    read_places,
+    segments_of,
+)
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -50,7 +61,8 @@ _WANTED = Wanted(
             label_tags.SPECIFIC_CHARACTER_SET, label_tags.SEGMENT_NUMBER, label_tags.SEGMENT_LABEL, label_tags.CODE_VALUE,
             label_tags.CODING_SCHEME_DESIGNATOR, label_tags.LONG_CODE_VALUE, label_tags.CODE_MEANING, label_tags.RECOMMENDED_DISPLAY_CIELAB_VALUE,
             label_tags.SEGMENTATION_TYPE, label_tags.MAXIMUM_FRACTIONAL_VALUE, label_tags.REFERENCED_SEGMENT_NUMBER,
-            label_tags.REFERENCED_SOP_INSTANCE_UID, tags.SERIES_INSTANCE_UID, tags.PIXEL_PADDING_VALUE,
+            label_tags.REFERENCED_SOP_INSTANCE_UID, label_tags.REFERENCED_FRAME_NUMBER, tags.SERIES_INSTANCE_UID,
+            tags.PIXEL_PADDING_VALUE,
         }
     ),
     frozenset(
@@ -58,14 +70,6 @@ _WANTED = Wanted(
             label_tags.SEGMENT_SEQUENCE, label_tags.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, label_tags.REFERENCED_SERIES_SEQUENCE,
             label_tags.REFERENCED_INSTANCE_SEQUENCE, frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE,
             frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, label_tags.SEGMENT_IDENTIFICATION_SEQUENCE,
-        }
-    ),
-)  # fmt: skip
-_SOURCES = Wanted(
-    frozenset({label_tags.REFERENCED_SOP_INSTANCE_UID}),
-    frozenset(
-        {
-            frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
             label_tags.DERIVATION_IMAGE_SEQUENCE, label_tags.SOURCE_IMAGE_SEQUENCE,
         }
     ),
@@ -90,11 +94,12 @@ class Segmentation(LabelObject):
     background: int = 0
     maximum: int = 255
 
-    def off_slices_mm(self, series: Series) -> float:
-        """0 where all frames lie on slices, pixel on pixel, and infinite otherwise: their grid is their own then."""
-        return np.inf if places_on_slices(read_places(self.header), series.geometry) is None else 0.0
+    def off_slices_mm(self, series: Series) -> NDArray[np.float64]:
+        """0 where a frame lies on a slice, pixel on pixel, and infinite otherwise: its grid is its own then."""
+        _, on = place_on_slices(read_places(self.header), series.geometry)
+        return np.where(on, 0.0, np.inf)
 
-    def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
+    def draw(self, series: Series, chosen: Mapping[int, int], parts: Collection[int] | None = None) -> Drawing:
         """Draw segments: on the slices where all frames lie on them, else on a regular grid of the frames' own.
 
         Raises:
@@ -104,6 +109,8 @@ class Segmentation(LabelObject):
             FileError: the file can't be read.
         """
         frames = read_places(self.header)
+        if parts is not None:
+            frames = frames.at(parts)
         if self.type != LABEL_MAP:
             frames = frames.of_segments(chosen)
         geometry = series.geometry
@@ -230,7 +237,9 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
             "A segmentation's segments have no numbers, or two have the same. Export it again.", code="damaged-file"
         )
     frames = whole.items(frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
-    parts = Counter(segments_of(frames, whole.first(frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE)))
+    shared = whole.first(frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE)
+    shown = segments_of(frames, shared)
+    parts = Counter(shown)
     if kind != LABEL_MAP and not set(numbers).issuperset(parts):
         raise InputError(
             "A segmentation has frames of segments that it doesn't declare. Export it again.", code="undeclared-segment"
@@ -238,6 +247,11 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
     padding = whole.unsigned(tags.PIXEL_PADDING_VALUE)
     background = padding or 0
     charset = whole.text(label_tags.SPECIFIC_CHARACTER_SET)
+    of_all = _sources(shared)
+    found = tuple(
+        Part(0 if kind == LABEL_MAP else number, _sources(frame) or of_all)
+        for number, frame in zip(shown, frames, strict=True)
+    )
     structures = []
     for number, segment in zip(numbers, segments, strict=True):
         count = len(frames) if kind == LABEL_MAP else parts[number or 0]
@@ -256,9 +270,10 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
     return Segmentation(
         header,
         name,
-        _references(header, whole),
+        _references(header, whole, found),
         tuple(structures),
         {"segment without a frame": empty} if empty else {},
+        found,
         kind,
         frozenset(number for number in numbers if number is not None),
         background,
@@ -266,19 +281,20 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
     )
 
 
-def _references(header: Header, whole: Item) -> References:
+def _sources(group: Item | None) -> frozenset[ImageReference]:
+    """The images that a frame was derived from (PS3.3, C.7.6.16.2.6)."""
+    path = label_tags.DERIVATION_IMAGE_SEQUENCE, label_tags.SOURCE_IMAGE_SEQUENCE
+    return images_of(group.along(*path)) if group else frozenset()
+
+
+def _references(header: Header, whole: Item, parts: tuple[Part, ...]) -> References:
     series = whole.items(label_tags.REFERENCED_SERIES_SEQUENCE)
     instances = {
         item.uid(label_tags.REFERENCED_SOP_INSTANCE_UID)
         for item in whole.along(label_tags.REFERENCED_SERIES_SEQUENCE, label_tags.REFERENCED_INSTANCE_SEQUENCE)
     }
-    if not instances:
-        sources = read_items(header, _SOURCES)
-        for groups in (frame_tags.SHARED_FUNCTIONAL_GROUPS_SEQUENCE, frame_tags.PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE):
-            found = sources.along(groups, label_tags.DERIVATION_IMAGE_SEQUENCE, label_tags.SOURCE_IMAGE_SEQUENCE)
-            instances |= {item.uid(label_tags.REFERENCED_SOP_INSTANCE_UID) for item in found}
     return References(
         frozenset({item.uid(tags.SERIES_INSTANCE_UID) for item in series} - {""}),
-        frozenset(instances - {""}),
+        frozenset(instances - {""}) or frozenset(image.uid for part in parts for image in part.images),
         frozenset({header.uid(tags.FRAME_OF_REFERENCE_UID)} - {""}),
     )

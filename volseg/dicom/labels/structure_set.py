@@ -18,8 +18,10 @@ from volseg.dicom.labels.label_object import (
     Drawing,
     LabelObject,
     Note,
+    Part,
     References,
     Structure,
+    images_of,
     label_code,
     require_structures,
     structure_name,
@@ -29,7 +31,7 @@ from volseg.dicom.labels.segment_frames import nearest_slices
 from volseg.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,7 +60,8 @@ _NAMES = frozenset(
     {
         label_tags.SPECIFIC_CHARACTER_SET, label_tags.ROI_NUMBER, label_tags.ROI_NAME, label_tags.REFERENCED_FRAME_OF_REFERENCE_UID,
         label_tags.REFERENCED_ROI_NUMBER, label_tags.ROI_DISPLAY_COLOR, label_tags.CONTOUR_GEOMETRIC_TYPE,
-        label_tags.REFERENCED_SOP_INSTANCE_UID, label_tags.CODE_VALUE, label_tags.CODING_SCHEME_DESIGNATOR,
+        label_tags.REFERENCED_SOP_INSTANCE_UID, label_tags.REFERENCED_FRAME_NUMBER,
+        label_tags.CODE_VALUE, label_tags.CODING_SCHEME_DESIGNATOR,
         label_tags.LONG_CODE_VALUE, label_tags.CODE_MEANING, tags.SERIES_INSTANCE_UID, tags.FRAME_OF_REFERENCE_UID,
     }
 )  # fmt: skip
@@ -88,19 +91,17 @@ class StructureSet(LabelObject):
 
     kind: ClassVar[str] = "RTSTRUCT"
 
-    def off_slices_mm(self, series: Series) -> float:
-        """How far the contour that is furthest from any slice lies off it."""
+    def off_slices_mm(self, series: Series) -> NDArray[np.float64]:
+        """How far each contour lies off the slices that are nearest to its points."""
         geometry = series.geometry
-        apart = [0.0]
-        for roi in read_items(self.header, _CONTOURS).items(label_tags.ROI_CONTOUR_SEQUENCE):
-            for contour in _contours(roi):
+        apart = np.zeros(len(self.parts))
+        for _, contours in _by_roi(read_items(self.header, _CONTOURS)):
+            for part, contour in contours.items():
                 distances = contour @ geometry.axes[2]
-                apart.append(
-                    float(np.abs(distances - geometry.distances_mm[nearest_slices(distances, geometry)]).max())
-                )
-        return max(apart)
+                apart[part] = np.abs(distances - geometry.distances_mm[nearest_slices(distances, geometry)]).max()
+        return apart
 
-    def draw(self, series: Series, chosen: Mapping[int, int]) -> Drawing:
+    def draw(self, series: Series, chosen: Mapping[int, int], parts: Collection[int] | None = None) -> Drawing:
         """Fill contours on the slices that they lie on: voxels whose centre is inside or on one, by the even-odd rule.
 
         Contours of one structure on one slice are combined by exclusive or, so that one inside another is a hole.
@@ -116,10 +117,10 @@ class StructureSet(LabelObject):
         on_slice: dict[int, list[tuple[int, list[NDArray[np.float64]]]]] = defaultdict(list)
         columns, rows = geometry.size
         right_mm, down_mm = pixel_mm = geometry.pixel_mm
-        for roi in whole.items(label_tags.ROI_CONTOUR_SEQUENCE):
-            index = chosen.get(_number(roi, label_tags.REFERENCED_ROI_NUMBER))
-            contours = _contours(roi) if index is not None else []
-            if index is None or not contours:
+        for number, every in _by_roi(whole, chosen):
+            index = chosen[number]
+            contours = [contour for part, contour in every.items() if parts is None or part in parts]
+            if not contours:
                 continue
             for k, polygons in _on_slices(contours, index, geometry, notes).items():
                 notes["contours-cross", index] += _crossings(polygons, (rows, columns), pixel_mm)
@@ -196,7 +197,15 @@ def read_structure_set(header: Header, name: str) -> StructureSet:
             "A structure set gives one number to several structures, so nobody can tell them apart. Export it again.",
             code="damaged-file",
         )
-    return StructureSet(header, name, _references(whole, rois), tuple(structures), passed_over)
+    parts = tuple(
+        Part(
+            _number(roi, label_tags.REFERENCED_ROI_NUMBER),
+            images_of(contour.items(label_tags.CONTOUR_IMAGE_SEQUENCE)),
+        )
+        for roi in whole.items(label_tags.ROI_CONTOUR_SEQUENCE)
+        for contour in _closed(roi)
+    )
+    return StructureSet(header, name, _references(whole, rois), tuple(structures), passed_over, parts)
 
 
 def _number(item: Item, tag: int) -> int:
@@ -232,14 +241,27 @@ def _rgb(roi: Item) -> tuple[int, int, int] | None:
     return int(numbers[0]), int(numbers[1]), int(numbers[2])
 
 
-def _contours(roi: Item) -> list[NDArray[np.float64]]:
-    """The closed contours of a structure: (points, 3) LPS mm."""
-    found = []
+def _closed(roi: Item) -> list[Item]:
+    contours = roi.items(label_tags.CONTOUR_SEQUENCE)
+    return [contour for contour in contours if contour.text(label_tags.CONTOUR_GEOMETRIC_TYPE) in CLOSED]
+
+
+def _by_roi(whole: Item, wanted: Collection[int] | None = None) -> Iterator[tuple[int, dict[int, NDArray[np.float64]]]]:
+    """The number of each structure, or of those that are wanted, and its contours by their place among all parts."""
+    first = 0
+    for roi in whole.items(label_tags.ROI_CONTOUR_SEQUENCE):
+        number, closed = _number(roi, label_tags.REFERENCED_ROI_NUMBER), _closed(roi)
+        if wanted is None or number in wanted:
+            yield number, _contours(closed, first)
+        first += len(closed)
+
+
+def _contours(closed: Sequence[Item], first: int) -> dict[int, NDArray[np.float64]]:
+    """Closed contours that have points, by their place: (points, 3) LPS mm."""
+    found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # how numpy tells of text that is no number
-        for item in roi.items(label_tags.CONTOUR_SEQUENCE):
-            if item.text(label_tags.CONTOUR_GEOMETRIC_TYPE) not in CLOSED:
-                continue
+        for part, item in enumerate(closed, first):
             raw = item.values.get(label_tags.CONTOUR_DATA, b"").strip(b" \0")
             try:
                 numbers = np.fromstring(raw, np.float64, sep="\\")
@@ -251,7 +273,7 @@ def _contours(roi: Item) -> list[NDArray[np.float64]]:
             if not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > MAX_NUMBER:
                 raise _damaged()
             if len(numbers):
-                found.append(numbers.reshape(-1, 3))
+                found[part] = numbers.reshape(-1, 3)
     return found
 
 
