@@ -60,7 +60,7 @@ RULES = [
     "--opening 1:2",
     "--closing 1:2",
     "--smooth 1:2",
-    "--fill-gaps 1+2:2",
+    "--fill-between-labels 1+2:2",
     "--fill-holes all",
     "--instances 1",
     "--connectivity 6",

@@ -8,7 +8,7 @@ from volseg.errors import UsageError
 from volseg.labels import Label, LabelTable
 from volseg.postprocessing import (
     Closing,
-    FillGaps,
+    FillBetweenLabels,
     FillHoles,
     Instances,
     KeepInside,
@@ -53,7 +53,10 @@ TABLE = LabelTable(tuple(Label(index, name) for index, name in enumerate(NAMES, 
         ),
         ({"closing": "all:2"}, [Closing(radius_mm=2)]),
         ({"smooth": "a:b:2"}, [Smoothing(labels=(5,), sigma_mm=2)]),
-        ({"fill_gaps": ["liver+tumour:2", "all:1"]}, [FillGaps(labels=(1, 2), within_mm=2), FillGaps(within_mm=1)]),
+        (
+            {"fill_between_labels": ["liver+tumour:2", "all:1"]},
+            [FillBetweenLabels(labels=(1, 2), within_mm=2), FillBetweenLabels(within_mm=1)],
+        ),
         ({"fill_holes": 2}, [FillHoles(labels=(2,))]),
         ({"instances": ["tumour:1", "liver"]}, [Instances(labels=(2,), split_mm=1), Instances(labels=(1,))]),
     ],

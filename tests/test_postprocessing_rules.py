@@ -18,7 +18,7 @@ from volseg.labels import Label, LabelTable
 from volseg.postprocessing import (
     RULES,
     Closing,
-    FillGaps,
+    FillBetweenLabels,
     FillHoles,
     Instances,
     KeepInside,
@@ -142,7 +142,11 @@ def test_an_empty_mask_has_no_changes() -> None:
         rules(KeepLargest(labels=(1, 3), connectivity=6), RemoveSmall(minimum_mm3=12.5), FillHoles()),
         rules(FillHoles(labels=(2,)), RemoveSmall(minimum_mm3=2, labels=(1,)), RemoveSmall(minimum_mm3=9, labels=(7,))),
         rules(KeepLargest(labels=((1, 2), 3), count=4), Opening(radius_mm=1.5), Closing(labels=(1,), radius_mm=2)),
-        rules(Smoothing(sigma_mm=1), FillGaps(labels=((1, 2), 3), within_mm=2), RemoveTouchingBorder(labels=((5, 6),))),
+        rules(
+            Smoothing(sigma_mm=1),
+            FillBetweenLabels(labels=((1, 2), 3), within_mm=2),
+            RemoveTouchingBorder(labels=((5, 6),)),
+        ),
         rules(KeepInside(labels=(2,), inside=(1, 3), grown_mm=0.5), Instances(labels=(2,), split_mm=1.25)),
     ],
 )
@@ -205,7 +209,7 @@ def test_the_mapping_of_earlier_bundles_is_read() -> None:
         ([{"rule": "opening", "radius_mm": 2, "connectivity": 6}], "connectivity"),
         ([{"rule": "closing"}], "radius_mm"),
         ([{"rule": "smoothing", "sigma_mm": -1}], "sigma_mm"),
-        ([{"rule": "fill_gaps", "within_mm": float("nan")}], "within_mm"),
+        ([{"rule": "fill_between_labels", "within_mm": float("nan")}], "within_mm"),
         ([{"rule": "keep_inside", "labels": [1], "inside": 2}], "inside"),
         ([{"rule": "instances", "split_mm": "1"}], "split_mm"),
         ([{"rule": "fill_holes"}] * 1001, "1001 postprocessing rules"),
@@ -248,7 +252,7 @@ def test_every_rule_has_words_and_labels() -> None:
             Opening(radius_mm=1.5),
             Closing(labels=((1, 2),), radius_mm=2),
             Smoothing(sigma_mm=1),
-            FillGaps(labels=(1, 2), within_mm=2),
+            FillBetweenLabels(labels=(1, 2), within_mm=2),
             Instances(labels=(2,), split_mm=1),
         )
     ]

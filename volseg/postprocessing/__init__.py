@@ -2,7 +2,7 @@
 
 from volseg.postprocessing.closing import Closing
 from volseg.postprocessing.edit import Changes, LabelChanges, MaskEdit
-from volseg.postprocessing.fill_gaps import FillGaps
+from volseg.postprocessing.fill_between_labels import FillBetweenLabels
 from volseg.postprocessing.fill_holes import FillHoles
 from volseg.postprocessing.instances import Instances
 from volseg.postprocessing.keep_inside import KeepInside
@@ -22,7 +22,7 @@ __all__ = [
     "Changes",
     "Closing",
     "ComponentRule",
-    "FillGaps",
+    "FillBetweenLabels",
     "FillHoles",
     "Instances",
     "KeepInside",

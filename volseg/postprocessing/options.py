@@ -12,7 +12,7 @@ from volseg.errors import UsageError
 from volseg.labels import LabelTable
 from volseg.options import Many, each
 from volseg.postprocessing.closing import Closing
-from volseg.postprocessing.fill_gaps import FillGaps
+from volseg.postprocessing.fill_between_labels import FillBetweenLabels
 from volseg.postprocessing.fill_holes import FillHoles
 from volseg.postprocessing.instances import Instances
 from volseg.postprocessing.keep_inside import KeepInside
@@ -63,7 +63,7 @@ class RuleOptions:
     smooth: Many[str] = ()
     """Labels, and the standard deviation in mm of a Gaussian that smooths their surfaces together: all:1.5."""
 
-    fill_gaps: Many[str] = ()
+    fill_between_labels: Many[str] = ()
     """Labels with a plus, and a width in mm: background at most so far from two of them gets the nearest:
     femur+pelvis:2, or all:2."""
 
@@ -154,10 +154,10 @@ class _Reader:
             yield from self._rules(name, those, behind)
 
     def _rules(self, name: str, words: list[str], numbers: tuple[str, ...]) -> Iterator[Rule]:
-        if name == "fill_gaps":
+        if name == "fill_between_labels":
             for word in words:
                 group = ALL if word == ALL else self._group(word)
-                yield FillGaps(labels=group, within_mm=_number(name, numbers[0]))
+                yield FillBetweenLabels(labels=group, within_mm=_number(name, numbers[0]))
             return
         labels = self._labels(words)
         how = self.connectivity
@@ -228,7 +228,7 @@ FORMS: dict[str, tuple[int, int, str]] = {
     "opening": (1, 1, "liver:3"),
     "closing": (1, 1, "liver:3"),
     "smooth": (1, 1, "liver:1.5"),
-    "fill_gaps": (1, 1, "femur+pelvis:2"),
+    "fill_between_labels": (1, 1, "femur+pelvis:2"),
     "fill_holes": (0, 0, "liver"),
     "instances": (0, 1, "lesion or lesion:1"),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from volseg.errors import BundleError
 from volseg.postprocessing.closing import Closing
 from volseg.postprocessing.edit import Changes, MaskEdit
-from volseg.postprocessing.fill_gaps import FillGaps
+from volseg.postprocessing.fill_between_labels import FillBetweenLabels
 from volseg.postprocessing.fill_holes import FillHoles
 from volseg.postprocessing.instances import Instances, named_instances
 from volseg.postprocessing.keep_inside import KeepInside
@@ -38,7 +38,7 @@ KINDS: tuple[type[Rule], ...] = (
     Opening,
     Closing,
     Smoothing,
-    FillGaps,
+    FillBetweenLabels,
     Instances,
 )
 RULES: dict[str, type[Rule]] = {rule.key: rule for rule in KINDS}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FillGaps(Rule):
+class FillBetweenLabels(Rule):
     """Background at most this far from two of the labels gets the nearest, the lower number of two equally near.
 
     Distances are between voxel centres: a gap of one voxel is one step wide on both sides.
@@ -28,7 +28,7 @@ class FillGaps(Rule):
         UsageError: as ``Rule``, there are fewer than two labels, or the width is not above 0 and up to 100 mm.
     """
 
-    key: ClassVar[str] = "fill_gaps"
+    key: ClassVar[str] = "fill_between_labels"
 
     within_mm: float
     """From both labels."""

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from tests.surgery import SPACING, applied, organs
 from volseg.errors import UsageError
-from volseg.postprocessing import FillGaps
+from volseg.postprocessing import FillBetweenLabels
 
 
 @pytest.mark.parametrize("within_mm", [0.7, 1.4, 3.0])
@@ -28,13 +28,13 @@ def test_background_near_two_labels_gets_the_nearest(within_mm: float, labels: t
         away = np.round([ndimage.distance_transform_edt(mask != label, sampling=SPACING) for label in flat], 4)
         filled = (mask == 0) & (near.sum(axis=0) >= 2)
         expected = np.where(filled, np.array(flat)[np.argmin(away, axis=0)], mask)
-        assert np.array_equal(applied(FillGaps(labels=labels, within_mm=within_mm), mask), expected)
+        assert np.array_equal(applied(FillBetweenLabels(labels=labels, within_mm=within_mm), mask), expected)
 
 
 def test_a_gap_of_a_voxel_is_closed_and_the_outside_stays() -> None:
     mask = np.zeros((9, 5, 5), np.uint8)
     mask[1:4, 1:4, 1:4], mask[5:8, 1:4, 1:4] = 1, 2
-    found = applied(FillGaps(within_mm=1.0), mask, (1.0, 1.0, 1.0))
+    found = applied(FillBetweenLabels(within_mm=1.0), mask, (1.0, 1.0, 1.0))
     assert (found[4, 1:4, 1:4] == 1).all()
     found[4] = 0
     assert np.array_equal(found, mask)
@@ -42,4 +42,4 @@ def test_a_gap_of_a_voxel_is_closed_and_the_outside_stays() -> None:
 
 def test_a_gap_is_between_two() -> None:
     with pytest.raises(UsageError, match="between two labels or more"):
-        FillGaps(labels=((1, 2),), within_mm=1)
+        FillBetweenLabels(labels=((1, 2),), within_mm=1)
