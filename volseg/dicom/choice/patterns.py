@@ -10,9 +10,11 @@ from volseg.errors import UsageError
 from volseg.nomenclature import MAX_NAME_LENGTH, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 MAX_CHANNELS = 100
+MAX_SHOWN = 80
+"""Characters of an entry in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,12 @@ def parse_channels(text: str) -> tuple[Channel, ...]:
         UsageError: the text makes no sense.
     """
     channels = []
-    for part in filter(str.strip, text.split(";")):
-        name, equals, patterns = part.partition("=")
-        words = tuple(word.strip() for word in patterns.split(",") if word.strip())
-        if not equals or not name.strip().isprintable() or not name.strip() or not words:
+    for entry, channel in _entries(text):
+        if not channel.name or not channel.patterns:
             raise UsageError(
-                f"{part.strip()!r} is no channel such as T1=*t1*: a name, =, and what its series is called."
+                f"{entry[:MAX_SHOWN]!r} is no channel such as T1=*t1*: a name, =, and what its series is called."
             )
-        channels.append(Channel(name.strip(), words))
+        channels.append(channel)
     if not 2 <= len(channels) <= MAX_CHANNELS or len({channel.name for channel in channels}) < len(channels):
         raise UsageError("Channels are two or more with a name each, such as T1=*t1*; FLAIR=*flair*.")
     return tuple(channels)
@@ -54,17 +54,25 @@ def parse_masks(text: str) -> tuple[Channel, ...]:
         UsageError: the text makes no sense.
     """
     masks = []
-    for part in filter(str.strip, text.split(";")):
-        before, equals, after = part.partition("=")
-        name = " ".join(before.split()) if equals else ""
-        words = tuple(word.strip() for word in (after if equals else part).split(",") if word.strip())
-        if (equals and not name) or not name.isprintable() or len(name) > MAX_NAME_LENGTH or not words:
+    for entry, mask in _entries(text):
+        if ("=" in entry and not mask.name) or len(mask.name) > MAX_NAME_LENGTH or not mask.patterns:
             raise UsageError(
-                f"{part.strip()[:80]!r} is no mask such as liver=*MASKS_DICOM/liver: a name, =, and what its series is "
-                "called; or that alone."
+                f"{entry[:MAX_SHOWN]!r} is no mask such as liver=*MASKS_DICOM/liver: a name, =, and what its series is called; or "
+                "that alone."
             )
-        masks.append(Channel(name, words))
+        masks.append(mask)
     names = [key_of(mask.name) for mask in masks if mask.name]
     if len(set(names)) < len(names) or key_of("background") in names:
         raise UsageError("Masks have a name each, such as liver=*MASKS_DICOM/liver, and none is the background's.")
     return tuple(masks)
+
+
+def _entries(text: str) -> Iterator[tuple[str, Channel]]:
+    """Each entry between semicolons as it stands, and its name, empty where there is none or it can't be printed, and
+    patterns between commas."""
+    for part in filter(str.strip, text.split(";")):
+        before, equals, after = part.partition("=")
+        name = " ".join(before.split()) if equals else ""
+        words = (after if equals else part).split(",")
+        patterns = tuple(word.strip() for word in words if word.strip())
+        yield part.strip(), Channel(name if name.isprintable() else "", patterns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from volseg.dicom import Series
     from volseg.grid import Grid
     from volseg.labels import LabelTable
-    from volseg.writers.writer import MaskedImage
+    from volseg.writers.writer import Algorithm, MaskedImage
 
 NO_SOURCE = (
     "A DICOM segmentation or structure set lies in the patient's study and refers to the images that it was made from, "
@@ -24,56 +25,68 @@ NO_SOURCE = (
 )
 
 
+class DicomWriter(ABC):
+    """Writes one object of each mask, on the slices of its series; see ``MaskWriter``."""
+
+    @property
+    @abstractmethod
+    def ending(self) -> str:
+        """What stands between the case's name and ``.dcm``."""
+
+    def names(self, image: MaskedImage) -> tuple[str, ...]:
+        """One file.
+
+        Raises:
+            InputError: the image was not made from DICOM.
+        """
+        _source(image)
+        return (f"{image.case}.{self.ending}.dcm",)
+
+    def write(
+        self, folder: Path, mask: NDArray[np.unsignedinteger], grid: Grid, table: LabelTable, image: MaskedImage
+    ) -> tuple[Path, ...]:
+        """Write the object."""
+        from volseg.writers.dicom.slices import on_slices
+
+        series = _source(image)
+        path = folder / self.names(image)[0]
+        self.save(path, on_slices(mask, grid, series.geometry), series, table, image.algorithm)
+        return (path,)
+
+    @abstractmethod
+    def save(self, path: Path, planes: NDArray[Any], series: Series, table: LabelTable, algorithm: Algorithm) -> None:
+        """Write labels (slices, rows, columns) as ``on_slices`` gives them."""
+
+
 @dataclass(frozen=True)
-class SegmentationWriter:
-    """Writes segmentation objects; see ``MaskWriter`` and ``segmentation.write_segmentation``."""
+class SegmentationWriter(DicomWriter):
+    """Writes segmentation objects; see ``segmentation.write_segmentation``."""
 
     kind: Literal["BINARY", "LABELMAP"] = "BINARY"
 
-    def names(self, image: MaskedImage) -> tuple[str, ...]:
-        """One file, named as the case and the kind.
+    @property
+    def ending(self) -> str:
+        """By the kind."""
+        return "seg" if self.kind == "BINARY" else "labelmap"
 
-        Raises:
-            InputError: the image was not made from DICOM.
-        """
-        _source(image)
-        return (f"{image.case}.{'seg' if self.kind == 'BINARY' else 'labelmap'}.dcm",)
-
-    def write(
-        self, folder: Path, mask: NDArray[np.unsignedinteger], grid: Grid, table: LabelTable, image: MaskedImage
-    ) -> tuple[Path, ...]:
-        """Write a mask on the slices of its series."""
+    def save(self, path: Path, planes: NDArray[Any], series: Series, table: LabelTable, algorithm: Algorithm) -> None:
+        """Write labels as segments."""
         from volseg.writers.dicom.segmentation import write_segmentation
 
-        series, planes = _on_source(mask, grid, image)
-        (name,) = self.names(image)
-        write_segmentation(folder / name, planes, series, table, image.algorithm, self.kind)
-        return (folder / name,)
+        write_segmentation(path, planes, series, table, algorithm, self.kind)
 
 
 @dataclass(frozen=True)
-class StructureSetWriter:
-    """Writes RT structure sets; see ``MaskWriter`` and ``structure_set.write_structure_set``."""
+class StructureSetWriter(DicomWriter):
+    """Writes RT structure sets; see ``structure_set.write_structure_set``."""
 
-    def names(self, image: MaskedImage) -> tuple[str, ...]:
-        """One file, named as the case.
+    ending = "rtstruct"
 
-        Raises:
-            InputError: the image was not made from DICOM.
-        """
-        _source(image)
-        return (f"{image.case}.rtstruct.dcm",)
-
-    def write(
-        self, folder: Path, mask: NDArray[np.unsignedinteger], grid: Grid, table: LabelTable, image: MaskedImage
-    ) -> tuple[Path, ...]:
-        """Write the outlines of a mask on the slices of its series."""
+    def save(self, path: Path, planes: NDArray[Any], series: Series, table: LabelTable, algorithm: Algorithm) -> None:
+        """Write the outlines of labels."""
         from volseg.writers.dicom.structure_set import write_structure_set
 
-        series, planes = _on_source(mask, grid, image)
-        (name,) = self.names(image)
-        write_structure_set(folder / name, planes, series, table, image.algorithm)
-        return (folder / name,)
+        write_structure_set(path, planes, series, table, algorithm)
 
 
 def _source(image: MaskedImage) -> Series:
@@ -85,11 +98,3 @@ def _source(image: MaskedImage) -> Series:
     if image.series is None:
         raise InputError(NO_SOURCE, code="no-dicom-source")
     return image.series
-
-
-def _on_source(mask: NDArray[Any], grid: Grid, image: MaskedImage) -> tuple[Series, NDArray[Any]]:
-    """The series that an image was made from, and the mask on its slices."""
-    from volseg.writers.dicom.slices import on_slices
-
-    series = _source(image)
-    return series, on_slices(mask, grid, series.geometry)
