@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from monai.data import CacheDataset
+from monai.data import CacheDataset, ITKReader, NumpyReader, PILReader
 from monai.transforms import (
     ClassesToIndicesd,
     Compose,
@@ -32,7 +32,7 @@ from monai.transforms import (
 
 from tests.heard import Heard
 from volseg.batch import voxel_bytes
-from volseg.errors import DataSetError, DiskFullError, FileError
+from volseg.errors import DataSetError, DiskFullError, FileError, InputError
 from volseg.training import PreparedDataset, StepLoader
 from volseg.training.prepared import Store, opened
 from volseg.training.prepared.dataset import COPIES
@@ -79,6 +79,21 @@ def items(make_dataset: MakeDataset) -> list[dict[str, str]]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "prepared"
+
+
+@pytest.mark.parametrize(("key", "kept"), [("image", 0.01), ("image", 0.9), ("label", 0.6)])
+def test_a_file_that_is_cut_short_is_told_and_no_other_reader_is_tried(
+    items: list[dict[str, str]], folder: Path, key: str, kept: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(items[1][key])
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    tried = []
+    for reader in (ITKReader, NumpyReader, PILReader):
+        monkeypatch.setattr(reader, "read", lambda *_, **__: tried.append(1))
+    with opened(Store(2**20, folder)), pytest.raises(InputError, match=f"{path.name} is cut short") as caught:
+        PreparedDataset(items, Compose(fixed() + random()))
+    assert caught.value.code == "damaged-file"
+    assert not tried
 
 
 def numbers_of(case: Any) -> dict[str, Any]:

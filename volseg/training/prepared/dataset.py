@@ -24,6 +24,7 @@ from volseg.stamps import content_digest
 from volseg.training.prepared.description import NoDescriptionError, describe
 from volseg.training.prepared.entry import Array, Case, as_case, size_of
 from volseg.training.prepared.store import ONCE, current_store
+from volseg.volume import is_nifti, read_header, read_volume
 from volseg.words import listed
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class PreparedDataset(Dataset[Any]):
     Raises:
         DiskFullError: there is no room for the prepared cases.
         DataSetError: a prepared image has numbers that are not finite.
+        InputError, FileError: a file of NIfTI can't be read.
     """
 
     def __init__(
@@ -168,7 +170,15 @@ class PreparedDataset(Dataset[Any]):
         self._prepare(index)  # and given back to nobody, who would hold all of them
 
     def _make(self, index: int) -> Case:
-        item = self.transform(dict(self.data[index]), end=self._first_random, threading=True)
+        images = [path for path in _files_of(self.data[index]) if is_nifti(path)]
+        for path in images:
+            read_header(path)  # where its own reader fails, MONAI tries all others on the file
+        try:
+            item = self.transform(dict(self.data[index]), end=self._first_random, threading=True)
+        except Exception:
+            for path in images:
+                read_volume(path)  # says what is wrong with a file that is damaged
+            raise
         case = as_case(item)
         bad = [name for name, value in case.items() if isinstance(value, Array) and not _is_finite(value)]
         if bad:
