@@ -195,7 +195,7 @@ class LabelObject(ABC):
 
 def images_of(items: Iterable[Item]) -> frozenset[ImageReference]:
     """The images that references name, by file or by frame (PS3.3, 10.3)."""
-    found = set()
+    found = set[ImageReference]()
     for item in items:
         uid = item.uid(label_tags.REFERENCED_SOP_INSTANCE_UID)
         if uid:
