@@ -117,6 +117,14 @@ def measure(mask: NDArray[np.unsignedinteger], image: Volume) -> tuple[Measures,
     return tuple(measures)
 
 
+def values_by_label(mask: NDArray[np.unsignedinteger], values: NDArray[np.generic]) -> dict[int, Values | None]:
+    """An image's values under each label that a mask has; both (i, j, k)."""
+    from scipy.ndimage import find_objects
+
+    boxes = enumerate(find_objects(mask), 1)
+    return {label: _values(values[box][mask[box] == label]) for label, box in boxes if box is not None}
+
+
 def _mean_place(here: NDArray[np.bool_], boxes: tuple[Box, ...]) -> NDArray[np.float64]:
     """The mean index (3,) of the voxels that are true, in an array of which this is the box of a box."""
     starts = np.sum([[part.start for part in box] for box in boxes], axis=0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from volseg.volume import Volume, read_volume
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
@@ -38,6 +39,8 @@ class MaskedImage:
         algorithm: that made the mask.
         link: where the image will lie, relative to the folder of the masks, with slashes.
         modality: as DICOM names it; None where nobody tells.
+        others: the files of further channels, on the same grid, where each has its own.
+        channels: what the channels are called; empty where nobody knows.
     """
 
     case: str
@@ -46,6 +49,12 @@ class MaskedImage:
     algorithm: Algorithm = Algorithm()
     link: str = ""
     modality: str | None = None
+    others: tuple[Path, ...] = ()
+    channels: tuple[str, ...] = ()
+
+    @cached_property
+    def _whole(self) -> Volume:
+        return read_volume(self.path)
 
     @cached_property
     def volume(self) -> Volume:
@@ -54,8 +63,19 @@ class MaskedImage:
         Raises:
             InputError, FileError: as ``read_volume``.
         """
-        found = read_volume(self.path)
+        found = self._whole
         return found if found.array.ndim == 3 else Volume(found.array[..., 0], found.grid)
+
+    def further(self) -> Iterator[Volume]:
+        """The other channels, one after the other; each has to lie on the grid of the first to be of use.
+
+        Raises:
+            InputError, FileError: as ``read_volume``.
+        """
+        whole = self._whole
+        for channel in range(1, whole.array.shape[3] if whole.array.ndim == 4 else 1):
+            yield Volume(whole.array[..., channel], whole.grid)
+        yield from map(read_volume, self.others)
 
 
 class MaskWriter(Protocol):
