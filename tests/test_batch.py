@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import signal
 import subprocess
@@ -21,10 +20,7 @@ from volseg.batch import (
     Processes,
     Threads,
     advance_case,
-    available_cores,
-    choose_executor,
     run_cases,
-    voxel_bytes,
 )
 from volseg.errors import DiskFullError, FileError, GeometryError
 from volseg.outcomes import Outcome, Status
@@ -226,38 +222,9 @@ def test_each_outcome_is_handed_on_as_it_comes(bench: ModuleType) -> None:
     assert [outcome.case for outcome in outcomes] == ["slow", "quick"]
 
 
-def test_small_cohorts_stay_in_this_process_and_large_ones_take_every_core() -> None:
-    assert choose_executor(0, [100] * 50) == SERIAL
-    assert choose_executor(0, [2**30]) == SERIAL  # one case keeps one worker busy
-    cores = available_cores()
-    assert choose_executor(0, [2**30] * 50).workers == cores
-    assert choose_executor(1, [2**30] * 50) == SERIAL
-    assert choose_executor(3, [100] * 50) == Processes(3)
-
-
-def test_a_compressed_file_counts_with_what_it_holds(tmp_path: Path) -> None:
-    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(10**6)))
-    (tmp_path / "b.nrrd").write_bytes(bytes(500))
-    (tmp_path / "c.nii.gz").write_bytes(b"\1")
-    assert voxel_bytes([tmp_path / "a.nii.gz"]) == 10**6
-    assert voxel_bytes(sorted(tmp_path.iterdir())) == 10**6 + 500 + 1
-    assert voxel_bytes([tmp_path / "gone.nii.gz"]) == 0
-
-
 def test_errors_have_a_status_each() -> None:
     assert Outcome.of_error("a", GeometryError("x")).status is Status.REFUSED
     assert Outcome.of_error("a", FileError("x")).status is Status.FAILED
-
-
-def test_available_cores_are_those_of_this_process() -> None:
-    assert 1 <= available_cores() <= (os.cpu_count() or 1)
-    if hasattr(os, "sched_setaffinity"):
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(before)})
-        try:
-            assert available_cores() == 1
-        finally:
-            os.sched_setaffinity(0, before)
 
 
 def living(group: int) -> list[str]:
@@ -337,15 +304,3 @@ def test_an_interrupt_ends_the_workers_soon_and_without_a_word(
     while (left := living(process.pid)) and time.monotonic() < until:  # Python's resource tracker ends a little later
         time.sleep(0.05)
     assert left == []
-
-
-def test_no_more_workers_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from volseg.batch import workers
-
-    monkeypatch.setattr(workers, "available_cores", lambda: 8)
-    monkeypatch.setattr(workers, "machine_bytes", lambda _: 10 * 2**30)
-    sizes = [2**28, 2**30, 2**28]
-    assert choose_executor(0, sizes * 4).workers == 8
-    assert choose_executor(0, sizes * 4, held_copies=2.0).workers == 2  # 6 GiB for 2 GiB and a little each
-    assert choose_executor(0, sizes * 4, held_copies=20.0).workers == 1
-    assert choose_executor(3, sizes * 4, held_copies=20.0).workers == 3  # asked for

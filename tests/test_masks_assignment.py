@@ -128,6 +128,7 @@ def test_the_series_is_found_by_what_is_left_of_the_references(
     study.structures(Roi("A", study.contours(study.centre())), edit=_without(*lost))
     ledger = convert(study.root, tmp_path / "out", NATIVE)
     assert the_mask(tmp_path / "out", ledger).array.any()
+    assert len(done(ledger).warnings) == warned
     assert any("frame of reference" in warning for warning in done(ledger).warnings) is warned
 
 

@@ -154,6 +154,7 @@ class SeriesIndex:
         if not sound:
             return OTHER_FRAME
         if len(sound) == 1:
+            elsewhere = bool(references.instances) and named.isdisjoint(found)
             return Matched(tuple(sound), BY_SERIES if elsewhere and len(found) == 1 else "")
         return self._divided(labels, sound)
 
