@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -170,7 +171,7 @@ def test_several_channels_in_files_or_on_the_fourth_axis(two_channels: Path, tmp
     for channel in range(2):
         save(tmp_path / "images" / f"apart_{channel:04d}.nii.gz", pair[channel])
     save(tmp_path / "images" / "together.nii.gz", np.stack(pair, axis=-1))
-    ledger = predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out")
+    ledger = predict(two_channels / "bundle", tmp_path / "images", tmp_path / "out", PredictOptions(statistics=True))
     assert [(outcome.case, outcome.status) for outcome in ledger.outcomes] == [
         ("apart", Status.DONE),
         ("together", Status.DONE),
@@ -178,6 +179,13 @@ def test_several_channels_in_files_or_on_the_fourth_axis(two_channels: Path, tmp
     apart, together = (voxels(tmp_path / "out" / f"{name}.nii.gz") for name in ("apart", "together"))
     assert apart.shape == (16, 16, 16)
     np.testing.assert_array_equal(apart, together)
+    with (tmp_path / "out" / "statistics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == ["apart", "together"]
+    titles = [title for title in rows[0] if title.endswith("_mean")]
+    assert len(titles) == 2
+    for row in rows if apart.any() else ():
+        assert [float(row[title]) for title in titles] == pytest.approx([one[apart > 0].mean() for one in pair], 1e-4)
 
 
 def test_series_are_joined_as_channels_by_their_names(

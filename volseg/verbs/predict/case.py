@@ -232,7 +232,14 @@ class Prediction:
         will_lie = self.out_dir / path.relative_to(folder) if path.is_relative_to(folder) else path
         link = os.path.relpath(will_lie.parent.resolve() / will_lie.name, (self.out_dir / place).resolve())
         return MaskedImage(
-            source.name, path, source.series, model.algorithm, link=Path(link).as_posix(), modality=source.modality
+            source.name,
+            path,
+            source.series,
+            model.algorithm,
+            link=Path(link).as_posix(),
+            modality=source.modality,
+            others=source.images(folder)[1:],
+            channels=model.channel_names,
         )
 
     def _write(

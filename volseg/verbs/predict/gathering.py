@@ -129,7 +129,6 @@ def gather(
         UsageError, InputError, DataSetError, BundleError: as ``Search.find``.
         OutputExistsError: the folder holds masks of another model, or the images themselves.
     """
-    from volseg.bundle.metadata import channel_names
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import Search
     from volseg.verbs.predict.model import require_regions
@@ -151,7 +150,7 @@ def gather(
         out_dir=out_dir,
         naming=naming,
         channels=model.channels,
-        names=model.order or channel_names(asked.bundle.metadata),
+        names=model.channel_names,
         modality=model.modality,
         fold=options.fold,
         choice=options,

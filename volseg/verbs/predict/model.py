@@ -59,6 +59,7 @@ class Model:
         roi: the box outside which nothing is segmented; None for the whole image.
         step_by_step: that and why its config can't be worked on slab by slab; empty where it can.
         algorithm: what DICOM objects call it.
+        channel_names: of the channels of a case, in their order; empty where nobody knows.
     """
 
     load: Callable[[], Segmenter]
@@ -77,6 +78,7 @@ class Model:
     roi: Roi | None = None
     step_by_step: str = ""
     algorithm: Algorithm = field(default_factory=Algorithm)
+    channel_names: tuple[str, ...] = ()
 
     @cached_property
     def segmenter(self) -> Segmenter:
@@ -200,6 +202,7 @@ def load_model(file: ModelFile) -> Model:
         file.window.roi,
         AS_CONFIGURED.format(steps) if isinstance(steps, str) else "",
         _algorithm(bundle),
+        order or channel_names(bundle.metadata),
     )
 
 
