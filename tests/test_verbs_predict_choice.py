@@ -73,6 +73,7 @@ def test_a_dry_run_shows_each_input_and_writes_nothing(tmp_path: Path, capsys: p
     assert [line[0] for line in lines[1:]] == ["1", "2"]
     assert lines[1][2:4] == ["MR", "12"]
     assert lines[1][-1].endswith("x 2.5 mm")
+    assert lines[2][2:4] == ["CT", "12"]
     assert lines[2][-1].startswith("skipped [other-modality]")
     assert "1-1" in shown.err
     assert "MR 1" not in shown.err

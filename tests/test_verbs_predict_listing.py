@@ -128,11 +128,28 @@ def test_what_is_no_image_is_not_named_in_the_ledger(
     listing = tmp_path / "cases.txt"
     listing.write_text("t1.nii.gz\nRoe_Richard\nMoe_Mary\nPoe_Paul.zip\nsecond,Doe_Jane\n")
     rows, ledger = preview(BUNDLE, listing, tmp_path / "out")
-    assert {row.source for row in rows} >= {"Roe_Richard", "Moe_Mary", "Poe_Paul.zip"}
+    assert {row.source for row in rows} >= {"t1.nii.gz", "Roe_Richard", "Moe_Mary", "Poe_Paul.zip", "Doe_Jane/ct"}
     told = ledger.to_json()
     assert not any(name in told for name in ("Roe", "Moe", "Poe", "Doe")), told
     # What keeps a series from being a volume is told under the name that the list gives it.
     assert {one.case: one.code for one in ledger.outcomes}["second"] == "missing-slice"
+
+
+def test_a_dry_run_names_the_files_of_each_entry(
+    tmp_path: Path, write_image: WriteImage, write_series: WriteSeries
+) -> None:
+    write_image(tmp_path / "x.nii.gz", np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32))
+    positions = [(0.0, 0.0, 2.0 * k) for k in range(12)]
+    for number, place in enumerate(("p1/ct", "p2/ct")):
+        write_series(tmp_path / place, seed=number, positions=positions)
+    (tmp_path / "p1" / "bad.dcm").write_bytes(bytes(128) + b"DICM" + b"junkjunk")
+    listing = tmp_path / "cases.txt"
+    listing.write_text("kidney,x.nii.gz\np1\np2/ct\n")
+    rows, _ = preview(BUNDLE, listing, tmp_path / "out")
+    assert sorted((row.kind, row.images, row.source) for row in rows) == [
+        ("", 0, "p1/bad.dcm"), ("", 1, "x.nii.gz"), ("CT", 12, "p1/ct"), ("CT", 12, "p2/ct"),
+    ]  # fmt: skip
+    assert {row.case for row in rows if not row.kind} == {"kidney", "file"}  # no name that is another each time
 
 
 def test_a_bad_entry_takes_no_good_ones_name(tmp_path: Path, write_image: WriteImage) -> None:

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Case
@@ -204,7 +204,7 @@ class Search:
         found, bad = Inputs(), list[tuple["Entry", VolsegError]]()
         for entry in entries:
             try:
-                found += self._of_entry(entry)
+                found += self._of_entry(entry, path.parent)
             except VolsegError as error:
                 bad.append((entry, error))
         called = Counter(name.lower() for name in (*(one.name for one in found.sources), *(one.name for one, _ in bad)))
@@ -226,7 +226,8 @@ class Search:
             message = message.replace(printable(str(one)), printable(one.name) if is_image(one) else "It")
         return replace(Outcome.of_error(name, error, private=private), message=message)
 
-    def _of_entry(self, entry: Entry) -> Inputs:
+    def _of_entry(self, entry: Entry, folder: Path) -> Inputs:
+        """What one entry of a list in this folder names."""
         first, *others = entry.paths
         if others or (entry.case and is_image(first) and self.channels == 1):
             for path in entry.paths:
@@ -242,6 +243,15 @@ class Search:
         if not is_image(first):
             scratch.mkdir()
         found = replace(self, scratch=scratch)._of_one(first)
+        place = os.path.relpath(first, folder)
+        found = replace(
+            found,
+            sources=tuple(replace(one, entry=place) if isinstance(one, SeriesSource) else one for one in found.sources),
+            outcomes=tuple(
+                replace(one, private=PurePosixPath(place, one.private).as_posix()) if one.private else one
+                for one in found.outcomes
+            ),
+        )
         if not entry.case:
             return found
         if not found.sources and len(found.outcomes) == 1:  # which says why it is none

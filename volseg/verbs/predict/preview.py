@@ -38,7 +38,7 @@ class PreviewRow:
         images: of a series, how many; of files, how many channels.
         action: what would happen, in words.
         status: how it would end.
-        source: where its files are, relative to the folder that was given; empty for a file; private.
+        source: where its files are, relative to the folder or list that was given; private.
         description: of the series, by which ``channels`` of the options finds it; private.
     """
 
@@ -126,7 +126,10 @@ def _rows(
         words = "already done" if end.code == ALREADY_DONE else f"{end.status} [{end.code}] {end.message}"
         words = end.message if end.code == WOULD else words
         if not isinstance(source, SeriesSource):
-            rows.append(PreviewRow(0, source.name, source.modality or "", len(source.case.images), words, end.status))
+            files = ", ".join(path.name for path in source.case.images)
+            rows.append(
+                PreviewRow(0, source.name, source.modality or "", len(source.case.images), words, end.status, files)
+            )
             continue
         for channel, series in enumerate(source.members):
             assert inputs.naming is not None
@@ -137,19 +140,31 @@ def _rows(
             part = f"channel {channel} of {name}: " if len(source.members) > 1 else ""
             description = header_text(series, tags.SERIES_DESCRIPTION)
             rows.append(PreviewRow(number, case if part and not nameless else name, series.modality,
-                                   len(series.slices), f"{part}{words}", end.status, series.source, description))  # fmt: skip
+                                   len(series.slices), f"{part}{words}", end.status, source.place_of(series), description))  # fmt: skip
     for outcome in inputs.outcomes:
         number, _, known = by_case.get(outcome.case, (0, None, None))
         told.add(outcome.case)
         name = short_name(known) if nameless and known else outcome.case
+        if nameless and not known and outcome.private and name.startswith("file_"):
+            name = "file"  # what stands behind it is another each time
         words = f"{outcome.status} [{outcome.code}] {outcome.message}".rstrip()
         rows.append(
-            PreviewRow(number, name, known.modality if known else "", 0, words, outcome.status, outcome.private)
+            PreviewRow(
+                number, name, known.modality if known else "", _images(known), words, outcome.status, outcome.private
+            )
         )
     for case, (number, scan, one) in by_case.items():
         if case not in told and one not in scan.passed:
             name = short_name(one) if nameless else case
             description = header_text(one, tags.SERIES_DESCRIPTION) if isinstance(one, Series) else ""
-            rows.append(PreviewRow(number, name, one.modality, 0, "skipped [not-chosen] It was not chosen.",
+            rows.append(PreviewRow(number, name, one.modality, _images(one), "skipped [not-chosen] It was not chosen.",
                                    Status.SKIPPED, one.source, description))  # fmt: skip
     return tuple(sorted(rows, key=lambda row: (row.number, row.case)))
+
+
+def _images(one: Series | Rejected | None) -> int:
+    from volseg.dicom import Series
+
+    if one is None:
+        return 0
+    return len(one.slices) if isinstance(one, Series) else one.count

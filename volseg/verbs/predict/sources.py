@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from volseg.dataset.case import Case
@@ -168,12 +168,14 @@ class SeriesSource:
         members: the series of the channels in their order, each on the grid of the first.
         naming: of the cases.
         is_named: whether a person made the name, which two series may get in two runs.
+        entry: of the list that named its folder or archive, relative to the list; private.
     """
 
     name: str
     members: tuple[Series, ...]
     naming: Naming
     is_named: bool = False
+    entry: str = ""
 
     @property
     def image_names(self) -> tuple[str, ...]:
@@ -188,7 +190,11 @@ class SeriesSource:
     @property
     def private(self) -> str:
         """Where its files are."""
-        return self.series.source
+        return self.place_of(self.series)
+
+    def place_of(self, member: Series) -> str:
+        """Where the files of one of its series are, relative to what was given; private."""
+        return PurePosixPath(self.entry, member.source).as_posix() if self.entry else member.source
 
     @property
     def modality(self) -> str | None:
