@@ -216,6 +216,23 @@ def test_steps_are_done_in_the_config_s_order(image: Any, order: str, kind: str)
     assert len(np.unique(mask)) > 1
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_box_changes_nothing_inside_wherever_it_begins(image: Any, order: str) -> None:
+    words, classes = ORDERS[order]
+    path = image(THIN, (16, 14, 60))
+    grid, preprocessing = read_header(path).grid, PREPROCESSING["resampled"]
+    sliding = SlidingWindowInferer((8, 10, 8), 3, 0.25, mode="gaussian")
+    made = Segmenter(preprocessing, Mixed(classes), sliding, ordered(words, preprocessing), torch.device("cpu"))
+    whole_mask = made.segment([path], grid)
+    for begin in (0, 8, 50):
+        box = (range(2, 12), range(3, 9), range(begin, begin + 10))
+        inside = tuple(slice(side.start, side.stop) for side in box)
+        found = made.segment([path], grid, box=box)
+        assert (found[inside] == whole_mask[inside]).all()
+        found[inside] = 0
+        assert not found.any()
+
+
 def test_regions_and_ensembles_go_the_same_way(image: Any) -> None:
     path = image(THIN)
     grid = read_header(path).grid
