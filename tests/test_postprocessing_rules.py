@@ -11,6 +11,7 @@ import yaml
 from scipy import ndimage
 
 from tests.pieces import pieces, sizes
+from tests.surgery import grid_of, organs, voxels
 from volseg.components import find_components
 from volseg.errors import BundleError, UsageError
 from volseg.grid import Grid
@@ -300,6 +301,25 @@ def test_groups_count_as_one() -> None:
         KeepLargest(labels=(1, (1, 2)))
     assert KeepLargest(labels=((1, 2),)).to_transform((1, 2)) is None
     assert KeepLargest(labels=(1, 2), count=2).to_transform((1, 2)) is None
+
+
+def test_rules_in_a_row_are_those_one_by_one_and_count_what_is_left() -> None:
+    row = (
+        KeepLargest(),
+        Opening(labels=((1, 2), 3), radius_mm=0.8),
+        Smoothing(labels=((1, 3),), sigma_mm=0.9),
+        RemoveTouchingBorder(labels=((1, 3),)),
+    )
+    for seed in range(6):
+        mask = organs(seed)
+        grid = grid_of(mask)
+        found, changes = rules(*row).apply(mask, grid)
+        apart = mask
+        for rule in row:
+            apart, _ = rules(rule).apply(apart, grid)
+        assert np.array_equal(found, apart)
+        assert {one.label: one.voxels for one in changes.labels if one.voxels} == voxels(found)
+        assert set(changes.vanished) == {*voxels(mask)} - {*voxels(found)}
 
 
 def test_the_k_largest_stay() -> None:

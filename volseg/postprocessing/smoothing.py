@@ -68,7 +68,8 @@ class Smoothing(Rule):
             whole = union(whole, box)
         wide = Window.around(whole, shape, reach, reach).box  # so that the background is right up to the edge of whole
         inner, _ = overlap(wide, whole)
-        mask = edit.mask
+        # Of a group a voxel gets the label that was nearest before anything was given.
+        mask = edit.mask.copy(order="K") if self.groups else edit.mask
         ours = np.zeros(mask[whole].shape, np.int32)
         best = shares(mask[wide] == 0)[inner]
         best += (mask[whole] == 0) * np.float32(ROUNDING)
