@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tests.surgery import SPACING, applied, organs
+from tests.surgery import SPACING, applied, ball, organs
 from volseg.errors import UsageError
 from volseg.postprocessing import FillBetweenLabels
 
@@ -26,7 +26,9 @@ def test_background_near_two_labels_gets_the_nearest(within_mm: float, labels: t
         )
         flat = sorted(label for group in groups for label in group)
         away = np.round([ndimage.distance_transform_edt(mask != label, sampling=SPACING) for label in flat], 4)
-        filled = (mask == 0) & (near.sum(axis=0) >= 2)
+        region = np.pad(np.isin(mask, flat), 16, mode="edge")
+        closed = ndimage.binary_closing(region, ball(within_mm))[16:-16, 16:-16, 16:-16]
+        filled = (mask == 0) & (near.sum(axis=0) >= 2) & closed
         expected = np.where(filled, np.array(flat)[np.argmin(away, axis=0)], mask)
         assert np.array_equal(applied(FillBetweenLabels(labels=labels, within_mm=within_mm), mask), expected)
 
@@ -38,6 +40,17 @@ def test_a_gap_of_a_voxel_is_closed_and_the_outside_stays() -> None:
     assert (found[4, 1:4, 1:4] == 1).all()
     found[4] = 0
     assert np.array_equal(found, mask)
+
+
+def test_no_ridge_grows_where_labels_meet() -> None:
+    mask = np.zeros((20, 14, 14), np.uint8)
+    mask[4:10, 4:10, 4:10], mask[10:16, 4:10, 4:10] = 1, 2
+    assert np.array_equal(applied(FillGaps(within_mm=3.0), mask, (1.0, 1.0, 1.0)), mask)
+    gap = mask.copy()
+    gap[9:11] = 0
+    found = applied(FillGaps(within_mm=3.0), gap, (1.0, 1.0, 1.0))
+    assert np.array_equal(found[:, 5:9, 5:9], mask[:, 5:9, 5:9])
+    assert not found[mask == 0].any()
 
 
 def test_a_gap_is_between_two() -> None:

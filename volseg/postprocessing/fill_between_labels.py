@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from volseg.distances import Window, radius_voxels, within
+from volseg.distances import Window, closed, radius_voxels, within
 from volseg.errors import UsageError
 from volseg.postprocessing.claims import Claims
 from volseg.postprocessing.edit import box_of
 from volseg.postprocessing.rule import ALL, UNNAMED, Rule
+from volseg.voxels import overlap
 
 if TYPE_CHECKING:
     from volseg.labels import LabelTable
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class FillBetweenLabels(Rule):
     """Background at most this far from two of the labels gets the nearest, the lower number of two equally near.
+
+    What a ball of this radius beside the labels reaches stays: else a ridge would grow wherever two labels meet at the
+    surface of both. Beyond the image's border a label goes on as it is on it.
 
     Distances are between voxel centres: a gap of one voxel is one step wide on both sides.
 
@@ -42,11 +46,18 @@ class FillBetweenLabels(Rule):
     def apply(self, edit: MaskEdit) -> None:
         """Fill the gaps between the rule's labels."""
         reach, boxes = radius_voxels(self.within_mm, edit.spacing_mm), edit.boxes()
+        parts = self.parts(boxes)
+        if len(parts) < 2:
+            return
+        all_labels, margin = [label for labels in parts for label in labels], [n + 1 for n in reach]
+        window = Window.around(box_of(all_labels, boxes), edit.mask.shape, margin, margin)
+        gaps = closed(np.isin(window.of(edit.mask), all_labels), self.within_mm, edit.spacing_mm)[window.inside]
         claims = Claims(edit)
-        for labels in self.parts(boxes):
+        for labels in parts:
             box = Window.around(box_of(labels, boxes), edit.mask.shape, reach, reach).box
             region = np.isin(edit.mask[box], labels)
-            claims.add(box, within(region, self.within_mm, edit.spacing_mm), labels)
+            here, _ = overlap(window.box, box)
+            claims.add(box, within(region, self.within_mm, edit.spacing_mm) & gaps[here], labels)
         claims.settle(least=2)
 
     def words(self, table: LabelTable = UNNAMED) -> str:
