@@ -32,8 +32,9 @@ TABLE = LabelTable(tuple(Label(index, name) for index, name in enumerate(NAMES, 
         ({"keep_largest": "liver+tumour"}, [KeepLargest(labels=((1, 2),))]),
         ({"keep_largest": "1+2,5"}, [KeepLargest(labels=((1, 2), 5))]),
         ({"keep_largest": ["kidney, left", "T1+T2", "a:b"]}, [KeepLargest(labels=(3, 4, 5))]),
-        ({"keep_largest": ["a:2", "a:b:3", "all:2"]}, [KeepLargest(count=2), KeepLargest(labels=(5,), count=3)]),
+        ({"keep_largest": ["a:2", "a:b:3"]}, [KeepLargest(labels=(6,), count=2), KeepLargest(labels=(5,), count=3)]),
         ({"keep_largest": ["all", "liver"], "connectivity": 6}, [KeepLargest(connectivity=6)]),
+        ({"keep_largest": ["a:2", "all:2"]}, [KeepLargest(count=2)]),
         ({"minimum_size_mm3": 5.0}, [RemoveSmall(minimum_mm3=5)]),
         (
             {"remove_small": ["liver:2ml", "tumour:50mm3", "a:2000 mm3"]},
@@ -67,6 +68,12 @@ def test_options_become_rules(options: dict, expected: list | None) -> None:
             RuleOptions(**options).rules(TABLE)
     else:
         assert list(RuleOptions(**options).rules(TABLE).rules) == expected
+
+
+@pytest.mark.parametrize("option", [{"keep_largest": ["all", "liver:2"]}, {"remove_small": ["a:1ml", "all:2ml"]}])
+def test_all_labels_and_some_with_another_number_are_refused(option: dict) -> None:
+    with pytest.raises(UsageError, match="takes all labels, and some of them with another number"):
+        RuleOptions(**option).rules(TABLE)
 
 
 def test_the_order_is_that_of_the_fields_unless_told() -> None:

@@ -150,6 +150,12 @@ class _Reader:
         for word in self.table.each(words):
             labels, *numbers = self._parts(name, str(word))
             together.setdefault(tuple(numbers), []).append(labels)
+        if len(together) > 1 and name != "fill_gaps" and any(ALL in those for those in together.values()):
+            raise UsageError(
+                f"{_option(name)} takes all labels, and some of them with another number: all would count for these too. "
+                "Name each label with its number.",
+                code="rule",
+            )
         for behind, those in together.items():
             yield from self._rules(name, those, behind)
 
