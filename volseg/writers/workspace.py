@@ -31,7 +31,8 @@ _Folder: TypeAlias = "dict[str, str | _Folder]"
 
 SUFFIX = ".itksnap"
 SAVED_IN = "/volseg"
-"""No folder of any machine."""
+"""No folder of any machine. It is as deep as the image lies above the workspace: some programs go by what is left of the
+image's path without its dots."""
 VERSION = "20151215"
 """The release date of an ITK-SNAP, which each workspace carries and no reader compares."""
 _HEAD = """<?xml version="1.0" encoding="UTF-8" ?>
@@ -60,26 +61,28 @@ class WorkspaceWriter:
         """Write the workspace; image and mask are named by where they lie relative to it."""
         del mask
         path = folder / self.names(image)[0]
+        saved_in = SAVED_IN * max(1, image.link.split("/").count(".."))
         labels = [_label(label) for label in table.labels]
         if table.ignore is not None:
             labels.append(_label(Label(table.ignore, IGNORE_NAME, (128, 128, 128)), flags="0 0"))
         elements: _Folder = {f"Element[{number}]": label for number, label in enumerate(labels)}
         table_of: _Folder = {"NumberOfElements": str(len(labels)), **elements}
         main: _Folder = {
-            **_layer(image.link, "MainRole"),
+            **_layer(f"{saved_in}/{image.link}", "MainRole"),
             "ProjectMetaData": {
                 "Files": {"Grey": {"Dimensions": " ".join(map(str, grid.shape))}},
                 "IRIS": {"LabelTable": table_of},
             },
         }
-        layers: _Folder = {"Layer[000]": main, "Layer[001]": _layer(nifti_name(image.case), "SegmentationRole")}
-        root: _Folder = {"SaveLocation": SAVED_IN, "Version": VERSION, "Layers": layers}
+        mask_layer = _layer(f"{saved_in}/{nifti_name(image.case)}", "SegmentationRole")
+        layers: _Folder = {"Layer[000]": main, "Layer[001]": mask_layer}
+        root: _Folder = {"SaveLocation": saved_in, "Version": VERSION, "Layers": layers}
         write_text(path, "\n".join([f"{_HEAD}<registry>", *_lines(root, "  "), "</registry>", ""]))
         return (path,)
 
 
-def _layer(link: str, role: str) -> _Folder:
-    return {"AbsolutePath": f"{SAVED_IN}/{link}", "Role": role}
+def _layer(path: str, role: str) -> _Folder:
+    return {"AbsolutePath": path, "Role": role}
 
 
 def _label(label: Label, flags: str = "1 1") -> _Folder:
