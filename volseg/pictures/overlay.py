@@ -27,6 +27,8 @@ CT_WINDOW_HU = (-160.0, 240.0)
 OPACITY = 0.45
 PLANES = (("axial", 0, 1), ("coronal", 0, 2), ("sagittal", 1, 2))
 """Each plane's name, and the axes of (right, front, head) that run across and up in it."""
+MAX_INCHES = 40.0
+"""Of the height: a thin column of many slices would make more pixels than a picture can have."""
 NAME_CHARACTERS = 40
 """A longer name is cut short in the legend."""
 ENTRY_INCHES, CHARACTER_INCHES, LINE_INCHES = 0.5, 0.075, 0.2
@@ -98,7 +100,9 @@ def overlay_figure(
     widths = [extents_mm[across] for _, across, _ in PLANES]
     height = max(extents_mm[up] for _, _, up in PLANES)
     width = 11.0
-    figure = Figure(figsize=(width, width * height / sum(widths) + 0.9), facecolor="black", layout="constrained")
+    figure = Figure(
+        figsize=(width, min(MAX_INCHES, width * height / sum(widths) + 0.9)), facecolor="black", layout="constrained"
+    )
     FigureCanvasAgg(figure)
     shown: set[int] = set()
     for panel, (name, across, up) in zip(figure.subplots(1, 3, width_ratios=widths), PLANES, strict=True):
