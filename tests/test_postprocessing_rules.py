@@ -303,13 +303,19 @@ def test_groups_count_as_one() -> None:
     assert KeepLargest(labels=(1, 2), count=2).to_transform((1, 2)) is None
 
 
-def test_rules_in_a_row_are_those_one_by_one_and_count_what_is_left() -> None:
-    row = (
-        KeepLargest(),
-        Opening(labels=((1, 2), 3), radius_mm=0.8),
-        Smoothing(labels=((1, 3),), sigma_mm=0.9),
-        RemoveTouchingBorder(labels=((1, 3),)),
-    )
+@pytest.mark.parametrize(
+    "row",
+    [
+        (
+            KeepLargest(),
+            Opening(labels=((1, 2), 3), radius_mm=0.8),
+            Smoothing(labels=((1, 3),), sigma_mm=0.9),
+            RemoveTouchingBorder(labels=((1, 3),)),
+        ),
+        (RemoveTouchingBorder(labels=((1, 3),)), RemoveSmall(labels=(2,), minimum_mm3=9)),
+    ],
+)
+def test_rules_in_a_row_are_those_one_by_one_and_count_what_is_left(row: tuple[Rule, ...]) -> None:
     for seed in range(6):
         mask = organs(seed)
         grid = grid_of(mask)

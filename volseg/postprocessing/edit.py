@@ -168,7 +168,8 @@ class MaskEdit:
         if not self._how[1]:
             _count(gone, self._components, self._removed, self._removed_voxels)
         elif gone.any():  # the owner of a component stands for its group
-            before = _voxels_of(self._mask)  # whatever rules before have taken already
+            self.voxels()  # before there are fewer
+            before = _voxels_of(self._mask)
             self._removed.update(self._components.owners[gone].tolist())
             self._settle()
             self._removed_voxels.update(Counter(before) - Counter(_voxels_of(self._mask)))
