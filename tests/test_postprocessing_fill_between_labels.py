@@ -27,7 +27,7 @@ def test_background_near_two_labels_gets_the_nearest(within_mm: float, labels: t
         flat = sorted(label for group in groups for label in group)
         away = np.round([ndimage.distance_transform_edt(mask != label, sampling=SPACING) for label in flat], 4)
         region = np.pad(np.isin(mask, flat), 16, mode="edge")
-        closed = ndimage.binary_closing(region, ball(within_mm))[16:-16, 16:-16, 16:-16]
+        closed = ndimage.binary_closing(region, ball(within_mm + min(SPACING) / 2))[16:-16, 16:-16, 16:-16]
         filled = (mask == 0) & (near.sum(axis=0) >= 2) & closed
         expected = np.where(filled, np.array(flat)[np.argmin(away, axis=0)], mask)
         assert np.array_equal(applied(FillBetweenLabels(labels=labels, within_mm=within_mm), mask), expected)
@@ -49,8 +49,7 @@ def test_no_ridge_grows_where_labels_meet() -> None:
     gap = mask.copy()
     gap[9:11] = 0
     found = applied(FillGaps(within_mm=3.0), gap, (1.0, 1.0, 1.0))
-    assert np.array_equal(found[:, 5:9, 5:9], mask[:, 5:9, 5:9])
-    assert not found[mask == 0].any()
+    assert np.array_equal(found, mask)
 
 
 def test_a_gap_is_between_two() -> None:

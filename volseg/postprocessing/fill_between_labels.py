@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class FillBetweenLabels(Rule):
     """Background at most this far from two of the labels gets the nearest, the lower number of two equally near.
 
-    What a ball of this radius beside the labels reaches stays: else a ridge would grow wherever two labels meet at the
-    surface of both. Beyond the image's border a label goes on as it is on it.
+    What a ball beside the labels reaches stays, else a ridge would grow wherever two labels meet at the surface of both; its
+    radius is half a voxel more, so that it is stopped by a gap of the full width too. Beyond the image's border a label goes on as it is on it.
 
     Distances are between voxel centres: a gap of one voxel is one step wide on both sides.
 
@@ -49,9 +49,11 @@ class FillBetweenLabels(Rule):
         parts = self.parts(boxes)
         if len(parts) < 2:
             return
-        all_labels, margin = [label for labels in parts for label in labels], [n + 1 for n in reach]
+        all_labels = [label for labels in parts for label in labels]
+        ball_mm = self.within_mm + min(edit.spacing_mm) / 2
+        margin = [n + 1 for n in radius_voxels(ball_mm, edit.spacing_mm)]
         window = Window.around(box_of(all_labels, boxes), edit.mask.shape, margin, margin)
-        gaps = closed(np.isin(window.of(edit.mask), all_labels), self.within_mm, edit.spacing_mm)[window.inside]
+        gaps = closed(np.isin(window.of(edit.mask), all_labels), ball_mm, edit.spacing_mm)[window.inside]
         claims = Claims(edit)
         for labels in parts:
             box = Window.around(box_of(labels, boxes), edit.mask.shape, reach, reach).box
