@@ -130,6 +130,11 @@ class TestItkSnap:
         text = LabelTable((Label(1, 'a "b"\n    2 0 0 0 1 1 1 "evil"'),)).to_itksnap()
         assert LabelTable.from_itksnap(text).indices == (1,)
 
+    def test_names_that_differ_in_nothing_else_stay_apart(self) -> None:
+        names = ('a"', "a", "a\\", '"', '"ignore"', "b")
+        text = LabelTable(tuple(Label(index, name) for index, name in enumerate(names, 1))).to_itksnap()
+        assert LabelTable.from_itksnap(text).names == ("a (1)", "a", "a (3)", "(4)", "ignore (5)", "b")
+
     @pytest.mark.parametrize("text", ["1 2 3", '1 2 3 4 5 6 7 "a', "<html>", '-1 0 0 0 1 1 1 "a"'])
     def test_what_is_not_that_form(self, text: str) -> None:
         with pytest.raises(InputError):

@@ -317,9 +317,14 @@ class LabelTable:
             "################################################",
             '    0     0    0    0        0  0  0    "Clear Label"',
         ]
+        plain = {one.index: "".join(c for c in one.name if c.isprintable() and c not in '"\\') for one in self.labels}
+        taken = {"", IGNORE_NAME, *(one.name for one in self.labels if plain[one.index] == one.name)}
         for label in self.labels:
             red, green, blue = label.rgb
-            name = "".join(c for c in label.name if c.isprintable() and c not in '"\\')
+            name = plain[label.index]
+            if name != label.name:  # no two may be alike without what was left out
+                name = name if name.casefold() not in map(str.casefold, taken) else f"{name} ({label.index})".strip()
+                taken.add(name)
             lines.append(f'{label.index:5d}  {red:4d} {green:4d} {blue:4d}        1  1  1    "{name}"')
         if self.ignore is not None:
             lines.append(f'{self.ignore:5d}   128  128  128        1  0  0    "{IGNORE_NAME}"')
