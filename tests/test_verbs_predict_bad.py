@@ -150,3 +150,14 @@ def test_values_far_from_those_of_the_training_are_told(
     told = doubts((image,), PLANNED, ct=ct)  # type: ignore[arg-type]
     assert len(told) == bool(words)
     assert words in "".join(told)
+
+
+def test_two_places_of_one_image_are_told(tmp_path: Path) -> None:
+    values = np.linspace(-1000, 1000, 1000).reshape(10, 10, 10).astype(np.float32)
+    image = nibabel.Nifti1Image(values, np.eye(4))
+    image.set_sform(np.diag([-1.0, 1, 1, 1]), code=2)
+    image.set_qform(np.eye(4), code=1)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    (told,) = doubts((tmp_path / "a.nii.gz",), PLANNED, ct="yes")
+    assert "sform and the qform" in told
+    assert "left and right" in told

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from volseg.errors import InputError
-from volseg.volume import read_volume
+from volseg.grid import CORNER_TOLERANCE_MM
+from volseg.volume import read_header, read_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +38,10 @@ MAX_SHEAR_DEGREES = 1.0
 skewed."""
 SMALLER = 10.0
 """So many times less or more than any training image shows; scans of one body part differ by less."""
+TWO_PLACES = (
+    "The sform and the qform of the image place it {:.3g} mm apart, and programs differ in which they follow; volseg follows the "
+    "sform. See that left and right are where they belong before you rely on the mask."
+)
 NO_CT = "The bundle was made for CT, and the values of the image are no Hounsfield units: don't rely on the mask."
 
 
@@ -109,6 +114,9 @@ def doubts(images: tuple[Path, ...], made_for: MadeFor, *, ct: Literal["yes", "p
     for channel, image in enumerate(images):
         array = read_volume(image).array
         values = array[::STEP, ::STEP, ::STEP]
+        apart_mm = read_header(image).forms_apart_mm
+        if apart_mm > CORNER_TOLERANCE_MM and not channel:
+            told.append(TWO_PLACES.format(apart_mm))
         if (values == values.flat[0]).all() and (array == array.flat[0]).all():
             which = f"channel {channel} of the image" if len(images) > 1 else "the image"
             raise InputError(
