@@ -71,7 +71,7 @@ def segment(checked: Checked, model: Model, advance: Callable[[float], object] =
     if model.only:
         kept = np.isin(mask, model.only)
         if model.rules and changes.split:
-            kept |= np.isin(mask // INSTANCE_STEP, model.only) & (mask > INSTANCE_STEP)
+            kept |= np.isin(mask // INSTANCE_STEP, sorted({*model.only}.intersection(changes.split)))
         mask[~kept] = 0
     beyond = tuple(sorted({*values_in(mask)}.difference(model.table.indices, (BACKGROUND,))))
     if model.meaning.why:
