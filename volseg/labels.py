@@ -330,8 +330,11 @@ class LabelTable:
             lines.append(f'{self.ignore:5d}   128  128  128        1  0  0    "{IGNORE_NAME}"')
         return "\n".join(lines) + "\n"
 
-    def describe(self, path: Path) -> None:
+    def describe(self, path: Path) -> bool:
         """Write ``labels.txt`` for ITK-SNAP; colours that a person gave the labels there stay, and so does another's file.
+
+        Returns:
+            Whether the file there describes these labels now.
 
         Raises:
             FileError: the file can't be written.
@@ -342,12 +345,13 @@ class LabelTable:
                 there = read_bounded(path, MAX_LABELS_BYTES, "label description").decode("utf-8")
                 colours = {label.index: label.colour for label in LabelTable.from_itksnap(there).labels}
             except (OSError, ValueError):
-                return
+                return False
             labels = (replace(label, colour=colours.get(label.index, label.colour)) for label in self.labels)
             described = LabelTable(tuple(labels), self.ignore).to_itksnap()
             if described == there:
-                return
+                return True
         write_text(path, described)
+        return True
 
     @classmethod
     def read(cls, path: Path) -> LabelTable:

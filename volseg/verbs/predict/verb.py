@@ -127,7 +127,7 @@ def _predict(
             ledger = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
             origin = inputs.naming.origin(source) if inputs.naming else ""
             with RunningLedger(out_dir / LEDGER, ledger, found, origin, inputs.aside) as running:
-                described = Described(out_dir, model, gathered.regions, found.outcomes if found else ())
+                described = Described(out_dir, model, gathered.regions, found.outcomes if found else (), progress.say)
 
                 def add(outcome: Outcome) -> None:
                     running.add(outcome)
