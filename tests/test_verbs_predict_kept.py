@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from tests.conftest import uncounted
+from tests.heard import Heard
 from tests.zoo import write_zoo_bundle
 from volseg.atomic import exclusive
 from volseg.cli.main import main
@@ -25,6 +27,7 @@ from volseg.outcomes import Ledger, Status
 from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.train import train
 from volseg.verbs.trust import trust
+from volseg.volume import read_volume
 from volseg.writers import WRITERS
 
 if TYPE_CHECKING:
@@ -429,6 +432,70 @@ def test_statistics_follow_an_image_that_was_replaced(trained_bundle: Path, imag
     predict(trained_bundle, images, out, options)
     lines = (out / "statistics.csv").read_text().splitlines()
     assert [line.replace("case_10", "case_11") for line in lines[1:3]] == lines[3:5]
+
+
+def test_a_surface_that_was_lost_is_made_again(trained_bundle: Path, images: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "out", PredictOptions(surface=("stl",))
+    predict(trained_bundle, images, out, options)
+    before = bytes_of(out)
+    lost, *_ = (out / "stl" / "case_10").glob("*.stl")
+    lost.unlink()
+    assert predict(trained_bundle, images, out, options).exit_code == 0
+    assert bytes_of(out) == before
+
+
+def test_another_format_alone_is_made_of_the_mask_that_is_there(
+    trained_bundle: Path, images: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict(trained_bundle, images, out, PredictOptions(statistics=True))
+    before = bytes_of(out)
+    edited = edit(out / "case_11.nii.gz")
+    ledger = predict(trained_bundle, images, out, PredictOptions(formats=("slicer",)))
+    assert {one.case: one.code for one in ledger.outcomes} == {"case_10": "already-done", "case_11": "edited"}
+    after = bytes_of(out)
+    assert {*after} - {*before} == {"slicer/case_10.seg.nrrd"}
+    assert after["case_10.nii.gz"] == before["case_10.nii.gz"]
+    assert after["case_11.nii.gz"] == edited
+    assert after["statistics.csv"] == before["statistics.csv"]
+
+
+def test_what_an_edited_mask_no_longer_fits_is_told(trained_bundle: Path, images: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "out", PredictOptions(statistics=True)
+    predict(trained_bundle, images, out, options)
+    edit(out / "case_10.nii.gz")
+    for _ in range(2):
+        told = {one.case: one.warnings for one in predict(trained_bundle, images, out, options).outcomes}
+        assert [warning for warning in told["case_10"] if "mask as it was before" in warning] == [told["case_10"][-1]]
+        assert not any("as it was before" in warning for warning in told["case_11"])
+    told = {one.case: one.warnings for one in predict(trained_bundle, images, out).outcomes}
+    assert not any("as it was before" in warning for warning in told["case_10"])
+
+
+def test_no_mask_is_left_under_names_that_it_does_not_have(trained_bundle: Path, images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(trained_bundle, images, out)
+    before = bytes_of(out)
+    some = PredictOptions(labels=("core",), overwrite=True)
+    with pytest.raises(OutputExistsError, match=r"1 mask .*1 \(shell\)"):
+        predict(trained_bundle, images / "case_10.nii.gz", out, some)
+    assert bytes_of(out) == before
+    assert predict(trained_bundle, images, out, some).exit_code == 0
+    (out / "labels.txt").write_text("notes\n1 is the heart\n")
+    told = Heard()
+    predict(trained_bundle, images, out, some, told)
+    assert any("is no label description" in line for line in told.lines)
+    assert (out / "labels.txt").read_text().startswith("notes")
+
+
+def test_cases_whose_names_differ_in_signs_alone_don_t_meet(trained_bundle: Path, images: Path, tmp_path: Path) -> None:
+    volume = read_volume(images / "case_10.nii.gz")
+    folder = tmp_path / "nrrd"
+    folder.mkdir()
+    for name in ("a b", "a_b", "a;b"):
+        SimpleITK.WriteImage(volume.to_sitk(), folder / f"{name}.nrrd")
+    ledger = predict(trained_bundle, folder, tmp_path / "out")
+    assert [(one.case, one.code) for one in ledger.outcomes] == [("a b", "done"), ("a;b", "done"), ("a_b", "done")]
 
 
 def test_an_unknown_format_is_told_before_anything_is_made(

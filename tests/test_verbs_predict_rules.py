@@ -54,4 +54,6 @@ def test_rules_of_the_command_line_come_after_the_bundle_s_and_make_other_masks(
     assert (ruled / name).read_bytes() == before
     assert main([*command[:3], str(tmp_path / "x"), "--opening", "spline:2"]) == 2
     assert f"There are {names[0]} (1)" in " ".join(capsys.readouterr().err.split())
+    assert main([*command[:3], str(tmp_path / "x"), "--keep-inside", "1:9"]) == 2
+    assert "Rules name the labels 9, which the bundle doesn't have" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "x").exists()

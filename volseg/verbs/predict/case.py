@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from volseg.atomic import TEMPORARY_MARK, write_error
+from volseg.errors import OutputExistsError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
 from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.verbs.predict.checks import check
 from volseg.verbs.predict.model import Model, load_model
 from volseg.verbs.predict.segmenting import segment, segment_regions
 from volseg.volume import nifti_name, read_mask
-from volseg.writers import NIFTI, MaskedImage, writers_of
+from volseg.writers import MaskedImage, writers_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 PLACING = ".placing"
 """Lies in the hidden folder of a case from when its files are put in their places."""
+OF_BEFORE = "Its mask was edited, and what was made of it, such as statistics and surfaces, is still of the mask as it was before."
+NOT_OF_EDITED = (
+    "Somebody has changed its files, and other outputs are asked for, which are made of masks as the network gave them. "
+    "Leave these out, or make all anew with --overwrite, which loses what was edited."
+)
 
 
 @dataclass(frozen=True)
@@ -164,15 +170,26 @@ class Prediction:
         missing = before and not all(name in before.files and (self.out_dir / name).exists() for name in names)
         if before and missing and not self.overwrite and self._has_mask(before, now, (*source.written(), *masks)):
             return Looked(names, now, before, State.STALE, masks=masks)
-        state = State.ABSENT if self.overwrite else state_of(before, now, self.out_dir)
+        # Nobody's edited mask gets other outputs, nor loses those that it has, where it isn't asked for itself.
+        watched = now.files | {name: FileDigest(0, "") for name in masks if before and name in before.files}
+        state = State.ABSENT if self.overwrite else state_of(before, replace(now, files=watched), self.out_dir)
         if state is State.EDITED_STALE and any((left / PLACING).exists() for left in _left(self.out_dir, source.name)):
             state = State.STALE  # nobody edited them: a run was killed while it put them there
         if case.earlier and state in (State.CURRENT, State.EDITED):
-            return Looked(names, now, before, state, kept_outcome(case.earlier, state))
+            kept = kept_outcome(case.earlier, state)
+            warnings = tuple(warning for warning in kept.warnings if warning != OF_BEFORE)
+            if state is State.EDITED and before and self._is_edited(masks, before):
+                warnings += (OF_BEFORE,) if set(names) - {*masks, *source.written()} else ()
+            return Looked(names, now, before, state, replace(kept, warnings=warnings))
+        if state is State.EDITED_STALE and before and (before.input, before.method) == (now.input, now.method):
+            raise OutputExistsError(NOT_OF_EDITED, code="edited")
         if state is not State.UNKNOWN:
             otherwise = "by another model, with other rules or in another precision"
             require_replaceable(state, f"{otherwise}, or of another series" if source.origin else otherwise)
         return Looked(names, now, before, state)
+
+    def _is_edited(self, masks: tuple[str, ...], before: Made) -> bool:
+        return any(before.files.get(name) != file_digest(self.out_dir / name) for name in masks if name in before.files)
 
     @property
     def _places(self) -> tuple[str, ...]:
@@ -186,18 +203,21 @@ class Prediction:
         image = MaskedImage(source.name, self.out_dir, source.series)
         each = [name for writer in writers_of(self.formats) for name in writer.names(image)]
         names = [*source.written(), *(_path(place, name) for place in self._places for name in each)]
-        # Of as many as there are labels, those of an earlier run.
+        return self._with_own(names, source.name, before)
+
+    def _with_own(self, names: list[str], case: str, before: Made | None) -> tuple[str, ...]:
+        """Files of a case, and of those in a folder of its name, as many as it has labels, what an earlier run made."""
         own = {PurePosixPath(name).parent for name in names} - {PurePosixPath(place) for place in self._places}
-        own = {folder for folder in own if folder.name == source.name}
-        names += [name for name in (before.files if before else ()) if PurePosixPath(name).parent in own]
-        return tuple(dict.fromkeys(names))
+        own = {folder for folder in own if folder.name == case}
+        there = (name for name in (before.files if before else ()) if PurePosixPath(name).parent in own)
+        return tuple(dict.fromkeys((*names, *there)))
 
     def _has_mask(self, before: Made, now: Made, needed: tuple[str, ...]) -> bool:
         """Whether image and mask are there as an earlier run wrote them, of this input and by this method."""
         known = {name: digest for name, digest in before.files.items() if (self.out_dir / name).is_file()}
         state = state_of(before, replace(now, files=known), self.out_dir)
         is_same = before.input == now.input and state is State.CURRENT
-        return is_same and NIFTI in self.formats and all(name in known for name in needed)
+        return is_same and all(name in known for name in needed)
 
     def _complete(self, earlier: Outcome, before: Made, source: FileSource | SeriesSource, looked: Looked) -> Outcome:
         """Make what is missing of a case from the mask that is there, without the network."""
@@ -215,7 +235,9 @@ class Prediction:
                 writers = [
                     writer
                     for writer in writers_of(self.formats)
-                    if missing.intersection(_path(place, one) for one in writer.names(image))
+                    if missing.intersection(
+                        self._with_own([_path(place, one) for one in writer.names(image)], image.case, before)
+                    )
                 ]
                 made += self._write(folder, place, writers, mask, volume.grid, table, image)
             files = {name: file_digest(folder / name) for name in made}

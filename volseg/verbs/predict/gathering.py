@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volseg.atomic import require_no_links
-from volseg.errors import OutputExistsError, UsageError
+from volseg.errors import OutputExistsError, UsageError, VolsegError
+from volseg.labels import LABELS_NAME, LabelTable
 from volseg.outcomes import Ledger, Status
 from volseg.pseudonyms import without_order
 from volseg.verbs.predict.options import DECIDING
+from volseg.words import counted, listed
 from volseg.writers import FOLDERS, writers_of
 
 if TYPE_CHECKING:
@@ -93,6 +95,13 @@ def opened(bundle_dir: Path, source: Path, out_dir: Path, options: PredictOption
     if out_dir.resolve() == bundle.root.resolve():
         raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
     rules = options.rules(bundle.labels)
+    unknown = rules.labels.difference(bundle.labels.indices)
+    if unknown and bundle.labels and not bundle.meaning.why:
+        known = ", ".join(map(bundle.labels.told, bundle.labels.indices))
+        raise UsageError(
+            f"Rules name the labels {', '.join(map(str, sorted(unknown)))}, which the bundle doesn't have. It has {known}.",
+            code="no-label",
+        )
     if rules and options.regions:
         raise UsageError(
             "Rules are for masks whose labels exclude each other, and regions may overlap. Leave --regions or the rules out."
@@ -138,7 +147,9 @@ def gather(
     regions = require_regions(model) if options.regions else {}
     require_no_links(out_dir, [*regions, *(f"{region}/{name}" for region in regions for name in FOLDERS)])
     found = Ledger.read(out_dir / LEDGER)
-    require_same_model(found, asked.file, out_dir, options)
+    is_same = is_same_model(found, asked.file, options)
+    if not is_same and not options.overwrite:
+        require_no_others(found, out_dir)
     before = {outcome.case: outcome for outcome in found.outcomes} if found else {}
     there = tuple(
         one.case
@@ -164,31 +175,51 @@ def gather(
         for one in inputs.sources
     ]
     cases = tuple(CaseToPredict(one, before.get(one.name)) for one in sources)
+    staying = {*there}.difference(case.name for case in cases)
+    otherwise = _called_otherwise(out_dir, model.table) if staying and not is_same and not regions else ()
+    if otherwise:
+        raise OutputExistsError(
+            f"{out_dir} holds {counted(len(staying), 'mask')} that this run would leave, and in their {LABELS_NAME} is "
+            f"{listed(otherwise)}, which the masks of this run don't have by that name. Name another folder."
+        )
     work = Prediction(asked.file, out_dir, options.writers, options.overwrite, tuple(regions))
     return Gathered(regions, found, there, inputs, cases, work)
 
 
-def require_same_model(found: Ledger | None, file: ModelFile, out_dir: Path, options: PredictOptions) -> None:
+def is_same_model(found: Ledger | None, file: ModelFile, options: PredictOptions) -> bool:
+    """Whether masks of the last run are of the same model, rules and options."""
+    from volseg.verbs.predict.model_file import RULES
+
+    if found is None:
+        return True
+    theirs = found.provenance
+    rules_alike = theirs.checksums.get(RULES) == file.checksums.get(RULES)
+    return (rules_alike and file.checksums.items() <= theirs.checksums.items()) and all(
+        _plainly(theirs.options.get(name)) == _plainly(getattr(options, name)) for name in DECIDING
+    )
+
+
+def require_no_others(found: Ledger | None, out_dir: Path) -> None:
     """Refuse a folder with masks of another model, which would pass for this one's.
 
     Raises:
         OutputExistsError: it has some.
     """
-    from volseg.verbs.predict.model_file import RULES
-
-    if found is None or options.overwrite:
-        return
-    theirs = found.provenance
-    rules_alike = theirs.checksums.get(RULES) == file.checksums.get(RULES)
-    same = (rules_alike and file.checksums.items() <= theirs.checksums.items()) and all(
-        _plainly(theirs.options.get(name)) == _plainly(getattr(options, name)) for name in DECIDING
-    )
-    there = any((out_dir / name).is_file() for outcome in found.outcomes for name in outcome.outputs)
-    if not same and there:
+    if any((out_dir / name).is_file() for outcome in (found.outcomes if found else ()) for name in outcome.outputs):
         raise OutputExistsError(
             f"{out_dir} holds masks of another model or of other weights, or made with other rules or options, in another "
             "precision or for each region. Name another folder, or replace them with --overwrite."
         )
+
+
+def _called_otherwise(out_dir: Path, table: LabelTable) -> tuple[str, ...]:
+    """The labels that ``labels.txt`` names and a table calls otherwise or lacks."""
+    try:
+        there = LabelTable.read(out_dir / LABELS_NAME)
+    except VolsegError:  # none, or somebody's notes
+        return ()
+    ours = LabelTable.from_itksnap(table.to_itksnap())
+    return tuple(there.told(index) for index in there.indices if ours.told(index) != there.told(index))
 
 
 def _plainly(option: object) -> object:
