@@ -46,10 +46,10 @@ def test_a_gap_of_a_voxel_is_closed_and_the_outside_stays() -> None:
 def test_no_ridge_grows_where_labels_meet() -> None:
     mask = np.zeros((20, 14, 14), np.uint8)
     mask[4:10, 4:10, 4:10], mask[10:16, 4:10, 4:10] = 1, 2
-    assert np.array_equal(applied(FillGaps(within_mm=3.0), mask, (1.0, 1.0, 1.0)), mask)
+    assert np.array_equal(applied(FillBetweenLabels(within_mm=3.0), mask, (1.0, 1.0, 1.0)), mask)
     gap = mask.copy()
     gap[9:11] = 0
-    found = applied(FillGaps(within_mm=3.0), gap, (1.0, 1.0, 1.0))
+    found = applied(FillBetweenLabels(within_mm=3.0), gap, (1.0, 1.0, 1.0))
     assert np.array_equal(found, mask)
 
 

@@ -93,3 +93,13 @@ def test_the_order_is_that_of_the_fields_unless_told() -> None:
         RuleOptions(order=["connectivity"]).rules()
     assert not RuleOptions().asks_rules
     assert RuleOptions(instances="1").asks_rules
+
+
+@pytest.mark.parametrize("split", ["tumour", "all"])
+def test_what_instances_leave_nothing_of_is_named_before_them(split: str) -> None:
+    options = {"instances": split, "remove_small": ["tumour:1ml"]}
+    assert len(RuleOptions(**options).rules(TABLE).rules) == 2
+    with pytest.raises(UsageError, match="--remove-small comes after --instances"):
+        RuleOptions(**options, order=["instances", "remove_small"]).rules(TABLE)
+    of_all = {"instances": split, "remove_small": ["all:1ml"]}
+    assert len(RuleOptions(**of_all, order=["instances", "remove_small"]).rules(TABLE).rules) == 2

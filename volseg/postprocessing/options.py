@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ML = 1000.0
 """In mm3."""
 UNITS = {"ml": ML, "mm3": 1.0}
+OPTION_OF = {"smoothing": "smooth"}
+"""Where the option is called otherwise than the rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +95,14 @@ class RuleOptions:
             table: what the labels are called; without it they are known by their numbers alone.
 
         Raises:
-            UsageError: a name is unknown, a label is below 1, a number is missing or makes no sense, or the order names
-                what is no rule.
+            UsageError: a name is unknown, a label is below 1, a number is missing or makes no sense, the order names
+                what is no rule, or a rule names a label after its instances got numbers of their own.
         """
         reader = _Reader(table or LabelTable(()), self.connectivity)
         found: list[Rule] = []
         for name, values in self._in_order():
             found.extend(reader.read(name, values))
+        _require_labels_left(found)
         return PostprocessingRules(tuple(found))
 
     def _in_order(self) -> Iterator[tuple[str, list[str | int]]]:
@@ -127,6 +130,19 @@ RULE_OPTIONS = tuple(field.name for field in fields(RuleOptions) if field.name n
 """The options that are rules, in the order that they have where none is given."""
 
 
+def _require_labels_left(rules: Sequence[Rule]) -> None:
+    split: set[int] = set()
+    for number, rule in enumerate(rules):
+        named = PostprocessingRules((rule,)).labels
+        if named & split or (named and any(isinstance(one, Instances) and one.labels == ALL for one in rules[:number])):
+            raise UsageError(
+                f"{_option(OPTION_OF.get(rule.key, rule.key))} comes after --instances, which leaves nothing of the label but numbers of its own. Give "
+                "--instances last, or all labels here.",
+                code="rule",
+            )
+        split |= {*rule.flat} if isinstance(rule, Instances) else set()
+
+
 def _values(value: object) -> list[str | int]:
     if isinstance(value, float):
         return [str(value)] if value else []
@@ -150,7 +166,7 @@ class _Reader:
         for word in self.table.each(words):
             labels, *numbers = self._parts(name, str(word))
             together.setdefault(tuple(numbers), []).append(labels)
-        if len(together) > 1 and name != "fill_gaps" and any(ALL in those for those in together.values()):
+        if len(together) > 1 and name != "fill_between_labels" and any(ALL in those for those in together.values()):
             raise UsageError(
                 f"{_option(name)} takes all labels, and some of them with another number: all would count for these too. "
                 "Name each label with its number.",
