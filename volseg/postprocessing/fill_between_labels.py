@@ -24,7 +24,8 @@ class FillBetweenLabels(Rule):
     """Background at most this far from two of the labels gets the nearest, the lower number of two equally near.
 
     What a ball beside the labels reaches stays, else a ridge would grow wherever two labels meet at the surface of both; its
-    radius is half a voxel more, so that it is stopped by a gap of the full width too. Beyond the image's border a label goes on as it is on it.
+    radius is half a voxel more, so that it is stopped by a gap of the full width too. Beyond the image's border a label
+    goes on as it is on it.
 
     Distances are between voxel centres: a gap of one voxel is one step wide on both sides.
 
