@@ -171,7 +171,7 @@ class Prediction:
         if before and missing and not self.overwrite and self._has_mask(before, now, (*source.written(), *masks)):
             return Looked(names, now, before, State.STALE, masks=masks)
         # Nobody's edited mask gets other outputs, nor loses those that it has, where it isn't asked for itself.
-        watched = now.files | {name: FileDigest(0, "") for name in masks if before and name in before.files}
+        watched = {**now.files} | {name: FileDigest(0, "") for name in masks if before and name in before.files}
         state = State.ABSENT if self.overwrite else state_of(before, replace(now, files=watched), self.out_dir)
         if state is State.EDITED_STALE and any((left / PLACING).exists() for left in _left(self.out_dir, source.name)):
             state = State.STALE  # nobody edited them: a run was killed while it put them there
