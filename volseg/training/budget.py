@@ -128,6 +128,11 @@ class Budget:
         return min(cases, int(cases * room / self.validation_seconds))
 
     @property
+    def enough_minutes(self) -> float:
+        """With how many minutes a validation could look at all cases, where ``validation_seconds`` is what all of them take."""
+        return (self.elapsed_seconds + self.validation_seconds / MAX_RESERVE_SHARE) / 60
+
+    @property
     def has_time_to_validate(self) -> bool:
         """Whether a validation now ends within the minutes, or hardly later."""
         if self.minutes is None:

@@ -173,9 +173,9 @@ class Run:
             self._end_epoch()  # stopped between an epoch's last step and its end
         if self._is_better:
             self._tell_better()
-        overrun = self._validations.estimate(self.trainer.network)
+        overrun_seconds, enough_minutes = self._validations.estimate(self.trainer.network)
         for listener in self.listeners:
-            listener.timed(overrun, self.validated)
+            listener.timed(overrun_seconds, self.validated, enough_minutes)
         self.budget.begin_steps()
         self._saved_at = time.monotonic()
         self._shown = BAR_UNITS * self.budget.fraction

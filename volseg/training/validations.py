@@ -108,11 +108,12 @@ class Validations:
         if self.average is not None:
             self.average.restore()
 
-    def estimate(self, network: Module) -> float:
+    def estimate(self, network: Module) -> tuple[float, float]:
         """Tell the budget what the last validation will take, until one was measured, and validate no more than fits.
 
         Returns:
-            How many seconds the run would take beyond its minutes with validations of all cases.
+            How many seconds the run would take beyond its minutes with validations of all cases, and with how many minutes
+            there would be time for them.
         """
         budget = self.budget
         if self.cases:
@@ -121,10 +122,10 @@ class Validations:
                 "was begun. --fresh starts over."
             )
         if budget.minutes is None or not isinstance(self.evaluator, SupervisedEvaluator):
-            return budget.overrun_seconds
+            return budget.overrun_seconds, budget.enough_minutes
         if not budget.validation_seconds:
             budget.validation_seconds = time_validation(network, self.evaluator, self._progress)
-        overrun = budget.overrun_seconds
+        overrun, enough = budget.overrun_seconds, budget.enough_minutes
         batches = len(self.evaluator.data_loader)
         fitting = batches if self.were_made or self.cases else budget.affordable(batches)
         if fitting < batches:
@@ -146,7 +147,7 @@ class Validations:
                 f"{budget.elapsed_seconds / 60:.1f} minutes went by already, more than the {budget.minutes:g} that were "
                 "given: training ends as soon as it can."
             )
-        return overrun
+        return overrun, enough
 
     def make_last(self, epoch: int) -> bool:
         """Validate the weights of the last step, where that was not done and there is time; gives whether it was.

@@ -36,9 +36,9 @@ class Listener:
         """Training begins, or goes on; always the first. ``run`` is kept for what follows."""
         self.run = run
 
-    def timed(self, overrun_seconds: float, validated: int | None) -> None:
+    def timed(self, overrun_seconds: float, validated: int | None, enough_minutes: float) -> None:
         """The first step comes next: what the run would take beyond its minutes if each validation looked at all cases
-        held out, and at how many of them each will look instead; None for all."""
+        held out, at how many of them each will look instead (None for all), and with how many minutes at all."""
 
     def epoch(self, row: Epoch) -> None:
         """An epoch, or the part of it that the budget left, is over. ``row.validation`` is what came after it."""

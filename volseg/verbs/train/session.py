@@ -286,9 +286,9 @@ class _Recorder(Listener):
     def __init__(self, fold: Fold) -> None:
         self._path = fold.folder.record
 
-    def timed(self, overrun_seconds: float, validated: int | None) -> None:
+    def timed(self, overrun_seconds: float, validated: int | None, enough_minutes: float) -> None:
         """Record it before there is a score."""
-        del overrun_seconds
+        del overrun_seconds, enough_minutes
         record = RunRecord.read(self._path) if self._path.is_file() else None  # a bundle's own list of data has none
         if record is not None and record.validated != validated:
             replace(record, validated=validated).write(self._path)

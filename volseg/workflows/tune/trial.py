@@ -206,7 +206,7 @@ class Judge(Listener):
         for row in run.history:
             self._before = self._point(row) or self._before
 
-    def timed(self, overrun_seconds: float, validated: int | None) -> None:
+    def timed(self, overrun_seconds: float, validated: int | None, enough_minutes: float) -> None:
         """Refuse a trial that has no time to validate all cases, by which it is compared with the others.
 
         Raises:
@@ -214,8 +214,8 @@ class Judge(Listener):
         """
         if overrun_seconds > self._overrun_seconds or validated is not None:
             raise VolsegError(
-                f"A validation takes so long that a trial would take about {overrun_seconds / 60:.1f} minutes more than "
-                f"its {self._length}. Give each trial more with --trial-minutes and --fresh.",
+                f"There is no time in {self._length} to validate all cases held out, by which trials are compared. Give each "
+                f"trial more: --trial-minutes {math.ceil(11 * enough_minutes) / 10:g} --fresh",
                 code="too-long",
             )
 
