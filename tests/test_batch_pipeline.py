@@ -118,9 +118,25 @@ def test_a_case_that_memory_has_no_room_for_waits() -> None:
         yield
         return done(case)
 
-    run_overlapping(work, range(3), name_of=str, title="x", may_overlap=lambda _: False)
+    run_overlapping(work, range(3), name_of=str, title="x", may_overlap=lambda *_: False)
     assert order == [(what, case) for case in range(3) for what in ("read", "computed")]
     assert run_overlapping(work, [], name_of=str, title="x") == ()
+
+
+def test_whether_there_is_room_is_asked_with_what_the_first_step_gave() -> None:
+    asked: list[tuple[int, str | None]] = []
+
+    def work(case: int) -> Generator[str | None, None, Outcome]:
+        yield f"read {case}"
+        yield None
+        return done(case)
+
+    def may_overlap(case: int, given: str | None) -> bool:
+        asked.append((case, given))
+        return True
+
+    run_overlapping(work, range(3), name_of=str, title="x", may_overlap=may_overlap)
+    assert asked == [(1, "read 0"), (2, "read 1")]
 
 
 def test_a_case_that_ends_early_and_the_progress_of_the_others() -> None:

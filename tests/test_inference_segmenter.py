@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -451,3 +452,24 @@ def test_an_ensemble_averages_probabilities_one_network_after_the_other(
         each = [1 / (1 + np.exp(-one)) for one in logits]
     np.testing.assert_allclose(seen[0], np.mean(each, axis=0), rtol=1e-5)
     np.testing.assert_array_equal(mask, np.mean(each, axis=0).argmax(axis=0))
+
+
+def test_no_image_is_prepared_while_the_steps_of_another_are_undone(tmp_path: Path, write_image: WriteImage) -> None:
+    """MONAI lets a transform remember nothing while it is inverted."""
+    path = write_image(tmp_path / "image.nii.gz", blocks())
+    grid = read_header(path).grid
+    prepared = threading.Event()
+
+    def beside() -> None:
+        found.prepare([path], grid)
+        prepared.set()
+
+    def start(item: dict[str, Any]) -> dict[str, Any]:
+        other.start()
+        assert not prepared.wait(0.3)
+        return item
+
+    other, found = threading.Thread(target=beside), segmenter(last=start)
+    np.testing.assert_array_equal(found.segment([path], grid), blocks() > THRESHOLD)
+    other.join()
+    assert prepared.is_set()

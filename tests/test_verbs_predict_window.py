@@ -9,32 +9,17 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.weighed import weighed
 from volseg.bundle.folder import open_bundle
 from volseg.errors import InputError, OutputExistsError, UsageError
-from volseg.grid import Grid
 from volseg.labels import LabelTable
 from volseg.outcomes import Ledger
 from volseg.planning.augmentations import SmallChanges
 from volseg.verbs.predict import PredictOptions, predict
-from volseg.verbs.predict.window import parse_roi, tta_axes
+from volseg.verbs.predict.window import tta_axes
 
 if TYPE_CHECKING:
     from tests.conftest import MakeBundle, MakePlan, WriteImage
-
-
-def weighed(made: Path) -> Path:
-    """The bundle with random weights."""
-    import torch
-
-    from volseg.bundle.parser import BundleParser
-
-    torch.manual_seed(5)
-    network = BundleParser(open_bundle(made), "inference", {"device": "cpu"}).build("network_def")
-    for weight in network.parameters():
-        torch.nn.init.normal_(weight, std=0.4)
-    (made / "models").mkdir(exist_ok=True)
-    torch.save(network.state_dict(), made / "models" / "model.pt")
-    return made
 
 
 @pytest.fixture
@@ -67,17 +52,6 @@ def test_a_box_is_segmented_as_it_is_in_the_whole(bundle: Path, image: Path, tmp
     np.testing.assert_array_equal(in_mm, expected)
     with pytest.raises(OutputExistsError, match="other rules or options"):
         mask_of(bundle, image, tmp_path / "boxed")
-
-
-@pytest.mark.parametrize("text", ["1:2", "1:2,3:4,x", "5:5,1:2,1:2", "1.5:3,1:2,1:2", ""])
-def test_what_is_no_box_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--roi takes"):
-        parse_roi(text)
-
-
-def test_a_box_beside_the_image_is_refused() -> None:
-    with pytest.raises(InputError, match="outside"):
-        parse_roi("100:200,1:2,1:2").box(Grid((50, 50, 50), np.eye(4)))
 
 
 def test_some_labels_are_written(bundle: Path, image: Path, tmp_path: Path) -> None:

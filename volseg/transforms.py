@@ -7,7 +7,8 @@ They need torch and MONAI, so nothing imports this module but who wants them. Al
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -16,16 +17,17 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import ImageMetaKey, TransformBackends, convert_to_dst_type
 
-from volseg.api.calling import path_of
+from volseg.api.calling import Keywords, options_of, path_of, python_words
 from volseg.dicom import read_series
 from volseg.errors import UsageError
 from volseg.grid import Grid
-from volseg.options import Many, StrPath, each
-from volseg.verbs.postprocess import PostprocessOptions
+from volseg.labels import LabelTable
+from volseg.options import Many, StrPath
+from volseg.postprocessing import Rule, RuleOptions
 from volseg.volume import Mask, Volume, for_nifti
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
+    from numpy.typing import DTypeLike, NDArray
 
 
 class LoadDicom(Transform):  # type: ignore[misc]
@@ -94,17 +96,41 @@ class LoadDicomd(MapTransform):  # type: ignore[misc]
         return {**data, **{key: self.loader(data[key]) for key in self.key_iterator(data)}}
 
 
+class RuleKeywords(TypedDict, total=False):
+    """The rules of ``volseg.postprocess``, in the order in which they are applied unless ``order`` says otherwise; see
+    docs/rules.md."""
+
+    minimum_size_mm3: float
+    remove_small: Many[str]
+    keep_inside: Many[str]
+    remove_touching_border: Many[str | int]
+    opening: Many[str]
+    closing: Many[str]
+    smooth: Many[str]
+    fill_gaps: Many[str]
+    fill_holes: Many[str | int]
+    instances: Many[str | int]
+    connectivity: Literal[6, 18, 26]
+    order: Many[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rules(Keywords[RuleOptions], RuleOptions): ...
+
+
 class PostprocessLabels(Transform):  # type: ignore[misc]
     """Apply volseg's rules to a mask (1, i, j, k) of labels; see ``volseg.postprocess``.
 
+    ``PostprocessLabels("liver", opening="liver:2", labels={"liver": 1})``: the words are those of the command line.
+
     Args:
         keep_largest: labels of which only the largest connected component stays, or ``all``.
-        minimum_size_mm3: connected components below this volume go; asks for a ``MetaTensor``, which knows its spacing.
-        fill_holes: labels whose holes are filled, where that label alone encloses them, or ``all``.
-        connectivity: voxels are connected across faces (6), edges too (18), or corners too (26).
+        labels: the names of the labels, as a ``LabelTable``, ``{1: "liver"}`` or ``{"liver": 1}``; without it they are
+            known by their numbers alone.
+        rules: the other rules by their names. Those in mm, ml or mm3 ask for a ``MetaTensor``, which knows its spacing.
 
     Raises:
-        UsageError: nothing is asked for, or a label or size makes no sense.
+        UsageError: nothing is asked for, or an option makes no sense.
     """
 
     backend = [TransformBackends.NUMPY]  # noqa: RUF012
@@ -113,22 +139,26 @@ class PostprocessLabels(Transform):  # type: ignore[misc]
         self,
         keep_largest: Many[int | str] = (),
         *,
-        minimum_size_mm3: float = 0.0,
-        fill_holes: Many[int | str] = (),
-        connectivity: Literal[6, 18, 26] = 26,
+        labels: LabelTable | Mapping[str, int] | Mapping[int, str] | None = None,
+        **rules: Unpack[RuleKeywords],
     ):
-        self.needs_spacing = minimum_size_mm3 > 0
-        self.rules = PostprocessOptions(
-            keep_largest=each(keep_largest),
-            minimum_size_mm3=minimum_size_mm3,
-            fill_holes=each(fill_holes),
-            connectivity=connectivity,
-        ).rules()
+        table = _table_of(labels)
+        with python_words(_Rules):
+            options = options_of(_Rules, None, {"keep_largest": keep_largest, **rules}, "transforms.PostprocessLabels")
+            try:
+                self.rules = options.rules(table)
+            except UsageError as error:
+                if error.code == "no-label" and not table:
+                    error.message = (
+                        f"{error.message.partition('. ')[0]}: say what it is by labels={{'liver': 1}}, or give numbers."
+                    )
+                raise
         if not self.rules:
-            raise UsageError("PostprocessLabels needs keep_largest, minimum_size_mm3 or fill_holes.")
+            raise UsageError("PostprocessLabels needs a rule, such as keep_largest or fill_holes.")
+        self.needs_spacing = any(_is_in_mm(rule) for rule in self.rules.rules)
 
     def __call__(self, mask: NdarrayOrTensor) -> NdarrayOrTensor:
-        """The mask that the rules make, of the same type.
+        """The mask that the rules make, of the same type; of a larger one where the numbers of instances need it.
 
         Raises:
             InputError: it is not of whole numbers.
@@ -139,13 +169,13 @@ class PostprocessLabels(Transform):  # type: ignore[misc]
         if isinstance(mask, MetaTensor):
             volume = Volume.of(mask)
         elif self.needs_spacing:
-            raise UsageError("minimum_size_mm3 needs a MetaTensor, which knows its spacing.")
+            raise UsageError("A rule in mm, ml or mm3 needs a MetaTensor, which knows its spacing.")
         else:
             array = mask[0].cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask[0])
             volume = Volume(array, Grid(array.shape, np.eye(4)))
         labels = Mask(volume.array, volume.grid)
         cleaned, _ = self.rules.apply(labels.array, labels.grid)
-        return convert_to_dst_type(cleaned[None], mask)[0]
+        return convert_to_dst_type(cleaned[None], mask, dtype=_type_for(cleaned, mask))[0]
 
 
 class PostprocessLabelsd(MapTransform):  # type: ignore[misc]
@@ -153,7 +183,7 @@ class PostprocessLabelsd(MapTransform):  # type: ignore[misc]
 
     Args:
         keys: whose values are masks (1, i, j, k).
-        keep_largest, minimum_size_mm3, fill_holes, connectivity: as ``PostprocessLabels``.
+        keep_largest, labels, rules: as ``PostprocessLabels``.
         allow_missing_keys: whether a key may be absent.
     """
 
@@ -164,16 +194,47 @@ class PostprocessLabelsd(MapTransform):  # type: ignore[misc]
         keys: KeysCollection,
         keep_largest: Many[int | str] = (),
         *,
-        minimum_size_mm3: float = 0.0,
-        fill_holes: Many[int | str] = (),
-        connectivity: Literal[6, 18, 26] = 26,
+        labels: LabelTable | Mapping[str, int] | Mapping[int, str] | None = None,
         allow_missing_keys: bool = False,
+        **rules: Unpack[RuleKeywords],
     ):
         super().__init__(keys, allow_missing_keys)
-        self.cleaner = PostprocessLabels(
-            keep_largest, minimum_size_mm3=minimum_size_mm3, fill_holes=fill_holes, connectivity=connectivity
-        )
+        self.cleaner = PostprocessLabels(keep_largest, labels=labels, **rules)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The dictionary with the masks in it; raises as ``PostprocessLabels``."""
         return {**data, **{key: self.cleaner(data[key]) for key in self.key_iterator(data)}}
+
+
+def _table_of(labels: object) -> LabelTable | None:
+    if labels is None or isinstance(labels, LabelTable):
+        return labels
+    if not isinstance(labels, Mapping):
+        raise UsageError(
+            f"labels takes a LabelTable, or a dictionary of names and numbers, not {type(labels).__name__}."
+        )
+    # As a dataset.json has them, where keys are texts.
+    return LabelTable.from_dataset_json({str(key): value for key, value in labels.items()})
+
+
+def _is_in_mm(rule: Rule) -> bool:
+    return any(one.name.endswith(("_mm", "_mm3")) and getattr(rule, one.name) for one in fields(rule))
+
+
+def _type_for(cleaned: NDArray[np.generic], mask: NdarrayOrTensor) -> Any:
+    """The type of the mask that came in, unless it doesn't hold each number that there is now."""
+    highest = int(cleaned.max(initial=0))
+    if isinstance(mask, torch.Tensor):
+        return mask.dtype if highest <= _most(mask.dtype, torch.finfo, torch.iinfo) else torch.int32
+    return mask.dtype if highest <= _most(mask.dtype, np.finfo, np.iinfo) else np.int32
+
+
+def _most(dtype: Any, floats: Any, integers: Any) -> float:
+    """Up to which number a type holds each."""
+    for limits in (floats, integers):
+        try:
+            found = limits(dtype)
+        except (TypeError, ValueError):
+            continue
+        return float(2 / found.eps if limits is floats else found.max)
+    return 1.0  # bool

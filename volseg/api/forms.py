@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, cast, overload
 
 import numpy as np
 
 from volseg.api.calling import Keywords, function_of, path_of, spacings_of
-from volseg.api.predictor import load_for
+from volseg.api.predictor import AnyImage, load_for, volume_of
 from volseg.errors import UsageError
 from volseg.grid import Grid, three_spacings
+from volseg.postprocessing import RuleOptions
 from volseg.verbs.evaluate import EvaluateOptions, evaluate_volumes
 from volseg.verbs.postprocess import PostprocessOptions
 from volseg.verbs.predict import PredictOptions
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from volseg.verbs.predict.model_file import Precision
 
 P = ParamSpec("P")
+IN_MEMORY = (
+    *("fold", "folds", "device", "raw", "regions", "precision", "memory", "tta", "overlap", "labels"),
+    *(one.name for one in fields(PredictOptions) if one.name.startswith("roi")),
+    *(one.name for one in fields(RuleOptions)),
+)
+"""The options of ``predict`` that a mask depends on, or the memory that it takes."""
 
 
 class Postprocess(Protocol[P]):
@@ -87,7 +94,7 @@ class Predict(Protocol[P]):
     def __call__(  # type: ignore[overload-overlap]  # of the same call, the first that fits counts
         self,
         bundle_dir: StrPath,
-        volume: Volume,
+        volume: AnyImage,
         /,
         *,
         regions: Literal[True],
@@ -98,7 +105,11 @@ class Predict(Protocol[P]):
         progress: Progress | bool = ...,
     ) -> dict[str, Mask]: ...
     @overload
-    def __call__(self, bundle_dir: StrPath, volume: Volume, /, *args: P.args, **options: P.kwargs) -> Mask: ...
+    def __call__(self, bundle_dir: StrPath, volume: AnyImage, /, *args: P.args, **options: P.kwargs) -> Mask: ...
+    @overload
+    def __call__(
+        self, bundle_dir: StrPath, array: NDArray[Any], grid: Grid, /, *args: P.args, **options: P.kwargs
+    ) -> Mask: ...
 
 
 def predict_forms(
@@ -125,16 +136,27 @@ def evaluate_forms(
 
 
 def _predict(
-    options: PredictOptions, bundle_dir: object, volume: object = None, *, progress: Progress | bool = True
+    options: PredictOptions,
+    bundle_dir: object,
+    volume: object = None,
+    grid: object = None,
+    *,
+    progress: Progress | bool = True,
 ) -> Mask | dict[str, Mask]:
-    """``predict(bundle_dir, volume)`` gives the ``Mask`` of a ``Volume``, with ``regions=True`` one for each region by
-    its name; ``volseg.load`` keeps the bundle for many."""
-    if not isinstance(volume, Volume):
-        raise UsageError("volseg.predict takes a bundle, images and a folder for the masks, or a bundle and a Volume.")
-    if replace(options, fold=None, device=None, raw=False, regions=False, precision="auto") != PredictOptions():
-        raise UsageError("In memory, volseg.predict takes fold, device, raw, regions and precision alone.")
+    """``predict(bundle_dir, volume)`` gives the ``Mask`` of a ``Volume``, of an image of SimpleITK or nibabel, or of a
+    ``MetaTensor``; ``predict(bundle_dir, array, grid)`` that of an array (i, j, k). With ``regions=True`` it gives one for
+    each region by its name. ``volseg.load`` keeps the bundle for many."""
+    image = volume_of(volume, grid)
+    plain = PredictOptions()
+    given = [one.name for one in fields(options) if getattr(options, one.name) != getattr(plain, one.name)]
+    others = [name for name in given if name not in IN_MEMORY]
+    if others:
+        raise UsageError(
+            f"{', '.join(others)}: for files alone. In memory, volseg.predict gives the mask, and takes "
+            f"{', '.join(IN_MEMORY)}."
+        )
     predictor = load_for(path_of(bundle_dir, "bundle_dir"), options)
-    return (predictor.predict_regions if options.regions else predictor.predict)(volume, progress=progress)
+    return (predictor.predict_regions if options.regions else predictor.predict)(image, progress=progress)
 
 
 def _postprocess(options: PostprocessOptions, mask: object, grid: object = None) -> Mask | NDArray[Any]:

@@ -24,18 +24,19 @@ if TYPE_CHECKING:
     from volseg.progress import Task
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
 
 def run_overlapping(
-    work: Callable[[T], Generator[None, None, Outcome]],
+    work: Callable[[T], Generator[R | None, None, Outcome]],
     cases: Sequence[T],
     *,
     name_of: Callable[[T], str],
     title: str,
     private_of: Callable[[T], str] = lambda _: "",
-    may_overlap: Callable[[T], bool] = lambda _: True,
+    may_overlap: Callable[[T, R | None], bool] = lambda _, __: True,
     progress: Progress = SILENT,
     on_outcome: Callable[[Outcome], object] | None = None,
 ) -> tuple[Outcome, ...]:
@@ -43,12 +44,14 @@ def run_overlapping(
 
     Args:
         work: gives control back twice, before and after its middle step, and returns the outcome; a case that ends early
-            needn't. Its steps run in different threads, one after the other.
+            needn't. Its steps run in different threads, one after the other. What it gives the first time is for
+            ``may_overlap``.
         cases: what to work on.
         name_of: the public name of a case.
         title: of the task, for a person.
         private_of: what only stderr may show of a case that fails; see ``Outcome``.
-        may_overlap: whether there is memory to begin a case while the one before it is computed; asked right then.
+        may_overlap: whether there is memory to begin a case while the one before it is computed; asked right then, with
+            the case and with what the first step of the one before gave.
         progress: receives the progress.
         on_outcome: called with each outcome as soon as it is there, one after the other in the order of the cases, in the
             thread of the last steps.
@@ -60,11 +63,11 @@ def run_overlapping(
     """
     outcomes: list[Outcome] = []
 
-    def take(one: _Staged[T]) -> None:
+    def take(one: _Staged[T, R]) -> None:
         outcomes.append(one.result())
         task.advance(1.0 - one.told, one.name)
 
-    begun: list[_Staged[T]] = []
+    begun: list[_Staged[T, R]] = []
     with progress.task(title, len(cases), "cases") as task:
         ahead, behind = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         try:
@@ -74,9 +77,11 @@ def run_overlapping(
                 current = begun[number]
                 current.wait()
                 follows = number + 1 < len(cases)
-                if follows and not current.ended and may_overlap(cases[number + 1]):
+                given = current.take_given()
+                if follows and not current.ended and may_overlap(cases[number + 1], given):
                     after = cases[number + 1]
                     begun.append(_Staged(work, after, name_of(after), private_of(after), ahead))
+                del given
                 current.compute(task)
                 if number:
                     take(begun[number - 1])
@@ -91,12 +96,12 @@ def run_overlapping(
     return tuple(outcomes)
 
 
-class _Staged(Generic[T]):
+class _Staged(Generic[T, R]):
     """A case, one step after the other. What ends a step ends the case alone, but for a full disk."""
 
     def __init__(
         self,
-        work: Callable[[T], Generator[None, None, Outcome]],
+        work: Callable[[T], Generator[R | None, None, Outcome]],
         case: T,
         name: str,
         private: str,
@@ -106,13 +111,14 @@ class _Staged(Generic[T]):
         self.told = 0.0
         self._steps = work(case)
         self._outcome: Outcome | None = None
+        self._given: R | None = None
         self._under_way: Future[None] = ahead.submit(self._step)
 
     def _step(self) -> None:
         if self._outcome is not None:
             return
         try:
-            next(self._steps)
+            self._given = next(self._steps)
         except StopIteration as end:
             self._outcome = end.value
         except DiskFullError:
@@ -127,6 +133,11 @@ class _Staged(Generic[T]):
     def ended(self) -> bool:
         """Whether it needs no further step."""
         return self._outcome is not None
+
+    def take_given(self) -> R | None:
+        """What the last step gave, which is let go."""
+        given, self._given = self._given, None
+        return given
 
     def wait(self) -> None:
         """Wait for what runs elsewhere."""

@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from volseg.device import memory_short
+from volseg.device import available_bytes, memory_short
 from volseg.errors import BundleError, GeometryError, InputError, VolsegError
 from volseg.finite import all_finite
-from volseg.inference.fit import fit
+from volseg.inference.fit import USABLE_SHARE, Fit, fit, resident_bytes
 from volseg.inference.labelling import masks_of, within
 from volseg.inference.outcome import whole_numbers
 from volseg.inference.reading import quick
-from volseg.inference.room import require_room_to_prepare, require_room_to_resample, window_count
+from volseg.inference.room import bytes_to_prepare, require_room_to_prepare, require_room_to_resample, window_count
 from volseg.inference.scratch import Scratch
 from volseg.inference.slab_steps import SlabSteps, UnsuitedError, sliding_of
 from volseg.inference.slabs import Box, Networks, Slabs
@@ -87,6 +88,8 @@ class Segmenter:
         half: whether the inferer computes in bfloat16.
         memory: bytes that this process may take; None for what is free.
         scratch: where a file of class values may lie that would take more.
+        undisturbed: held while transforms run that a config may have on both sides of the network, since MONAI changes
+            them while it inverts: ``prepare`` may be called for one case while ``segment`` works on another.
     """
 
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]]
@@ -102,6 +105,7 @@ class Segmenter:
     half: bool = False
     memory: int | None = None
     scratch: Path | None = None
+    undisturbed: Lock = field(default_factory=Lock, repr=False)
 
     @cached_property
     def slab_steps(self) -> SlabSteps | str:
@@ -126,13 +130,34 @@ class Segmenter:
         require_room_to_resample(self.preprocessing, grid, len(images))
         if self.memory is not None:
             require_room_to_prepare(self.preprocessing, grid, len(images), self.memory)
-        item = self._preprocessing(self.item_of(images))
+        with self.undisturbed:
+            item = self._preprocessing(self.item_of(images))
         if not bool(all_finite(torch.as_tensor(item["image"]))):
             raise InputError(
                 "The image has voxels that are not finite numbers after preprocessing. Repair or export it again.",
                 code="not-finite",
             )
         return PreparedImage(item, grid)
+
+    def preparing_bytes(self, grid: Grid, channels: int) -> int:
+        """About what ``prepare`` takes at its peak for an image on some grid."""
+        return bytes_to_prepare(self.preprocessing, grid, channels)
+
+    def computing_bytes(self, prepared: PreparedImage) -> int:
+        """About what ``segment`` takes of the computer's memory beside what is held already.
+
+        Raises:
+            InputError: more than it may take.
+        """
+        image, voxels = torch.as_tensor(prepared.item["image"]), math.prod(prepared.grid.shape)
+        sliding = sliding_of(self.inferer)
+        if self.device.type != "cpu" or sliding is None:
+            return 2 * voxels
+        return max(0, self._fitted(image.shape, voxels).peak_bytes - resident_bytes())
+
+    def room_bytes(self) -> int:
+        """What may be taken beside what is held already."""
+        return int(USABLE_SHARE * available_bytes()) if self.memory is None else self.memory - resident_bytes()
 
     def segment(
         self,
@@ -164,7 +189,8 @@ class Segmenter:
                 raise _needs_regions(len(found))
             mask: NDArray[np.unsignedinteger] = found[0]
             return mask
-        result = self._stepwise(advance, tell).labels(prepared.item)
+        with self.undisturbed:
+            result = self._stepwise(advance, tell).labels(prepared.item)
         if len(result) > 1 and tuple(result.shape[1:]) == grid.shape:
             raise _needs_regions(len(result))
         self._require_grid(result, grid, 1)
@@ -201,7 +227,8 @@ class Segmenter:
         masks = self._slab_by_slab(prepared, count, advance, tell, box)
         if masks is not None:
             return self._required_regions(masks, count)
-        result = self._stepwise(advance, tell).regions(prepared.item, count)
+        with self.undisturbed:
+            result = self._stepwise(advance, tell).regions(prepared.item, count)
         self._require_grid(result, grid, count)
         return self._required_regions(within(np.stack([whole_numbers(one) for one in result]), box), count)
 
@@ -278,19 +305,10 @@ class Segmenter:
         """
         sliding = sliding_of(self.inferer)
         assert sliding is not None, "slab_steps are those of a sliding window"
-        networks, batch = self._networks, int(sliding.sw_batch_size)
+        networks = self._networks
         if self.device.type != "cpu":  # what the device lacks is seen when it runs
             return Slabs(image, sliding, networks, tell, wanted=wanted)
-        fitted = fit(
-            Windows.of(sliding, image.shape[2:]),
-            self.network,
-            image.shape[1],
-            batch,
-            members=len(networks.members),
-            half=self.half,
-            voxels=voxels,
-            limit=self.memory,
-        )
+        fitted = self._fitted(image.shape[1:], voxels)
         scratch = None
         if fitted.in_file:
             folder = self.scratch or Path(tempfile.gettempdir())
@@ -306,6 +324,19 @@ class Segmenter:
                     return None
 
         return Slabs(image, sliding, networks, tell, wanted=wanted, scratch=scratch, batch=fitted.batch)
+
+    def _fitted(self, shape: Sequence[int], voxels: int) -> Fit:
+        """How a preprocessed image (channel, i, j, k) is worked on; ``voxels`` are those of its mask."""
+        return fit(
+            Windows.of(sliding_of(self.inferer), shape[1:]),
+            self.network,
+            shape[0],
+            int(sliding_of(self.inferer).sw_batch_size),
+            members=1 + len(self.others),
+            half=self.half,
+            voxels=voxels,
+            limit=self.memory,
+        )
 
     @staticmethod
     def _require_grid(result: torch.Tensor, grid: Grid, channels: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from volseg.atomic import TEMPORARY_MARK, write_error
-from volseg.errors import OutputExistsError
+from volseg.errors import OutputExistsError, VolsegError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
 from volseg.outcomes import FileDigest, Made, Outcome, Status
-from volseg.verbs.predict.checks import check
 from volseg.verbs.predict.model import Model, load_model
-from volseg.verbs.predict.segmenting import segment, segment_regions
+from volseg.verbs.predict.roi import RoiMask
+from volseg.verbs.predict.segmenting import make_ready, segment, segment_regions
 from volseg.volume import nifti_name, read_mask
 from volseg.writers import MaskedImage, writers_of
 
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
     from volseg.grid import Grid
     from volseg.labels import LabelTable
     from volseg.verbs.predict.model_file import ModelFile
+    from volseg.verbs.predict.segmenting import Ready
     from volseg.verbs.predict.sources import FileSource, SeriesSource
     from volseg.writers import MaskWriter
 
 
+BYTES_AHEAD = 32
+"""Of each voxel of a case that is read: its stored and its real values, and copies of both."""
 PLACING = ".placing"
 """Lies in the hidden folder of a case from when its files are put in their places."""
 OF_BEFORE = "Its mask was edited, and what was made of it, such as statistics and surfaces, is still of the mask as it was before."
@@ -110,8 +114,10 @@ class Prediction:
                 outcome: Outcome = end.value
                 return outcome
 
-    def steps(self, case: CaseToPredict) -> Generator[None, None, Outcome]:
-        """Predict one case in three steps: its images made and looked at, the network, its files written.
+    def steps(self, case: CaseToPredict) -> Generator[Ready | None, None, Outcome]:
+        """Predict one case in three steps: its images made, looked at and preprocessed; the network; its files written.
+
+        The first step gives what the network begins with, by which ``has_room`` tells what the second takes.
 
         Raises:
             VolsegError: it can't be predicted.
@@ -125,10 +131,11 @@ class Prediction:
         model = load_model(self.model)
         with _folder_of(self.out_dir, source.name) as folder:
             prepared = source.prepare(folder)
-            checked = check(prepared, source.modality, model)
-            yield
-            found = (segment_regions if self.folders else segment)(checked, model)
-            yield
+            ready = make_ready(prepared, source.modality, model)
+            yield ready
+            found = (segment_regions if self.folders else segment)(ready, model)
+            del ready
+            yield None
             made: list[str] = [*source.written()]
             for place, mask, table in zip(self._places, found.masks, self._tables(model), strict=True):
                 image = self._image(source, prepared.case.images[0], folder, place, model)
@@ -152,6 +159,26 @@ class Prediction:
             values_outside=found.values_outside,
         )
 
+    def has_room(self, case: CaseToPredict, current: Ready | None) -> bool:
+        """Whether the memory has room to begin a case while the network works on another.
+
+        Args:
+            case: that would be begun.
+            current: what the network works on.
+        """
+        model, source = load_model(self.model), case.source
+        if model.roi_model:
+            return False  # what its network takes is not known yet
+        segmenter = model.segmenter
+        try:
+            grid, voxels = source.grid, source.voxels
+            need = max(BYTES_AHEAD * voxels, segmenter.preparing_bytes(grid, voxels // math.prod(grid.shape)))
+            if current and current.image:
+                need += segmenter.computing_bytes(current.image)
+        except VolsegError:  # it is told when its turn comes, and takes no memory
+            return True
+        return need < segmenter.room_bytes()
+
     def look(self, case: CaseToPredict) -> Looked:
         """What there is of a case, and what there would be.
 
@@ -161,9 +188,9 @@ class Prediction:
         """
         source, before = case.source, case.earlier.made if case.earlier else None
         names = self._names(source, before)
-        method = self.model.method
-        if source.origin:
-            method = hashlib.sha256(f"{method}\n{source.origin}".encode()).hexdigest()
+        method, roi = self.model.method, self.model.window.roi
+        for more in (source.origin, roi.digest(source.name) if isinstance(roi, RoiMask) else ""):
+            method = hashlib.sha256(f"{method}\n{more}".encode()).hexdigest() if more else method
         now = Made(source.digest(), method, dict.fromkeys(names, FileDigest(0, "")))
         masks = tuple(_path(place, nifti_name(source.name)) for place in self._places)
         # A run that was killed may have left files that it had not recorded yet.

@@ -29,12 +29,14 @@ class Checked:
     """The images of a case that a model takes.
 
     Args:
+        name: the case's.
         images: a file for each channel, or one that holds all.
         grid: of the first.
         channels: how many there are.
         warnings: what a person has to know of them.
     """
 
+    name: str
     images: tuple[Path, ...]
     grid: Grid
     channels: int
@@ -60,7 +62,7 @@ def check(prepared: Prepared, modality: str | None, model: Model) -> Checked:
     warnings += (*outside(grid, model.made_for), *doubts(case.images, model.made_for, ct=ct))
     if len(model.order) == found:
         warnings += (_order_words(model.order),)
-    return Checked(case.images, grid, found, warnings)
+    return Checked(case.name, case.images, grid, found, warnings)
 
 
 def require_channels(case: Case, model: Model) -> tuple[Grid, int]:

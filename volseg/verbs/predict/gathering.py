@@ -79,8 +79,7 @@ def opened(bundle_dir: Path, source: Path, out_dir: Path, options: PredictOption
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.scope import require_segmentation
     from volseg.bundle.shipped import find_bundle
-    from volseg.device import choose_device
-    from volseg.verbs.predict.model_file import ModelFile
+    from volseg.verbs.predict.roi import RoiBundle, RoiMask
 
     options.require_sense()
     writers_of(options.writers)
@@ -94,6 +93,34 @@ def opened(bundle_dir: Path, source: Path, out_dir: Path, options: PredictOption
         raise UsageError(f"{out_dir} is a file. Name a folder for the masks.")
     if out_dir.resolve() == bundle.root.resolve():
         raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
+    file = file_of(bundle, options, out_dir)
+    roi = file.window.roi
+    if isinstance(roi, RoiMask) and roi.place.is_dir() and roi.place.resolve() == out_dir.resolve():
+        raise UsageError("--roi is the folder that the masks go to. Name another folder for them.")
+    # The record says what it came to, and names no file or folder.
+    options = replace(options, precision=file.precision, folds=file.named_folds)
+    if isinstance(roi, (RoiMask, RoiBundle)):
+        told = "a mask" if isinstance(roi, RoiMask) else "a bundle"
+        options = replace(options, roi=told, roi_margin=roi.around.margin_mm)
+    return Opened(bundle, file, options, out_dir)
+
+
+def file_of(bundle: Bundle, options: PredictOptions, scratch: Path) -> ModelFile:
+    """The model that options ask for.
+
+    Args:
+        bundle: what predicts.
+        options: how.
+        scratch: where a file of class values may lie.
+
+    Raises:
+        UsageError: an option makes no sense.
+        TrustError, BundleError, FileError: as ``predict``.
+    """
+    from volseg.device import choose_device
+    from volseg.verbs.predict.model_file import ModelFile
+    from volseg.verbs.predict.roi import roi_of
+
     rules = options.rules(bundle.labels)
     unknown = rules.labels.difference(bundle.labels.indices)
     if unknown and bundle.labels and not bundle.meaning.why:
@@ -104,21 +131,21 @@ def opened(bundle_dir: Path, source: Path, out_dir: Path, options: PredictOption
         )
     if rules and options.regions:
         raise UsageError(
-            "Rules are for masks whose labels exclude each other, and regions may overlap. Leave --regions or the rules out."
+            "Rules are for masks whose labels exclude each other, and regions may overlap. Leave --regions or the rules "
+            "out."
         )
-    file = ModelFile.of(
+    device, wishes = choose_device(options.device), options.window(scratch)
+    return ModelFile.of(
         bundle,
         options.fold,
-        choose_device(options.device),
+        device,
         raw=options.raw,
         regions=options.regions,
         precision=options.precision,
         folds=options.folds,
-        window=options.window(out_dir),
+        window=replace(wishes, roi=roi_of(options, device, wishes)),
         rules=rules,
     )
-    # The record says what it came to.
-    return Opened(bundle, file, replace(options, precision=file.precision, folds=file.named_folds), out_dir)
 
 
 def gather(
@@ -141,6 +168,7 @@ def gather(
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import Search
     from volseg.verbs.predict.model import require_regions
+    from volseg.verbs.predict.roi import RoiMask
     from volseg.verbs.predict.sources import SeriesSource
 
     options, out_dir = asked.options, asked.out_dir
@@ -169,6 +197,11 @@ def gather(
         scratch=scratch,
         earlier=there,
     ).find(source)
+    roi = asked.file.window.roi
+    if isinstance(roi, RoiMask) and not roi.place.is_dir() and len(inputs.sources) > 1:
+        raise UsageError(
+            f"--roi is one mask, and there are {len(inputs.sources)} cases. Name a folder that has a mask named as each."
+        )
     known = {without_order(case): case for case in before}
     sources = [
         replace(one, name=known.get(one.name, one.name)) if isinstance(one, SeriesSource) else one

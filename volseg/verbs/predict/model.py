@@ -12,6 +12,7 @@ from volseg.errors import BundleError, UsageError
 from volseg.labels import folders_of
 from volseg.postprocessing import PostprocessingRules
 from volseg.verbs.predict.model_file import ModelFile, weights_of
+from volseg.verbs.predict.roi import RoiBundle
 from volseg.verbs.predict.sources import IMAGES
 from volseg.verbs.predict.window import tta_axes, with_labels, with_overlap
 from volseg.writers import FOLDERS, Algorithm
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from volseg.inference.segmenter import Segmenter
     from volseg.labels import LabelTable, Region
     from volseg.planning.component import ConfigValue
-    from volseg.verbs.predict.window import Roi
+    from volseg.verbs.predict.roi import AnyRoi
 
 MODALITIES = ("CT", "MR", "PT")
 """Those that convert makes images of; what else a channel may be called tells nothing for certain."""
@@ -56,7 +57,8 @@ class Model:
         bridged: the shims that its config needed.
         told: what a person should know of it with each mask.
         only: the labels that are written; none for all.
-        roi: the box outside which nothing is segmented; None for the whole image.
+        roi: the part of each image that is segmented; None for the whole of it.
+        roi_model: that of the bundle which finds this part.
         step_by_step: that and why its config can't be worked on slab by slab; empty where it can.
         algorithm: what DICOM objects call it.
         channel_names: of the channels of a case, in their order; empty where nobody knows.
@@ -75,7 +77,8 @@ class Model:
     bridged: tuple[Used, ...] = ()
     told: tuple[str, ...] = ()
     only: tuple[int, ...] = ()
-    roi: Roi | None = None
+    roi: AnyRoi | None = None
+    roi_model: Model | None = None
     step_by_step: str = ""
     algorithm: Algorithm = field(default_factory=Algorithm)
     channel_names: tuple[str, ...] = ()
@@ -88,6 +91,16 @@ class Model:
             BundleError: the weights are of another network, or the bundle is another than when the run began.
         """
         return self.load()
+
+    def load_weights(self) -> None:
+        """Load what is needed for masks now, so that weights that don't fit are told before the first case.
+
+        Raises:
+            BundleError: as ``segmenter``.
+        """
+        self.segmenter  # noqa: B018
+        if self.roi_model:
+            self.roi_model.load_weights()
 
     @property
     def table(self) -> LabelTable:
@@ -182,6 +195,7 @@ def load_model(file: ModelFile) -> Model:
         )
 
     steps = slab_steps_of(preprocessing, inferer, postprocessing, batch)
+    roi = file.window.roi
     rules = file.rules if file.raw else rules + file.rules
     meaning, only = with_labels(bundle.meaning, file.window.labels)
     order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
@@ -199,7 +213,8 @@ def load_model(file: ModelFile) -> Model:
         parser.bridged,
         trials_among(require_members(bundle, file.folds)) if file.folds else trials_of(bundle, weights[0]),
         only,
-        file.window.roi,
+        roi,
+        load_model.__wrapped__(roi.model) if isinstance(roi, RoiBundle) else None,
         AS_CONFIGURED.format(steps) if isinstance(steps, str) else "",
         _algorithm(bundle),
         order or channel_names(bundle.metadata),

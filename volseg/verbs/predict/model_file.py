@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from volseg.errors import BundleError, UsageError
 from volseg.outcomes import sha256_of
 from volseg.postprocessing import PostprocessingRules
+from volseg.verbs.predict.roi import RoiBundle
 from volseg.verbs.predict.window import WindowWishes
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 NO_RULES = PostprocessingRules()
 RULES = "rules"
 """The name of the options' own rules among the checksums."""
+ROI = "roi"
+"""And of the bundle that finds the part of the image to segment."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ class ModelFile:
     def checksums(self) -> dict[str, str]:
         """For the provenance."""
         found = {"configs/inference": self.config_sha256, "weights": self.weights_sha256, "others": self.others_sha256}
+        if isinstance(self.window.roi, RoiBundle):
+            found[ROI] = self.window.roi.model.method
         if self.rules:
             words = json.dumps(self.rules.to_config(), sort_keys=True)
             found[RULES] = hashlib.sha256(words.encode()).hexdigest()

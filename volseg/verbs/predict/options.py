@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
     from volseg.verbs.predict.window import WindowWishes
 
-DECIDING = ("raw", "regions", "precision", "tta", "overlap", "labels", "roi")
+DECIDING = (
+    "raw",
+    "regions",
+    "precision",
+    "tta",
+    "overlap",
+    "labels",
+    "roi",
+    "roi_margin",
+    "roi_labels",
+    "roi_whole_box",
+)
 """The options that a mask depends on."""
 
 
@@ -97,11 +108,22 @@ class PredictOptions(RuleOptions, SeriesChoice):
     """Labels that are written, by name or number; all unless named."""
 
     roi: str | None = None
-    """A box outside which nothing is segmented, and inside which the mask is as without: 100:300,80:260,20:90 in voxels i, j and
-    k, or -80:60,-40:90,-1100:-900mm in millimetres to the patient's right, front and head."""
+    """Segment a part of each image alone: a box, as 100:300,80:260,20:90 in voxels i, j and k, or as
+    -80:60,-40:90,-1100:-900mm in millimetres to the patient's right, front and head; or what a mask marks: a file for one
+    image, or a folder of masks named as the cases; or what another bundle finds, by its folder or name, which is run first.
+    Outside there is background, inside the mask is as without."""
+
+    roi_margin: float | None = None
+    """How far around the mask or the other bundle's labels is segmented too, in mm; 10 unless stated."""
+
+    roi_labels: Many[str] = ()
+    """Of the mask or the other bundle, the labels that count, by name or number; all unless named."""
+
+    roi_whole_box: bool = False
+    """Keep labels in all of the box around the mask or the other bundle's labels, not within the margin alone."""
 
     def window(self, out_dir: Path) -> WindowWishes:
-        """What is asked of the sliding window.
+        """What is asked of the sliding window, but for the part of the image.
 
         Args:
             out_dir: where a file of class values may lie.
@@ -110,13 +132,12 @@ class PredictOptions(RuleOptions, SeriesChoice):
             UsageError: an option makes no sense.
         """
         from volseg.planning.wishes import parse_memory
-        from volseg.verbs.predict.window import WindowWishes, parse_roi
+        from volseg.verbs.predict.window import WindowWishes
 
         return WindowWishes(
             tta=self.tta,
             overlap=self.overlap,
             labels=words_of(self.labels),
-            roi=None if self.roi is None else parse_roi(self.roi),
             memory=None if self.memory is None else parse_memory(self.memory),
             scratch=out_dir,
         )

@@ -10,9 +10,11 @@ import numpy as np
 
 from volseg.batch import advance_case
 from volseg.dicom.file.archives import private_folder
+from volseg.errors import VolsegError
 from volseg.labels import BACKGROUND
 from volseg.postprocessing.edit import INSTANCE_STEP
-from volseg.verbs.predict.checks import CHANNEL
+from volseg.verbs.predict.checks import CHANNEL, Checked, check
+from volseg.verbs.predict.roi import Area, Roi, RoiBundle, RoiMask
 from volseg.volume import Volume, read_volume, write_image
 from volseg.voxels import values_in
 from volseg.words import listed
@@ -24,13 +26,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
-    from volseg.verbs.predict.checks import Checked
+    from volseg.inference.segmenter import PreparedImage
     from volseg.verbs.predict.model import Model
+    from volseg.verbs.predict.sources import Prepared
 
 OUTSIDE = "values-outside: The mask has the values {}, which the bundle's labels don't name."
 UNNAMED = "The values of the mask have neutral names, such as label 1: {}."
 UNNAMED_REGIONS = "The regions have neutral names, such as region 1: {}."
 RULES_LEFT_OUT = "The bundle's rules are for its merged labels, so they were not applied to the regions."
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A case that the network may begin with.
+
+    Args:
+        checked: its images.
+        image: what the preprocessing made of them; None where that has to wait for the network's turn.
+        area: the part of the image that is segmented, or its images for the bundle that finds it; None for the whole.
+    """
+
+    checked: Checked
+    image: PreparedImage | None
+    area: Area | Checked | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +68,45 @@ class Segmented:
     values_outside: tuple[int, ...] = ()
 
 
-def segment(checked: Checked, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
+def make_ready(prepared: Prepared, modality: str | None, model: Model) -> Ready:
+    """Take a case to where the network begins, as far as another case may be in the network meanwhile.
+
+    Args:
+        prepared: its images.
+        modality: of the image, as DICOM names it; None where nothing tells.
+        model: that will segment it.
+
+    Raises:
+        InputError: as in ``check`` and ``Segmenter.prepare``, or the case has no mask for ``--roi``, or an empty one.
+        FileError: an image can't be read.
+    """
+    checked = check(prepared, modality, model)
+    area: Area | Checked | None = None
+    if isinstance(model.roi, Roi):
+        area = Area(model.roi.box(checked.grid))
+    elif isinstance(model.roi, RoiMask):
+        area = model.roi.area(checked.name, checked.grid)
+    elif model.roi_model:
+        with _told_of_roi():
+            area = check(prepared, modality, model.roi_model)
+    # What a config of another kind does is its own, and may not bear a second thread.
+    return Ready(checked, None if model.step_by_step else _prepared(checked, model), area)
+
+
+def segment(ready: Ready, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
     """The mask of a case.
 
     Raises:
         InputError, GeometryError, BundleError: as in ``Segmenter.segment``.
     """
-    grid, warnings = checked.grid, checked.warnings
+    grid, warnings = ready.checked.grid, ready.checked.warnings
     told: list[str] = []
-    with _channel_files(checked.images, checked.channels, model) as images:
-        box = model.roi.box(grid) if model.roi else None
-        mask = model.segmenter.segment(images, grid, advance, told.append, box)
-    warnings += (*model.told, *told)
+    area, advance = _area(ready, model, advance)
+    image, box = ready.image or _prepared(ready.checked, model), area.box if area else None
+    mask = model.segmenter.segment(image, grid, advance, told.append, box)
+    if area:
+        area.cut(mask)
+    warnings += (*model.told, *told, *(area.told if area else ()))
     if model.rules:
         cleaned, changes = model.rules.apply(mask, grid)
         # The numbers of instances need a wider type.
@@ -83,19 +128,21 @@ def segment(checked: Checked, model: Model, advance: Callable[[float], object] =
     return Segmented((mask,), grid, warnings, beyond)
 
 
-def segment_regions(checked: Checked, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
+def segment_regions(ready: Ready, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
     """The masks of a case's regions, 1 inside and 0 outside.
 
     Raises:
         InputError, GeometryError, BundleError: as in ``Segmenter.segment_regions``.
     """
-    grid, warnings = checked.grid, checked.warnings
+    grid, warnings = ready.checked.grid, ready.checked.warnings
     regions = model.regions
     told: list[str] = []
-    with _channel_files(checked.images, checked.channels, model) as images:
-        box = model.roi.box(grid) if model.roi else None
-        masks = model.segmenter.segment_regions(images, grid, len(regions), advance, told.append, box)
-    warnings += (*model.told, *told)
+    area, advance = _area(ready, model, advance)
+    image, box = ready.image or _prepared(ready.checked, model), area.box if area else None
+    masks = model.segmenter.segment_regions(image, grid, len(regions), advance, told.append, box)
+    if area:
+        area.cut(masks)
+    warnings += (*model.told, *told, *(area.told if area else ()))
     if model.meaning.regions_why:
         warnings += (UNNAMED_REGIONS.format(model.meaning.regions_why),)
     if model.rules:
@@ -104,6 +151,39 @@ def segment_regions(checked: Checked, model: Model, advance: Callable[[float], o
     if empty:
         warnings += (f"The network found nothing of {listed(empty)}: these masks are empty.",)
     return Segmented(tuple(masks), grid, warnings)
+
+
+def _area(
+    ready: Ready, model: Model, advance: Callable[[float], object]
+) -> tuple[Area | None, Callable[[float], object]]:
+    """The part of the image that is segmented, and what tells how far the rest of the work is."""
+    if not isinstance(ready.area, Checked):
+        return ready.area, advance
+    assert isinstance(model.roi, RoiBundle), "no other asks for a network"
+    assert model.roi_model is not None, "it is loaded with the model"
+
+    def half(share: float) -> None:
+        advance(share / 2)
+
+    with _told_of_roi():
+        found = segment(Ready(ready.area, None), model.roi_model, half)
+    told = tuple(f"--roi: {warning}" for warning in found.warnings)
+    return model.roi.around.area(found.masks[0] != 0, found.grid, told), half
+
+
+@contextmanager
+def _told_of_roi() -> Iterator[None]:
+    """Let errors say that they are of the bundle that finds the part of the image."""
+    try:
+        yield
+    except VolsegError as error:
+        error.message = f"--roi: {error.message}"
+        raise
+
+
+def _prepared(checked: Checked, model: Model) -> PreparedImage:
+    with _channel_files(checked.images, checked.channels, model) as images:
+        return model.segmenter.prepare(images, checked.grid)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from volseg.volume import (
 
 if TYPE_CHECKING:
     from volseg.dicom import Series
+    from volseg.grid import Grid
     from volseg.pseudonyms import Naming
 
 IMAGES = "images"
@@ -102,6 +103,15 @@ class FileSource:
             return read_origin(path).modality if path.exists() else None
         except InputError:  # some other program's JSON, which says nothing of the modality
             return None
+
+    @property
+    def grid(self) -> Grid:
+        """Of the first image.
+
+        Raises:
+            InputError, FileError: it can't be read.
+        """
+        return read_header(self.case.images[0]).grid
 
     @property
     def voxels(self) -> int:
@@ -205,6 +215,11 @@ class SeriesSource:
     def origin(self) -> str:
         """What tells its series from others that a person may give the same name; empty under names of ours."""
         return " ".join(self.naming.series(one.identity) for one in self.members) if self.is_named else ""
+
+    @property
+    def grid(self) -> Grid:
+        """Of the first series."""
+        return self.series.grid
 
     @property
     def voxels(self) -> int:

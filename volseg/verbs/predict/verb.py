@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive, require_no_links
 from volseg.batch import SERIAL, Executor, run_cases, run_overlapping
-from volseg.device import available_bytes
 from volseg.dicom.file.archives import private_folder
 from volseg.errors import UsageError
 from volseg.kept import RunningLedger
@@ -28,8 +27,6 @@ CARRIES_PATIENT = (
     "DICOM segmentations and structure sets carry the patient's name, identifiers and dates, as the standard asks. Give "
     "them to nobody who may not have the images."
 )
-BYTES_AHEAD = 32
-"""Of each voxel of a case that is read while another is computed: its stored and its real values, and copies of both."""
 
 
 def predict(
@@ -102,7 +99,8 @@ def _predict(
             model = load_model(file)
             if model.step_by_step:
                 progress.say(f"note: {model.step_by_step}")
-            for used in model.bridged:
+            bridged = (*model.bridged, *(model.roi_model.bridged if model.roi_model else ()))
+            for used in bridged:
                 progress.say(f"warning: {used.config} config: {used}")
             gathered = gather(asked, model, source, Naming.of_folder, progress, scratch)
             inputs, found, cases, work = gathered.inputs, gathered.found, gathered.cases, gathered.work
@@ -113,7 +111,7 @@ def _predict(
             if inputs.naming:
                 inputs.naming.require_names_of(found, out_dir)
             if options.overwrite or not all(case.earlier and case.earlier.made for case in cases):
-                model.segmenter  # weights that don't fit are told once  # noqa: B018
+                model.load_weights()
             named = inputs.naming.mark if inputs.naming else found.provenance.checksums.get(NAMES) if found else None
             checksums = file.checksums | ({NAMES: named} if named else {})
             provenance = Provenance.of(
@@ -121,7 +119,7 @@ def _predict(
                 options,
                 checksums=checksums,
                 device=model.device,
-                shims=tuple(used.name for used in model.bridged),
+                shims=tuple(used.name for used in bridged),
             )
             # Both before the work: masks of a run that is interrupted are not to lie there without a word on them.
             ledger = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
@@ -139,7 +137,7 @@ def _predict(
                         cases,
                         name_of=lambda case: case.name,
                         private_of=lambda case: case.source.private,
-                        may_overlap=lambda case: BYTES_AHEAD * case.source.voxels < available_bytes() / 2,
+                        may_overlap=work.has_room,
                         title="Predicting",
                         progress=progress,
                         on_outcome=add,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from volseg.errors import BundleError, InputError, UsageError
+from volseg.errors import BundleError, UsageError
 from volseg.labels import LabelTable
 
 if TYPE_CHECKING:
@@ -16,68 +14,12 @@ if TYPE_CHECKING:
 
     from volseg.bundle.folder import Bundle
     from volseg.bundle.outputs import Meaning
-    from volseg.grid import Grid
-    from volseg.inference.slabs import Box
+    from volseg.verbs.predict.roi import AnyRoi
 
 MOST_OVERLAP = 0.9
 """Of neighbouring windows: there are a thousand times as many as without."""
-NUMBER = r"\s*([+-]?\d+(?:\.\d+)?)\s*"
-SIDE = re.compile(f"{NUMBER}:{NUMBER}", re.ASCII)
 FLIPS = ("RandFlip", "RandFlipd", "RandFlipD", "RandFlipDict")
 ANY_FLIPS = ("RandAxisFlip", "RandAxisFlipd", "RandAxisFlipD", "RandAxisFlipDict")
-
-
-@dataclass(frozen=True)
-class Roi:
-    """A box that is to be segmented; see ``parse_roi``.
-
-    Args:
-        low: where it begins along each axis.
-        high: where it ends.
-        in_mm: whether these are RAS millimetres; else voxels.
-    """
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    in_mm: bool
-
-    def box(self, grid: Grid) -> Box:
-        """The voxels (i, j, k) of an image that lie in it; a box in millimetres is that about its corners.
-
-        Raises:
-            InputError: there is none.
-        """
-        import numpy as np
-
-        low, high = np.array(self.low), np.array(self.high)
-        if self.in_mm:
-            corners = grid.to_voxel(np.where(np.array(list(np.ndindex(2, 2, 2))), high, low))
-            low, high = np.ceil(corners.min(axis=0) - 1e-6), np.floor(corners.max(axis=0) + 1e-6) + 1
-        low, high = np.maximum(low, 0).astype(int), np.minimum(high, grid.shape).astype(int)
-        if (low >= high).any():
-            raise InputError("--roi lies outside of the image. Give the box in its voxels, or in mm.", code="no-roi")
-        i, j, k = (range(int(begin), int(end)) for begin, end in zip(low, high, strict=True))
-        return i, j, k
-
-
-def parse_roi(text: str) -> Roi:
-    """Read ``100:300,80:260,20:90``, voxels from the first on and before the last, or with ``mm`` RAS millimetres.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    in_mm = text.strip().endswith("mm")
-    sides = [SIDE.fullmatch(side) for side in text.strip().removesuffix("mm").split(",")]
-    if len(sides) != 3 or not all(sides):
-        raise UsageError(
-            "--roi takes a box as 100:300,80:260,20:90 in voxels i, j and k, or -80:60,-40:90,-1100:-900mm in millimetres "
-            "to the patient's right, front and head."
-        )
-    low, high = (tuple(float(side[place]) for side in sides if side) for place in (1, 2))
-    whole = in_mm or all(number == math.floor(number) for number in (*low, *high))
-    if not whole or any(begin >= end for begin, end in zip(low, high, strict=True)):
-        raise UsageError("--roi takes sides that begin before they end, in whole voxels or in mm.")
-    return Roi(low, high, in_mm)
 
 
 @dataclass(frozen=True)
@@ -88,7 +30,7 @@ class WindowWishes:
         tta: whether each window is seen mirrored as well.
         overlap: of neighbouring windows; None for the config's.
         labels: names or numbers of those that are written; none for all.
-        roi: the box outside which nothing is segmented; None for the whole image.
+        roi: the part of each image that is segmented; None for the whole of it.
         memory: bytes that the process may take; None for what is free.
         scratch: where a file of class values may lie.
     """
@@ -96,7 +38,7 @@ class WindowWishes:
     tta: bool = False
     overlap: float | None = None
     labels: tuple[str, ...] = ()
-    roi: Roi | None = None
+    roi: AnyRoi | None = None
     memory: int | None = None
     scratch: Path | None = None
 

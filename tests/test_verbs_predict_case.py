@@ -1,0 +1,58 @@
+"""The steps of neighbouring cases: what runs while the network works on another, and what waits for memory."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.weighed import weighed
+from volseg.inference.segmenter import PreparedImage, Segmenter
+from volseg.verbs.predict import predict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeBundle, WriteImage
+
+WAIT_SECONDS = 60.0
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_the_next_case_is_preprocessed_while_the_network_works_where_the_memory_has_room(
+    make_bundle: MakeBundle,
+    write_image: WriteImage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_room: bool,
+) -> None:
+    prepare, segment = Segmenter.prepare, Segmenter.segment
+    order: list[str] = []
+    both = threading.Event()
+
+    def preparing(self: Segmenter, *arguments: Any) -> PreparedImage:
+        found = prepare(self, *arguments)
+        order.append("prepared")
+        if order.count("prepared") == 2:
+            both.set()
+        return found
+
+    def segmenting(self: Segmenter, *arguments: Any) -> Any:
+        if has_room:
+            assert both.wait(WAIT_SECONDS), "the next case was not preprocessed meanwhile"
+        found = segment(self, *arguments)
+        order.append("segmented")
+        return found
+
+    monkeypatch.setattr(Segmenter, "prepare", preparing)
+    monkeypatch.setattr(Segmenter, "segment", segmenting)
+    if not has_room:
+        monkeypatch.setattr("volseg.inference.segmenter.available_bytes", lambda: 1000)
+    for name in "ab":
+        write_image(tmp_path / "images" / f"{name}.nii.gz", np.random.default_rng(0).normal(50, 80, (14, 12, 10)))
+    ledger = predict(weighed(make_bundle()), tmp_path / "images", tmp_path / "out")
+    assert [outcome.code for outcome in ledger.outcomes] == ["done", "done"]
+    each = ["prepared", "segmented"]
+    assert order == (["prepared", *each, "segmented"] if has_room else [*each, *each])
