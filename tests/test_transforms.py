@@ -105,12 +105,12 @@ def test_sizes_are_in_mm3_of_the_tensor() -> None:
     coarse = rule(MetaTensor(mask, affine=torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))))
     fine = rule(MetaTensor(mask, affine=torch.eye(4)))
     assert (int((coarse == 1).sum()), int((fine == 1).sum())) == (218, 216)
-    with pytest.raises(UsageError, match="minimum_size_mm3 needs a MetaTensor"):
+    with pytest.raises(UsageError, match="needs a MetaTensor"):
         rule(mask)
 
 
 def test_what_makes_no_sense_is_told() -> None:
-    with pytest.raises(UsageError, match="needs keep_largest, minimum_size_mm3 or fill_holes"):
+    with pytest.raises(UsageError, match="needs a rule, such as keep_largest"):
         PostprocessLabels()
     with pytest.raises(UsageError):
         PostprocessLabels(keep_largest=[0])
@@ -118,3 +118,71 @@ def test_what_makes_no_sense_is_told() -> None:
         PostprocessLabels("all")(pieces()[0])
     with pytest.raises(InputError):
         PostprocessLabels("all")(np.full((1, 3, 3, 3), 0.5))
+
+
+def test_every_rule_is_the_one_of_postprocess() -> None:
+    """In the words of the command line, on the grid that a tensor tells."""
+    affine = np.diag([0.8, 1.0, 2.0, 1.0])
+    values = np.random.default_rng(3).integers(0, 3, (12, 14, 10)).astype(np.uint8)
+    values[2:9, 2:9, 2:8] = 1
+    values[5:12, 9:14, 2:8] = 2
+    words: list[dict[str, Any]] = [
+        {"opening": "liver:1.5"},
+        {"closing": ["liver:1", "spleen:2"], "keep_largest": "all"},
+        {"smooth": "all:1.5"},
+        {"remove_small": "spleen:0.02ml", "minimum_size_mm3": 2},
+        {"keep_inside": "spleen:liver:1", "connectivity": 6},
+        {"fill_gaps": "liver+spleen:2", "remove_touching_border": 2},
+        {"instances": "liver:1", "keep_largest": "liver:3", "order": ["keep_largest", "instances"]},
+        {"opening": "1:1", "fill_holes": 1, "order": ["fill_holes", "opening"]},
+    ]
+    table = volseg.LabelTable((volseg.Label(1, "liver"), volseg.Label(2, "spleen")))
+    mask = volseg.Mask(values, volseg.Grid(values.shape, affine), table)
+    for rules in words:
+        expected = volseg.postprocess(mask, **rules).array
+        for labels in (table, {"liver": 1, "spleen": 2}, {1: "liver", 2: "spleen"}):
+            found = PostprocessLabels(labels=labels, **rules)(mask.to_metatensor())
+            assert np.array_equal(found[0], expected), rules
+        assert not np.array_equal(expected, values)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.int64])
+def test_numbers_of_instances_find_room(dtype: Any) -> None:
+    label = 20 if dtype is np.float16 else 2
+    values = (label * (pieces() > 0)).astype(dtype)
+    expected = sorted(label * 1000 + number for number in (1, 2, 3))
+    for mask in (values, torch.from_numpy(values), MetaTensor(torch.from_numpy(values), affine=torch.eye(4))):
+        found = PostprocessLabels(instances=label)(mask)
+        assert type(found) is type(mask)
+        assert sorted(set(np.asarray(found).ravel().tolist()) - {0}) == expected
+        assert (found.dtype == mask.dtype) == (dtype is np.int64)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"opening": "1:x"}, "opening: 'x' is no number of mm, as in liver:3."),
+        ({"opening": "1"}, "opening 1: this option takes labels as in liver:3, each with its own number."),
+        ({"opening": "1:0"}, "opening: radius_mm is above 0 and up to 100 mm, not 0.0."),
+        ({"opning": "1:2"}, "volseg.transforms.PostprocessLabels has no option 'opning'. Did you mean opening?"),
+        (
+            {"keep_largest": "liver"},
+            "There is no label 'liver': say what it is by labels={'liver': 1}, or give numbers.",
+        ),
+        ({"keep_largest": "lung", "labels": {"liver": 1}}, "There is no label 'lung'. There are liver (1)."),
+        ({"keep_largest": 1, "labels": 3}, "labels takes a LabelTable, or a dictionary of names and numbers, not int."),
+        ({"keep_largest": 1, "order": "size"}, "The order names size, which is none of keep_largest, "),
+        ({"minimum_size_mm3": "big"}, "minimum_size_mm3 can't be 'big'"),
+        ({"keep_largest": 1, "connectivity": 7}, "connectivity can't be 7"),
+    ],
+)
+def test_words_that_make_no_sense_get_a_sentence(words: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        PostprocessLabels(**words)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("words", [{"opening": "1:1"}, {"keep_inside": "1:2:3"}, {"instances": "1:2"}])
+def test_a_rule_in_millimetres_wants_to_know_them(words: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="needs a MetaTensor"):
+        PostprocessLabels(**words)(torch.from_numpy(pieces()))

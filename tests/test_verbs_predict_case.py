@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.weighed import weighed
+from volseg.errors import InputError
 from volseg.inference.segmenter import PreparedImage, Segmenter
-from volseg.verbs.predict import predict
+from volseg.verbs.predict import PredictOptions, predict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,3 +57,37 @@ def test_the_next_case_is_preprocessed_while_the_network_works_where_the_memory_
     assert [outcome.code for outcome in ledger.outcomes] == ["done", "done"]
     each = ["prepared", "segmented"]
     assert order == (["prepared", *each, "segmented"] if has_room else [*each, *each])
+
+
+def test_what_is_missing_beside_a_mask_is_made_without_the_network(
+    make_bundle: MakeBundle, write_image: WriteImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_image(tmp_path / "a.nii.gz", np.random.default_rng(0).normal(50, 80, (14, 12, 10)))
+    bundle, out = weighed(make_bundle()), tmp_path / "out"
+    assert predict(bundle, image, out).exit_code == 0
+
+    def load(*_: object) -> None:
+        raise AssertionError("the network was loaded")
+
+    monkeypatch.setattr("volseg.bundle.weights.load_into", load)
+    assert predict(bundle, image, out, PredictOptions(statistics=True)).exit_code == 0
+    assert (out / "statistics.csv").read_text().count("\n") > 1
+
+
+def test_a_case_without_room_beside_another_is_preprocessed_when_its_turn_comes(
+    make_bundle: MakeBundle, write_image: WriteImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = Segmenter.prepare
+    threads: list[bool] = []
+
+    def preparing(self: Segmenter, *arguments: Any) -> PreparedImage:
+        threads.append(threading.current_thread() is threading.main_thread())
+        if not threads[-1]:
+            raise InputError("The image takes more than --memory allows.", code="too-large")
+        return prepare(self, *arguments)
+
+    monkeypatch.setattr(Segmenter, "prepare", preparing)
+    for name in "ab":
+        write_image(tmp_path / "images" / f"{name}.nii.gz", np.random.default_rng(0).normal(50, 80, (14, 12, 10)))
+    assert predict(weighed(make_bundle()), tmp_path / "images", tmp_path / "out").exit_code == 0
+    assert sorted(threads) == [False, False, True, True]

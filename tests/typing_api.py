@@ -36,6 +36,9 @@ def forms_in_memory_are_known(volume: Volume, mask: Mask, array: NDArray[np.uint
     assert_type(volseg.read("dicom", series=2), Volume)
     volseg.evaluate(array, array)  # type: ignore[call-overload]
     volseg.postprocess(array, keep_largest=1)  # type: ignore[call-overload]
+    assert_type(volseg.predict("bundle", array, grid, keep_largest="all"), Mask)
+    assert_type(volseg.predict("bundle", volume.to_nibabel(), tta=True), Mask)
+    assert_type(volseg.predict("bundle", volume, regions=True), dict[str, Mask])
     volseg.predict("bundle", array)  # type: ignore[call-overload]
     volseg.predict("bundle", volume, folds=1)  # type: ignore[call-overload]
 

@@ -50,6 +50,7 @@ def predict(
         volseg predict bundle/ dicom/ masks/
         volseg predict bundle/ dicom/ masks/ --dry-run
         volseg predict bundle/ cases.csv masks/
+        volseg predict nodules/ ct.nii.gz masks/ --roi lungs/ --roi-margin 5
         volseg predict hippocampus_mr dicom/ masks/
         volseg predict bundle/ hippocampus/ masks/ --fold 0
         volseg predict bundle/ dicom/ masks/ --folds all

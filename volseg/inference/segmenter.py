@@ -327,11 +327,13 @@ class Segmenter:
 
     def _fitted(self, shape: Sequence[int], voxels: int) -> Fit:
         """How a preprocessed image (channel, i, j, k) is worked on; ``voxels`` are those of its mask."""
+        sliding = sliding_of(self.inferer)
+        assert sliding is not None, "slab_steps are those of a sliding window"
         return fit(
-            Windows.of(sliding_of(self.inferer), shape[1:]),
+            Windows.of(sliding, shape[1:]),
             self.network,
             shape[0],
-            int(sliding_of(self.inferer).sw_batch_size),
+            int(sliding.sw_batch_size),
             members=1 + len(self.others),
             half=self.half,
             voxels=voxels,

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 BYTES_AHEAD = 32
 """Of each voxel of a case that is read: its stored and its real values, and copies of both."""
+RECKONED_SHARE = 1.2
+"""By so much what two cases take at once may be more than was reckoned."""
 PLACING = ".placing"
 """Lies in the hidden folder of a case from when its files are put in their places."""
 OF_BEFORE = "Its mask was edited, and what was made of it, such as statistics and surfaces, is still of the mask as it was before."
@@ -172,12 +174,14 @@ class Prediction:
         segmenter = model.segmenter
         try:
             grid, voxels = source.grid, source.voxels
-            need = max(BYTES_AHEAD * voxels, segmenter.preparing_bytes(grid, voxels // math.prod(grid.shape)))
-            if current and current.image:
-                need += segmenter.computing_bytes(current.image)
+            need = BYTES_AHEAD * voxels
+            if current is None or current.image is None:
+                return 2 * need < segmenter.room_bytes()  # half is for a network that nobody reckoned
+            need = max(need, segmenter.preparing_bytes(grid, voxels // math.prod(grid.shape)))
+            need += segmenter.computing_bytes(current.image)
         except VolsegError:  # it is told when its turn comes, and takes no memory
             return True
-        return need < segmenter.room_bytes()
+        return RECKONED_SHARE * need < segmenter.room_bytes()
 
     def look(self, case: CaseToPredict) -> Looked:
         """What there is of a case, and what there would be.

@@ -10,7 +10,7 @@ import numpy as np
 
 from volseg.batch import advance_case
 from volseg.dicom.file.archives import private_folder
-from volseg.errors import VolsegError
+from volseg.errors import InputError, VolsegError
 from volseg.labels import BACKGROUND
 from volseg.postprocessing.edit import INSTANCE_STEP
 from volseg.verbs.predict.checks import CHANNEL, Checked, check
@@ -89,8 +89,14 @@ def make_ready(prepared: Prepared, modality: str | None, model: Model) -> Ready:
     elif model.roi_model:
         with _told_of_roi():
             area = check(prepared, modality, model.roi_model)
-    # What a config of another kind does is its own, and may not bear a second thread.
-    return Ready(checked, None if model.step_by_step else _prepared(checked, model), area)
+    image = None
+    if not model.step_by_step:  # what a config of another kind does is its own, and may not bear a second thread
+        try:
+            image = _prepared(checked, model)
+        except InputError as error:
+            if error.code != "too-large":  # beside another case; when its turn comes, there may be room
+                raise
+    return Ready(checked, image, area)
 
 
 def segment(ready: Ready, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
