@@ -132,7 +132,7 @@ def test_every_rule_is_the_one_of_postprocess() -> None:
         {"smooth": "all:1.5"},
         {"remove_small": "spleen:0.02ml", "minimum_size_mm3": 2},
         {"keep_inside": "spleen:liver:1", "connectivity": 6},
-        {"fill_gaps": "liver+spleen:2", "remove_touching_border": 2},
+        {"fill_between_labels": "liver+spleen:2", "remove_touching_border": 2},
         {"instances": "liver:1", "keep_largest": "liver:3", "order": ["keep_largest", "instances"]},
         {"opening": "1:1", "fill_holes": 1, "order": ["fill_holes", "opening"]},
     ]

@@ -107,7 +107,7 @@ class RuleKeywords(TypedDict, total=False):
     opening: Many[str]
     closing: Many[str]
     smooth: Many[str]
-    fill_gaps: Many[str]
+    fill_between_labels: Many[str]
     fill_holes: Many[str | int]
     instances: Many[str | int]
     connectivity: Literal[6, 18, 26]
