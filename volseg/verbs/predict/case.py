@@ -192,7 +192,7 @@ class Prediction:
         """
         source, before = case.source, case.earlier.made if case.earlier else None
         names = self._names(source, before)
-        method, roi = self.model.method, self.model.window.roi
+        method, roi = self.model.method, self.model.roi
         for more in (source.origin, roi.digest(source.name) if isinstance(roi, RoiMask) else ""):
             method = hashlib.sha256(f"{method}\n{more}".encode()).hexdigest() if more else method
         now = Made(source.digest(), method, dict.fromkeys(names, FileDigest(0, "")))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import require_no_links
 from volseg.errors import OutputExistsError, UsageError, VolsegError
 from volseg.labels import LABELS_NAME, LabelTable
+from volseg.options import words_of
 from volseg.outcomes import Ledger, Status
+from volseg.postprocessing.rule import MAX_MM
 from volseg.pseudonyms import without_order
 from volseg.verbs.predict.options import DECIDING
+from volseg.volume import is_image, list_images
 from volseg.words import counted, listed
 from volseg.writers import FOLDERS, writers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from volseg.bundle.folder import Bundle
     from volseg.labels import Region
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import Inputs
     from volseg.verbs.predict.model import Model
-    from volseg.verbs.predict.model_file import ModelFile
+    from volseg.verbs.predict.model_file import AnyRoi, ModelFile
     from volseg.verbs.predict.options import PredictOptions
+    from volseg.verbs.predict.window import WindowWishes
 
 LEDGER = "prediction.json"
 
@@ -79,7 +83,8 @@ def opened(bundle_dir: Path, source: Path, out_dir: Path, options: PredictOption
     from volseg.bundle.folder import open_bundle
     from volseg.bundle.scope import require_segmentation
     from volseg.bundle.shipped import find_bundle
-    from volseg.verbs.predict.roi import RoiBundle, RoiMask
+    from volseg.verbs.predict.model_file import RoiBundle
+    from volseg.verbs.predict.roi import RoiMask
 
     options.require_sense()
     writers_of(options.writers)
@@ -94,7 +99,7 @@ def opened(bundle_dir: Path, source: Path, out_dir: Path, options: PredictOption
     if out_dir.resolve() == bundle.root.resolve():
         raise UsageError(f"{out_dir} is the bundle itself. Name another folder for the masks.")
     file = file_of(bundle, options, out_dir)
-    roi = file.window.roi
+    roi = file.roi
     if isinstance(roi, RoiMask) and roi.place.is_dir() and roi.place.resolve() == out_dir.resolve():
         raise UsageError("--roi is the folder that the masks go to. Name another folder for them.")
     # The record says what it came to, and names no file or folder.
@@ -119,7 +124,6 @@ def file_of(bundle: Bundle, options: PredictOptions, scratch: Path) -> ModelFile
     """
     from volseg.device import choose_device
     from volseg.verbs.predict.model_file import ModelFile
-    from volseg.verbs.predict.roi import roi_of
 
     rules = options.rules(bundle.labels)
     unknown = rules.labels.difference(bundle.labels.indices)
@@ -143,9 +147,55 @@ def file_of(bundle: Bundle, options: PredictOptions, scratch: Path) -> ModelFile
         regions=options.regions,
         precision=options.precision,
         folds=options.folds,
-        window=replace(wishes, roi=roi_of(options, device, wishes)),
+        window=wishes,
         rules=rules,
+        roi=roi_of(options, device, wishes),
     )
+
+
+def roi_of(options: PredictOptions, device: str, wishes: WindowWishes) -> AnyRoi | None:
+    """The part of each image that a person asks for.
+
+    What looks like a box is one. Else it is a bundle, by its folder or the name of one that comes with volseg, or a mask or
+    a folder of masks.
+
+    Args:
+        options: what was asked.
+        device: that the other bundle runs on.
+        wishes: what is asked of the sliding window.
+
+    Raises:
+        UsageError: it is none of these, or an option makes no sense.
+        TrustError: the other bundle would run code that nobody has trusted.
+        BundleError: the other bundle is incomplete or has no weights.
+    """
+    from volseg.bundle.folder import is_bundle, open_bundle
+    from volseg.bundle.scope import require_segmentation
+    from volseg.bundle.shipped import find_bundle
+    from volseg.verbs.predict.model_file import ModelFile, RoiBundle
+    from volseg.verbs.predict.roi import FORMS, LIKE_A_BOX, MARGIN_MM, Around, RoiMask, parse_roi
+
+    text, labels = options.roi, words_of(options.roi_labels)
+    if text is None or not text.strip() or LIKE_A_BOX.fullmatch(text.strip()):
+        if options.roi_margin is not None or labels or options.roi_whole_box:
+            raise UsageError(
+                "--roi-margin, --roi-labels and --roi-whole-box are for a --roi that is a mask or a bundle."
+            )
+        return None if text is None else parse_roi(text)
+    margin_mm = MARGIN_MM if options.roi_margin is None else options.roi_margin
+    if not 0 <= margin_mm <= MAX_MM:  # not a number is neither
+        raise UsageError(f"--roi-margin takes 0 to {MAX_MM:g} mm, not {margin_mm:g}.")
+    around, place = Around(float(margin_mm), options.roi_whole_box), find_bundle(Path(text))
+    if is_bundle(place):
+        bundle = open_bundle(place)
+        require_segmentation(bundle)
+        window = replace(wishes, tta=False, overlap=None, labels=labels)
+        return RoiBundle(
+            ModelFile.of(bundle, None, device, raw=False, precision=options.precision, window=window), around
+        )
+    if not (is_image(place) if place.is_file() else list_images(place)):
+        raise UsageError(f"{FORMS} {place} is none.")
+    return RoiMask(place.absolute(), labels, around)
 
 
 def gather(
@@ -197,7 +247,7 @@ def gather(
         scratch=scratch,
         earlier=there,
     ).find(source)
-    roi = asked.file.window.roi
+    roi = asked.file.roi
     if isinstance(roi, RoiMask) and not roi.place.is_dir() and len(inputs.sources) > 1:
         raise UsageError(
             f"--roi is one mask, and there are {len(inputs.sources)} cases. Name a folder that has a mask named as each."

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from volseg.errors import BundleError, UsageError
 from volseg.labels import folders_of
 from volseg.postprocessing import PostprocessingRules
-from volseg.verbs.predict.model_file import ModelFile, weights_of
-from volseg.verbs.predict.roi import RoiBundle
+from volseg.verbs.predict.model_file import ModelFile, RoiBundle, weights_of
 from volseg.verbs.predict.sources import IMAGES
 from volseg.verbs.predict.window import tta_axes, with_labels, with_overlap
 from volseg.writers import FOLDERS, Algorithm
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from volseg.inference.segmenter import Segmenter
     from volseg.labels import LabelTable, Region
     from volseg.planning.component import ConfigValue
-    from volseg.verbs.predict.roi import AnyRoi
+    from volseg.verbs.predict.model_file import AnyRoi
 
 MODALITIES = ("CT", "MR", "PT")
 """Those that convert makes images of; what else a channel may be called tells nothing for certain."""
@@ -195,7 +194,7 @@ def load_model(file: ModelFile) -> Model:
         )
 
     steps = slab_steps_of(preprocessing, inferer, postprocessing, batch)
-    roi = file.window.roi
+    roi = file.roi
     rules = file.rules if file.raw else rules + file.rules
     meaning, only = with_labels(bundle.meaning, file.window.labels)
     order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
@@ -237,6 +236,7 @@ def _require_same(file: ModelFile, bundle: Bundle) -> None:
         folds=file.named_folds,
         window=file.window,
         rules=file.rules,
+        roi=file.roi,
     )
     if same != file:
         raise BundleError(f"{bundle.root} changed while it was used. Run the command again.", code="changed")

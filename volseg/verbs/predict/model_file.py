@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from volseg.errors import BundleError, UsageError
 from volseg.outcomes import sha256_of
 from volseg.postprocessing import PostprocessingRules
-from volseg.verbs.predict.roi import RoiBundle
+from volseg.verbs.predict.roi import Around, Roi, RoiMask
 from volseg.verbs.predict.window import WindowWishes
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class ModelFile:
             vocabulary all of its files.
         window: what is asked of the sliding window.
         rules: what is done with masks after the bundle's own rules.
+        roi: the part of each image that is segmented; None for the whole of it.
     """
 
     bundle_dir: Path
@@ -59,6 +60,7 @@ class ModelFile:
     others_sha256: str
     window: WindowWishes = field(default_factory=WindowWishes)
     rules: PostprocessingRules = NO_RULES
+    roi: AnyRoi | None = None
 
     @classmethod
     def of(
@@ -73,6 +75,7 @@ class ModelFile:
         folds: str | None = None,
         window: WindowWishes | None = None,
         rules: PostprocessingRules = NO_RULES,
+        roi: AnyRoi | None = None,
     ) -> ModelFile:
         """Find a bundle's weights.
 
@@ -87,6 +90,7 @@ class ModelFile:
             folds: of the ensemble that is to predict: ``all``, or numbers such as ``0,2``; None for a single model.
             window: what is asked of the sliding window.
             rules: what is done with masks after the bundle's own rules.
+            roi: the part of each image that is segmented; None for the whole of it.
 
         Raises:
             UsageError: there is no such precision, or what names folds makes no sense.
@@ -125,7 +129,19 @@ class ModelFile:
                 "--labels is for masks of labels; each region has a mask of its own. Leave one of them out."
             )
         return cls(
-            bundle.root, fold, numbers, device, raw, regions, precision, config, weights_sha256, others, asked, rules
+            bundle.root,
+            fold,
+            numbers,
+            device,
+            raw,
+            regions,
+            precision,
+            config,
+            weights_sha256,
+            others,
+            asked,
+            rules,
+            roi,
         )
 
     @property
@@ -137,8 +153,8 @@ class ModelFile:
     def checksums(self) -> dict[str, str]:
         """For the provenance."""
         found = {"configs/inference": self.config_sha256, "weights": self.weights_sha256, "others": self.others_sha256}
-        if isinstance(self.window.roi, RoiBundle):
-            found[ROI] = self.window.roi.model.method
+        if isinstance(self.roi, RoiBundle):
+            found[ROI] = self.roi.model.method
         if self.rules:
             words = json.dumps(self.rules.to_config(), sort_keys=True)
             found[RULES] = hashlib.sha256(words.encode()).hexdigest()
@@ -150,6 +166,7 @@ class ModelFile:
         words = "\n".join((*self.checksums.values(), "raw" if self.raw else "", self.precision))
         words += "\nregions" if self.regions else ""
         words += f"\n{self.window.method}" if self.window.method else ""
+        words += f"\nroi {self.roi}" if self.roi else ""
         return hashlib.sha256(words.encode()).hexdigest()
 
     @property
@@ -180,3 +197,22 @@ def _pays(device: str) -> bool:
     from volseg.training.autocast import use_bfloat16
 
     return use_bfloat16(torch.device(device))
+
+
+@dataclass(frozen=True)
+class RoiBundle:
+    """What another bundle finds; see ``gathering.roi_of``.
+
+    Args:
+        model: of the bundle, which is asked for the labels that count.
+        around: what of the image is segmented about them.
+    """
+
+    model: ModelFile
+    around: Around
+
+    def __str__(self) -> str:
+        return f"bundle {self.model.method} {self.around}"
+
+
+AnyRoi: TypeAlias = Roi | RoiMask | RoiBundle

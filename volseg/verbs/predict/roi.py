@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +16,8 @@ from volseg.distances import radius_voxels, spacing_of, within
 from volseg.errors import InputError, UsageError
 from volseg.kept import file_digest
 from volseg.labels import LabelTable
-from volseg.options import words_of
-from volseg.postprocessing.rule import MAX_MM
 from volseg.resampling import resample, turned_onto
-from volseg.volume import Volume, files_of, is_image, list_images, read_mask, stem_of
+from volseg.volume import Volume, files_of, list_images, read_mask, stem_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
 
     from volseg.grid import Grid
     from volseg.inference.slabs import Box
-    from volseg.verbs.predict.model_file import ModelFile
-    from volseg.verbs.predict.options import PredictOptions
-    from volseg.verbs.predict.window import WindowWishes
 
 MARGIN_MM = 10.0
 """Around a mask or what another bundle finds, unless a person says otherwise: about what such a mask is wrong by."""
@@ -144,7 +139,7 @@ class Around:
 
 @dataclass(frozen=True)
 class RoiMask:
-    """What a mask marks; see ``roi_of``.
+    """What a mask marks; see ``gathering.roi_of``.
 
     Args:
         place: a mask, or a folder of masks named as the cases.
@@ -212,69 +207,6 @@ class RoiMask:
     def _numbers(self, path: Path) -> tuple[int, ...]:
         """Of the labels that count, as what lies beside the mask names them."""
         return (labels_beside(path) or LabelTable(())).find(self.labels) if self.labels else ()
-
-
-@dataclass(frozen=True)
-class RoiBundle:
-    """What another bundle finds; see ``roi_of``.
-
-    Args:
-        model: of the bundle, which is asked for the labels that count.
-        around: what of the image is segmented about them.
-    """
-
-    model: ModelFile
-    around: Around = Around()
-
-    def __str__(self) -> str:
-        return f"bundle {self.model.method} {self.around}"
-
-
-AnyRoi: TypeAlias = Roi | RoiMask | RoiBundle
-
-
-def roi_of(options: PredictOptions, device: str, wishes: WindowWishes) -> AnyRoi | None:
-    """The part of each image that a person asks for.
-
-    What looks like a box is one. Else it is a bundle, by its folder or the name of one that comes with volseg, or a mask or
-    a folder of masks.
-
-    Args:
-        options: what was asked.
-        device: that the other bundle runs on.
-        wishes: what is asked of the sliding window.
-
-    Raises:
-        UsageError: it is none of these, or an option makes no sense.
-        TrustError: the other bundle would run code that nobody has trusted.
-        BundleError: the other bundle is incomplete or has no weights.
-    """
-    from volseg.bundle.folder import is_bundle, open_bundle
-    from volseg.bundle.scope import require_segmentation
-    from volseg.bundle.shipped import find_bundle
-    from volseg.verbs.predict.model_file import ModelFile
-
-    text, labels = options.roi, words_of(options.roi_labels)
-    if text is None or not text.strip() or LIKE_A_BOX.fullmatch(text.strip()):
-        if options.roi_margin is not None or labels or options.roi_whole_box:
-            raise UsageError(
-                "--roi-margin, --roi-labels and --roi-whole-box are for a --roi that is a mask or a bundle."
-            )
-        return None if text is None else parse_roi(text)
-    margin_mm = MARGIN_MM if options.roi_margin is None else options.roi_margin
-    if not 0 <= margin_mm <= MAX_MM:  # not a number is neither
-        raise UsageError(f"--roi-margin takes 0 to {MAX_MM:g} mm, not {margin_mm:g}.")
-    around, place = Around(float(margin_mm), options.roi_whole_box), find_bundle(Path(text))
-    if is_bundle(place):
-        bundle = open_bundle(place)
-        require_segmentation(bundle)
-        window = replace(wishes, tta=False, overlap=None, labels=labels)
-        return RoiBundle(
-            ModelFile.of(bundle, None, device, raw=False, precision=options.precision, window=window), around
-        )
-    if not (is_image(place) if place.is_file() else list_images(place)):
-        raise UsageError(f"{FORMS} {place} is none.")
-    return RoiMask(place.absolute(), labels, around)
 
 
 def parse_roi(text: str) -> Roi:

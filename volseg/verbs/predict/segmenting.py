@@ -14,7 +14,8 @@ from volseg.errors import InputError, VolsegError
 from volseg.labels import BACKGROUND
 from volseg.postprocessing.edit import INSTANCE_STEP
 from volseg.verbs.predict.checks import CHANNEL, Checked, check
-from volseg.verbs.predict.roi import Area, Roi, RoiBundle, RoiMask
+from volseg.verbs.predict.model_file import RoiBundle
+from volseg.verbs.predict.roi import Area, Roi, RoiMask
 from volseg.volume import Volume, read_volume, write_image
 from volseg.voxels import values_in
 from volseg.words import listed

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from volseg.bundle.folder import Bundle
     from volseg.bundle.outputs import Meaning
-    from volseg.verbs.predict.roi import AnyRoi
 
 MOST_OVERLAP = 0.9
 """Of neighbouring windows: there are a thousand times as many as without."""
@@ -30,7 +29,6 @@ class WindowWishes:
         tta: whether each window is seen mirrored as well.
         overlap: of neighbouring windows; None for the config's.
         labels: names or numbers of those that are written; none for all.
-        roi: the part of each image that is segmented; None for the whole of it.
         memory: bytes that the process may take; None for what is free.
         scratch: where a file of class values may lie.
     """
@@ -38,7 +36,6 @@ class WindowWishes:
     tta: bool = False
     overlap: float | None = None
     labels: tuple[str, ...] = ()
-    roi: AnyRoi | None = None
     memory: int | None = None
     scratch: Path | None = None
 
@@ -49,7 +46,7 @@ class WindowWishes:
     @property
     def method(self) -> str:
         """What of it changes a mask, in words; empty where nothing does."""
-        found = {"tta": self.tta, "overlap": self.overlap, "labels": self.labels, "roi": self.roi}
+        found = {"tta": self.tta, "overlap": self.overlap, "labels": self.labels}
         return "\n".join(f"{name} {value}" for name, value in found.items() if value not in (False, None, ()))
 
 
