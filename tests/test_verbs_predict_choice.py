@@ -87,6 +87,16 @@ def test_a_dry_run_shows_each_input_and_writes_nothing(tmp_path: Path, capsys: p
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == before
 
 
+def test_a_dry_run_without_a_key_calls_nothing_by_a_name_of_chance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "new"))
+    write(tmp_path / "dicom", "MR", 1, 1)
+    (tmp_path / "dicom" / "bad.dcm").write_bytes(bytes(128) + b"DICM" + b"junkjunk")
+    rows, _ = preview(BUNDLE, tmp_path / "dicom", tmp_path / "out")
+    assert [(row.case, row.source) for row in rows] == [("file", "bad.dcm"), ("mr_01", "1-1")]
+
+
 def test_names_of_header_elements_and_the_private_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "dicom", "MR", 1, 1)
     write(tmp_path / "dicom", "MR", 2, 1)
