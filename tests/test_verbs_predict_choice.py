@@ -90,7 +90,7 @@ def test_a_dry_run_shows_each_input_and_writes_nothing(tmp_path: Path, capsys: p
 def test_a_dry_run_without_a_key_calls_nothing_by_a_name_of_chance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "new"))
+    monkeypatch.setenv("VOLSEG_CONFIG_DIR", str(tmp_path / "new"))
     write(tmp_path / "dicom", "MR", 1, 1)
     (tmp_path / "dicom" / "bad.dcm").write_bytes(bytes(128) + b"DICM" + b"junkjunk")
     rows, _ = preview(BUNDLE, tmp_path / "dicom", tmp_path / "out")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 import volseg
 from tests.nifti import save, voxels
@@ -16,14 +19,17 @@ from volseg.cli.main import main
 from volseg.errors import OutputExistsError, UsageError
 from volseg.labels import LabelTable
 from volseg.outcomes import Status
+from volseg.verbs.convert import ConvertOptions, convert
 from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.trust import trust
-from volseg.volume import Mask, read_volume
+from volseg.volume import Mask, read_mask, read_volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from tests.conftest import WriteSeries
 
 ABOVE = {"tumor-core": 200.0, "whole-tumor": 100.0, "enhancing-tumor": 300.0}
 NAMES = ("Tumor core", "Whole tumor", "Enhancing tumor")
@@ -48,6 +54,46 @@ def make(tmp_path: Path) -> Callable[..., Path]:
         return bundle
 
     return make
+
+
+def test_one_segmentation_holds_all_regions_and_convert_reads_each_back(
+    make: Callable[..., Path], tmp_path: Path, write_series: WriteSeries
+) -> None:
+    values = np.random.default_rng(5).integers(1024, 1424, (8, 13, 11)).astype(np.uint16)  # 0 to 400 HU
+    write_series(tmp_path / "dicom" / "ct", positions=[(0, 0, 2.0 * k) for k in range(8)], array=values)
+    bundle, out = make(), tmp_path / "out"
+    options = replace(REGIONS, dicom_seg=True)
+    (outcome,) = predict(bundle, tmp_path / "dicom", out, REGIONS).outcomes
+    (outcome,) = predict(bundle, tmp_path / "dicom", out, options).outcomes  # made of the masks that are there
+    assert [one.code for one in predict(bundle, tmp_path / "dicom", out, options).outcomes] == ["already-done"]
+    masks = {
+        name: read_mask(out / folder / f"{outcome.case}.nii.gz") for folder, name in zip(ABOVE, NAMES, strict=True)
+    }
+    assert not list(out.glob("*/*.dcm"))
+    (path,) = out.glob("*.dcm")
+    data = dcmread(path)
+    assert (data.SegmentationType, data.SegmentsOverlap) == ("BINARY", "YES")
+    assert [segment.SegmentLabel for segment in data.SegmentSequence] == list(NAMES)
+    frames = np.unpackbits(np.frombuffer(data.PixelData, np.uint8), bitorder="little")
+    frames = frames[: data.NumberOfFrames * 13 * 11].reshape(-1, 13, 11)
+    numbers = [group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+               for group in data.PerFrameFunctionalGroupsSequence]  # fmt: skip
+    for number, mask in enumerate(masks.values(), 1):
+        assert frames[np.array(numbers) == number].sum() == mask.array.sum() > 0
+    before = path.read_bytes()
+    anew = tmp_path / "anew"
+    predict(bundle, tmp_path / "dicom", anew, options)
+    assert (anew / path.name).read_bytes() == before  # the same by the network as from the masks
+    shutil.copy(path, tmp_path / "dicom")
+    for name, mask in masks.items():
+        back = tmp_path / name
+        assert (
+            convert(tmp_path / "dicom", back, ConvertOptions(spacing=("native",), labels=name, jobs=1)).exit_code == 0
+        )
+        (found,) = (back / "labelsTr").glob("*.nii.gz")
+        read = read_mask(found)
+        assert read.grid.difference(mask.grid) is None
+        np.testing.assert_array_equal(read.array, mask.array)
 
 
 def of(images: Path, case: str) -> NDArray[np.float32]:

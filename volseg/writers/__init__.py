@@ -28,6 +28,7 @@ __all__ = [
     "SLICER",
     "STATISTICS",
     "SURFACES",
+    "TOGETHER",
     "WRITERS",
     "Algorithm",
     "MaskWriter",
@@ -53,6 +54,8 @@ WRITERS: dict[str, MaskWriter] = {
     RTSTRUCT: StructureSetWriter(),
 }
 """The writer of each format."""
+TOGETHER: dict[str, MaskWriter] = {DICOM_SEG: SegmentationWriter("OVERLAPPING")}
+"""Formats that hold regions which overlap in one file, and the writer of these: a mask as ``together`` makes it."""
 FOLDERS = (slicer.FOLDER, statistics.FOLDER, preview.FOLDER, *SURFACES)
 """Where they write beside the masks."""
 

@@ -17,12 +17,13 @@ import numpy as np
 from volseg.atomic import TEMPORARY_MARK, write_error
 from volseg.errors import OutputExistsError, VolsegError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
+from volseg.labels import Label, LabelTable
 from volseg.outcomes import FileDigest, Made, Outcome, Status
 from volseg.verbs.predict.model import Model, load_model
 from volseg.verbs.predict.roi import RoiMask
 from volseg.verbs.predict.segmenting import make_ready, segment, segment_regions
 from volseg.volume import nifti_name, read_mask
-from volseg.writers import MaskedImage, writers_of
+from volseg.writers import TOGETHER, MaskedImage, writers_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
-    from volseg.labels import LabelTable
     from volseg.verbs.predict.model_file import ModelFile
     from volseg.verbs.predict.segmenting import Ready
     from volseg.verbs.predict.sources import FileSource, SeriesSource
@@ -142,7 +142,9 @@ class Prediction:
             for place, mask, table in zip(self._places, found.masks, self._tables(model), strict=True):
                 image = self._image(source, prepared.case.images[0], folder, place, model)
                 table = model.rules.table_of(table, found.values_outside)
-                made += self._write(folder, place, writers_of(self.formats), mask, found.grid, table, image)
+                made += self._write(folder, place, self._writers, mask, found.grid, table, image)
+            image = self._image(source, prepared.case.images[0], folder, "", model)
+            made += self._write_together(folder, found.masks, found.grid, model, image)
             files = {name: file_digest(folder / name) for name in made}
             if state is State.UNKNOWN:
                 self._require_same(files, files)
@@ -226,14 +228,26 @@ class Prediction:
     def _places(self) -> tuple[str, ...]:
         return self.folders or ("",)
 
+    @property
+    def _writers(self) -> tuple[MaskWriter, ...]:
+        """Of the masks in each place."""
+        formats = tuple(name for name in self.formats if not (self.folders and name in TOGETHER))
+        return writers_of(formats) if formats else ()
+
+    @property
+    def _joint(self) -> tuple[MaskWriter, ...]:
+        """Of what holds the masks of all regions in one file."""
+        return tuple(writer for name, writer in TOGETHER.items() if self.folders and name in self.formats)
+
     def _tables(self, model: Model) -> list[LabelTable]:
         return [region.table for region in model.regions.values()] if self.folders else [model.table]
 
     def _names(self, source: FileSource | SeriesSource, before: Made | None) -> tuple[str, ...]:
         """The files of a case, as far as they are known before its mask."""
         image = MaskedImage(source.name, self.out_dir, source.series)
-        each = [name for writer in writers_of(self.formats) for name in writer.names(image)]
+        each = [name for writer in self._writers for name in writer.names(image)]
         names = [*source.written(), *(_path(place, name) for place in self._places for name in each)]
+        names += [name for writer in self._joint for name in writer.names(image)]
         return self._with_own(names, source.name, before)
 
     def _with_own(self, names: list[str], case: str, before: Made | None) -> tuple[str, ...]:
@@ -258,6 +272,7 @@ class Prediction:
         (path, *_) = source.images(self.out_dir)
         with _folder_of(self.out_dir, source.name) as folder:
             made: list[str] = []
+            masks = []
             for place, name, table in zip(self._places, looked.masks, tables, strict=True):
                 table = model.rules.table_of(table, earlier.values_outside)
                 image = self._image(source, path, self.out_dir, place, model)
@@ -265,12 +280,16 @@ class Prediction:
                 mask = cast("NDArray[np.unsignedinteger]", volume.array)
                 writers = [
                     writer
-                    for writer in writers_of(self.formats)
+                    for writer in self._writers
                     if missing.intersection(
                         self._with_own([_path(place, one) for one in writer.names(image)], image.case, before)
                     )
                 ]
                 made += self._write(folder, place, writers, mask, volume.grid, table, image)
+                masks.append(mask)
+            image = self._image(source, path, self.out_dir, "", model)
+            if missing.intersection(name for writer in self._joint for name in writer.names(image)):
+                made += self._write_together(folder, masks, volume.grid, model, image)
             files = {name: file_digest(folder / name) for name in made}
             self._require_same(files, [name for name in made if name not in before.files])
             self._put_in_place(folder, tuple(made), None)
@@ -309,6 +328,22 @@ class Prediction:
         (folder / place).mkdir(exist_ok=True)
         paths = [path for writer in writers for path in writer.write(folder / place, mask, grid, table, image)]
         return [path.relative_to(folder).as_posix() for path in paths]
+
+    def _write_together(
+        self,
+        folder: Path,
+        masks: Sequence[NDArray[np.unsignedinteger]],
+        grid: Grid,
+        model: Model,
+        image: MaskedImage,
+    ) -> list[str]:
+        """Write the masks of all regions into one file each format that holds regions which overlap."""
+        if not self._joint:
+            return []
+        from volseg.writers.dicom.slices import together
+
+        table = LabelTable(tuple(Label(number, one.name) for number, one in enumerate(model.regions.values(), 1)))
+        return self._write(folder, "", self._joint, together(masks), grid, table, image)
 
     def _require_same(self, files: Mapping[str, FileDigest], names: Iterable[str]) -> None:
         """Refuse to replace files that nobody recorded, unless they are what a run that was killed had just written.

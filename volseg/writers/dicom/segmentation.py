@@ -30,7 +30,7 @@ from volseg.writers.dicom.objects import (
     text,
     uid_of,
 )
-from volseg.writers.dicom.slices import labels_on
+from volseg.writers.dicom.slices import bit_of, bits_on, labels_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from volseg.labels import Label, LabelTable
     from volseg.writers.writer import Algorithm
 
-Kind: TypeAlias = Literal["BINARY", "LABELMAP"]
+Kind: TypeAlias = Literal["BINARY", "LABELMAP", "OVERLAPPING"]
+"""Of object; an overlapping one is binary, too, and its labels are bits: the lowest is label 1."""
 BINARY, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 """SOP classes (PS3.4, B.5)."""
 SERIES_NUMBER = 1000
@@ -89,13 +90,13 @@ def write_segmentation(
         series: the source.
         table: names, colours and codes of the labels.
         algorithm: that made them.
-        kind: of object.
+        kind: of object, which tells how labels are numbered in ``planes``.
 
     Raises:
         InputError: the source's header can't be read again, or names no study.
         FileError: a file can't be read or written.
     """
-    found = labels_on(planes)
+    found = bits_on(planes) if kind == "OVERLAPPING" else labels_on(planes)
     labels = table.with_values(set().union(*found)).labels
     data = _described(series, algorithm, labels, kind)
     if kind == "LABELMAP":
@@ -103,7 +104,7 @@ def write_segmentation(
         pixels = planes[[frame.k for frame in frames]].astype(f"<u{data.BitsAllocated // 8}").tobytes()
     else:
         frames = list(_segment_frames(found, labels))
-        pixels = _bits(planes, frames)
+        pixels = _bits(planes, frames, kind)
     _identify(data, series.geometry, frames, pixels)
     _add_frames(data, series, frames)
     data.add_new("PixelData", "OB" if data.BitsAllocated <= 8 else "OW", pixels + b"\0" * (len(pixels) % 2))
@@ -126,7 +127,8 @@ def _described(series: Series, algorithm: Algorithm, labels: tuple[Label, ...], 
     stored = (8 if highest <= 255 else 16) if is_map else 1
     data.BitsAllocated = data.BitsStored = stored
     data.HighBit = stored - 1
-    data.SegmentationType, data.SegmentsOverlap = kind, "NO"
+    data.SegmentationType = "LABELMAP" if is_map else "BINARY"
+    data.SegmentsOverlap = "YES" if kind == "OVERLAPPING" else "NO"
     numbered = [(label, label.index if is_map else number) for number, label in enumerate(labels, 1)]
     segments = [_segment(label, number, algorithm) for label, number in numbered]
     if is_map:
@@ -148,14 +150,17 @@ def _segment_frames(found: list[set[int]], labels: tuple[Label, ...]) -> Iterato
                 yield Frame(k, number, label.index)
 
 
-def _bits(planes: NDArray[Any], frames: list[Frame]) -> bytes:
+def _bits(planes: NDArray[Any], frames: list[Frame], kind: Kind) -> bytes:
     """Frames of single bits, one after the other, the lowest bit first (PS3.5, 8.1.1 and D.2)."""
+
+    def shown(frame: Frame) -> NDArray[np.bool_]:
+        plane = planes[frame.k]
+        shown: NDArray[np.bool_] = (plane & bit_of(frame.value) != 0) if kind == "OVERLAPPING" else plane == frame.value
+        return shown.ravel()
+
     parts = (frames[first : first + BITS_AT_ONCE] for first in range(0, len(frames), BITS_AT_ONCE))
     return b"".join(
-        np.packbits(
-            np.concatenate([(planes[frame.k] == frame.value).ravel() for frame in part]), bitorder="little"
-        ).tobytes()
-        for part in parts
+        np.packbits(np.concatenate([shown(frame) for frame in part]), bitorder="little").tobytes() for part in parts
     )
 
 

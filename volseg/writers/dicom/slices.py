@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from volseg.errors import InputError
 from volseg.grid import LPS_FROM_RAS
 from volseg.labels import BACKGROUND
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from volseg.dicom.series.stack import StackGeometry
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 NEGLIGIBLE = 1e-3
 """Of a voxel: what a step may change the place along an axis over a whole slice, and still be none along that axis."""
+MAX_TOGETHER = 64
+"""Structures that overlap in one mask; volseg's own bundles have 8."""
 BEYOND_EDGE = 0.05
 """Of a voxel: so far outside of the mask's outer box a pixel's centre still takes the outermost voxel. The grid of a
 straightened series covers its slices but for rounding."""
@@ -60,6 +65,32 @@ def on_slices(mask: NDArray[Any], grid: Grid, geometry: StackGeometry) -> NDArra
 def labels_on(planes: NDArray[Any]) -> list[set[int]]:
     """The labels on each of some slices (slices, rows, columns), without the background."""
     return [set(np.flatnonzero(np.bincount(plane.ravel())).tolist()) - {BACKGROUND} for plane in planes]
+
+
+def bit_of(label: int) -> int:
+    """What stands for a label in a mask of labels that overlap, a bit for each."""
+    return 1 << (label - 1)
+
+
+def together(masks: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Masks (i, j, k) of one structure each as one: the first is the lowest bit, label 1.
+
+    Raises:
+        InputError: there are more than 64.
+    """
+    if len(masks) > MAX_TOGETHER:
+        raise InputError(f"One segmentation object takes {MAX_TOGETHER} structures that overlap, not {len(masks)}.")
+    dtype = next(kind for kind in ("u1", "u2", "u4", "u8") if 8 * np.dtype(kind).itemsize >= len(masks))
+    found = np.zeros(masks[0].shape, dtype)
+    for label, mask in enumerate(masks, 1):
+        found |= np.where(mask != 0, found.dtype.type(bit_of(label)), found.dtype.type(0))
+    return found
+
+
+def bits_on(planes: NDArray[Any]) -> list[set[int]]:
+    """The labels on each of some slices (slices, rows, columns) that overlap, a bit for each."""
+    every = (int(np.bitwise_or.reduce(plane, axis=None)) for plane in planes)
+    return [{label for label in range(1, MAX_TOGETHER + 1) if bits & bit_of(label)} for bits in every]
 
 
 def _steps(step: float, count: int) -> NDArray[np.float64]:

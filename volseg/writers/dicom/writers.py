@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from volseg.errors import InputError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from volseg.dicom import Series
     from volseg.grid import Grid
     from volseg.labels import LabelTable
+    from volseg.writers.dicom.segmentation import Kind
     from volseg.writers.writer import Algorithm, MaskedImage
 
 NO_SOURCE = (
@@ -62,12 +63,12 @@ class DicomWriter(ABC):
 class SegmentationWriter(DicomWriter):
     """Writes segmentation objects; see ``segmentation.write_segmentation``."""
 
-    kind: Literal["BINARY", "LABELMAP"] = "BINARY"
+    kind: Kind = "BINARY"
 
     @property
     def ending(self) -> str:
         """By the kind."""
-        return "seg" if self.kind == "BINARY" else "labelmap"
+        return "labelmap" if self.kind == "LABELMAP" else "seg"
 
     def save(self, path: Path, planes: NDArray[Any], series: Series, table: LabelTable, algorithm: Algorithm) -> None:
         """Write labels as segments."""
