@@ -134,7 +134,7 @@ class Rejected:
 
 
 _REMEDIES = {
-    "missing-slice": "Export the series again, with all its slices, or give --fill-gaps.",
+    "missing-slice": "Export the series again, with all its slices, or have them filled in by --fill-gaps of volseg convert.",
     "uneven-spacing": "Ask for a reconstruction with even spacing.",
     "gantry-tilt": "Ask for a reconstruction without tilt.",
     "shifted-slices": "Export the series again; if it stays so, it is no volume.",
