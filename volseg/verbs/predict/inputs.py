@@ -222,8 +222,9 @@ class Search:
         if not is_alone or not (entry.case or is_image(first)):
             name, private = self.naming(self.out_dir).file(str(first)), first.name
         message = error.message if error.path in entry.paths else error.within()
-        for one in entry.paths:
-            message = message.replace(printable(str(one)), printable(one.name) if is_image(one) else "It")
+        for number, one in enumerate(entry.paths):
+            unnamed = f"Channel {number}" if len(entry.paths) > 1 else "It"
+            message = message.replace(printable(str(one)), printable(one.name) if is_image(one) else unnamed)
         return replace(Outcome.of_error(name, error, private=private), message=message)
 
     def _of_entry(self, entry: Entry, folder: Path) -> Inputs:

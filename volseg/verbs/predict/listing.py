@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".txt", ".csv", ".json")
 MAX_LIST_BYTES = 2**26
 """Half a million lines."""
-HEADINGS = frozenset({"case", "image", "images", "path", "file", "name"})
+HEADINGS = frozenset({"case", "image", "images", "path", "file", "name", "id", "patient", "subject"})
 """What the first cell of a line is that names columns."""
 MAX_NAME_BYTES = 190
 """Of a case's name: file systems hold 255, and suffixes stand behind it."""
