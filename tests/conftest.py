@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_NUMBERS = itertools.count()
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
@@ -124,9 +126,11 @@ def personal_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def trust_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def trust_store(personal_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where trust in bundles is kept during a test, which finds none."""
-    folder = tmp_path_factory.mktemp("config")
+    # Not by mktemp, which looks through the folders of all tests for a free number.
+    folder = personal_folder / f"of_test_{next(_NUMBERS)}"
+    folder.mkdir(mode=0o700)
     _own_folder(folder, monkeypatch)
     return folder / "trusted.json"
 

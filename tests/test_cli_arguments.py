@@ -15,12 +15,17 @@ from volseg.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cyclopts import ArgumentCollection
+    from cyclopts import App, ArgumentCollection
+
+
+@cache
+def app_of(verb: str) -> App:
+    return build_app(verb)
 
 
 @cache
 def arguments_of(verb: str) -> ArgumentCollection:
-    return build_app(verb)[verb].assemble_argument_collection()
+    return app_of(verb)[verb].assemble_argument_collection()
 
 
 def list_options() -> list[tuple[str, str, str]]:
@@ -41,9 +46,13 @@ def rewritten(line: str) -> str:
 
 def bound(verb: str, words: list[str]) -> object:
     """What the verb's function would be called with."""
-    app = build_app(verb)
-    ordered = set_paths_apart(verb, words, arguments_of(verb))
-    _, arguments, _ = app.parse_args([verb, *ordered], exit_on_error=False, print_error=False)
+    return parsed(verb, *set_paths_apart(verb, words, arguments_of(verb)))
+
+
+@cache
+def parsed(verb: str, *ordered: str) -> object:
+    """What the parser, which takes its time, makes of words in their order."""
+    _, arguments, _ = app_of(verb).parse_args([verb, *ordered], exit_on_error=False, print_error=False)
     return arguments.args, arguments.kwargs
 
 

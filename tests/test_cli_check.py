@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import uncounted
 from volseg.cli.main import main
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_workers_from_the_command_line(make_dataset: MakeDataset) -> None:
         capture_output=True,
         check=False,
         text=True,
-        env=os.environ,
+        env=uncounted(),
     )
     assert done.returncode == 1
     assert done.stdout.splitlines()[0].startswith("error [damaged-file] case_1: imagesTr/case_1.nii.gz")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import uncounted
 from volseg.cli.main import main
 from volseg.volume import read_header
 
@@ -26,7 +26,7 @@ def test_help_and_work_never_import_torch(write_series: WriteSeries, tmp_path: P
             "heavy = {'torch', 'monai', 'SimpleITK', 'itk', 'matplotlib'} & set(sys.modules)\n"
             "assert not heavy, heavy"
         )
-        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-c", code], env=uncounted(), check=True, stdout=subprocess.DEVNULL)
 
 
 def test_what_plain_images_do_not_need_is_not_imported(write_series: WriteSeries, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_what_plain_images_do_not_need_is_not_imported(write_series: WriteSeries
         "assert 'pydicom' not in sys.modules\n"  # not even as absent
         "import pydicom"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-c", code], env=uncounted(), check=True, stdout=subprocess.DEVNULL)
 
 
 def test_three_spacings_and_other_options(write_series: WriteSeries, tmp_path: Path) -> None:
@@ -150,6 +150,6 @@ def test_nibabel_is_imported_without_pydicom_which_stays_importable(works: bool,
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=True, env=uncounted() | {"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert done.stdout.split() == (["False", "True", "True"] if works else ["failed", "False", "False", "True"])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import pytest
 from cyclopts import Parameter
 
+from tests.conftest import uncounted
 from volseg import __version__
 from volseg.cli.main import HELP, VERBS, build_app, examples_of, main
 from volseg.errors import DataSetError, FileError, TrustError
@@ -72,7 +73,7 @@ def raising(error: BaseException) -> Callable[[], int]:
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        [sys.executable, "-c", textwrap.dedent(code), *arguments], env=uncounted(),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

@@ -437,7 +437,16 @@ def test_a_person_at_a_terminal_is_asked(with_code: Path, answer: str, code: int
 
     near, far = pty.openpty()
     command = [sys.executable, "-m", "volseg", "trust", str(with_code)]
-    with subprocess.Popen(command, stdin=far, stdout=far, stderr=far, start_new_session=True, preexec_fn=_own) as run:  # noqa: PLW1509
+    environment = uncounted()
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=far,
+        stdout=far,
+        stderr=far,
+        start_new_session=True,
+        preexec_fn=_own,  # noqa: PLW1509
+    ) as run:
         os.close(far)
         shown = b""
         while b"Type yes: " not in shown:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from conftest import CopyBundle, MakeDataset, RealData
 
 MARK = "import os\nos.close(os.open({mark!r}, os.O_CREAT))\n"
+
+
+@cache
+def installed() -> frozenset[str]:
+    """The names of every module that Python and what is installed have, but volseg's own, and of some that are not."""
+    names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
+    names |= {"sitecustomize", "usercustomize", "evil", "cupy", "pandas", "tensorrt"}
+    return frozenset(name for name in names - {"volseg"} if name.isidentifier())
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,8 @@ class Folder:
     def plant(self, without: frozenset[str] = frozenset()) -> None:
         """Put modules, and settings of libraries, into the folder."""
         self.marks.mkdir()
-        names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
-        names |= {"sitecustomize", "usercustomize", "evil", "cupy", "pandas", "tensorrt"}
-        for name in names - without - {"volseg"}:
-            if name.isidentifier():
-                (self.path / f"{name}.py").write_text(MARK.format(mark=str(self.marks / name)))
+        for name in installed() - without:
+            (self.path / f"{name}.py").write_text(MARK.format(mark=str(self.marks / name)))
         (self.path / "evil.pth").write_text(MARK.format(mark=str(self.marks / "pth")).replace("\n", ";"))
         (self.path / "matplotlibrc").write_text("backend: module://evil\n")
         (self.path / "pyvenv.cfg").write_text("home = /nowhere\n")
@@ -75,13 +81,23 @@ def folder(tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def script(tmp_path: Path) -> list[str]:
-    """The command as pip writes it."""
+    """The command as pip writes it, but that it runs several, a comma between them: it imports torch only once."""
     path = tmp_path / "bin" / "volseg"
     path.parent.mkdir()
-    path.write_text("import re\nimport sys\nfrom volseg.cli.main import main\nsys.exit(main())\n")
+    path.write_text(
+        "import re\nimport sys\nfrom volseg.cli.main import main\nwords = sys.argv[1:]\nwhile ',' in words:\n"
+        "    end = words.index(',')\n    if code := main(words[:end]):\n        sys.exit(code)\n"
+        "    words = words[end + 1 :]\nsys.exit(main(words))\n"
+    )
     return [sys.executable, str(path)]
 
 
+def together(*commands: Sequence[str]) -> list[str]:
+    """Commands for one call of the script."""
+    return [word for command in commands for word in (",", *command)][1:]
+
+
+@cache
 def imported_by_python(*command: str, **environment: str) -> frozenset[str]:
     """The modules that Python itself imports before a program's first line."""
     words = [sys.executable, "-X", "importtime", *command]
@@ -113,8 +129,8 @@ def test_the_command(folder: Folder, script: list[str], make_dataset: MakeDatase
     shutil.copytree(make_dataset(cases=3), folder.path, dirs_exist_ok=True)
     shutil.copytree(folder.path / "labelsTr", tmp_path / "out" / "labels")
     folder.plant()
-    for words in verbs(tmp_path / "out").values():
-        folder.run([*script, *words])
+    folder.run([*script, *together(*verbs(tmp_path / "out").values())])
+    assert len(list((tmp_path / "out").iterdir())) == 3  # the last command has run too
 
 
 @pytest.mark.parametrize("flags", [[], ["-E"]])
@@ -135,16 +151,16 @@ def test_a_path_with_empty_or_relative_entries(
     """What Python itself imports from there before volseg's first line nobody can keep away; all else is."""
     shutil.copytree(make_dataset(cases=3), folder.path, dirs_exist_ok=True)
     folder.plant(imported_by_python("-c", "import re, sys") | {"sitecustomize", "usercustomize"})
-    for verb in ("check", "postprocess"):
-        folder.run([*script, *verbs(tmp_path / "out")[verb]], PYTHONPATH=path)
+    folder.run(
+        [*script, *together(*(verbs(tmp_path / "out")[verb] for verb in ("check", "postprocess")))], PYTHONPATH=path
+    )
 
 
 def test_decoders(folder: Folder, script: list[str], real_data: RealData, tmp_path: Path) -> None:
     for name in ("generic-compressed_j2k-001", "generic-compressed_jpegls-001"):
         shutil.copytree(real_data(f"dicom/vendors/{name}"), folder.path / name)
     folder.plant()
-    for jobs in ("0", "2"):
-        folder.run([*script, "convert", ".", str(tmp_path / "out" / jobs), "--jobs", jobs])
+    folder.run([*script, *together(*(["convert", ".", str(tmp_path / "out" / jobs), "--jobs", jobs] for jobs in "02"))])
 
 
 def test_training_and_its_loaders(
@@ -165,9 +181,10 @@ def test_training_and_its_loaders(
     config.write_text(yaml.safe_dump(content))
     shutil.copytree(cohort, folder.path, dirs_exist_ok=True)
     folder.plant()
-    folder.run([*script, "trust", str(bundle), "--yes"])
-    folder.run([*script, "train", str(bundle), "--data", ".", "--epochs", "1", "--all-cases"])
-    folder.run([*script, "predict", str(bundle), "imagesTs", str(tmp_path / "out")])
+    train = ["train", str(bundle), "--data", ".", "--epochs", "1", "--all-cases"]
+    predict = ["predict", str(bundle), "imagesTs", str(tmp_path / "out")]
+    folder.run([*script, *together(["trust", str(bundle), "--yes"], train, predict)])
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
 
 
 def test_workers_of_a_program_import_what_it_can(folder: Folder, tmp_path: Path) -> None:

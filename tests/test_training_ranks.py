@@ -21,7 +21,7 @@ from monai.engines import SupervisedTrainer
 from monai.losses import DeepSupervisionLoss, DiceCELoss
 from torch import distributed
 
-from tests.conftest import CopyBundle
+from tests.conftest import CopyBundle, uncounted
 from tests.heard import Heard
 from volseg.errors import BundleError, UsageError
 from volseg.training.ranks import Followers, Group, JoinedLoss, Ranks, follow, receive, share
@@ -52,7 +52,9 @@ def start(folder: Path) -> subprocess.Popen[str]:
     script = folder / "part.py"
     script.write_text(textwrap.dedent(PART))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    return subprocess.Popen([*command, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [*command, str(folder)], env=uncounted(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def test_a_process_that_dies_ends_the_others_with_a_sentence(tmp_path: Path) -> None:
