@@ -232,7 +232,8 @@ class TestOneFileOfTwoVolumes:
         np.testing.assert_array_equal(*found.values(), mask)
         assert [len(outcome.warnings) for outcome in ledger.outcomes] == [0, 0]
 
-    def test_each_frame_goes_to_its_own(self, volumes: tuple[Series, ...], tmp_path: Path) -> None:
+    def of_both(self, volumes: tuple[Series, ...], tmp_path: Path) -> list[np.ndarray]:
+        """The masks of one object that was drawn on both."""
         masks = [blobs(one.grid.shape, seed) for seed, one in enumerate(volumes)]
         paths = [
             write(tmp_path / str(number), one, mask, image_grid(one), "dicom-seg")
@@ -246,6 +247,23 @@ class TestOneFileOfTwoVolumes:
         first.PerFrameFunctionalGroupsSequence.extend(second.PerFrameFunctionalGroupsSequence)
         first.NumberOfFrames += second.NumberOfFrames
         save(tmp_path / "dicom" / "seg", first)
+        return masks
+
+    def test_what_was_drawn_on_a_refused_volume_too_goes_to_no_other(
+        self, volumes: tuple[Series, ...], tmp_path: Path
+    ) -> None:
+        self.of_both(volumes, tmp_path)
+        data = dcmread(tmp_path / "dicom" / "frames")
+        group = data.PerFrameFunctionalGroupsSequence[volumes[0].slices[3].frame]
+        group.PlanePositionSequence[0].ImagePositionPatient[2] += 5
+        save(tmp_path / "dicom" / "frames", data)
+        ledger, found = self.converted(tmp_path)
+        assert not found
+        assert "labels-of-refused-series" in by_code(ledger)
+        assert [one.status for one in ledger.outcomes].count(Status.DONE) == 1
+
+    def test_each_frame_goes_to_its_own(self, volumes: tuple[Series, ...], tmp_path: Path) -> None:
+        masks = self.of_both(volumes, tmp_path)
         _, found = self.converted(tmp_path)
         assert len(found) == 2
         for mask in masks:

@@ -150,6 +150,8 @@ class SeriesIndex:
             found = holding or found
         if not found:
             return self._by_frame_alone(labels)
+        if self._is_of_rejected(references.series) and self._names_lost_frames(labels):
+            return OF_REFUSED
         sound = [number for number in found if shares_frame(self.series[number], references.frames)]
         if not sound:
             return OTHER_FRAME
@@ -164,6 +166,11 @@ class SeriesIndex:
         by_frame = {image.uid for image in images if image.frame}
         images |= {ImageReference(uid, 0) for uid in labels.references.instances - by_frame}
         return {number for image in images for number in self._by_image.get(image, ())}
+
+    def _names_lost_frames(self, labels: LabelObject) -> bool:
+        """Whether a part was drawn on frames of a file that is there, which no volume has."""
+        images = {image for part in labels.parts for image in part.images if image.frame}
+        return any(ImageReference(one.uid, 0) in self._by_image and one not in self._by_image for one in images)
 
     def _divided(self, labels: LabelObject, sound: Sequence[int]) -> Matched | Unmatched:
         """Which parts of an object were drawn on which of several series."""
