@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 VOXELS_AT_ONCE, CLASSES_AT_ONCE = 2**14, 8
 """Whose class values are made of features at once: so few that they stay in the processor's cache."""
-BLOCK = 64
+BLOCK = 32
 """Targets that are interpolated by one matrix product: of all its sources only those near them take part."""
 
 
@@ -215,9 +215,13 @@ class Planes:
 
 
 def _keep_larger(number: int, values: torch.Tensor, best: torch.Tensor, labels: torch.Tensor) -> None:
-    """Note where the values of a class are the largest so far."""
-    if number:
+    """Note where the values of a class are the largest so far; on a processor NumPy is quicker at it by far."""
+    if not number:
+        best.copy_(values)
+    elif values.device.type != "cpu":
         labels.masked_fill_(values > best, number)
         torch.maximum(best, values, out=best)
     else:
-        best.copy_(values)
+        now, before = values.numpy(), best.numpy()
+        np.copyto(labels.numpy(), number, where=now > before)
+        np.maximum(now, before, out=before)
