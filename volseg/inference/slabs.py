@@ -152,6 +152,7 @@ class Slabs:
             end = self.windows.shape[axis] if last else begins[number + 1]
             if self.channels:
                 self._finish(held, end - base)
+                give_back()
                 yield base, self._sums.narrow(axis + 2, 0, end - base)
                 # The last plane, and those that the next layer adds to.
                 self._move(end - base - 1, begins[number] + reach - end + 1)
