@@ -61,6 +61,7 @@ def test_the_verbs_have_lists() -> None:
 
 
 RULES = [
+    "--threshold 1:0.5",
     "--keep-largest 1 liver",
     "--minimum-size-mm3 2.5",
     "--remove-small all:2ml",
@@ -146,12 +147,17 @@ ALL_OPTIONS = {
         "--surface stl obj",
         "--dicom-seg",
         "--dicom-labelmap",
+        "--dicom-fractional",
+        "--probabilities liver spleen",
         "--rtstruct",
         "--memory 3GB",
         "--tta",
         "--overlap 0.25",
         "--labels liver spleen",
         "--roi -80:60,-40:90,-1100:-900mm",
+        "--roi-margin 5",
+        "--roi-labels liver spleen",
+        "--roi-whole-box",
         "--raw",
         "--regions",
         "--precision float32",

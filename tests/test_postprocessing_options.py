@@ -18,6 +18,7 @@ from volseg.postprocessing import (
     RemoveTouchingBorder,
     RuleOptions,
     Smoothing,
+    Threshold,
 )
 
 NAMES = ("liver", "tumour", "kidney, left", "T1+T2", "a:b", "a")
@@ -35,6 +36,10 @@ TABLE = LabelTable(tuple(Label(index, name) for index, name in enumerate(NAMES, 
         ({"keep_largest": ["a:2", "a:b:3"]}, [KeepLargest(labels=(6,), count=2), KeepLargest(labels=(5,), count=3)]),
         ({"keep_largest": ["all", "liver"], "connectivity": 6}, [KeepLargest(connectivity=6)]),
         ({"keep_largest": ["a:2", "all:2"]}, [KeepLargest(count=2)]),
+        (
+            {"threshold": ["liver:0.7", "tumour+a:0.7", "3:1"]},
+            [Threshold(labels=(1, (2, 6)), minimum=0.7), Threshold(labels=(3,), minimum=1)],
+        ),
         ({"minimum_size_mm3": 5.0}, [RemoveSmall(minimum_mm3=5)]),
         (
             {"remove_small": ["liver:2ml", "tumour:50mm3", "a:2000 mm3"]},

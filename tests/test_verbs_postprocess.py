@@ -246,6 +246,7 @@ def test_what_makes_no_sense_is_refused(masks: Path, tmp_path: Path) -> None:
         (masks, out, PostprocessOptions(), "nothing-asked"),
         (masks, out, PostprocessOptions(keep_largest=(0,)), "usage"),
         (masks, out, PostprocessOptions(minimum_size_mm3=-1), "usage"),
+        (masks, out, PostprocessOptions(threshold=("1:0.5",)), "no-probabilities"),
         (masks, masks, ALL_LARGEST, "same-folder"),
         (masks / "a.nii.gz", masks, ALL_LARGEST, "same-folder"),
         (masks, masks / "a.nii.gz", ALL_LARGEST, "not-a-folder"),

@@ -137,6 +137,11 @@ def folders_of(regions: Sequence[Region], taken: Collection[str] = ()) -> tuple[
     return tuple(folders)
 
 
+def regions_table(regions: Sequence[Region]) -> LabelTable:
+    """The names of regions in their order, from 1."""
+    return LabelTable(tuple(Label(number, region.name) for number, region in enumerate(regions, 1)))
+
+
 @dataclass(frozen=True)
 class LabelTable:
     """The labels above background, ordered by index.

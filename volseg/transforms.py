@@ -24,6 +24,7 @@ from volseg.grid import Grid
 from volseg.labels import LabelTable
 from volseg.options import Many, StrPath
 from volseg.postprocessing import Rule, RuleOptions
+from volseg.postprocessing.threshold import NO_PROBABILITIES
 from volseg.volume import Mask, Volume, for_nifti
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class PostprocessLabels(Transform):  # type: ignore[misc]
                 raise
         if not self.rules:
             raise UsageError("PostprocessLabels needs a rule, such as keep_largest or fill_holes.")
+        if self.rules.thresholds:
+            raise UsageError(NO_PROBABILITIES, code="no-probabilities")
         self.needs_spacing = any(_is_in_mm(rule) for rule in self.rules.rules)
 
     def __call__(self, mask: NdarrayOrTensor) -> NdarrayOrTensor:

@@ -160,7 +160,8 @@ def _agreement_faults(
                 "channels", place, f"the network has {key} {built}, and the metadata says {told} for {entry}. Make "
                 "them agree.",
             )  # fmt: skip
-    table = meaning_of(metadata, config).table
+    meaning = meaning_of(metadata, config)
+    table = meaning.table
     indices = table.indices
     steps = at(config, "postprocessing", "transforms")
     # Alone each, as a transform that stands before others is no less wrong.
@@ -173,6 +174,14 @@ def _agreement_faults(
         found.append(PostprocessingRules.from_config(config.get(RULES) or []))
     except VolsegError as error:
         yield Fault("rules", place, error.message)
+    regions = len(meaning.regions)
+    if meaning.outputs is Outputs.REGIONS and regions:  # whose number a threshold has, from 1
+        beyond = sorted(
+            {label for rules in found for rule in rules.thresholds for label in rule.flat if label > regions}
+        )
+        if beyond:
+            yield Fault("rules", place, f"a threshold is for region {beyond[0]}, and the network gives {regions}.")
+        found = [rules.on_masks for rules in found]
     unknown = sorted({label for rules in found for label in rules.labels}.difference(indices))
     if len(table) and unknown:
         named = listed([str(label) for label in unknown])

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HELP_FLAGS = ("--help", "-h")
 END_OF_OPTIONS = "--"
 ORDER = "--order"
+ALONE = {"--probabilities": "all"}
+"""What an option stands for that has no value."""
 NEGATIVE = re.compile(r"-\.?[0-9]")
 
 
@@ -158,6 +160,9 @@ def _read(verb: str, words: Sequence[str], arguments: ArgumentCollection) -> _Wo
         stop = place
         while stop < len(words) and not is_option_like(words[stop]):
             stop += 1
+        if not equals and place == stop and option in ALONE:
+            found.words.append(ALONE[option])
+            continue
         if not equals and place == stop:
             raise UsageError(f"{option} takes one value or more. See volseg {verb} --help.")
         first = joined if equals else words[place]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.inference.head import Head
+    from volseg.inference.probabilities import Certainty
     from volseg.inference.slab_steps import SlabSteps
     from volseg.inference.slabs import Activation, Box, Slabs
     from volseg.inference.way_back import WayBack
@@ -127,6 +128,7 @@ def masks_of(
     advance: Callable[[float], object],
     outputs: int | None = None,
     box: Box | None = None,
+    certainty: Certainty | None = None,
 ) -> NDArray[np.unsignedinteger]:
     """The mask, or one for each channel that the steps leave, (channel, i, j, k), on the image's grid.
 
@@ -137,6 +139,7 @@ def masks_of(
         advance: called with each further share, of 1 in all, of the windows.
         outputs: how many the network has to give; None for any.
         box: of the image's voxels (i, j, k), outside which the masks are 0; None for all of it.
+        certainty: takes in probabilities, and leaves voxels out that are not probable enough.
 
     Raises:
         UnsuitedError: the network or the steps are others than those that can be worked on slab by slab.
@@ -154,6 +157,8 @@ def masks_of(
         if result is None:
             require_outputs(slabs.classes, outputs)
             channels, left = steps.channels(slabs.classes)
+            if certainty is not None:
+                certainty.begin(steps, channels, back, axis, box)
             plain = steps.chooses and len(steps.after) == 1 and channels <= 256
             result = np.zeros((left, *back.shape[::-1]), np.uint8 if plain else np.uint16).transpose(0, 3, 2, 1)
             one_by_one = finished.is_plain and not slabs.heads and steps.chooses
@@ -164,7 +169,10 @@ def masks_of(
         done[rows] = True
 
         def label(targets: range, view: Any = view, finished: Finished = finished) -> None:
-            view[:, targets.start : targets.stop] = _labels(planes, finished, targets)
+            labels = _labels(planes, finished, targets)
+            if certainty is not None:
+                certainty.take(planes, finished, targets, labels)
+            view[:, targets.start : targets.stop] = labels
 
         side_by_side(label, _runs(rows, most), planes.device)
     assert result is not None, "an image has windows"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
+    from volseg.inference.probabilities import Certainty
 
 AFFINE_TOLERANCE_MM = 0.01
 """How far the inverted mask's corner may lie from its image's; MONAI inverts in float32 and float64."""
@@ -49,6 +50,10 @@ def one_image(images: Sequence[Path]) -> dict[str, Any]:
 
 
 AS_CONFIGURED = "The bundle runs step by step as its config says, which takes memory for all of its labels at once: {}."
+NO_PROBABILITIES = (
+    "This bundle's masks are made in a way that tells no probabilities of labels: {}. Leave thresholds, --probabilities and "
+    "--dicom-fractional out."
+)
 IN_FILE = (
     "Class values were kept in a file, since the memory doesn't hold them: this takes longer, and changes nothing."
 )
@@ -166,6 +171,7 @@ class Segmenter:
         advance: Callable[[float], object] | None = None,
         tell: Callable[[str], object] = lambda _: None,
         box: Box | None = None,
+        certainty: Certainty | None = None,
     ) -> NDArray[np.unsignedinteger]:
         """The mask (i, j, k) of one case: uint8, or uint16 when a label is above 255.
 
@@ -175,15 +181,17 @@ class Segmenter:
             advance: called with each further share, of 1 in all, of a sliding window's places that are done.
             tell: called with what a person has to know of how the mask came about.
             box: of the image's voxels, outside which the mask is 0 and inside which it is as without; None for all.
+            certainty: takes in the probabilities of labels, and leaves voxels out that are not probable enough.
 
         Raises:
             InputError: a voxel is not a number, the image has other channels than the network takes, or the machine has
                 no room for what the bundle makes of it.
             GeometryError: the bundle's mask is not on the image's grid.
-            BundleError: what the bundle gives is no mask of whole numbers, or the network's output is not finite.
+            BundleError: what the bundle gives is no mask of whole numbers, the network's output is not finite, or its
+                config tells no probabilities.
         """
         prepared = images if isinstance(images, PreparedImage) else self.prepare(images, grid)
-        found = self._slab_by_slab(prepared, None, advance, tell, box)
+        found = self._slab_by_slab(prepared, None, advance, tell, box, certainty)
         if found is not None:
             if len(found) > 1:
                 raise _needs_regions(len(found))
@@ -204,6 +212,7 @@ class Segmenter:
         advance: Callable[[float], object] | None = None,
         tell: Callable[[str], object] = lambda _: None,
         box: Box | None = None,
+        certainty: Certainty | None = None,
     ) -> NDArray[np.uint8]:
         """The masks (region, i, j, k) of one case, 1 inside and 0 outside.
 
@@ -217,6 +226,7 @@ class Segmenter:
             advance: as in ``segment``.
             tell: as in ``segment``.
             box: as in ``segment``.
+            certainty: as in ``segment``, of regions, which are counted from 1.
 
         Raises:
             InputError, GeometryError: as in ``segment``.
@@ -224,7 +234,7 @@ class Segmenter:
                 ``segment``.
         """
         prepared = images if isinstance(images, PreparedImage) else self.prepare(images, grid)
-        masks = self._slab_by_slab(prepared, count, advance, tell, box)
+        masks = self._slab_by_slab(prepared, count, advance, tell, box, certainty)
         if masks is not None:
             return self._required_regions(masks, count)
         with self.undisturbed:
@@ -247,6 +257,7 @@ class Segmenter:
         advance: Callable[[float], object] | None,
         tell: Callable[[str], object],
         box: Box | None,
+        certainty: Certainty | None,
     ) -> NDArray[np.unsignedinteger] | None:
         """The masks (channel, i, j, k) in little memory; None where the config has to be run step by step.
 
@@ -256,30 +267,42 @@ class Segmenter:
             advance: as in ``segment``.
             tell: as in ``segment``.
             box: as in ``segment``.
+            certainty: as in ``segment``.
+
+        Raises:
+            BundleError: probabilities are wanted, and the config has to be run step by step or tells none.
         """
         steps, image, grid = self.slab_steps, prepared.item["image"], prepared.grid
         if isinstance(steps, str) or not isinstance(image, MetaTensor):
+            _step_by_step(steps if isinstance(steps, str) else "its image has no affine", certainty)
             return None
         try:
             back = way_back(image, nearest=steps.nearest)
         except UnknownWayError as error:
-            tell(AS_CONFIGURED.format(f"its preprocessing can't be undone along the axes, since {error}"))
+            _step_by_step(f"its preprocessing can't be undone along the axes, since {error}", certainty, tell)
             return None
         _require_place(1, back.shape, back.affine, grid, 1)
         window_count(self.inferer, image.shape[1:])
         if regions is not None:
             steps = steps.for_regions(regions)
+        if certainty is not None:
+            try:
+                steps = certainty.steps(steps, back, self.averaged_as if self.others else None)
+            except UnsuitedError as error:
+                _step_by_step(str(error), certainty)
         slabs = self._slabs(image.as_tensor()[None], math.prod(back.shape), tell, back.seen(box) if box else None)
         try:
             with torch.inference_mode(), ExitStack() as looking:
                 for one in (self.network, *self.others):
                     looking.enter_context(finite_outputs(one))
-                return masks_of(slabs, steps, back, advance or (lambda _: None), regions, box)
+                return masks_of(slabs, steps, back, advance or (lambda _: None), regions, box, certainty)
         except (UnsuitedError, RuntimeError, ValueError) as error:
+            if isinstance(error, UnsuitedError) and certainty is not None:
+                _step_by_step(str(error), certainty)
             if isinstance(error, VolsegError) or memory_short(error) is not None or slabs.classes:
                 raise
             why = str(error) if isinstance(error, UnsuitedError) else "its network doesn't take its own windows"
-            tell(AS_CONFIGURED.format(why))
+            _step_by_step(why, certainty, tell)
             return None
 
     @cached_property
@@ -354,6 +377,17 @@ def slab_steps_of(preprocessing: Any, inferer: Any, postprocessing: Any, prepare
         return SlabSteps.of(preprocessing, inferer, postprocessing)
     except UnsuitedError as error:
         return str(error)
+
+
+def _step_by_step(why: str, certainty: Certainty | None, tell: Callable[[str], object] = lambda _: None) -> None:
+    """Tell that a config is run step by step.
+
+    Raises:
+        BundleError: probabilities are wanted, with the code ``no-probabilities``.
+    """
+    if certainty is not None:
+        raise BundleError(NO_PROBABILITIES.format(why), code="no-probabilities")
+    tell(AS_CONFIGURED.format(why))
 
 
 def _require_place(

@@ -1,4 +1,4 @@
-"""Rules that clean a predicted mask: components, holes, surfaces, gaps, instances. Plain data in a bundle's config."""
+"""Rules that clean a predicted mask: components, holes, surfaces, gaps, instances, thresholds. Plain data in a bundle's config."""
 
 from volseg.postprocessing.closing import Closing
 from volseg.postprocessing.edit import Changes, LabelChanges, MaskEdit
@@ -14,6 +14,7 @@ from volseg.postprocessing.remove_touching_border import RemoveTouchingBorder
 from volseg.postprocessing.rule import ALL, ComponentRule, Labels, Rule
 from volseg.postprocessing.rules import RULES, PostprocessingRules
 from volseg.postprocessing.smoothing import Smoothing
+from volseg.postprocessing.threshold import Threshold
 
 __all__ = [
     "ALL",
@@ -37,4 +38,5 @@ __all__ = [
     "Rule",
     "RuleOptions",
     "Smoothing",
+    "Threshold",
 ]

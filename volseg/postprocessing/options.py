@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, cast
 
 from volseg.errors import UsageError
-from volseg.labels import LabelTable
+from volseg.labels import LabelTable, is_name
 from volseg.options import Many, each
 from volseg.postprocessing.closing import Closing
 from volseg.postprocessing.fill_between_labels import FillBetweenLabels
@@ -23,6 +23,8 @@ from volseg.postprocessing.remove_touching_border import RemoveTouchingBorder
 from volseg.postprocessing.rule import ALL, Group, Labels, Rule
 from volseg.postprocessing.rules import PostprocessingRules
 from volseg.postprocessing.smoothing import Smoothing
+from volseg.postprocessing.threshold import Threshold
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,6 +39,10 @@ OPTION_OF = {"smoothing": "smooth"}
 @dataclass(frozen=True, kw_only=True)
 class RuleOptions:
     """What to do with masks, in the order of the options."""
+
+    threshold: Many[str] = ()
+    """Labels, and the probability below which a voxel of theirs becomes background: liver:0.7; for volseg predict alone,
+    before all other rules. Of regions, the probability that they are cut at."""
 
     keep_largest: Many[str | int] = ()
     """Labels of which only the largest connected component stays: numbers such as 1,2, names such as liver as the
@@ -88,20 +94,22 @@ class RuleOptions:
         """Whether there is something to do."""
         return any(getattr(self, name) for name in RULE_OPTIONS)
 
-    def rules(self, table: LabelTable | None = None) -> PostprocessingRules:
+    def rules(self, table: LabelTable | None = None, regions: LabelTable | None = None) -> PostprocessingRules:
         """The rules that these options ask for.
 
         Args:
             table: what the labels are called; without it they are known by their numbers alone.
+            regions: where masks are made of regions, these, in the order of the network's outputs; a threshold is for them.
 
         Raises:
             UsageError: a name is unknown, a label is below 1, a number is missing or makes no sense, the order names
                 what is no rule, or a rule names a label after its instances got numbers of their own.
         """
         reader = _Reader(table or LabelTable(()), self.connectivity)
+        of_regions = reader if regions is None else _Reader(regions, self.connectivity, by_name=True)
         found: list[Rule] = []
         for name, values in self._in_order():
-            found.extend(reader.read(name, values))
+            found.extend((of_regions if name == "threshold" else reader).read(name, values))
         _require_labels_left(found)
         return PostprocessingRules(tuple(found))
 
@@ -156,6 +164,8 @@ class _Reader:
 
     table: LabelTable
     connectivity: Literal[6, 18, 26]
+    by_name: bool = False
+    """Whether these are regions: a number may be that of an output, or of a label in the mask that they are merged into."""
 
     def read(self, name: str, words: Sequence[str | int]) -> Iterator[Rule]:
         """The rules that the values of one option stand for; one for all labels with the same number."""
@@ -184,6 +194,8 @@ class _Reader:
         labels = self._labels(words)
         how = self.connectivity
         match name:
+            case "threshold":
+                yield Threshold(labels=labels, minimum=_probability(numbers[0]))
             case "keep_largest":
                 count = _whole(name, numbers[0]) if numbers else 1
                 yield KeepLargest(labels=labels, count=count, connectivity=how)
@@ -233,7 +245,13 @@ class _Reader:
     def _group(self, word: str) -> Group:
         """Labels with a plus between them, which a name may have itself."""
         parts = word.split("+")
-        return self.table.find([word] if self._is_known(word) or not all(map(str.strip, parts)) else parts)
+        names = [word] if self._is_known(word) or not all(map(str.strip, parts)) else parts
+        if self.by_name and not (len(names) == 1 and is_name(names[0])):
+            raise UsageError(
+                f"{word}: these are regions, each of which is called by its name: {listed(self.table.names)}.",
+                code="no-label",
+            )
+        return self.table.find(names)
 
     def _labels(self, words: Sequence[str]) -> Labels:
         if ALL in words:
@@ -243,6 +261,7 @@ class _Reader:
 
 
 FORMS: dict[str, tuple[int, int, str]] = {
+    "threshold": (1, 1, "liver:0.7"),
     "keep_largest": (0, 1, "liver or kidney:2"),
     "remove_small": (1, 1, "liver:2ml or tumour:50mm3"),
     "keep_inside": (1, 2, "tumour:liver or nodule:lung:5"),
@@ -269,6 +288,15 @@ def _number(name: str, text: str) -> float:
     if not math.isfinite(value):
         raise UsageError(f"{_option(name)}: {text!r} is no number of mm, as in {FORMS[name][2]}.", code="rule")
     return value
+
+
+def _probability(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            f"--threshold: {text!r} is no probability, as in {FORMS['threshold'][2]}.", code="rule"
+        ) from None
 
 
 def _whole(name: str, text: str) -> int:

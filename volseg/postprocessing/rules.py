@@ -19,6 +19,7 @@ from volseg.postprocessing.remove_small import RemoveSmall
 from volseg.postprocessing.remove_touching_border import RemoveTouchingBorder
 from volseg.postprocessing.rule import ALL, Rule
 from volseg.postprocessing.smoothing import Smoothing
+from volseg.postprocessing.threshold import Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -40,6 +41,7 @@ KINDS: tuple[type[Rule], ...] = (
     Smoothing,
     FillBetweenLabels,
     Instances,
+    Threshold,
 )
 RULES: dict[str, type[Rule]] = {rule.key: rule for rule in KINDS}
 """The kinds of rules, by their names in plain data."""
@@ -64,6 +66,16 @@ class PostprocessingRules:
         """The labels that the rules name."""
         inside = (label for rule in self.rules if isinstance(rule, KeepInside) for label in rule.inside)
         return frozenset((*(label for rule in self.rules for label in rule.flat), *inside))
+
+    @property
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """Those that go by probabilities."""
+        return tuple(rule for rule in self.rules if isinstance(rule, Threshold))
+
+    @property
+    def on_masks(self) -> PostprocessingRules:
+        """The others, which a mask is all that they need for."""
+        return PostprocessingRules(tuple(rule for rule in self.rules if not isinstance(rule, Threshold)))
 
     def named(self, table: LabelTable, values: Iterable[int]) -> LabelTable:
         """A table with names for the instances among the values of masks, such as ``tumour 2`` for 2002."""

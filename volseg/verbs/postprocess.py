@@ -20,6 +20,7 @@ from volseg.labels import LABELS_NAME, MAX_LABELS_BYTES, LabelTable
 from volseg.options import Many  # noqa: F401
 from volseg.outcomes import ALREADY_DONE, FileDigest, Ledger, Made, Outcome, Provenance, Status
 from volseg.postprocessing import Changes, PostprocessingRules, RuleOptions
+from volseg.postprocessing.threshold import NO_PROBABILITIES
 from volseg.progress import SILENT, Progress
 from volseg.volume import (
     AXES_TURNED,
@@ -110,6 +111,8 @@ def postprocess(
             "Say what to do with --keep-largest, --fill-holes or another rule of volseg postprocess --help.",
             code="nothing-asked",
         )
+    if options.threshold:
+        raise UsageError(NO_PROBABILITIES, code="no-probabilities")
     folder, paths = _find(masks)
     table = table_beside(folder, options)
     rules = options.rules(table)

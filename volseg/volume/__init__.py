@@ -18,6 +18,7 @@ from volseg.volume.naming import (
     stem_of,
 )
 from volseg.volume.nifti import for_nifti
+from volseg.volume.probabilities import PROBABILITY_ONE, write_probabilities
 from volseg.volume.qform import AXES_TURNED, axes_to_reverse, grid_for_nifti
 from volseg.volume.segmentation import is_segmentation, segments_in, write_segmentation
 
@@ -27,6 +28,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_VOXELS",
     "NIFTI_SUFFIXES",
+    "PROBABILITY_ONE",
     "SEGMENTATION_SUFFIX",
     "ImageHeader",
     "Mask",
@@ -50,5 +52,6 @@ __all__ = [
     "stem_of",
     "write_image",
     "write_mask",
+    "write_probabilities",
     "write_segmentation",
 ]

@@ -130,7 +130,7 @@ def write_image(path: Path, volume: Volume) -> None:
     write_nifti(path, volume.array, volume.grid)
 
 
-def write_mask(path: Path, mask: NDArray[np.generic], image_path: Path) -> None:
+def write_mask(path: Path, mask: NDArray[np.generic], image_path: Path, *, slope: float = 1.0) -> None:
     """Write a mask (i, j, k) with the header geometry of its image byte for byte.
 
     ITK-SNAP compares spacing and origin exactly and ignores a mask's header when they differ, so nothing is computed
@@ -140,6 +140,7 @@ def write_mask(path: Path, mask: NDArray[np.generic], image_path: Path) -> None:
         path: where to; ``.nii.gz``.
         mask: uint8 or uint16.
         image_path: the image that the mask belongs to.
+        slope: what readers multiply the numbers by; of a mask 1.
 
     Raises:
         GeometryError: the mask's shape is not its image's.
@@ -149,6 +150,6 @@ def write_mask(path: Path, mask: NDArray[np.generic], image_path: Path) -> None:
     if mask.shape != described.grid.shape:
         raise GeometryError(f"The mask's shape {mask.shape} is not its image's, {described.grid.shape}.")
     if is_nifti(image_path):
-        write_nifti_like(path, mask, image_path)
+        write_nifti_like(path, mask, image_path, slope=slope)
     else:
-        write_nifti(path, mask, described.grid)
+        write_nifti(path, mask, described.grid, slope=slope)

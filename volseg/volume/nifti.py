@@ -97,26 +97,30 @@ def for_nifti(volume: Volume) -> Volume:
     return Volume(np.flip(volume.array, axes), reversed_along(volume.grid, axes)) if axes else volume
 
 
-def write_nifti(path: Path, array: NDArray[np.generic], grid: Grid) -> None:
+def write_nifti(path: Path, array: NDArray[np.generic], grid: Grid, *, slope: float = 1.0) -> None:
     """Write voxels on a grid, as ``for_nifti`` gives them: sform and qform both set, equal, code 1.
+
+    Readers multiply the numbers by ``slope``.
 
     Raises:
         GeometryError: the grid is sheared, which a qform can't hold.
         FileError: the file can't be written.
     """
     held = for_nifti(Volume(storable(array), grid))
-    header = _new_header(held.array)
+    header = _new_header(held.array, slope)
     _set_grid(header, held.grid)
     _write(path, header, held.array)
 
 
-def write_nifti_like(path: Path, array: NDArray[np.generic], source: Path) -> None:
+def write_nifti_like(path: Path, array: NDArray[np.generic], source: Path, *, slope: float = 1.0) -> None:
     """Write voxels with the header geometry of another NIfTI file, byte for byte.
+
+    Readers multiply the numbers by ``slope``.
 
     Raises:
         FileError: a file can't be read or written.
     """
-    header = _new_header(array)
+    header = _new_header(array, slope)
     with _opened(source) as file:
         geometry = _nifti_header(source, file)
     for name in _GEOMETRY_FIELDS:
@@ -248,14 +252,14 @@ def _scaled(path: Path, header: Nifti1Header, array: NDArray[np.generic]) -> NDA
     return scaled
 
 
-def _new_header(array: NDArray[np.generic]) -> Nifti1Header:
+def _new_header(array: NDArray[np.generic], slope: float) -> Nifti1Header:
     from nibabel.nifti1 import Nifti1Header
 
     header = Nifti1Header()
     header.set_data_dtype(array.dtype)
     header.set_data_shape(array.shape)
     header["vox_offset"] = 352
-    header["scl_slope"], header["scl_inter"] = 1.0, 0.0
+    header["scl_slope"], header["scl_inter"] = slope, 0.0
     header.set_xyzt_units("mm")
     return header
 

@@ -22,6 +22,7 @@ from volseg.dataset.folds import Split
 from volseg.errors import BundleError, OutputExistsError
 from volseg.evaluation import Evaluation
 from volseg.kept import EDITED
+from volseg.labels import LabelTable, regions_table
 from volseg.metrics import compare
 from volseg.outcomes import Status, sha256_of
 from volseg.pictures.spread import draw_spread
@@ -82,7 +83,7 @@ def cross_validate(bundle_dir: Path, options: TrainOptions, progress: Progress =
     work = _Work(bundle, place, options, runs, progress)
     record = bundle.runs / NAME
     before = CrossValidation.read(bundle.runs) if is_own_run(record) else None
-    if before is not None and before.key == work.key and before.bundle_rules == _plain(work.rules):
+    if before is not None and before.key == work.key and before.bundle_rules == _plain(work.rules + work.thresholds):
         return before
     require_own_data(bundle, verdict, place, options)
     # Folds that were done before: another data set may have cases of the same names.
@@ -113,7 +114,10 @@ class _Work:
         self.rules, self.bare = without_rules(self.inference, bundle.labels.indices)
         self.weights = {name: sha256_of(run.best) for name, run in runs.items()}
         data = {name: one.data_sha256 for name, one in self.records.items()}
-        parts = [self.weights, self.bare, bundle.metadata, data, options.keep_rules]
+        # Applied while a mask is made, so that the other rules are tried on what is left.
+        self.thresholds = PostprocessingRules(self.rules.thresholds)
+        self.rules = self.rules.on_masks
+        parts = [self.weights, self.bare, bundle.metadata, data, options.keep_rules, *_plain(self.thresholds)]
         self.key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -128,7 +132,17 @@ class _Work:
             BundleError: one can't be predicted.
         """
         out = self.runs[run].held_out
-        options = PredictOptions(fold=_number(run), raw=True, device=self.options.device, regions=self.overlap)
+        regions = regions_table(self.bundle.meaning.regions) if self.overlap else LabelTable(())
+        names = {label: str(label) for label in self.bundle.labels.indices} | dict(
+            zip(regions.indices, regions.names, strict=True)
+        )
+        options = PredictOptions(
+            fold=_number(run),
+            raw=True,
+            device=self.options.device,
+            regions=self.overlap,
+            threshold=tuple(word for rule in self.thresholds.thresholds for word in rule.option(names)),
+        )
         self.progress.say(f"{run}: the cases that it held out")
         try:
             ledger = predict(self.bundle.root, self.place, out, options, self.progress)
@@ -182,12 +196,12 @@ class _Work:
         self.progress.say(
             "No rules were tried: such as the largest piece are for labels that exclude each other, and these are regions."
         )
-        return CrossValidation(names, tuple(cases), (), self.weights, self.key, _plain(self.rules))
+        return CrossValidation(names, tuple(cases), (), self.weights, self.key, _plain(self.rules + self.thresholds))
 
     def of_labels(self, before: CrossValidation | None) -> CrossValidation:
         """Choose the rules, store them, and score all cases with them."""
         labels = self.bundle.labels.indices
-        chosen = before is not None and before.chosen and before.bundle_rules == _plain(self.rules)
+        chosen = before is not None and before.chosen and before.bundle_rules == _plain(self.rules + self.thresholds)
         ours = chosen or _only_largest(self.rules)
         why = self._may_not_store() if ours else "has rules of your own"
         if self.options.keep_rules:
@@ -225,7 +239,13 @@ class _Work:
             if not math.isnan(one.before)
         )
         return CrossValidation(
-            self.bundle.labels.names, tuple(cases), tried, self.weights, self.key, _plain(rules), chosen=ours
+            self.bundle.labels.names,
+            tuple(cases),
+            tried,
+            self.weights,
+            self.key,
+            _plain(rules + self.thresholds),
+            chosen=ours,
         )
 
     def _proved(self, trial: Trial) -> Selection:
@@ -267,7 +287,7 @@ class _Work:
 
     def _store(self, rules: PostprocessingRules) -> None:
         """Write the rules into the inference config, and into that of the ensemble."""
-        config = with_rules(self.bare, rules, self.bundle.labels.indices)
+        config = with_rules(self.bare, rules + self.thresholds, self.bundle.labels.indices)
         if lint_config("inference", config):  # never so: rules are of the vocabulary
             raise BundleError("The rules go beyond what a bundle may have.", code="rules")
         write_config(self.bundle.config_path("inference"), config)

@@ -5,25 +5,29 @@ A writer is registered by its format's name in ``WRITERS``; what segments images
 
 from typing import Literal
 
-from volseg.writers import preview, slicer, statistics
-from volseg.writers.dicom import NO_SOURCE, SegmentationWriter, StructureSetWriter
+from volseg.writers import preview, probabilities, slicer, statistics
+from volseg.writers.dicom import NO_SOURCE, FractionalWriter, SegmentationWriter, StructureSetWriter
 from volseg.writers.nifti import NiftiWriter
 from volseg.writers.preview import PreviewWriter
+from volseg.writers.probabilities import ProbabilityWriter
 from volseg.writers.slicer import SlicerWriter
 from volseg.writers.statistics import StatisticsWriter
 from volseg.writers.surface import SurfaceWriter
 from volseg.writers.workspace import WorkspaceWriter
-from volseg.writers.writer import Algorithm, MaskedImage, MaskWriter
+from volseg.writers.writer import Algorithm, MaskedImage, MaskWriter, Probabilities
 
 __all__ = [
     "DICOM_FORMATS",
+    "DICOM_FRACTIONAL",
     "DICOM_LABELMAP",
     "DICOM_SEG",
     "FOLDERS",
     "ITKSNAP",
     "NIFTI",
     "NO_SOURCE",
+    "OF_PROBABILITIES",
     "PREVIEW",
+    "PROBABILITIES",
     "RTSTRUCT",
     "SLICER",
     "STATISTICS",
@@ -34,12 +38,15 @@ __all__ = [
     "MaskWriter",
     "MaskedImage",
     "NiftiWriter",
+    "Probabilities",
+    "ProbabilityWriter",
     "writers_of",
 ]
 
 NIFTI, SLICER, ITKSNAP, STATISTICS, PREVIEW = "nifti", "slicer", "itksnap", "statistics", "preview"
-DICOM_SEG, DICOM_LABELMAP, RTSTRUCT = "dicom-seg", "dicom-labelmap", "rtstruct"
-DICOM_FORMATS = frozenset({DICOM_SEG, DICOM_LABELMAP, RTSTRUCT})
+DICOM_SEG, DICOM_LABELMAP, DICOM_FRACTIONAL = "dicom-seg", "dicom-labelmap", "dicom-fractional"
+RTSTRUCT = "rtstruct"
+DICOM_FORMATS = frozenset({DICOM_SEG, DICOM_LABELMAP, DICOM_FRACTIONAL, RTSTRUCT})
 """What is written for images that were made from DICOM alone, and carries the patient's name."""
 SURFACES: tuple[Literal["stl", "obj"], ...] = ("stl", "obj")
 WRITERS: dict[str, MaskWriter] = {
@@ -51,13 +58,20 @@ WRITERS: dict[str, MaskWriter] = {
     **{name: SurfaceWriter(name) for name in SURFACES},
     DICOM_SEG: SegmentationWriter(),
     DICOM_LABELMAP: SegmentationWriter("LABELMAP"),
+    DICOM_FRACTIONAL: FractionalWriter(),
     RTSTRUCT: StructureSetWriter(),
 }
 """The writer of each format."""
-TOGETHER: dict[str, MaskWriter] = {DICOM_SEG: SegmentationWriter("OVERLAPPING")}
+TOGETHER: dict[str, MaskWriter] = {DICOM_SEG: SegmentationWriter("OVERLAPPING"), DICOM_FRACTIONAL: FractionalWriter()}
 """Formats that hold regions which overlap in one file, and the writer of these: a mask as ``together`` makes it."""
-FOLDERS = (slicer.FOLDER, statistics.FOLDER, preview.FOLDER, *SURFACES)
+FOLDERS = (slicer.FOLDER, statistics.FOLDER, preview.FOLDER, probabilities.FOLDER, *SURFACES)
 """Where they write beside the masks."""
+
+
+PROBABILITIES = probabilities.FOLDER
+"""Where those of labels go."""
+OF_PROBABILITIES = (ProbabilityWriter, FractionalWriter)
+"""Write what the network alone tells, and no mask."""
 
 
 def writers_of(formats: tuple[str, ...]) -> tuple[MaskWriter, ...]:

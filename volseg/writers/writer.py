@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from volseg.volume import Volume, read_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -28,6 +28,19 @@ class Algorithm:
     version: str = "unknown"
 
 
+class Probabilities(Protocol):
+    """Of the labels of a mask, as the network gave them, before any rule."""
+
+    @property
+    def labels(self) -> Collection[int]:
+        """Those that have some."""
+        ...
+
+    def of(self, label: int) -> NDArray[np.uint16]:
+        """Those of a label (i, j, k), of which ``PROBABILITY_ONE`` stands for 1."""
+        ...
+
+
 @dataclass(frozen=True)
 class MaskedImage:
     """The image that a mask belongs to.
@@ -41,6 +54,7 @@ class MaskedImage:
         modality: as DICOM names it; None where nobody tells.
         others: the files of further channels, on the same grid, where each has its own.
         channels: what the channels are called; empty where nobody knows.
+        probabilities: of the labels; None where no writer needs them.
     """
 
     case: str
@@ -51,6 +65,7 @@ class MaskedImage:
     modality: str | None = None
     others: tuple[Path, ...] = ()
     channels: tuple[str, ...] = ()
+    probabilities: Probabilities | None = None
 
     @cached_property
     def _whole(self) -> Volume:

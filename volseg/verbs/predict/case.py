@@ -7,8 +7,9 @@ import math
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
@@ -23,7 +24,8 @@ from volseg.verbs.predict.model import Model, load_model
 from volseg.verbs.predict.roi import RoiMask
 from volseg.verbs.predict.segmenting import make_ready, segment, segment_regions
 from volseg.volume import nifti_name, read_mask
-from volseg.writers import TOGETHER, MaskedImage, writers_of
+from volseg.words import counted
+from volseg.writers import OF_PROBABILITIES, PROBABILITIES, TOGETHER, MaskedImage, ProbabilityWriter, writers_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
+    from volseg.inference.probabilities import ProbabilityFile
     from volseg.verbs.predict.model_file import ModelFile
     from volseg.verbs.predict.segmenting import Ready
     from volseg.verbs.predict.sources import FileSource, SeriesSource
@@ -41,6 +44,10 @@ BYTES_AHEAD = 32
 """Of each voxel of a case that is read: its stored and its real values, and copies of both."""
 RECKONED_SHARE = 1.2
 """By so much what two cases take at once may be more than was reckoned."""
+AGAIN = (
+    "{} of the mask, which stays as it is, came out otherwise when the network ran again for the probabilities: "
+    "another machine or version rounds otherwise."
+)
 PLACING = ".placing"
 """Lies in the hidden folder of a case from when its files are put in their places."""
 OF_BEFORE = "Its mask was edited, and what was made of it, such as statistics and surfaces, is still of the mask as it was before."
@@ -94,6 +101,7 @@ class Prediction:
         formats: names of the writers.
         overwrite: whether files that are there are replaced, whatever they are.
         folders: of the regions, where each gets a mask of its own.
+        probabilities: writes those of labels; None where they are not asked for.
     """
 
     model: ModelFile
@@ -101,6 +109,7 @@ class Prediction:
     formats: tuple[str, ...]
     overwrite: bool = False
     folders: tuple[str, ...] = ()
+    probabilities: ProbabilityWriter | None = None
 
     def __call__(self, case: CaseToPredict) -> Outcome:
         """Predict one case.
@@ -129,22 +138,25 @@ class Prediction:
             return looked.kept
         now, before, state = looked.now, looked.before, looked.state
         if looked.masks and case.earlier and before:
-            return self._complete(case.earlier, before, source, looked)
+            return (yield from self._complete(case.earlier, before, source, looked))
         model = load_model(self.model)
-        with _folder_of(self.out_dir, source.name) as folder:
+        with (
+            _folder_of(self.out_dir, source.name) as folder,
+            self._file(folder, (*self._writers, *self._joint)) as file,
+        ):
             prepared = source.prepare(folder)
             ready = make_ready(prepared, source.modality, model)
             yield ready
-            found = (segment_regions if self.folders else segment)(ready, model)
+            found = (segment_regions if self.folders else segment)(ready, model, file=file)
             del ready
             yield None
             made: list[str] = [*source.written()]
             for place, mask, table in zip(self._places, found.masks, self._tables(model), strict=True):
-                image = self._image(source, prepared.case.images[0], folder, place, model)
+                image = self._image(source, prepared.case.images[0], folder, place, model, file)
                 table = model.rules.table_of(table, found.values_outside)
                 made += self._write(folder, place, self._writers, mask, found.grid, table, image)
-            image = self._image(source, prepared.case.images[0], folder, "", model)
-            made += self._write_together(folder, found.masks, found.grid, model, image)
+            image = self._image(source, prepared.case.images[0], folder, "", model, file)
+            made += self._write_together(folder, found.masks, found.grid, model, image, self._joint)
             files = {name: file_digest(folder / name) for name in made}
             if state is State.UNKNOWN:
                 self._require_same(files, files)
@@ -224,6 +236,16 @@ class Prediction:
     def _is_edited(self, masks: tuple[str, ...], before: Made) -> bool:
         return any(before.files.get(name) != file_digest(self.out_dir / name) for name in masks if name in before.files)
 
+    def _file(self, folder: Path, writers: Iterable[MaskWriter]) -> AbstractContextManager[ProbabilityFile | None]:
+        """A file for the probabilities that some writers need; None where none does."""
+        needy = [writer for writer in writers if isinstance(writer, OF_PROBABILITIES)]
+        if not needy:
+            return nullcontext()
+        from volseg.inference.probabilities import ProbabilityFile
+
+        some = all(isinstance(writer, ProbabilityWriter) for writer in needy) and self.probabilities
+        return ProbabilityFile(folder, [number for number, _ in some.labels] or None if some else None)
+
     @property
     def _places(self) -> tuple[str, ...]:
         return self.folders or ("",)
@@ -232,7 +254,7 @@ class Prediction:
     def _writers(self) -> tuple[MaskWriter, ...]:
         """Of the masks in each place."""
         formats = tuple(name for name in self.formats if not (self.folders and name in TOGETHER))
-        return writers_of(formats) if formats else ()
+        return (*(writers_of(formats) if formats else ()), *([self.probabilities] if self.probabilities else ()))
 
     @property
     def _joint(self) -> tuple[MaskWriter, ...]:
@@ -253,7 +275,7 @@ class Prediction:
     def _with_own(self, names: list[str], case: str, before: Made | None) -> tuple[str, ...]:
         """Files of a case, and of those in a folder of its name, as many as it has labels, what an earlier run made."""
         own = {PurePosixPath(name).parent for name in names} - {PurePosixPath(place) for place in self._places}
-        own = {folder for folder in own if folder.name == case}
+        own = {folder for folder in own if folder.name == case and folder.parent.name != PROBABILITIES}
         there = (name for name in (before.files if before else ()) if PurePosixPath(name).parent in own)
         return tuple(dict.fromkeys((*names, *there)))
 
@@ -264,41 +286,69 @@ class Prediction:
         is_same = before.input == now.input and state is State.CURRENT
         return is_same and all(name in known for name in needed)
 
-    def _complete(self, earlier: Outcome, before: Made, source: FileSource | SeriesSource, looked: Looked) -> Outcome:
-        """Make what is missing of a case from the mask that is there, without the network."""
+    def _complete(
+        self, earlier: Outcome, before: Made, source: FileSource | SeriesSource, looked: Looked
+    ) -> Generator[Ready | None, None, Outcome]:
+        """Make what is missing of a case from the mask that is there, and probabilities alone by the network."""
         missing = {name for name in looked.names if name not in before.files or not (self.out_dir / name).exists()}
         model = load_model(self.model)
         tables = self._tables(model)
         (path, *_) = source.images(self.out_dir)
-        with _folder_of(self.out_dir, source.name) as folder:
+        named = MaskedImage(source.name, path, source.series)
+        writers = {
+            place: [
+                writer
+                for writer in self._writers
+                if missing.intersection(
+                    self._with_own([_path(place, one) for one in writer.names(named)], named.case, before)
+                )
+            ]
+            for place in self._places
+        }
+        joint = [writer for writer in self._joint if missing.intersection(writer.names(named))]
+        again: tuple[NDArray[np.unsignedinteger], ...] = ()
+        told: tuple[str, ...] = ()
+        with (
+            _folder_of(self.out_dir, source.name) as folder,
+            self._file(folder, chain(joint, *writers.values())) as file,
+        ):
+            if file is not None:
+                ready = make_ready(source.prepare(folder), source.modality, model)
+                yield ready
+                again = (segment_regions if self.folders else segment)(ready, model, file=file).masks
+                del ready
+                yield None
             made: list[str] = []
-            masks = []
-            for place, name, table in zip(self._places, looked.masks, tables, strict=True):
+            apart, masks = 0, []
+            for number, (place, name, table) in enumerate(zip(self._places, looked.masks, tables, strict=True)):
                 table = model.rules.table_of(table, earlier.values_outside)
-                image = self._image(source, path, self.out_dir, place, model)
+                image = self._image(source, path, self.out_dir, place, model, file)
                 volume = read_mask(self.out_dir / name)
                 mask = cast("NDArray[np.unsignedinteger]", volume.array)
-                writers = [
-                    writer
-                    for writer in self._writers
-                    if missing.intersection(
-                        self._with_own([_path(place, one) for one in writer.names(image)], image.case, before)
-                    )
-                ]
-                made += self._write(folder, place, writers, mask, volume.grid, table, image)
+                apart += int(np.count_nonzero(mask != again[number])) if again else 0
+                made += self._write(folder, place, writers[place], mask, volume.grid, table, image)
                 masks.append(mask)
-            image = self._image(source, path, self.out_dir, "", model)
-            if missing.intersection(name for writer in self._joint for name in writer.names(image)):
-                made += self._write_together(folder, masks, volume.grid, model, image)
+            if joint:
+                image = self._image(source, path, self.out_dir, "", model, file)
+                made += self._write_together(folder, masks, volume.grid, model, image, joint)
+            if apart:
+                told = (AGAIN.format(counted(apart, "voxel")),)
             files = {name: file_digest(folder / name) for name in made}
             self._require_same(files, [name for name in made if name not in before.files])
             self._put_in_place(folder, tuple(made), None)
         kept = kept_outcome(earlier, State.CURRENT)
         outputs = tuple(dict.fromkeys((*earlier.outputs, *made)))
-        return replace(kept, outputs=outputs, made=replace(before, files={**before.files, **files}))
+        warnings = tuple(dict.fromkeys((*kept.warnings, *told)))
+        return replace(kept, outputs=outputs, warnings=warnings, made=replace(before, files={**before.files, **files}))
 
     def _image(
-        self, source: FileSource | SeriesSource, path: Path, folder: Path, place: str, model: Model
+        self,
+        source: FileSource | SeriesSource,
+        path: Path,
+        folder: Path,
+        place: str,
+        model: Model,
+        file: ProbabilityFile | None,
     ) -> MaskedImage:
         """The image of a case, which may still lie in a folder for what is not yet whole."""
         will_lie = self.out_dir / path.relative_to(folder) if path.is_relative_to(folder) else path
@@ -312,6 +362,7 @@ class Prediction:
             modality=source.modality,
             others=source.images(folder)[1:],
             channels=model.channel_names,
+            probabilities=file.only(self.folders.index(place) + 1) if file and place else file,
         )
 
     def _write(
@@ -336,14 +387,15 @@ class Prediction:
         grid: Grid,
         model: Model,
         image: MaskedImage,
+        writers: Sequence[MaskWriter],
     ) -> list[str]:
         """Write the masks of all regions into one file each format that holds regions which overlap."""
-        if not self._joint:
+        if not writers:
             return []
         from volseg.writers.dicom.slices import together
 
         table = LabelTable(tuple(Label(number, one.name) for number, one in enumerate(model.regions.values(), 1)))
-        return self._write(folder, "", self._joint, together(masks), grid, table, image)
+        return self._write(folder, "", writers, together(masks), grid, table, image)
 
     def _require_same(self, files: Mapping[str, FileDigest], names: Iterable[str]) -> None:
         """Refuse to replace files that nobody recorded, unless they are what a run that was killed had just written.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import require_no_links
 from volseg.errors import OutputExistsError, UsageError, VolsegError
-from volseg.labels import LABELS_NAME, LabelTable
+from volseg.labels import LABELS_NAME, LabelTable, regions_table
 from volseg.options import words_of
 from volseg.outcomes import Ledger, Status
 from volseg.postprocessing.rule import MAX_MM
@@ -122,18 +122,20 @@ def file_of(bundle: Bundle, options: PredictOptions, scratch: Path) -> ModelFile
         UsageError: an option makes no sense.
         TrustError, BundleError, FileError: as ``predict``.
     """
+    from volseg.bundle.outputs import Outputs
     from volseg.device import choose_device
     from volseg.verbs.predict.model_file import ModelFile
 
-    rules = options.rules(bundle.labels)
-    unknown = rules.labels.difference(bundle.labels.indices)
+    overlap = bundle.meaning.outputs is Outputs.REGIONS
+    rules = options.rules(bundle.labels, regions_table(bundle.meaning.regions) if overlap else None)
+    unknown = (rules.on_masks if overlap else rules).labels.difference(bundle.labels.indices)
     if unknown and bundle.labels and not bundle.meaning.why:
         known = ", ".join(map(bundle.labels.told, bundle.labels.indices))
         raise UsageError(
             f"Rules name the labels {', '.join(map(str, sorted(unknown)))}, which the bundle doesn't have. It has {known}.",
             code="no-label",
         )
-    if rules and options.regions:
+    if rules.on_masks and options.regions:
         raise UsageError(
             "Rules are for masks whose labels exclude each other, and regions may overlap. Leave --regions or the rules "
             "out."
@@ -218,6 +220,7 @@ def gather(
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import Search
     from volseg.verbs.predict.model import require_regions
+    from volseg.verbs.predict.probabilities import probability_writer
     from volseg.verbs.predict.roi import RoiMask
     from volseg.verbs.predict.sources import SeriesSource
 
@@ -265,7 +268,8 @@ def gather(
             f"{out_dir} holds {counted(len(staying), 'mask')} that this run would leave, and in their {LABELS_NAME} is "
             f"{listed(otherwise)}, which the masks of this run don't have by that name. Name another folder."
         )
-    work = Prediction(asked.file, out_dir, options.writers, options.overwrite, tuple(regions))
+    chances = probability_writer(model, options)
+    work = Prediction(asked.file, out_dir, options.writers, options.overwrite, tuple(regions), chances)
     return Gathered(regions, found, there, inputs, cases, work)
 
 

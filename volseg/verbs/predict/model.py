@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from volseg.bundle.parser import BundleParser
     from volseg.bundle.serving import Serving
     from volseg.bundle.shims import Used
+    from volseg.inference.probabilities import Certainty, ProbabilityFile
     from volseg.inference.segmenter import Segmenter
     from volseg.labels import LabelTable, Region
     from volseg.planning.component import ConfigValue
+    from volseg.postprocessing import Threshold
     from volseg.verbs.predict.model_file import AnyRoi
 
 MODALITIES = ("CT", "MR", "PT")
@@ -45,6 +47,7 @@ class Model:
     Args:
         load: loads the network, and gives what makes masks of images; what is called is ``segmenter``.
         rules: for labels, applied to the mask.
+        thresholds: of probabilities, applied while the mask is made.
         meaning: of its masks.
         channels: how many files a case has at most, or channels in one file.
         exact: whether an image has to have just these; the preprocessing of a foreign bundle may add some.
@@ -65,6 +68,7 @@ class Model:
 
     load: Callable[[], Segmenter]
     rules: PostprocessingRules
+    thresholds: tuple[Threshold, ...]
     meaning: Meaning
     channels: int
     exact: bool
@@ -100,6 +104,14 @@ class Model:
         self.segmenter  # noqa: B018
         if self.roi_model:
             self.roi_model.load_weights()
+
+    def certainty(self, file: ProbabilityFile | None) -> Certainty | None:
+        """What is done with the probabilities of a case, which ``file`` takes; None where nothing is."""
+        from volseg.inference.choice import Least
+        from volseg.inference.probabilities import Certainty
+
+        wanted = [Least(rule.each, rule.minimum) for rule in self.thresholds]
+        return Certainty(wanted, file) if wanted or file else None
 
     @property
     def table(self) -> LabelTable:
@@ -200,7 +212,8 @@ def load_model(file: ModelFile) -> Model:
     order = () if ours else serving.keys if len(serving.keys) > 1 else channel_names(bundle.metadata)
     return Model(
         load,
-        rules,
+        rules.on_masks,
+        rules.thresholds,
         meaning,
         channels,
         ours,

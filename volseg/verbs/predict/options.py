@@ -10,6 +10,7 @@ from volseg.errors import UsageError
 from volseg.options import Many, words_of
 from volseg.postprocessing.options import RuleOptions
 from volseg.writers import (
+    DICOM_FRACTIONAL,
     DICOM_LABELMAP,
     DICOM_SEG,
     ITKSNAP,
@@ -72,12 +73,19 @@ class PredictOptions(RuleOptions, SeriesChoice):
     surface: Many[str] = ()
     """Write the surface of each label as a mesh, in the patient's millimetres: stl or obj."""
 
+    probabilities: Many[str] = ()
+    """Write the probability of each label in each voxel as NIfTI, before any rule; of some labels where they are named, by
+    name or number. Where the masks are there already, the network runs again for them."""
+
     dicom_seg: bool = False
     """Write a DICOM segmentation of each mask too, on the original slices; for DICOM alone. It carries the patient's name,
     identifiers and dates, as the images do."""
 
     dicom_labelmap: bool = False
     """Write a DICOM label map too: a segmentation with the labels' own numbers, which newer programs read."""
+
+    dicom_fractional: bool = False
+    """Write the probabilities of all labels as a fractional DICOM segmentation too."""
 
     rtstruct: bool = False
     """Write an RT structure set of each mask too, with contours on the original slices; for DICOM alone, and with the
@@ -159,6 +167,7 @@ class PredictOptions(RuleOptions, SeriesChoice):
             PREVIEW: self.preview,
             DICOM_SEG: self.dicom_seg,
             DICOM_LABELMAP: self.dicom_labelmap,
+            DICOM_FRACTIONAL: self.dicom_fractional,
             RTSTRUCT: self.rtstruct,
         }
         return (*words_of(self.formats), *(name for name in asked if asked[name]), *surfaces)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
+    from volseg.inference.probabilities import ProbabilityFile
     from volseg.inference.segmenter import PreparedImage
     from volseg.verbs.predict.model import Model
     from volseg.verbs.predict.sources import Prepared
@@ -100,8 +101,13 @@ def make_ready(prepared: Prepared, modality: str | None, model: Model) -> Ready:
     return Ready(checked, image, area)
 
 
-def segment(ready: Ready, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
-    """The mask of a case.
+def segment(
+    ready: Ready,
+    model: Model,
+    advance: Callable[[float], object] = advance_case,
+    file: ProbabilityFile | None = None,
+) -> Segmented:
+    """The mask of a case; ``file`` takes the probabilities of its labels.
 
     Raises:
         InputError, GeometryError, BundleError: as in ``Segmenter.segment``.
@@ -110,10 +116,15 @@ def segment(ready: Ready, model: Model, advance: Callable[[float], object] = adv
     told: list[str] = []
     area, advance = _area(ready, model, advance)
     image, box = ready.image or _prepared(ready.checked, model), area.box if area else None
-    mask = model.segmenter.segment(image, grid, advance, told.append, box)
+    certainty = model.certainty(file)
+    mask = model.segmenter.segment(image, grid, advance, told.append, box, certainty)
     if area:
         area.cut(mask)
+        if file:
+            file.area = area
     warnings += (*model.told, *told, *(area.told if area else ()))
+    if certainty and certainty.vanished:
+        warnings += (f"Thresholds left nothing of the labels {', '.join(map(model.table.told, certainty.vanished))}.",)
     if model.rules:
         cleaned, changes = model.rules.apply(mask, grid)
         # The numbers of instances need a wider type.
@@ -135,8 +146,13 @@ def segment(ready: Ready, model: Model, advance: Callable[[float], object] = adv
     return Segmented((mask,), grid, warnings, beyond)
 
 
-def segment_regions(ready: Ready, model: Model, advance: Callable[[float], object] = advance_case) -> Segmented:
-    """The masks of a case's regions, 1 inside and 0 outside.
+def segment_regions(
+    ready: Ready,
+    model: Model,
+    advance: Callable[[float], object] = advance_case,
+    file: ProbabilityFile | None = None,
+) -> Segmented:
+    """The masks of a case's regions, 1 inside and 0 outside; ``file`` takes their probabilities.
 
     Raises:
         InputError, GeometryError, BundleError: as in ``Segmenter.segment_regions``.
@@ -146,9 +162,12 @@ def segment_regions(ready: Ready, model: Model, advance: Callable[[float], objec
     told: list[str] = []
     area, advance = _area(ready, model, advance)
     image, box = ready.image or _prepared(ready.checked, model), area.box if area else None
-    masks = model.segmenter.segment_regions(image, grid, len(regions), advance, told.append, box)
+    certainty = model.certainty(file)
+    masks = model.segmenter.segment_regions(image, grid, len(regions), advance, told.append, box, certainty)
     if area:
         area.cut(masks)
+        if file:
+            file.area = area
     warnings += (*model.told, *told, *(area.told if area else ()))
     if model.meaning.regions_why:
         warnings += (UNNAMED_REGIONS.format(model.meaning.regions_why),)

@@ -1,5 +1,5 @@
 """Masks as DICOM objects, on the slices that their image was made from."""
 
-from volseg.writers.dicom.writers import NO_SOURCE, SegmentationWriter, StructureSetWriter
+from volseg.writers.dicom.writers import NO_SOURCE, FractionalWriter, SegmentationWriter, StructureSetWriter
 
-__all__ = ["NO_SOURCE", "SegmentationWriter", "StructureSetWriter"]
+__all__ = ["NO_SOURCE", "FractionalWriter", "SegmentationWriter", "StructureSetWriter"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import uuid
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from pydicom import DataElement, Dataset, config, dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -35,6 +36,8 @@ MAKER = "volseg"
 UTF_8 = "ISO_IR 192"
 NO_DATE, NO_TIME = "19000101", "000000"
 """Where a date must stand (type 1) and the images have none, as after their dates were removed."""
+PIXEL_DATA = b"\xe0\x7f\x10\x00OB\0\0"
+"""The tag and type of bytes as explicit little endian has them, ahead of their length (PS3.5, 7.1.2)."""
 MAX_CODE_VALUE = 16
 """Characters of SH; a longer code has an element of its own (PS3.3, 8.1)."""
 _OF_PATIENT = (
@@ -233,8 +236,14 @@ def content_digest(data: Dataset, *more: bytes) -> str:
     return digest.hexdigest()
 
 
-def save(path: Path, data: Dataset, syntax: str) -> None:
+def save(path: Path, data: Dataset, syntax: str, pixels: BinaryIO | None = None) -> None:
     """Write an object with the preamble and the meta header of PS3.10.
+
+    Args:
+        path: where to.
+        data: the object.
+        syntax: its transfer syntax.
+        pixels: a file with its pixel data, of explicit bytes, where it has none itself: more than the memory is to hold.
 
     Raises:
         FileError: the file can't be written.
@@ -245,3 +254,10 @@ def save(path: Path, data: Dataset, syntax: str) -> None:
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
     with atomic_path(path) as partial, quietly():
         data.save_as(partial, enforce_file_format=True)
+        if pixels is not None:
+            size = pixels.seek(0, 2)
+            pixels.seek(0)
+            with partial.open("ab") as file:  # PixelData is the last element of all
+                file.write(PIXEL_DATA + (size + size % 2).to_bytes(4, "little"))
+                shutil.copyfileobj(pixels, file)
+                file.write(b"\0" * (size % 2))

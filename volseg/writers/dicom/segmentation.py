@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -9,10 +11,13 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from volseg.atomic import write_error
 from volseg.dicom.file import tags
 from volseg.dicom.labels.colours import cielab_of
 from volseg.dicom.labels.concepts import concept_of
+from volseg.errors import FileError, InputError
 from volseg.labels import LabelCode
+from volseg.volume import PROBABILITY_ONE
 from volseg.writers.dicom.objects import (
     NO_DATE,
     NO_TIME,
@@ -30,7 +35,7 @@ from volseg.writers.dicom.objects import (
     text,
     uid_of,
 )
-from volseg.writers.dicom.slices import bit_of, bits_on, labels_on
+from volseg.writers.dicom.slices import bit_of, bits_on, labels_on, on_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,15 +45,20 @@ if TYPE_CHECKING:
 
     from volseg.dicom import Series
     from volseg.dicom.series.stack import StackGeometry
+    from volseg.grid import Grid
     from volseg.labels import Label, LabelTable
-    from volseg.writers.writer import Algorithm
+    from volseg.writers.writer import Algorithm, Probabilities
 
-Kind: TypeAlias = Literal["BINARY", "LABELMAP", "OVERLAPPING"]
+Kind: TypeAlias = Literal["BINARY", "LABELMAP", "OVERLAPPING", "FRACTIONAL"]
 """Of object; an overlapping one is binary, too, and its labels are bits: the lowest is label 1."""
 BINARY, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 """SOP classes (PS3.4, B.5)."""
 SERIES_NUMBER = 1000
 """Is added to the source's."""
+FRACTIONS = 255
+"""The number that stands for the probability 1."""
+MAX_PIXEL_BYTES = 2**32 - 2
+"""Of an element whose length is told (PS3.5, 7.1.2)."""
 BITS_AT_ONCE = 8
 """Frames of single bits follow each other without padding (PS3.5, 8.1.1); eight fill whole bytes, whatever their size."""
 _SEGMENT, _PLACE = (0x0062000B, 0x0062000A, "Segment"), (0x00200032, 0x00209113, "Position")
@@ -111,6 +121,56 @@ def write_segmentation(
     save(path, data, ExplicitVRLittleEndian)
 
 
+def write_fractional(
+    path: Path, probabilities: Probabilities, grid: Grid, series: Series, table: LabelTable, algorithm: Algorithm
+) -> None:
+    """Write probabilities of labels on the slices of a series, each pixel that of the voxel whose centre is nearest.
+
+    Segments are the labels that have probabilities, counted from 1 in the table's order. A frame holds 255 steps (PS3.3, C.8.20.2.3) of a label on one slice; slices on
+    which all of them are 0 are left out. The memory holds one label at a time.
+
+    Args:
+        path: where to.
+        probabilities: of the labels.
+        grid: on which they lie.
+        series: the source.
+        table: names, colours and codes of the labels.
+        algorithm: that made them.
+
+    Raises:
+        InputError: as ``write_segmentation``, or more frames than an object holds.
+        FileError: a file can't be read or written.
+    """
+    labels = tuple(label for label in table.labels if label.index in probabilities.labels)
+    data = _described(series, algorithm, labels, "FRACTIONAL")
+    steps = np.rint(np.arange(PROBABILITY_ONE + 1) * (FRACTIONS / PROBABILITY_ONE)).astype(np.uint8)
+    frames: list[Frame] = []
+    digest = hashlib.sha256()
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as pixels:
+            for number, label in enumerate(labels, 1):
+                planes = on_slices(steps[probabilities.of(label.index)], grid, series.geometry)
+                for k, plane in enumerate(planes):
+                    if plane.any():
+                        frames.append(Frame(k, number, label.index))
+                        digest.update(plane)
+                        pixels.write(plane)
+            if not frames:
+                frames = [Frame(0, number, label.index) for number, label in enumerate(labels, 1)]
+                pixels.write(bytes(len(frames) * data.Rows * data.Columns))
+            if pixels.tell() > MAX_PIXEL_BYTES:
+                raise InputError(
+                    "The probabilities of so many labels on so many slices don't fit into one DICOM object. Name some "
+                    "with --labels, or leave --dicom-fractional out.",
+                    code="too-large",
+                )
+            _identify(data, series.geometry, frames, digest.digest())
+            _add_frames(data, series, frames)
+            save(path, data, ExplicitVRLittleEndian, pixels)
+    except OSError as error:
+        raise error if isinstance(error, FileError) else write_error(path, error) from error
+
+
 def _described(series: Series, algorithm: Algorithm, labels: tuple[Label, ...], kind: Kind) -> Dataset:
     """All but the frames."""
     source = header_of(series)
@@ -124,11 +184,14 @@ def _described(series: Series, algorithm: Algorithm, labels: tuple[Label, ...], 
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
     data.Columns, data.Rows = series.geometry.size
     highest = max((label.index for label in labels), default=1)
-    stored = (8 if highest <= 255 else 16) if is_map else 1
+    stored = (8 if highest <= 255 else 16) if is_map else 8 if kind == "FRACTIONAL" else 1
     data.BitsAllocated = data.BitsStored = stored
     data.HighBit = stored - 1
-    data.SegmentationType = "LABELMAP" if is_map else "BINARY"
+    data.SegmentationType = "BINARY" if kind == "OVERLAPPING" else kind
     data.SegmentsOverlap = "YES" if kind == "OVERLAPPING" else "NO"
+    if kind == "FRACTIONAL":
+        data.SegmentsOverlap = "UNDEFINED"  # two may be probable in one voxel
+        data.SegmentationFractionalType, data.MaximumFractionalValue = "PROBABILITY", FRACTIONS
     numbered = [(label, label.index if is_map else number) for number, label in enumerate(labels, 1)]
     segments = [_segment(label, number, algorithm) for label, number in numbered]
     if is_map:

@@ -78,6 +78,32 @@ class SegmentationWriter(DicomWriter):
 
 
 @dataclass(frozen=True)
+class FractionalWriter:
+    """Writes segmentation objects of probabilities; see ``MaskWriter`` and ``segmentation.write_fractional``."""
+
+    def names(self, image: MaskedImage) -> tuple[str, ...]:
+        """One file.
+
+        Raises:
+            InputError: the image was not made from DICOM.
+        """
+        _source(image)
+        return (f"{image.case}.fractional.dcm",)
+
+    def write(
+        self, folder: Path, mask: NDArray[np.unsignedinteger], grid: Grid, table: LabelTable, image: MaskedImage
+    ) -> tuple[Path, ...]:
+        """Write the probabilities of the mask's labels."""
+        from volseg.writers.dicom.segmentation import write_fractional
+
+        del mask
+        assert image.probabilities is not None, "they were asked for"
+        path = folder / self.names(image)[0]
+        write_fractional(path, image.probabilities, grid, _source(image), table, image.algorithm)
+        return (path,)
+
+
+@dataclass(frozen=True)
 class StructureSetWriter(DicomWriter):
     """Writes RT structure sets; see ``structure_set.write_structure_set``."""
 
