@@ -459,5 +459,5 @@ def _path(place: str, name: str) -> str:
 def _hidden(name: str) -> str:
     """How the hidden folders of a case begin; those of no other case do, for neighbours are in work at once."""
     plain = "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
-    apart = "" if plain == name else f"-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    apart = "" if plain == name else f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
     return f".{plain}{apart}{TEMPORARY_MARK}"
