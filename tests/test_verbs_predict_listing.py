@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from volseg.errors import DataSetError, OutputExistsError, UsageError
+from volseg.errors import DataSetError, FileError, OutputExistsError, UsageError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
 from volseg.verbs.predict import predict, preview
 from volseg.verbs.predict.listing import Entry, read_list
@@ -115,6 +117,27 @@ def test_prose_is_no_list(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("word " * 100)
     with pytest.raises(UsageError, match="nothing that it names is there"):
         preview(BUNDLE, tmp_path / "readme.txt", tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(
+    tmp_path: Path, write_image: WriteImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(tmp_path / "t1.nii.gz", np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32))
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "cases.txt").write_text("t1.nii.gz\nclosed\n")
+    look = Path.stat
+
+    def closed(path: Path, **how: bool) -> os.stat_result:  # root may look anywhere
+        if path.parent.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, **how)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    for source in (tmp_path / "closed", tmp_path / "closed" / "a.nii.gz"):
+        with pytest.raises(FileError, match=r"closed(/a\.nii\.gz)? can't be read: Permission denied"):
+            preview(BUNDLE, source, tmp_path / "out")
+    _, ledger = preview(BUNDLE, tmp_path / "cases.txt", tmp_path / "out")
+    assert sorted(one.code for one in ledger.outcomes) == ["cannot-read", "predicted"]
 
 
 def test_what_is_no_image_is_not_named_in_the_ledger(

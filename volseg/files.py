@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from volseg.errors import FileError, InputError
+from volseg.errors import FileError, InputError, VolsegError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from io import BufferedReader
     from pathlib import Path
 
@@ -97,6 +98,21 @@ def read_bounded(
         shown = f"{max_bytes >> 20} MiB" if max_bytes >= 2**20 else f"{max_bytes} bytes"
         raise InputError(f"{path} is larger than {shown}, far above any {what}.", code="too-large", path=path)
     return content
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Tell in a sentence what keeps a path from being looked at, such as a folder of somebody else's.
+
+    Raises:
+        FileError: ``cannot-read``.
+    """
+    try:
+        yield
+    except VolsegError:
+        raise
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _require_plain(path: Path, status: os.stat_result) -> None:

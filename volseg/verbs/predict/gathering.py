@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from volseg.atomic import require_no_links
 from volseg.errors import OutputExistsError, UsageError, VolsegError
+from volseg.files import readable
 from volseg.labels import LABELS_NAME, LabelTable, regions_table
 from volseg.options import words_of
 from volseg.outcomes import Ledger, Status
@@ -90,7 +91,9 @@ def opened(bundle_dir: Path, source: Path, out_dir: Path, options: PredictOption
     writers_of(options.writers)
     bundle = open_bundle(find_bundle(bundle_dir))
     require_segmentation(bundle)
-    if not source.exists():
+    with readable(source):
+        is_there = source.exists()
+    if not is_there:
         raise UsageError(
             f"{source} does not exist. Name an image, a folder of images, a data set or a folder of DICOM."
         )

@@ -16,7 +16,7 @@ from volseg.dataset.images import cases_in
 from volseg.dicom.choice.patterns import parse_channels
 from volseg.dicom.file.archives import is_archive
 from volseg.errors import BundleError, DataSetError, InputError, OutputExistsError, UsageError, VolsegError
-from volseg.files import open_plain
+from volseg.files import open_plain, readable
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.predict.listing import is_list, is_there, read_list
 from volseg.verbs.predict.sources import IMAGES, FileSource, SeriesSource
@@ -114,7 +114,8 @@ class Search:
             BundleError: it is not known what the fold held out.
             OutputExistsError: the masks would go where the images are.
         """
-        found = self._of_list(source) if source.is_file() and is_list(source) else self._of_one(source)
+        with readable(source):
+            found = self._of_list(source) if source.is_file() and is_list(source) else self._of_one(source)
         given = [name for name in ("series", "modality", "channels", "name", "linkage") if getattr(self.choice, name)]
         if given and not found.scans:
             raise UsageError(f"--{given[0]} is for DICOM, and {source} holds none. Leave it out.")
@@ -204,7 +205,8 @@ class Search:
         found, bad = Inputs(), list[tuple["Entry", VolsegError]]()
         for entry in entries:
             try:
-                found += self._of_entry(entry, path.parent)
+                with readable(entry.paths[0]):
+                    found += self._of_entry(entry, path.parent)
             except VolsegError as error:
                 bad.append((entry, error))
         called = Counter(name.lower() for name in (*(one.name for one in found.sources), *(one.name for one, _ in bad)))
