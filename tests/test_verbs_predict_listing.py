@@ -175,6 +175,16 @@ def test_a_dry_run_names_the_files_of_each_entry(
     assert {row.case.partition("_")[0] for row in rows if not row.kind} == {"kidney", "file"}
 
 
+def test_one_file_is_not_two_channels(tmp_path: Path, write_image: WriteImage) -> None:
+    """A line that was copied and changed in one place only would give a mask of the wrong channels."""
+    for name in ("flair", "t1"):
+        write_image(tmp_path / f"{name}.nii.gz", np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32))
+    (tmp_path / "cases.csv").write_text("a,flair.nii.gz,./flair.nii.gz\nb,flair.nii.gz,t1.nii.gz\n")
+    told = outcomes(tmp_path, tmp_path / "cases.csv")
+    assert "Two of its channels are one file" in told["a"][1]
+    assert "Two of its channels are one file" not in told["b"][1]
+
+
 def test_a_bad_entry_takes_no_good_ones_name(tmp_path: Path, write_image: WriteImage) -> None:
     write_image(tmp_path / "p1" / "t1.nii.gz", np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32))
     listing = tmp_path / "cases.txt"

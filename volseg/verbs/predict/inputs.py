@@ -237,6 +237,8 @@ class Search:
                 open_plain(path).close()
                 if not is_image(path):
                     raise UsageError(f"{path} is no image that volseg reads: it has to be {IMAGE_KINDS}.", path=path)
+            if len(set(map(real_path, entry.paths))) < len(entry.paths):
+                raise UsageError("Two of its channels are one file. Where that is meant, give a copy of the file.")
             return Inputs((FileSource(Case(entry.case or entry.name, entry.paths, None)),))
         if is_list(first):
             raise UsageError(f"{first} is a list in a list. Write its entries into one.", path=first)
