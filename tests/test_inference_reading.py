@@ -57,6 +57,16 @@ def test_the_image_is_the_one_that_monai_makes(
     assert repr(found.applied_operations) == repr(expected.applied_operations)
 
 
+@pytest.mark.parametrize("shape", [(2, 9, 7), (9, 2, 7), (9, 7, 2)])
+def test_two_voxels_may_become_one(tmp_path: Path, write_image: WriteImage, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).normal(0, 900, shape).astype(np.int16)
+    path = str(write_image(tmp_path / "image.nii.gz", values, np.diag([0.3, 0.3, 0.3, 1])))
+    plain = loading(pixdim=(1.2, 1.2, 1.2))
+    found, expected = quick(plain)({"image": path})["image"], plain({"image": path})["image"]
+    assert 1 in expected.shape[1:]
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=2e-5)
+
+
 @pytest.mark.parametrize("slope", [1.0, 0.5])
 def test_voxels_are_read_as_nibabel_reads_them(tmp_path: Path, slope: float) -> None:
     values = np.random.default_rng(0).integers(-999, 999, (30, 31, 32)).astype(np.int16)

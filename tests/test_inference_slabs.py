@@ -106,6 +106,7 @@ PREPROCESSING = {
     "cropped, then resampled": loading(SCALED, CropForegroundd("image", "image", margin=1), SPACING),
     "resampled, then cropped": loading(SPACING, SCALED, CropForegroundd("image", "image", k_divisible=4)),
     "padded": loading(SPACING, SCALED, SpatialPadd("image", (24, 10, 44))),
+    "padded at the end": loading(SCALED, SpatialPadd("image", (20, 19, 25), method="end")),
     "as it is": loading(NormalizeIntensityd("image")),
 }
 

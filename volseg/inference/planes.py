@@ -115,6 +115,10 @@ class Planes:
     def across(self, planes: torch.Tensor) -> torch.Tensor:
         """Planes (plane, row, column) of one class with the image's rows and columns; (plane, row, column)."""
         found = planes.to(self.device)
+        # Where nothing happens the targets may still be the first of more sources.
+        found = found[
+            :, : None if self._row_bands else len(self.rows), : None if self._column_bands else len(self.columns)
+        ]
         if self._column_bands:
             wide = found.new_empty(*found.shape[:2], len(self.columns))
             flat, out = found.flatten(0, 1), wide.flatten(0, 1)
