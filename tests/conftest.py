@@ -125,6 +125,14 @@ def personal_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_disks() -> Iterator[None]:
+    """Files are flushed to no disk, which takes its time and helps only where power fails."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def trust_store(personal_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where trust in bundles is kept during a test, which finds none."""

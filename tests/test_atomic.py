@@ -30,6 +30,18 @@ def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def note(descriptor: int) -> None:
+        seen.append((os.fstat(descriptor).st_size, (tmp_path / "x").exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_bytes(tmp_path / "x", b"content")
+    assert seen == [(7, False)]
+    assert (tmp_path / "x").read_bytes() == b"content"
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), InputError("x"), SystemExit(1)])
 def test_an_error_leaves_what_was_there(error: BaseException, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
