@@ -91,3 +91,19 @@ def test_a_case_without_room_beside_another_is_preprocessed_when_its_turn_comes(
         write_image(tmp_path / "images" / f"{name}.nii.gz", np.random.default_rng(0).normal(50, 80, (14, 12, 10)))
     assert predict(weighed(make_bundle()), tmp_path / "images", tmp_path / "out").exit_code == 0
     assert sorted(threads) == [False, False, True, True]
+
+
+def test_nothing_is_written_through_a_link_in_a_case_s_own_folder(
+    make_bundle: MakeBundle, write_image: WriteImage, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for folder in (elsewhere, tmp_path / "out" / "stl"):
+        folder.mkdir(parents=True)
+    (tmp_path / "out" / "stl" / "a").symlink_to(elsewhere)
+    for name in "ab":
+        write_image(tmp_path / "images" / f"{name}.nii.gz", np.random.default_rng(0).normal(50, 80, (14, 12, 10)))
+    options = PredictOptions(surface=("stl",))
+    ledger = predict(weighed(make_bundle()), tmp_path / "images", tmp_path / "out", options)
+    assert [outcome.code for outcome in ledger.outcomes] == ["link", "done"]
+    assert not list(elsewhere.iterdir())
+    assert not (tmp_path / "out" / "a.nii.gz").exists()

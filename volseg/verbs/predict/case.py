@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from volseg.atomic import TEMPORARY_MARK, write_error
+from volseg.atomic import TEMPORARY_MARK, require_no_links, write_error
 from volseg.errors import OutputExistsError, VolsegError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
 from volseg.labels import Label, LabelTable
@@ -412,6 +412,8 @@ class Prediction:
 
         What is replaced goes first: a run that is killed in between leaves no mask beside an image that it is not of.
         """
+        paths = [PurePosixPath(name) for name in (*names, *(before.files if before else ()))]
+        require_no_links(self.out_dir, dict.fromkeys(str(parent) for path in paths for parent in path.parents[:-1]))
         (folder / PLACING).touch()
         for name, digest in before.files.items() if before else ():
             # Such as the image of a series in whose place a file was given now.
