@@ -93,7 +93,12 @@ def test_a_dry_run_takes_one_line_of_the_terminal_a_series(
     assert main(["convert", str(tmp_path / "dicom"), str(tmp_path / "out"), "--dry-run"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert max(map(len, lines)) == min(columns, 197)
+    longest = max(lines, key=len)
+    if columns < 1000:
+        assert len(longest) == columns
+    else:  # the sentence is whole
+        assert len(longest) < columns
+        assert longest.endswith(".")
     assert any("refused [missing-slice]"[: columns - 38] in line for line in lines)
     assert all(line.endswith("…") for line in lines if len(line) == columns)
 
