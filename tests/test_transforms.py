@@ -171,7 +171,7 @@ def test_numbers_of_instances_find_room(dtype: Any) -> None:
         ),
         ({"keep_largest": "lung", "labels": {"liver": 1}}, "There is no label 'lung'. There are liver (1)."),
         ({"keep_largest": 1, "labels": 3}, "labels takes a LabelTable, or a dictionary of names and numbers, not int."),
-        ({"keep_largest": 1, "order": "size"}, "The order names size, which is none of keep_largest, "),
+        ({"keep_largest": 1, "order": "size"}, "The order names size, which is none of threshold, keep_largest, "),
         ({"minimum_size_mm3": "big"}, "minimum_size_mm3 can't be 'big'"),
         ({"keep_largest": 1, "connectivity": 7}, "connectivity can't be 7"),
     ],
