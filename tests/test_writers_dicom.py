@@ -350,6 +350,18 @@ class TestWhoseItIs:
         else:
             assert data.ContentDate == "19000101"
 
+    @pytest.mark.parametrize("tag", [0x00100010, 0x00100020])  # name, identifier
+    def test_a_patient_whose_bytes_do_not_fit_the_character_set_is_nobody(self, tag: int, tmp_path: Path) -> None:
+        def edit(data: pydicom.Dataset) -> None:
+            data.SpecificCharacterSet = "ISO_IR 192"
+            data.add_new(tag, "UN", b"M\xfc1")  # Latin-1
+
+        series = self.edited(tmp_path, edit)
+        grid = image_grid(series)
+        with pytest.raises(InputError, match="character set") as error:
+            write(tmp_path, series, blobs(grid.shape), grid, "dicom-seg")
+        assert error.value.code == "unreadable-patient"
+
     @pytest.mark.parametrize("kind", KINDS)
     def test_the_images_own_uids_are_kept_whatever_they_are(self, kind: str, tmp_path: Path) -> None:
         """Another one would tie the object to another study, or to images that nobody has."""

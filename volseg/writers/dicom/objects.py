@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MAKER = "volseg"
 UTF_8 = "ISO_IR 192"
+UNREADABLE = "\ufffd"
+"""What stands for bytes that are none of a character set; two identifiers may differ in these alone."""
 NO_DATE, NO_TIME = "19000101", "000000"
 """Where a date must stand (type 1) and the images have none, as after their dates were removed."""
 PIXEL_DATA = b"\xe0\x7f\x10\x00OB\0\0"
@@ -84,13 +86,19 @@ def object_of(
         number: what is added to the source's SeriesNumber.
 
     Raises:
-        InputError: ``no-study``, the images name no study.
+        InputError: ``no-study``, the images name no study, or ``unreadable-patient``, their character set doesn't fit.
     """
     data = Dataset()
     data.SpecificCharacterSet = UTF_8
     data.SOPClassUID = sop_class
     for keyword in (*_OF_PATIENT, *_OF_STUDY, *_OF_PLACE):
         _copy(source, data, keyword)
+    if any(UNREADABLE in str(data.get(keyword, "")) for keyword in ("PatientName", "PatientID", "IssuerOfPatientID")):
+        raise InputError(
+            "The patient's name or identifier can't be read by the character set that the images state, and a DICOM object "
+            "would be another patient's. Correct their SpecificCharacterSet, or ask for no DICOM objects.",
+            code="unreadable-patient",
+        )
     if not data.get("StudyInstanceUID"):
         raise InputError(
             "The images name no study, and a DICOM object has to lie in one. Export them again.", code="no-study"
