@@ -196,9 +196,10 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(foreign: Bundle, monkeypat
             raise PermissionError(13, "Permission denied", str(path))
         return really_scan(path)
 
-    monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(FileError, match="scripts can't be read"):
-        judge(foreign)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        with pytest.raises(FileError, match="scripts can't be read"):
+            judge(foreign)
 
 
 def test_a_config_that_is_swapped_after_it_was_read_changes_nothing(
