@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.grid import Grid
-    from volseg.inference.probabilities import ProbabilityFile
+    from volseg.inference.probabilities import Certainty, ProbabilityFile
     from volseg.inference.segmenter import PreparedImage
     from volseg.verbs.predict.model import Model
     from volseg.verbs.predict.sources import Prepared
@@ -112,17 +112,8 @@ def segment(
     Raises:
         InputError, GeometryError, BundleError: as in ``Segmenter.segment``.
     """
-    grid, warnings = ready.checked.grid, ready.checked.warnings
-    told: list[str] = []
-    area, advance = _area(ready, model, advance)
-    image, box = ready.image or _prepared(ready.checked, model), area.box if area else None
-    certainty = model.certainty(file)
-    mask = model.segmenter.segment(image, grid, advance, told.append, box, certainty)
-    if area:
-        area.cut(mask)
-        if file:
-            file.area = area
-    warnings += (*model.told, *told, *(area.told if area else ()))
+    grid = ready.checked.grid
+    mask, warnings, certainty = _by_network(ready, model, advance, file)
     if certainty and certainty.vanished:
         warnings += (f"Thresholds left nothing of the labels {', '.join(map(model.table.told, certainty.vanished))}.",)
     if model.rules:
@@ -157,18 +148,8 @@ def segment_regions(
     Raises:
         InputError, GeometryError, BundleError: as in ``Segmenter.segment_regions``.
     """
-    grid, warnings = ready.checked.grid, ready.checked.warnings
     regions = model.regions
-    told: list[str] = []
-    area, advance = _area(ready, model, advance)
-    image, box = ready.image or _prepared(ready.checked, model), area.box if area else None
-    certainty = model.certainty(file)
-    masks = model.segmenter.segment_regions(image, grid, len(regions), advance, told.append, box, certainty)
-    if area:
-        area.cut(masks)
-        if file:
-            file.area = area
-    warnings += (*model.told, *told, *(area.told if area else ()))
+    masks, warnings, _ = _by_network(ready, model, advance, file, len(regions))
     if model.meaning.regions_why:
         warnings += (UNNAMED_REGIONS.format(model.meaning.regions_why),)
     if model.rules:
@@ -176,7 +157,34 @@ def segment_regions(
     empty = [folder for folder, mask in zip(regions, masks, strict=True) if not mask.any()]
     if empty:
         warnings += (f"The network found nothing of {listed(empty)}: these masks are empty.",)
-    return Segmented(tuple(masks), grid, warnings)
+    return Segmented(tuple(masks), ready.checked.grid, warnings)
+
+
+def _by_network(
+    ready: Ready,
+    model: Model,
+    advance: Callable[[float], object],
+    file: ProbabilityFile | None,
+    regions: int | None = None,
+) -> tuple[NDArray[np.unsignedinteger], tuple[str, ...], Certainty | None]:
+    """What the network makes of a case, ahead of all rules, and what a person has to know.
+
+    Returns:
+        One mask of labels (i, j, k), or of so many regions (region, i, j, k); warnings; what became of thresholds.
+    """
+    told: list[str] = []
+    area, advance = _area(ready, model, advance)
+    grid, image = ready.checked.grid, ready.image or _prepared(ready.checked, model)
+    box, certainty = area.box if area else None, model.certainty(file)
+    if regions is None:
+        masks = model.segmenter.segment(image, grid, advance, told.append, box, certainty)
+    else:
+        masks = model.segmenter.segment_regions(image, grid, regions, advance, told.append, box, certainty)
+    if area:
+        area.cut(masks)
+        if file:
+            file.area = area
+    return masks, (*ready.checked.warnings, *model.told, *told, *(area.told if area else ())), certainty
 
 
 def _area(
