@@ -26,8 +26,8 @@ NO_SOURCE = (
 )
 
 
-class DicomWriter(ABC):
-    """Writes one object of each mask, on the slices of its series; see ``MaskWriter``."""
+class ObjectWriter(ABC):
+    """Writes one object of each mask; see ``MaskWriter``."""
 
     @property
     @abstractmethod
@@ -42,6 +42,16 @@ class DicomWriter(ABC):
         """
         _source(image)
         return (f"{image.case}.{self.ending}.dcm",)
+
+    @abstractmethod
+    def write(
+        self, folder: Path, mask: NDArray[np.unsignedinteger], grid: Grid, table: LabelTable, image: MaskedImage
+    ) -> tuple[Path, ...]:
+        """Write the object."""
+
+
+class DicomWriter(ObjectWriter):
+    """Writes one object of each mask's labels, on the slices of its series."""
 
     def write(
         self, folder: Path, mask: NDArray[np.unsignedinteger], grid: Grid, table: LabelTable, image: MaskedImage
@@ -78,17 +88,10 @@ class SegmentationWriter(DicomWriter):
 
 
 @dataclass(frozen=True)
-class FractionalWriter:
-    """Writes segmentation objects of probabilities; see ``MaskWriter`` and ``segmentation.write_fractional``."""
+class FractionalWriter(ObjectWriter):
+    """Writes segmentation objects of probabilities; see ``segmentation.write_fractional``."""
 
-    def names(self, image: MaskedImage) -> tuple[str, ...]:
-        """One file.
-
-        Raises:
-            InputError: the image was not made from DICOM.
-        """
-        _source(image)
-        return (f"{image.case}.fractional.dcm",)
+    ending = "fractional"
 
     def write(
         self, folder: Path, mask: NDArray[np.unsignedinteger], grid: Grid, table: LabelTable, image: MaskedImage
