@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -122,4 +126,34 @@ def test_channels_of_slim_convolutions_lie_last_while_a_network_learns(monkeypat
     with torch.no_grad():
         AutocastInferer()(image, network)
     assert not any(layouts.values())
-    assert not any(one._forward_pre_hooks or one._forward_hooks for one in network)
+    assert not any("forward" in vars(one) for one in network)
+
+
+def test_gradients_come_of_the_data_and_not_of_what_lay_in_memory() -> None:
+    """Short images in bfloat16, in a process whose new memory is full of large numbers; float32 is the oracle."""
+    script = """
+        import torch
+        from volseg.training.autocast import AutocastInferer
+        torch.manual_seed(0)
+        for kernel, stride, size in [
+            (3, 1, (2, 2, 2)), (3, 1, (2, 8, 8)), (3, (1, 2, 2), (8, 2, 1)), (5, 1, (4, 4, 4)), (2, 1, (1, 4, 4)),
+        ]:
+            convolution = torch.nn.Conv3d(17, 32, kernel, stride, padding=kernel // 2)
+            image = torch.randn(2, 17, *size)
+            found = []
+            for inferer in (AutocastInferer(anywhere=True), lambda image, network: network(image)):
+                convolution.zero_grad()
+                inferer(image, convolution).square().sum().backward()
+                found.append(convolution.weight.grad)
+            print(float((found[0] - found[1]).norm() / found[1].norm()))
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "MALLOC_PERTURB_": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    away = [float(one) for one in ran.stdout.split()]
+    assert len(away) == 5
+    assert all(one < 0.02 for one in away)

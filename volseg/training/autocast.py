@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import torch
 from monai.inferers import Inferer, SimpleInferer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 CPU_FEATURES = ("avx512_bf16", "amx_bf16")
 """Without one of these, bfloat16 on a CPU is emulated and slower than float32."""
@@ -59,8 +59,8 @@ class AutocastInferer(Inferer):  # type: ignore[misc]
     ) -> torch.Tensor | list[torch.Tensor]:
         """Logits (batch, class, i, j, k) in float32, or one such for each head."""
         enabled = self.anywhere or use_bfloat16(inputs.device)
-        slim = slim_convolutions(network) if enabled and inputs.device.type == "cpu" else []
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=enabled), channels_last(slim):
+        sound = sound_gradients(network) if enabled and inputs.device.type == "cpu" else nullcontext()
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=enabled), sound:
             given: torch.Tensor | Sequence[torch.Tensor] = self.inferer(inputs, network, *args, **kwargs)
         if isinstance(given, torch.Tensor) and given.ndim == inputs.ndim:
             return given.float()
@@ -68,31 +68,30 @@ class AutocastInferer(Inferer):  # type: ignore[misc]
         return [head.float() for head in heads]
 
 
-def slim_convolutions(network: object) -> list[torch.nn.Module]:
-    """The convolutions of a network that have so few channels that their gradient is slow; see ``SLIM_CHANNELS``."""
-    if not isinstance(network, torch.nn.Module) or not torch.is_grad_enabled():
-        return []
-    return [
-        one
-        for one in network.modules()
-        if isinstance(one, torch.nn.Conv3d)
-        and max(one.in_channels, one.out_channels) < SLIM_CHANNELS
-        and max(one.kernel_size) > 1
-    ]
-
-
 @contextmanager
-def channels_last(convolutions: Iterable[torch.nn.Module]) -> Iterator[None]:
-    """Lay the channels of what these get last in memory, and in what they give where they were."""
+def sound_gradients(network: object) -> Iterator[None]:
+    """Have the convolutions of a network compute, as far as needed, otherwise than autocast on a processor lets them.
 
-    def before(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (given[0].contiguous(memory_format=torch.channels_last_3d), *given[1:])
-
-    def after(_: torch.nn.Module, __: object, found: torch.Tensor) -> torch.Tensor:
-        return found.contiguous()
-
-    with ExitStack() as hooks:
-        for one in convolutions:
-            hooks.callback(one.register_forward_pre_hook(before).remove)
-            hooks.callback(one.register_forward_hook(after).remove)
+    Those with a kernel longer than what they get, along any axis, go through float32: oneDNN 3.12 makes their gradient in
+    bfloat16 out of memory that it never wrote (``scripts/fuzz/gradients`` shows it). Those with few channels get these
+    laid last in memory, see ``SLIM_CHANNELS``. Where nothing learns, nothing is changed.
+    """
+    learns = isinstance(network, torch.nn.Module) and torch.is_grad_enabled()
+    with ExitStack() as changed:
+        for one in network.modules() if isinstance(network, torch.nn.Module) and learns else ():
+            if isinstance(one, torch.nn.Conv3d) and max(one.kernel_size) > 1:
+                one.forward = partial(_forward, one)  # type: ignore[method-assign]
+                changed.callback(delattr, one, "forward")
         yield
+
+
+def _forward(convolution: torch.nn.Conv3d, image: torch.Tensor) -> torch.Tensor:
+    """What a convolution gives (batch, channel, i, j, k)."""
+    plain: Callable[[torch.Tensor], torch.Tensor] = partial(type(convolution).forward, convolution)
+    kernel = zip(convolution.kernel_size, convolution.dilation, image.shape[2:], strict=True)
+    if any((length - 1) * dilation >= voxels for length, dilation, voxels in kernel):
+        with torch.autocast(image.device.type, enabled=False):
+            return plain(image.float())
+    if max(convolution.in_channels, convolution.out_channels) < SLIM_CHANNELS:
+        return plain(image.contiguous(memory_format=torch.channels_last_3d)).contiguous()
+    return plain(image)
