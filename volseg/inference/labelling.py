@@ -110,15 +110,21 @@ class Finished:
         found = self.classes(planes.sources(targets))
         return planes.values(lambda number, _: found[number], len(found), targets)
 
-    def labels(self, planes: Planes, targets: range) -> torch.Tensor:
-        """The channel of the largest value in each voxel of some of the image's planes, (plane, row, column)."""
+    def labels(self, planes: Planes, targets: range, values: torch.Tensor | None = None) -> torch.Tensor:
+        """The channel of the largest value in each voxel of some of the image's planes, (plane, row, column).
+
+        Args:
+            planes: bring values to the image's.
+            targets: planes of the image.
+            values: ``Planes.room`` that takes the values themselves; None where they are not wanted.
+        """
         if not self.is_plain:
             found = self.classes(planes.sources(targets))
-            return planes.largest(lambda number, _: found[number], len(found), targets)
+            return planes.largest(lambda number, _: found[number], len(found), targets, values)
         channels = self.means.shape[1]
         if not self.heads:
-            return planes.largest(self.planes, channels, targets)
-        return planes.largest_of(self.heads[0], planes.values(self.planes, channels, targets), targets)
+            return planes.largest(self.planes, channels, targets, values)
+        return planes.largest_of(self.heads[0], planes.values(self.planes, channels, targets), targets, values)
 
 
 def masks_of(
@@ -161,17 +167,22 @@ def masks_of(
                 certainty.begin(steps, channels, back, axis, box)
             plain = steps.chooses and len(steps.after) == 1 and channels <= 256
             result = np.zeros((left, *back.shape[::-1]), np.uint8 if plain else np.uint16).transpose(0, 3, 2, 1)
-            one_by_one = finished.is_plain and not slabs.heads and steps.chooses
+            one_by_one = finished.is_plain and not slabs.heads and steps.chooses and certainty is None
             held = 4 * (1 if one_by_one else max(channels, slabs.channels)) * max(planes.voxels, finished.plane_voxels)
             most = min(LABEL_PLANES, max(1, VALUES_BYTES // held))
         view = result.transpose(0, *(back.axes.index(one) + 1 for one in (axis, *others)))
         rows = np.flatnonzero(~done & (last_needed < finished.end))
         done[rows] = True
 
-        def label(targets: range, view: Any = view, finished: Finished = finished) -> None:
-            labels = _labels(planes, finished, targets)
-            if certainty is not None:
-                certainty.take(planes, finished, targets, labels)
+        def label(targets: range, view: Any = view, finished: Finished = finished, channels: int = channels) -> None:
+            if steps.chooses:
+                values = None if certainty is None else planes.room(channels, targets)
+                labels = _numbered(finished.labels(planes, targets, values)[None], steps.after[1:])
+            else:
+                values = finished.values(planes, targets)
+                labels = whole_numbers(apply(steps.after, values))
+            if certainty is not None and values is not None:
+                certainty.take(targets, values, labels)
             view[:, targets.start : targets.stop] = labels
 
         side_by_side(label, _runs(rows, most), planes.device)
@@ -190,13 +201,8 @@ def within(masks: NDArray[np.unsignedinteger], box: Box | None) -> NDArray[np.un
     return kept
 
 
-def _labels(planes: Planes, finished: Finished, targets: range) -> NDArray[np.unsignedinteger]:
-    """(channel, plane, row, column) of some planes of the image."""
-    steps = finished.steps
-    if not steps.chooses:
-        return whole_numbers(apply(steps.after, finished.values(planes, targets)))
-    labels = finished.labels(planes, targets)[None]
-    rest = steps.after[1:]
+def _numbered(labels: torch.Tensor, rest: Sequence[Any]) -> NDArray[np.unsignedinteger]:
+    """Labels (1, plane, row, column) after the steps that follow the choice."""
     return whole_numbers(apply(rest, labels.float())) if rest else labels.cpu().numpy()
 
 

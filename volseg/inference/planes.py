@@ -152,8 +152,16 @@ class Planes:
             else:
                 yield planes[places[int(first)]] * float(one) + planes[places[int(second)]] * float(other)
 
+    def room(self, classes: int, targets: range) -> torch.Tensor:
+        """Room for the values (class, plane, row, column) of some of the image's planes."""
+        return torch.empty(classes, len(targets), len(self.rows), len(self.columns), device=self.device)
+
     def largest(
-        self, class_planes: Callable[[int, list[int]], torch.Tensor], classes: int, targets: range
+        self,
+        class_planes: Callable[[int, list[int]], torch.Tensor],
+        classes: int,
+        targets: range,
+        values: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The class of the largest value in each voxel of some of the image's planes, the first of equal ones.
 
@@ -161,6 +169,7 @@ class Planes:
             class_planes: from a class and planes of the network's grid to their values (plane, row, column).
             classes: how many there are.
             targets: planes of the image.
+            values: ``room`` that takes the values themselves; None where they are not wanted.
 
         Returns:
             (plane, row, column) uint8, or int16 for more than 256 classes.
@@ -172,15 +181,20 @@ class Planes:
             planes = self.across(class_planes(number, sources))
             for place, plane in enumerate(self.between(planes, sources, targets)):
                 _keep_larger(number, plane, best[place], labels[place])
+                if values is not None:
+                    values[number, place] = plane
         return labels
 
-    def largest_of(self, head: Head, features: torch.Tensor, targets: range) -> torch.Tensor:
+    def largest_of(
+        self, head: Head, features: torch.Tensor, targets: range, values: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """As ``largest``, of the class values that a linear layer makes of features.
 
         Args:
             head: the layer.
             features: (feature, plane, row, column) of the image's planes.
             targets: which planes these are.
+            values: as in ``largest``.
         """
         flat = features.flatten(1)
         classes = len(head.bias)
@@ -188,16 +202,20 @@ class Planes:
         for begin in range(0, flat.shape[1], VOXELS_AT_ONCE):
             part = slice(begin, begin + VOXELS_AT_ONCE)
             for first in range(0, classes, CLASSES_AT_ONCE):
-                for number, values in enumerate(head.some(first, first + CLASSES_AT_ONCE)(flat[:, part]), first):
-                    _keep_larger(number, values, best[part], labels[part])
+                for number, found in enumerate(head.some(first, first + CLASSES_AT_ONCE)(flat[:, part]), first):
+                    _keep_larger(number, found, best[part], labels[part])
+                    if values is not None:
+                        values[number].view(-1)[part] = found
         labels = labels.reshape(features.shape[1:])
         # Beside what was cropped all classes are 0, and the first is taken.
         for axis, taps in enumerate(
             (self.along.picked(np.arange(targets.start, targets.stop)), self.rows, self.columns)
         ):
-            beside = taps.weight.sum(axis=1) == 0
+            beside = torch.from_numpy(taps.weight.sum(axis=1) == 0).to(self.device)
             if beside.any():
-                labels.movedim(axis, 0)[torch.from_numpy(beside).to(self.device)] = 0
+                labels.movedim(axis, 0)[beside] = 0
+                if values is not None:
+                    values.movedim(axis + 1, 0)[beside] = 0
         return labels
 
     def _first(self, classes: int, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -209,7 +227,7 @@ class Planes:
         self, class_planes: Callable[[int, list[int]], torch.Tensor], classes: int, targets: range
     ) -> torch.Tensor:
         """All classes (class, plane, row, column) of some of the image's planes; arguments as in ``largest``."""
-        result = torch.empty(classes, len(targets), len(self.rows), len(self.columns), device=self.device)
+        result = self.room(classes, targets)
         sources = self.sources(targets)
         for number in range(classes):
             planes = self.across(class_planes(number, sources))

@@ -29,15 +29,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from volseg.inference.choice import Least
-    from volseg.inference.planes import Planes
     from volseg.inference.slab_steps import SlabSteps
     from volseg.inference.slabs import Activation, Box
     from volseg.inference.way_back import WayBack
 
 LEVEL = 1
 """Of isal's 0 to 3."""
-VALUES_BYTES = 2**26
-"""Of the values of all classes on some planes of the image."""
 
 
 class Area(Protocol):
@@ -45,19 +42,6 @@ class Area(Protocol):
 
     def cut(self, masks: NDArray[np.unsignedinteger]) -> None:
         """Make what lies outside 0, in arrays (..., i, j, k)."""
-        ...
-
-
-class Finished(Protocol):
-    """Finished planes of the preprocessed image."""
-
-    @property
-    def plane_voxels(self) -> int:
-        """Of one plane."""
-        ...
-
-    def values(self, planes: Planes, targets: range) -> torch.Tensor:
-        """The values of some of the image's planes, (channel, plane, row, column), that the steps there get."""
         ...
 
 
@@ -194,7 +178,6 @@ class Certainty:
     file: ProbabilityFile | None = None
     _averaged_as: Activation | None = field(default=None, init=False)
     _choice: Choice | None = field(default=None, init=False)
-    _channels: int = field(default=1, init=False)
     _found: set[int] = field(default_factory=set, init=False)
     _kept: set[int] = field(default_factory=set, init=False)
 
@@ -231,7 +214,7 @@ class Certainty:
             UnsuitedError: as ``steps``.
             BundleError: a region that needs some probability is not there.
         """
-        self._choice, self._channels = Choice.of(steps, channels, self._averaged_as), channels
+        self._choice = Choice.of(steps, channels, self._averaged_as)
         regions = () if self._choice.is_exclusive else self._choice.numbers
         beyond = sorted(set(by_label(self.wanted, regions)) - set(regions)) if regions else []
         if beyond:
@@ -249,34 +232,25 @@ class Certainty:
         first, second, third = (back.axes.index(one) for one in (axis, *(other for other in range(3) if other != axis)))
         self.file.begin(_Layout(back.shape, (first, second, third), tuple(inside)))
 
-    def take(
-        self,
-        planes: Planes,
-        finished: Finished,
-        targets: range,
-        labels: NDArray[np.unsignedinteger],
-    ) -> None:
+    def take(self, targets: range, values: torch.Tensor, labels: NDArray[np.unsignedinteger]) -> None:
         """Take in some planes of the image; from any thread.
 
         Args:
-            planes: bring values to the image's.
-            finished: values of the network's.
             targets: planes of the image.
+            values: (channel, plane, row, column) that labels are chosen by; used up.
             labels: (channel, plane, row, column), those that were chosen; what is not probable enough becomes background.
         """
         choice = self._choice
         assert choice is not None, "what will come was said"
-        held = 4 * self._channels * max(planes.voxels, finished.plane_voxels)
-        most = max(1, VALUES_BYTES // held)
-        for begin in range(targets.start, targets.stop, most) if self.file or choice.is_exclusive else ():
-            part = range(begin, min(begin + most, targets.stop))
-            values = choice.probabilities(finished.values(planes, part))
-            if choice.is_exclusive:
-                self._leave_out(labels[0, begin - targets.start : part.stop - targets.start], values, choice.numbers)
-            if self.file is not None:
-                for label in sorted(set(choice.numbers)):
-                    if self.file.wants(label):
-                        self.file.add(label, part, _stored(_together(values, choice.numbers, (label,))))
+        if self.file is None and not choice.is_exclusive:
+            return  # regions were cut already
+        probabilities = choice.probabilities(values)
+        if choice.is_exclusive:
+            self._leave_out(labels[0], probabilities, choice.numbers)
+        if self.file is not None:
+            for label in sorted(set(choice.numbers)):
+                if self.file.wants(label):
+                    self.file.add(label, targets, _stored(_together(probabilities, choice.numbers, (label,))))
 
     def _leave_out(self, labels: NDArray[np.unsignedinteger], values: torch.Tensor, numbers: tuple[int, ...]) -> None:
         """Make background of voxels (plane, row, column) whose label is not probable enough."""
