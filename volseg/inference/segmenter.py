@@ -16,11 +16,11 @@ import torch
 from monai.data import MetaTensor
 
 from volseg.device import available_bytes, memory_short
-from volseg.errors import BundleError, GeometryError, InputError, VolsegError
+from volseg.errors import BundleError, InputError, VolsegError
 from volseg.finite import all_finite
 from volseg.inference.fit import USABLE_SHARE, Fit, fit, resident_bytes
 from volseg.inference.labelling import masks_of, within
-from volseg.inference.outcome import whole_numbers
+from volseg.inference.outcome import require_place, whole_numbers
 from volseg.inference.reading import quick
 from volseg.inference.room import bytes_to_prepare, require_room_to_prepare, require_room_to_resample, window_count
 from volseg.inference.scratch import Scratch
@@ -29,7 +29,6 @@ from volseg.inference.slabs import Box, Networks, Slabs
 from volseg.inference.stepwise import Stepwise, finite_outputs
 from volseg.inference.way_back import UnknownWayError, way_back
 from volseg.inference.windows import Windows
-from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
     from volseg.grid import Grid
     from volseg.inference.probabilities import Certainty
-
-AFFINE_TOLERANCE_MM = 0.01
-"""How far the inverted mask's corner may lie from its image's; MONAI inverts in float32 and float64."""
 
 
 def one_image(images: Sequence[Path]) -> dict[str, Any]:
@@ -281,7 +277,7 @@ class Segmenter:
         except UnknownWayError as error:
             _step_by_step(f"its preprocessing can't be undone along the axes, since {error}", certainty, tell)
             return None
-        _require_place(1, back.shape, back.affine, grid, 1)
+        require_place(1, back.shape, back.affine, grid, 1)
         window_count(self.inferer, image.shape[1:])
         if regions is not None:
             steps = steps.for_regions(regions)
@@ -366,7 +362,7 @@ class Segmenter:
     @staticmethod
     def _require_grid(result: torch.Tensor, grid: Grid, channels: int) -> None:
         affine = result.affine.cpu().numpy().astype(np.float64) if isinstance(result, MetaTensor) else None
-        _require_place(len(result), tuple(result.shape[1:]), affine, grid, channels)
+        require_place(len(result), tuple(result.shape[1:]), affine, grid, channels)
 
 
 def slab_steps_of(preprocessing: Any, inferer: Any, postprocessing: Any, prepare_batch: object) -> SlabSteps | str:
@@ -388,30 +384,6 @@ def _step_by_step(why: str, certainty: Certainty | None, tell: Callable[[str], o
     if certainty is not None:
         raise BundleError(NO_PROBABILITIES.format(why), code="no-probabilities")
     tell(AS_CONFIGURED.format(why))
-
-
-def _require_place(
-    found: int, shape: Sequence[int], affine: NDArray[np.float64] | None, grid: Grid, channels: int
-) -> None:
-    """Refuse what doesn't lie on the image's grid, or has other channels.
-
-    Raises:
-        GeometryError: with the code ``mask-off-grid``.
-    """
-    if (found, *shape) != (channels, *grid.shape):
-        raise GeometryError(
-            f"The bundle gives a mask of shape {(found, *shape)} for an image of shape {grid.shape}. "
-            f"Its postprocessing has to invert the preprocessing and give {counted(channels, 'channel')}.",
-            code="mask-off-grid",
-        )
-    if affine is not None:
-        corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(grid.shape) - 1)
-        apart = corners @ affine[:3, :3].T + affine[:3, 3] - grid.corners_mm
-        if float(np.abs(apart).max()) > AFFINE_TOLERANCE_MM:
-            raise GeometryError(
-                "The bundle's mask lies elsewhere than its image: its postprocessing doesn't invert its preprocessing.",
-                code="mask-off-grid",
-            )
 
 
 def _needs_regions(count: int) -> BundleError:
