@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose, Spacingd
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from volseg.device import memory_lacking
 from volseg.errors import InputError
 from volseg.inference.fit import preparing_bytes, resident_bytes
+from volseg.inference.slab_steps import sliding_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,8 +117,8 @@ def window_count(inferer: Any, shape: Sequence[int]) -> int | None:
     Raises:
         InputError: more than anybody waits for, with the code ``too-large``.
     """
-    sliding = getattr(inferer, "inferer", inferer)
-    if type(sliding) is not SlidingWindowInferer:
+    sliding = sliding_of(inferer)
+    if sliding is None:
         return None
     window = fall_back_tuple(sliding.roi_size, shape)
     overlap = ensure_tuple_rep(sliding.overlap, len(shape))
