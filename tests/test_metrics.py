@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from scipy import ndimage
 
 from volseg.errors import GeometryError, InputError
 from volseg.grid import Grid
-from volseg.metrics import LabelScore, compare, overlaps, summarise, surface_distances
+from volseg.metrics import LabelScore, compare, overlaps, surface_distances
 
 SHAPE = (34, 28, 22)
 SPACING_MM = (0.7, 1.0, 3.1)
@@ -243,23 +242,6 @@ def test_masks_that_don_t_fit_are_refused() -> None:
         with pytest.raises(InputError) as caught:
             compare(wrong, mask, grid)
         assert caught.value.code == "mask-values"
-
-
-def test_a_summary_counts_what_it_leaves_out() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        summary = summarise([1.0, 3.0, math.inf, math.nan, 8.0])
-        assert (summary.counted, summary.infinite, summary.undefined) == (3, 1, 1)
-        assert summary.mean == 4
-        assert summary.standard_deviation == pytest.approx(math.sqrt(13))
-        assert summary.median == 5.5
-        assert summarise([1.0, math.inf, math.inf]).median == math.inf
-        assert summarise([math.inf, math.inf]).median == math.inf
-        nothing = summarise([math.nan])
-        assert math.isnan(nothing.mean)
-        assert math.isnan(nothing.median)
-        assert nothing.counted == 0
-        assert math.isnan(summarise([2.0]).standard_deviation)
 
 
 def by_definition(mask: np.ndarray, ignored: np.ndarray, label: int) -> np.ndarray:
