@@ -73,6 +73,9 @@ class Repairs:
         return tuple(changes), tuple(left)
 
 
+DEFAULT_REPAIRS = Repairs()
+
+
 @dataclass(frozen=True)
 class Run:
     """Equal gaps in a row: how many, and their mean in mm."""

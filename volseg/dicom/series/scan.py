@@ -11,9 +11,11 @@ from volseg.dicom.file import tags
 from volseg.dicom.file.archives import MAX_DEPTH, Limits, Unpacker, is_archive
 from volseg.dicom.file.files import INCOMPLETE_IMAGES, LABEL_OBJECTS, UNOPENED, FoundFile, find_files, skipped_kind
 from volseg.dicom.file.header import DamagedHeaderError, Header, NotDicomError, read_header
+from volseg.dicom.series.building import build_series
 from volseg.dicom.series.facts import with_facts
 from volseg.dicom.series.notes import with_notes
-from volseg.dicom.series.series import DEFAULT_REPAIRS, LOCALIZER, NAMED_FILES, Rejected, Series, build_series
+from volseg.dicom.series.repair import DEFAULT_REPAIRS
+from volseg.dicom.series.series import LOCALIZER, NAMED_FILES, Rejected, Series
 from volseg.dicom.series.stack import StackFault
 from volseg.errors import DiskFullError, FileError, InputError, VolsegError
 from volseg.outcomes import Outcome, Status

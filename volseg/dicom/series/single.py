@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from volseg.dicom.file.archives import private_folder
 from volseg.dicom.series.loading import Loaded, load_values
+from volseg.dicom.series.repair import DEFAULT_REPAIRS
 from volseg.dicom.series.scan import Scan, numbered, scan, short_name
-from volseg.dicom.series.series import DEFAULT_REPAIRS, Rejected, Series
+from volseg.dicom.series.series import Rejected, Series
 from volseg.errors import InputError, UsageError
 from volseg.outcomes import Status
 from volseg.progress import SILENT, Progress
