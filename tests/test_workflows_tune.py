@@ -32,7 +32,7 @@ from volseg.planning.fingerprint import measure
 from volseg.postprocessing import FillHoles, PostprocessingRules
 from volseg.training.cross_validation import CrossValidation, HeldOut
 from volseg.training.history import Epoch, Validation, read_history
-from volseg.workflows.tune import Tuned, TuneOptions, search, tune
+from volseg.workflows.tune import Tuned, TuneOptions, budget, search, tune
 from volseg.workflows.tune.options import Length
 from volseg.workflows.tune.space import Space
 from volseg.workflows.tune.study import told
@@ -551,7 +551,8 @@ def test_what_a_person_wrote_stays_and_is_told(bundle: Path, monkeypatch: pytest
 
 def test_minutes_are_kept(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(search, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    for module in (search, budget):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
     def slow(config: Mapping[str, object], seed: int) -> float:
         clock.now += 33

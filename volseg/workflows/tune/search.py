@@ -22,17 +22,11 @@ from volseg.verbs.train.fold import RECORD_KEY, Data
 from volseg.verbs.train.split import known_split, write_split
 from volseg.verbs.train.verb import data_folder, read_data
 from volseg.words import counted, listed
-from volseg.workflows.tune.options import (
-    DEFAULT_TRIALS,
-    MOST_TRIALS,
-    Length,
-    Tuned,
-    TuneOptions,
-    total_minutes,
-)
+from volseg.workflows.tune.budget import Budget
+from volseg.workflows.tune.options import Length, Tuned, TuneOptions
 from volseg.workflows.tune.record import FOLDER, PLANNED, SearchRecord, Stamps, digest_of, forget, trial_folder
 from volseg.workflows.tune.results import draw, shown, write_table
-from volseg.workflows.tune.space import PATCH, Configs, Space, has_chosen_rules
+from volseg.workflows.tune.space import Configs, Space, has_chosen_rules
 from volseg.workflows.tune.study import Study, Trial, require_optuna
 from volseg.workflows.tune.trial import Ended, TrialRunner
 from volseg.workflows.tune.verdict import REPEATING_TRIALS, Verdict, to_repeat
@@ -87,25 +81,23 @@ class _Search:
 
     Args:
         bundle: the bundle.
-        options: how to search.
         record: of the search.
         space: what is searched.
         study: its trials.
         runner: trains them.
-        started: ``time.monotonic()`` of when this call began.
+        budget: what it may use.
         progress: receives the progress.
+        drawn_at: ``time.monotonic()`` of when the picture was drawn.
     """
 
     bundle: Bundle
-    options: TuneOptions
     record: SearchRecord
     space: Space
     study: Study
     runner: TrialRunner
-    started: float
+    budget: Budget
     progress: Progress
-    before_minutes: float = 0.0
-    drawn_at: float = 0.0
+    drawn_at: float
 
     @classmethod
     def begin(cls, bundle: Bundle, trust: Trust, options: TuneOptions, started: float, progress: Progress) -> _Search:
@@ -147,10 +139,8 @@ class _Search:
             raise BundleError(f"{bundle.root}: nothing can be searched. {'; '.join(space.left_out)}", code="edited")
         runner = TrialRunner(place, data, options, held_out, length, device, progress)
         study = Study(folder, space.parameters, seed)
-        search = cls(bundle, options, record, space, study, runner, started, progress)
-        search.drawn_at = started
-        search.before_minutes = sum(one.minutes for one in study.trials)
-        return search
+        budget = Budget.of(options, length, space.parameters, started, study.trials)
+        return cls(bundle, record, space, study, runner, budget, progress, drawn_at=started)
 
     @property
     def folder(self) -> Path:
@@ -165,14 +155,13 @@ class _Search:
         """
         before, failed = self.study.trials, ""
         if before:
-            minutes = f"{self.before_minutes:.1f} minutes"
+            minutes = f"{self.budget.before_minutes:.1f} minutes"
             self.progress.say(f"Going on after {counted(len(before), 'trial')} and {minutes}")
         else:
             names = listed([one.name for one in self.space.parameters])
             self.progress.say(f"Searching {names}; each trial is trained for {self.record.length}")
-        total = self._total_minutes or float(self._most)
-        with self.progress.task("Search", total, "", done=min(total, self._used)) as task:
-            shown = self._used
+        total, shown = self.budget.total, self.budget.used(before)
+        with self.progress.task("Search", total, "", done=min(total, shown)) as task:
             while (trial := self._next()) is not None:
                 try:
                     self._try(trial)
@@ -180,8 +169,9 @@ class _Search:
                     self.progress.say(f"Stopped in trial {trial.number}; the same command goes on with it.")
                     raise
                 self._write(self.study.trials)
-                task.advance(self._used - shown)
-                shown = self._used
+                used = self.budget.used(self.study.trials)
+                task.advance(used - shown)
+                shown = used
                 latest = self.study.trials[-MOST_FAILURES:]
                 if len(latest) == MOST_FAILURES and all(one.state == "failed" for one in latest):
                     failed = f"{MOST_FAILURES} trials failed one after the other ({latest[-1].reason})."
@@ -190,49 +180,10 @@ class _Search:
         already = len(trials) == len(before) and all(one.state != "unfinished" for one in before)
         return self._end(trials, already=already, failed=failed)
 
-    @property
-    def _total_minutes(self) -> float | None:
-        """The time for all trials; None where only their number ends the search."""
-        return None if self.record.length.minutes is None else total_minutes(self.options)
-
-    @property
-    def _most(self) -> int:
-        """How many trials there may be."""
-        return self.options.trials or (DEFAULT_TRIALS if self.record.length.minutes is None else MOST_TRIALS)
-
-    @property
-    def _used(self) -> float:
-        """Of the time, or of the number of trials."""
-        return float(len(self.study.trials)) if self._total_minutes is None else self._minutes
-
-    @property
-    def _minutes(self) -> float:
-        return self.before_minutes + (time.monotonic() - self.started) / 60
-
-    def _room(self, trials: Sequence[TuneTrial]) -> float:
-        """How many more trainings fit."""
-        done = [one for one in trials if one.state != "unfinished"]
-        by_number = float(self._most - len(done))
-        total = self._total_minutes
-        if total is None or self.record.length.minutes is None:
-            return by_number
-        return min(by_number, (total - self._minutes) / (self.record.length.minutes + self._beside(done)))
-
-    def _beside(self, done: Sequence[TuneTrial]) -> float:
-        """The minutes that a trial takes beside its own, at most: cases are prepared once for each patch."""
-        firsts, others, seen = list[float](), list[float](), set[object]()
-        for one in done:
-            patch = one.settings.get(PATCH)
-            if one.state == "complete":
-                (others if patch in seen else firsts).append(one.minutes - (self.record.length.minutes or 0.0))
-            seen.add(patch)
-        known = all(one.name != PATCH or seen.issuperset(one.choices) for one in self.space.parameters)
-        return max(0.0, *(others if known and others else firsts), 0.0)
-
     def _next(self) -> Trial | None:
         """The next trial; None where no other fits into the time or their number."""
         trials = self.study.trials
-        room = self._room(trials)
+        room = self.budget.room(trials)
         if room < 1 and Verdict.of(trials) is not None:  # without the plan there is nothing to compare with
             return None
         trial = self.study.unfinished()
