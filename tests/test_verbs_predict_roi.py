@@ -247,6 +247,32 @@ def test_what_is_no_box_is_refused(text: str) -> None:
         parse_roi(text)
 
 
-def test_a_box_beside_the_image_is_refused() -> None:
+FAR = "1" + "0" * 25
+
+
+@pytest.mark.parametrize(
+    "text", ["100:200,1:2,1:2", f"{FAR}:{FAR}0,1:2,1:2", f"-{FAR}0:-{FAR},1:2,1:2", f"{FAR}:{FAR}0,1:2,1:2mm"]
+)
+def test_a_box_beside_the_image_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="outside"):
-        parse_roi("100:200,1:2,1:2").box(Grid((50, 50, 50), np.eye(4)))
+        parse_roi(text).box(Grid((50, 50, 50), np.eye(4)))
+
+
+def test_a_box_that_reaches_far_beyond_the_image_ends_with_it() -> None:
+    grid = Grid((4, 5, 6), np.eye(4))
+    for text in (f"2:{FAR},-{FAR}:3,0:{FAR}", f"1.5:{FAR},-{FAR}:2.5,-1:{FAR}mm"):
+        assert parse_roi(text).box(grid) == (range(2, 4), range(3), range(6))
+
+
+@pytest.mark.parametrize("text", [f"0:{10**400},1:2,1:2", f"-{10**400}:4,1:2,1:2mm"])
+def test_numbers_that_nothing_holds_are_told_as_such(text: str) -> None:
+    with pytest.raises(UsageError, match="larger than any image"):
+        parse_roi(text)
+
+
+def test_a_box_between_the_centres_of_voxels_is_those_that_it_touches() -> None:
+    grid = Grid((5, 5, 5), np.diag([2.0, 2.0, 5.0, 1.0]))
+    found = [parse_roi(f"0:8,0:8,{side}mm").box(grid)[2] for side in ("6:7", "7:8", "9.9:10.1", "-2:-1")]
+    assert found == [range(1, 2), range(1, 3), range(2, 3), range(1)]
+    with pytest.raises(InputError, match="outside"):
+        parse_roi("0:8,0:8,23:24mm").box(grid)

@@ -82,8 +82,23 @@ def test_convert_reads_the_names_and_codes_that_were_written(kind: str, tmp_path
     write(tmp_path / "dicom", series, blobs(grid.shape), grid, kind)
     read_back(tmp_path / "dicom", tmp_path / "out")
     labels = read_listing(tmp_path / "out" / "dataset.json").labels.labels
-    assert {(label.name, label.code) for label in labels if label.name == "thing"} == {("thing", TABLE.labels[-1].code)}
-    assert {label.name for label in labels} == {label.name for label in TABLE.labels}
+    assert {(label.name, label.code) for label in labels} == {(label.name, label.code) for label in TABLE.labels}
+
+
+def test_codes_that_another_program_gave_stay(tmp_path: Path) -> None:
+    series = one_series(tmp_path / "dicom" / "ct", Stack(size=(9, 8), gaps_mm=(2.0,) * 3))
+    grid = image_grid(series)
+    path = write(tmp_path / "dicom", series, blobs(grid.shape), grid, "dicom-seg")
+    data = pydicom.dcmread(path)
+    liver, lobe, _ = data.SegmentSequence
+    liver.SegmentedPropertyTypeCodeSequence[0].CodeValue = "64033007"  # said to be a kidney, the description left
+    del lobe.SegmentDescription
+    data.save_as(path)
+    read_back(tmp_path / "dicom", tmp_path / "out")
+    labels = read_listing(tmp_path / "out" / "dataset.json").labels.labels
+    assert {label.name: label.code and label.code.meaning for label in labels} == {
+        "Liver": "Kidney", "left lobe": "Tissue", "thing": "Kidney"
+    }  # fmt: skip
 
 
 class TestSlices:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SNOMED = "SCT"
 TISSUE = LabelCode("85756007", SNOMED, "Tissue")
 """Category and type of what nobody has coded: the widest there is, and what 3D Slicer takes too."""
+UNCODED = "No code was given; type and category follow from the name alone."
+"""Description of a segment whose label has no code, though the standard wants one to stand there."""
 _TYPES = {
     "AnatomicalStructure": 7192, "Tissue": 7191, "MorphologicallyAbnormalStructure": 7194, "PhysicalObject": 7193,
     "BodySubstance": 7197, "Substance": 7198, "Function": 7195,

@@ -16,6 +16,7 @@ from volseg.dicom.file import frame_tags, label_tags, tags
 from volseg.dicom.file.elements import Wanted
 from volseg.dicom.file.header import read_items
 from volseg.dicom.labels.colours import rgb_of
+from volseg.dicom.labels.concepts import UNCODED, concept_of
 from volseg.dicom.labels.label_object import (
     Drawing,
     ImageReference,
@@ -40,6 +41,7 @@ from volseg.dicom.labels.segment_frames import (
     segments_of,
 )
 from volseg.errors import InputError
+from volseg.labels import Label
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from volseg.dicom.file.elements import Item
     from volseg.dicom.file.header import Header
     from volseg.dicom.series.series import Series
+    from volseg.labels import LabelCode
 
 BINARY, FRACTIONAL, LABEL_MAP = "BINARY", "FRACTIONAL", "LABELMAP"
 THRESHOLD = 0.5
@@ -58,7 +61,8 @@ THRESHOLDED = "fractional-thresholded"
 _WANTED = Wanted(
     frozenset(
         {
-            label_tags.SPECIFIC_CHARACTER_SET, label_tags.SEGMENT_NUMBER, label_tags.SEGMENT_LABEL, label_tags.CODE_VALUE,
+            label_tags.SPECIFIC_CHARACTER_SET, label_tags.SEGMENT_NUMBER, label_tags.SEGMENT_LABEL,
+            label_tags.SEGMENT_DESCRIPTION, label_tags.CODE_VALUE,
             label_tags.CODING_SCHEME_DESIGNATOR, label_tags.LONG_CODE_VALUE, label_tags.CODE_MEANING, label_tags.RECOMMENDED_DISPLAY_CIELAB_VALUE,
             label_tags.SEGMENTATION_TYPE, label_tags.MAXIMUM_FRACTIONAL_VALUE, label_tags.REFERENCED_SEGMENT_NUMBER,
             label_tags.REFERENCED_SOP_INSTANCE_UID, label_tags.REFERENCED_FRAME_NUMBER, tags.SERIES_INSTANCE_UID,
@@ -257,13 +261,14 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
         count = len(frames) if kind == LABEL_MAP else parts[number or 0]
         if number is None or not count or (kind == LABEL_MAP and number == background):
             continue
+        label = structure_name(segment, label_tags.SEGMENT_LABEL, number, charset)
         structures.append(
             Structure(
                 number,
-                structure_name(segment, label_tags.SEGMENT_LABEL, number, charset),
+                label,
                 count,
                 rgb_of(segment.values.get(label_tags.RECOMMENDED_DISPLAY_CIELAB_VALUE, b""), big=segment.big_endian),
-                label_code(segment.first(label_tags.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE)),
+                _code(segment, label),
             )
         )
     empty = 0 if kind == LABEL_MAP else sum(not parts[number or 0] for number in numbers)
@@ -279,6 +284,15 @@ def read_segmentation(header: Header, name: str) -> Segmentation:
         background,
         whole.unsigned(label_tags.MAXIMUM_FRACTIONAL_VALUE) or 255,
     )
+
+
+def _code(segment: Item, name: str) -> LabelCode | None:
+    """The type of a segment; None where it is what volseg writes of a label that has no code."""
+    code = label_code(segment.first(label_tags.SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE))
+    if code is None or segment.text(label_tags.SEGMENT_DESCRIPTION) != UNCODED:
+        return code
+    unasked = concept_of(Label(1, name)).type
+    return None if (code.value, code.scheme) == (unasked.value, unasked.scheme) else code
 
 
 def _sources(group: Item | None) -> frozenset[ImageReference]:

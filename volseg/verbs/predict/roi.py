@@ -77,7 +77,9 @@ class Roi:
     in_mm: bool
 
     def box(self, grid: Grid) -> Box:
-        """The voxels (i, j, k) of an image that lie in it; a box in millimetres is that about its corners.
+        """The voxels (i, j, k) of an image whose centres lie in it; a box in millimetres is that about its corners.
+
+        Along an axis on which no centre lies between its sides, it is the voxels that it touches.
 
         Raises:
             InputError: there is none.
@@ -85,8 +87,12 @@ class Roi:
         low, high = np.array(self.low), np.array(self.high)
         if self.in_mm:
             corners = grid.to_voxel(np.where(np.array(list(np.ndindex(2, 2, 2))), high, low))
-            low, high = np.ceil(corners.min(axis=0) - 1e-6), np.floor(corners.max(axis=0) + 1e-6) + 1
-        low, high = np.maximum(low, 0).astype(int), np.minimum(high, grid.shape).astype(int)
+            first, last = corners.min(axis=0), corners.max(axis=0)
+            low, high = np.ceil(first - 1e-6), np.floor(last + 1e-6) + 1
+            is_between = low >= high
+            low = np.where(is_between, np.floor(first + 0.5), low)
+            high = np.where(is_between, np.floor(last + 0.5) + 1, high)
+        low, high = (np.clip(ends, 0, grid.shape).astype(int) for ends in (low, high))
         if (low >= high).any():
             raise InputError("--roi lies outside of the image. Give the box in its voxels, or in mm.", code="no-roi")
         i, j, k = (range(int(begin), int(end)) for begin, end in zip(low, high, strict=True))
@@ -220,6 +226,8 @@ def parse_roi(text: str) -> Roi:
     if len(sides) != 3 or not all(sides):
         raise UsageError(f"{FORMS} {text!r} is none.")
     low, high = (tuple(float(side[place]) for side in sides if side) for place in (1, 2))
+    if not all(map(math.isfinite, (*low, *high))):
+        raise UsageError("--roi has a number that is larger than any image. Leave some of its digits out.")
     whole = in_mm or all(number == math.floor(number) for number in (*low, *high))
     if not whole or any(begin >= end for begin, end in zip(low, high, strict=True)):
         raise UsageError("--roi takes sides that begin before they end, in whole voxels or in mm.")

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from volseg.atomic import write_error
 from volseg.dicom.file import tags
 from volseg.dicom.labels.colours import cielab_of
-from volseg.dicom.labels.concepts import concept_of
+from volseg.dicom.labels.concepts import UNCODED, concept_of
 from volseg.errors import FileError, InputError
 from volseg.labels import LabelCode
 from volseg.volume import PROBABILITY_ONE
@@ -233,6 +233,8 @@ def _segment(label: Label, number: int, algorithm: Algorithm) -> Dataset:
     item.SegmentNumber, item.SegmentLabel = number, text(label.name) or f"label {label.index}"
     item.SegmentAlgorithmType, item.SegmentAlgorithmName = "AUTOMATIC", text(algorithm.name)
     concept = concept_of(label)
+    if label.code is None:
+        item.SegmentDescription = UNCODED
     item.SegmentedPropertyCategoryCodeSequence = [coded(concept.category)]
     item.SegmentedPropertyTypeCodeSequence = [coded(concept.type)]
     item.RecommendedDisplayCIELabValue = cielab_of(label.rgb)
