@@ -106,5 +106,7 @@ def test_what_instances_leave_nothing_of_is_named_before_them(split: str) -> Non
     assert len(RuleOptions(**options).rules(TABLE).rules) == 2
     with pytest.raises(UsageError, match="--remove-small comes after --instances"):
         RuleOptions(**options, order=["instances", "remove_small"]).rules(TABLE)
+    with_threshold = {"instances": split, "threshold": ["tumour:0.7"]}  # which is applied before all others
+    assert len(RuleOptions(**with_threshold, order=["instances", "threshold"]).rules(TABLE).rules) == 2
     of_all = {"instances": split, "remove_small": ["all:1ml"]}
     assert len(RuleOptions(**of_all, order=["instances", "remove_small"]).rules(TABLE).rules) == 2

@@ -119,6 +119,29 @@ def test_rules_in_a_row_share_one_search_for_components(monkeypatch: pytest.Monk
     assert searches == [26]
 
 
+@pytest.mark.parametrize("kind", [">u2", ">i4", ">u8", "<i8", "read-only", "strided", "turned", "unaligned"])
+def test_how_a_mask_lies_in_memory_changes_nothing(kind: str) -> None:
+    """Big-endian masks and views, as other libraries give them."""
+    plain = organs(2).astype(np.uint16)
+    spread = np.zeros([2 * size for size in plain.shape], np.uint16)
+    spread[::2, ::2, ::2] = plain
+    same = {
+        "strided": spread[::2, ::2, ::2],
+        "turned": np.ascontiguousarray(plain[::-1].transpose(2, 0, 1)).transpose(1, 2, 0)[::-1],
+        "unaligned": np.frombuffer(b"\0" + plain.tobytes(), np.uint16, offset=1).reshape(plain.shape),
+        "read-only": np.array(plain),
+    }
+    mask = same[kind] if kind in same else plain.astype(kind)
+    mask.flags.writeable = kind not in ("read-only", ">u2", "unaligned")
+    grid = grid_of(plain)
+    each: list[Rule] = [KeepLargest(), FillHoles(), Smoothing(sigma_mm=0.9), Closing(radius_mm=0.9), Instances()]
+    for rule in (*each, KeepLargest(labels=((1, 2),)), RemoveSmall(minimum_mm3=9), RemoveTouchingBorder()):
+        expected, changes = rules(rule).apply(plain, grid)
+        found, told = rules(rule).apply(mask, grid)
+        np.testing.assert_array_equal(found, expected)
+        assert (told, found.dtype) == (changes, mask.dtype)
+
+
 def test_no_rules_change_nothing() -> None:
     assert not PostprocessingRules()
     mask = pieces()

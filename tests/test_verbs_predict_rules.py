@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
 import pytest
 
+from tests.weighed import weighed
 from volseg.bundle.folder import open_bundle
 from volseg.cli.main import main
 from volseg.grid import Grid
 from volseg.labels import LabelTable
 from volseg.postprocessing import Instances, Opening, PostprocessingRules
+from volseg.verbs.postprocess import PostprocessOptions, postprocess
+from volseg.verbs.predict import PredictOptions, predict
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeBundle, WriteImage
 
 
 def told(out: Path) -> dict:
@@ -57,3 +64,16 @@ def test_rules_of_the_command_line_come_after_the_bundle_s_and_make_other_masks(
     assert main([*command[:3], str(tmp_path / "x"), "--keep-inside", "1:9"]) == 2
     assert "Rules name the labels 9, which the bundle doesn't have" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "x").exists()
+
+
+def test_holes_that_are_left_between_labels_are_told_as_postprocess_tells_them(
+    make_bundle: MakeBundle, write_image: WriteImage, tmp_path: Path
+) -> None:
+    bundle, values = weighed(make_bundle()), np.random.default_rng(0).normal(50, 80, (18, 14, 12))
+    image = write_image(tmp_path / "a.nii.gz", values.astype(np.int16), np.diag([-1.5, 1.0, 1.25, 1.0]))
+    predict(bundle, image, tmp_path / "plain", PredictOptions(raw=True))
+    rules = {"fill_holes": ("all",), "connectivity": 6}
+    (told,) = postprocess(tmp_path / "plain", tmp_path / "clean", PostprocessOptions(**rules)).outcomes
+    assert "between several labels stayed" in told.warnings[-1]
+    (outcome,) = predict(bundle, image, tmp_path / "ruled", PredictOptions(raw=True, **rules)).outcomes
+    assert told.warnings[-1] in outcome.warnings

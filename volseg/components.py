@@ -262,8 +262,9 @@ def _crop(mask: NDArray[np.generic]) -> tuple[NDArray[np.generic], Box]:
         raise InputError(f"A mask holds whole numbers, not {mask.dtype}.", code="mask-values")
     values = mask.view(np.uint8) if mask.dtype.kind == "b" else mask
     box = bounding_box(values)
-    inside = np.asarray(values[box], order=memory_order(mask))
-    # cc3d takes no read-only array, such as a mask without background that was read from a file.
+    # cc3d takes no other byte order than the processor's, and no read-only array, such as a mask without background that
+    # was read from a file.
+    inside = np.asarray(values[box], values.dtype.newbyteorder("="), order=memory_order(mask))
     return inside if inside.flags.writeable else inside.copy(order="K"), box
 
 

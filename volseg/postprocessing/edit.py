@@ -68,6 +68,12 @@ class Changes:
         """The labels of which nothing is left."""
         return tuple(change.label for change in self.labels if not change.voxels and change.label not in self.split)
 
+    @property
+    def left(self) -> tuple[str, ...]:
+        """What the rules left as it was and a person has to know, in sentences."""
+        count = self.cavities_between_labels
+        return (f"{counted(count, 'hole')} between several labels stayed: whose they are is not known.",) * bool(count)
+
     def __str__(self) -> str:
         removed, pieces = sum(c.removed_voxels for c in self.labels), sum(c.removed_components for c in self.labels)
         filled, holes = sum(c.filled_voxels for c in self.labels), sum(c.filled_cavities for c in self.labels)

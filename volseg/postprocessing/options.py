@@ -141,6 +141,8 @@ RULE_OPTIONS = tuple(field.name for field in fields(RuleOptions) if field.name n
 def _require_labels_left(rules: Sequence[Rule]) -> None:
     split: set[int] = set()
     for number, rule in enumerate(rules):
+        if isinstance(rule, Threshold):  # is applied before all others, wherever it stands
+            continue
         named = PostprocessingRules((rule,)).labels
         if named & split or (named and any(isinstance(one, Instances) and one.labels == ALL for one in rules[:number])):
             raise UsageError(

@@ -35,7 +35,6 @@ from volseg.volume import (
     stem_of,
     write_mask,
 )
-from volseg.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,9 +175,7 @@ def _clean(work: _Work, twice: frozenset[str]) -> Outcome:
         mask, changes = work.rules.apply(np.where(ignored, volume.array.dtype.type(0), volume.array), volume.grid)
         mask = np.where(ignored, volume.array, mask)
     warnings = tuple(f"label {work.table.told(label)} was removed whole." for label in changes.vanished)
-    if changes.cavities_between_labels:
-        count = changes.cavities_between_labels
-        warnings += (f"{counted(count, 'hole')} between several labels stayed: whose they are is not known.",)
+    warnings += changes.left
     if not is_nifti(work.path) and axes_to_reverse(volume.grid):
         warnings += (TURNED,)
     output = work.out_dir / nifti_name(name)

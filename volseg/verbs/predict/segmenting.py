@@ -122,6 +122,7 @@ def segment(
         mask = cleaned.astype(np.uint16 if changes.split else mask.dtype)
         if changes.vanished:
             warnings += (f"The rules removed all of the labels {', '.join(map(model.table.told, changes.vanished))}.",)
+        warnings += changes.left
     if model.only:
         kept = np.isin(mask, model.only)
         if model.rules and changes.split:
