@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from tests.dicom_traps.stack import Stack, write_stack
 from volseg.errors import DataSetError, FileError, OutputExistsError, UsageError
 from volseg.outcomes import Ledger, Outcome, Provenance, Status
-from volseg.verbs.predict import predict, preview
+from volseg.verbs.convert import ConvertOptions, convert
+from volseg.verbs.predict import PredictOptions, predict, preview
 from volseg.verbs.predict.listing import Entry, read_list
 
 if TYPE_CHECKING:
@@ -138,6 +140,50 @@ def test_a_folder_that_cannot_be_looked_into_is_told(
             preview(BUNDLE, source, tmp_path / "out")
     _, ledger = preview(BUNDLE, tmp_path / "cases.txt", tmp_path / "out")
     assert sorted(one.code for one in ledger.outcomes) == ["cannot-read", "predicted"]
+
+
+@pytest.mark.parametrize("choice", [{"series": "1"}, {"modality": "MR"}, {"channels": "T1=1"}])
+def test_who_chooses_series_gets_no_image_that_is_none(
+    choice: dict[str, str], tmp_path: Path, write_image: WriteImage
+) -> None:
+    write_image(tmp_path / "source" / "t1.nii.gz", np.zeros((20, 24, 20), np.float32))
+    write_stack(tmp_path / "source" / "mr", Stack(modality="MR", size=(24, 20), gaps_mm=(2.0,) * 11))
+    rows, ledger = preview(BUNDLE, tmp_path / "source", tmp_path / "out", PredictOptions(**choice))
+    assert [row.case == "t1" for row in rows] == [False]
+    assert ledger.skipped_kinds == {"image file beside the series that were chosen": 1}
+    rows, ledger = preview(BUNDLE, tmp_path / "source", tmp_path / "out")
+    assert len(rows) == 2
+    (tmp_path / "cases.txt").write_text("source/t1.nii.gz\nsource\n")  # who names a file wants it
+    rows, ledger = preview(BUNDLE, tmp_path / "cases.txt", tmp_path / "out", PredictOptions(**choice))
+    assert sorted(row.case == "t1" for row in rows) == [False, True]
+
+
+@pytest.mark.parametrize("what", ["images", "dicom"])
+def test_a_folder_in_the_folder_that_cannot_be_listed_costs_no_other(
+    what: str, tmp_path: Path, write_image: WriteImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    if what == "images":
+        write_image(source / "t1.nii.gz", np.random.default_rng(0).normal(size=(20, 24, 20)).astype(np.float32))
+    else:
+        write_stack(source / "mr", Stack(modality="MR", size=(24, 20), gaps_mm=(2.0,) * 11))
+    (source / "Doe_Jane").mkdir()
+    listed = os.scandir
+
+    def closed(path: str | int) -> object:  # root may look anywhere
+        if str(path).endswith("Doe_Jane"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    _, ledger = preview(BUNDLE, source, tmp_path / "out")
+    bad, good = sorted(ledger.outcomes, key=lambda one: one.code)
+    assert (bad.code, bad.status, bad.private, good.code) == ("cannot-read", Status.FAILED, "Doe_Jane", "predicted")
+    assert "can't be listed: Permission denied" in bad.message
+    assert "Doe" not in f"{bad.case}{bad.message}"
+    if what == "dicom":
+        ledger = convert(source, tmp_path / "converted", ConvertOptions(jobs=1))
+        assert {one.code for one in ledger.outcomes} == {"cannot-read", "done"}
 
 
 def test_what_is_no_image_is_not_named_in_the_ledger(

@@ -377,6 +377,35 @@ class TestWhoseItIs:
             write(tmp_path, series, blobs(grid.shape), grid, "dicom-seg")
         assert error.value.code == "unreadable-patient"
 
+    @pytest.mark.parametrize(
+        ("keyword", "others"), [("PatientName", "Roe^Jane"), ("PatientBirthDate", "19500102"), ("PatientSex", "M")]
+    )
+    def test_images_that_do_not_agree_whose_they_are_make_no_object(
+        self, keyword: str, others: str, tmp_path: Path
+    ) -> None:
+        def edit(data: pydicom.Dataset, number: int) -> None:
+            data.PatientName, data.PatientBirthDate, data.PatientSex = "Doe^Jane", "19600102", "F"
+            if number == 3:
+                setattr(data, keyword, others)
+
+        series = one_series(tmp_path / "ct", Stack(gaps_mm=(2.0,) * 4, tamper=edit))
+        grid = image_grid(series)
+        for kind in KINDS:
+            with pytest.raises(InputError, match="would be of one of them") as error:
+                write(tmp_path, series, blobs(grid.shape), grid, kind)
+            assert error.value.code == "patients-differ"
+            assert "Roe" not in error.value.message
+
+    def test_one_patient_may_be_spelled_in_several_ways_or_be_left_out(self, tmp_path: Path) -> None:
+        def edit(data: pydicom.Dataset, number: int) -> None:
+            data.PatientName = ("Müller^Jane", "MÜLLER^JANE^^^", "")[number % 3]
+            data.SpecificCharacterSet = ("ISO_IR 100", "ISO_IR 192")[number % 2]
+
+        series = one_series(tmp_path / "ct", Stack(gaps_mm=(2.0,) * 4, tamper=edit))
+        grid = image_grid(series)
+        data = pydicom.dcmread(write(tmp_path, series, blobs(grid.shape), grid, "dicom-seg"))
+        assert data.PatientName == "Müller^Jane"
+
     @pytest.mark.parametrize("kind", KINDS)
     def test_the_images_own_uids_are_kept_whatever_they_are(self, kind: str, tmp_path: Path) -> None:
         """Another one would tie the object to another study, or to images that nobody has."""

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from volseg.errors import InputError
 from volseg.grid import Grid
 from volseg.labels import Label, LabelTable
 from volseg.writers import MaskedImage
@@ -74,3 +75,10 @@ def test_names_and_colours_are_those_of_the_table(tmp_path: Path) -> None:
     first = {key: entries[f"{labels}Element[0].{key}"] for key in ("Alpha", "Color", "Flags", "Label")}
     assert first == {"Alpha": "255", "Color": "221 130 101", "Flags": "1 1", "Label": "liver"}
     assert entries[f"{labels}Element[1].Label"] == HOSTILE.replace("\n", "")
+
+
+@pytest.mark.parametrize(("case", "link"), [("caf\udce9", "x"), ("a\x01b", "x"), ("case", "../caf\udce9/case.nii.gz")])
+def test_names_that_no_xml_holds_are_refused_in_a_sentence(case: str, link: str) -> None:
+    with pytest.raises(InputError, match="Rename it, or leave --workspace out") as refused:
+        WorkspaceWriter().names(MaskedImage(case, Path("image.nii.gz"), link=link))
+    assert refused.value.code == "file-name"

@@ -137,7 +137,7 @@ def overlay_figure(
     named = [label for label in labels.labels if label.index in shown]
     _add_legend(figure, named, width)
     if title:
-        figure.suptitle(title, color="white", fontsize=10, parse_math=False)
+        figure.suptitle(printable(title), color="white", fontsize=10, parse_math=False)
     return figure
 
 

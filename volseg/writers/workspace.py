@@ -8,11 +8,13 @@ and no name of a folder of this machine stands in it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from xml.sax.saxutils import quoteattr
 
 from volseg.atomic import write_text
+from volseg.errors import InputError
 from volseg.labels import IGNORE_NAME, Label
 from volseg.volume import nifti_name
 
@@ -35,6 +37,8 @@ SAVED_IN = "/volseg"
 image's path without its dots."""
 VERSION = "20151215"
 """The release date of an ITK-SNAP, which each workspace carries and no reader compares."""
+_BEYOND_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML holds, escaped neither (XML 1.0, 2.2), such as those that stand for bytes that are no UTF-8."""
 _HEAD = """<?xml version="1.0" encoding="UTF-8" ?>
 <!DOCTYPE registry [
 <!ELEMENT registry (entry*,folder*)>
@@ -52,7 +56,17 @@ class WorkspaceWriter:
     """Writes a workspace beside the NIfTI mask, for ITK-SNAP 3.8 and 4; see ``MaskWriter``."""
 
     def names(self, image: MaskedImage) -> tuple[str, ...]:
-        """One file, beside the mask."""
+        """One file, beside the mask.
+
+        Raises:
+            InputError: the names of the files can't stand in XML, with the code ``file-name``.
+        """
+        if _BEYOND_XML.search(image.case + image.link):
+            raise InputError(
+                "A workspace of ITK-SNAP is XML, which can't hold the name of this image or of its folder: it has bytes "
+                "that are no UTF-8, or control characters. Rename it, or leave --workspace out.",
+                code="file-name",
+            )
         return (f"{image.case}{SUFFIX}",)
 
     def write(

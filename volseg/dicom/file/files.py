@@ -62,24 +62,26 @@ UNOPENED = frozenset({LINK, SPECIAL})
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file under the folder.
+    """A file under the folder, or a folder that can't be looked into.
 
     Args:
         path: where it lies.
         name: relative to the folder that the user gave, for stderr alone.
         skipped: why it is not opened, such as ``symbolic link``; empty for the others.
+        error: why a folder can't be listed; None for files.
     """
 
     path: Path
     name: str
     skipped: str = ""
+    error: FileError | None = None
 
 
 def find_files(folder: Path) -> list[FoundFile]:
     """Every file under ``folder``, sorted by name.
 
     Symbolic links, pipes and devices are not opened: what a link shows inside the folder is found in its own place,
-    and what it shows outside was not given.
+    and what it shows outside was not given. A folder in it that can't be listed costs the others nothing.
 
     Raises:
         UsageError: ``folder`` is absent or no folder.
@@ -99,16 +101,28 @@ def find_files(folder: Path) -> list[FoundFile]:
 def _walk(root: str) -> Iterator[FoundFile]:
     waiting = [root]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                name = entry.path[len(root) :].lstrip(os.sep)
-                if entry.is_symlink():
-                    yield FoundFile(Path(entry.path), name, LINK)
-                elif entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    regular = entry.is_file(follow_symlinks=False)
-                    yield FoundFile(Path(entry.path), name, "" if regular else SPECIAL)
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = list(listing)
+        except OSError as error:
+            if folder == root:
+                raise
+            name = folder[len(root) :].lstrip(os.sep)
+            message = (
+                f"A folder can't be listed: {error.strerror}. Get the right to read it, or take it out of the folder."
+            )
+            yield FoundFile(Path(folder), name, error=FileError(message, code="cannot-read"))
+            continue
+        for entry in entries:
+            name = entry.path[len(root) :].lstrip(os.sep)
+            if entry.is_symlink():
+                yield FoundFile(Path(entry.path), name, LINK)
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            else:
+                regular = entry.is_file(follow_symlinks=False)
+                yield FoundFile(Path(entry.path), name, "" if regular else SPECIAL)
 
 
 NO_PIXELS, NO_SIZE = "image without pixel data", "image without rows or columns"

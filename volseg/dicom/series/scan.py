@@ -241,6 +241,9 @@ class _Finds:
         if file.skipped:
             self.kinds[file.skipped] += 1
             return
+        if file.error:
+            self.bad.append(BadFile(file.name, file.error))
+            return
         try:
             header = read_header(file.path)
         except NotDicomError:

@@ -20,7 +20,7 @@ from volseg.files import open_plain, readable
 from volseg.outcomes import Ledger, Outcome, Status
 from volseg.verbs.predict.listing import is_list, is_there, read_list
 from volseg.verbs.predict.sources import IMAGES, FileSource, SeriesSource
-from volseg.volume import IMAGE_KINDS, is_image, list_images, nifti_name
+from volseg.volume import IMAGE_KINDS, is_image, list_images, nifti_name, stem_of
 from volseg.words import printable
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 BESIDE = frozenset({".json", ".txt", ".csv", ".raw", ".zraw", ".png"})
 """Of files that lie beside images and are no DICOM."""
+NOT_A_SERIES = "image file beside the series that were chosen"
+"""What is counted where a choice among series leaves out the images that are none."""
 OF_MASKS = ("prediction.json", "postprocessing.json")
 """Ledgers of verbs that write masks."""
 
@@ -168,8 +170,11 @@ class Search:
                     path=source,
                 )
             return self._from_dicom(source)
-        found = Inputs(tuple(map(FileSource, cases_in(source, self.channels))))
-        return found + self._beside(source, images) if self._has_more(source) else found
+        beside = self._beside(source, images) if self._has_more(source) else Inputs()
+        if beside.scans and (self.choice.series or self.choice.modality or self.choice.channels):
+            # Only series were asked for, and a file is none.
+            return beside + Inputs(skipped_kinds={NOT_A_SERIES: len(images)}, aside=frozenset(map(stem_of, images)))
+        return Inputs(tuple(map(FileSource, cases_in(source, self.channels)))) + beside
 
     def _has_more(self, source: Path) -> bool:
         """Whether a folder of images holds anything that may be DICOM, too."""

@@ -20,6 +20,7 @@ from pydicom.valuerep import format_number_as_ds, validate_value
 
 from volseg.atomic import atomic_path
 from volseg.dicom.file import tags
+from volseg.dicom.labels.label_object import decoded_text
 from volseg.errors import FileError, InputError
 from volseg.outcomes import installed_versions
 from volseg.words import printable
@@ -46,6 +47,8 @@ _OF_PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge", "PatientSize",
     "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod",
 )  # fmt: skip
+_OF_ONE = (tags.PATIENT_NAME, tags.PATIENT_BIRTH_DATE, tags.PATIENT_SEX)
+"""What all images of a patient agree in, but for case and where some have none."""
 _OF_STUDY = (
     "StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
     "StudyDescription",
@@ -86,8 +89,10 @@ def object_of(
         number: what is added to the source's SeriesNumber.
 
     Raises:
-        InputError: ``no-study``, the images name no study, or ``unreadable-patient``, their character set doesn't fit.
+        InputError: ``no-study``, the images name no study; ``unreadable-patient``, their character set doesn't fit; or
+            ``patients-differ``.
     """
+    _require_one_patient(series)
     data = Dataset()
     data.SpecificCharacterSet = UTF_8
     data.SOPClassUID = sop_class
@@ -114,6 +119,24 @@ def object_of(
     data.DeviceSerialNumber = "0"
     data.SoftwareVersions = text(installed_versions().get(MAKER, "unknown"))
     return data
+
+
+def _require_one_patient(series: Series) -> None:
+    """Refuse a series whose images don't agree whose they are, PatientID apart, by which they are taken for volumes.
+
+    Raises:
+        InputError: ``patients-differ``.
+    """
+    headers = [image.header for image in series.slices]
+    for tag in _OF_ONE:
+        texts = (decoded_text(one.values.get(tag, b""), one.text(tags.SPECIFIC_CHARACTER_SET)) for one in headers)
+        found = {" ".join(words.replace("^", " ").replace("\0", " ").split()).casefold() for words in texts}
+        if len(found - {""}) > 1:
+            raise InputError(
+                "Images of this series have one PatientID and several names, birth dates or sexes of a patient, and a "
+                "DICOM object would be of one of them. Correct their headers, or ask for no DICOM objects.",
+                code="patients-differ",
+            )
 
 
 def date_of(source: Dataset) -> tuple[str, str]:
