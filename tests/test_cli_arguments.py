@@ -185,6 +185,7 @@ ALL_OPTIONS = {
         "--labels Liver=a,b;c",
         "--channels A=*;B=x,y",
         "--masks-from *mask*",
+        "--regions",
         "--name {PatientID}",
         "--linkage l.csv",
         "--jobs 2",

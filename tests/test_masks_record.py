@@ -43,7 +43,8 @@ def test_a_record_comes_back(folder: Path) -> None:
 def test_its_sentences_say_what_a_person_has_to_know() -> None:
     assert RECORD.message == (
         "Mask of 2 structures from 1 RTSTRUCT and 2 SEG: Leber ł (7 voxels), Spleen (5 voxels). "
-        "3 times two structures claimed a voxel, and the smaller one got it."
+        "3 times two structures claimed a voxel, and the smaller one got it: --regions writes each of them "
+        "whole."
     )
     assert RECORD.warnings == (
         "Structures were drawn on another grid than their image's; each voxel took the label there.",

@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_looked_into_is_told(
     assert sorted(one.code for one in ledger.outcomes) == ["cannot-read", "predicted"]
 
 
-@pytest.mark.parametrize("choice", [{"series": "1"}, {"modality": "MR"}, {"channels": "T1=1"}])
+@pytest.mark.parametrize("choice", [{"series": "1"}, {"modality": "MR"}])
 def test_who_chooses_series_gets_no_image_that_is_none(
     choice: dict[str, str], tmp_path: Path, write_image: WriteImage
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,19 @@ import pytest
 import SimpleITK as sitk
 import yaml
 
+from tests.dicom_traps.stack import Stack, write_stack
 from tests.weighed import weighed
 from tests.zoo import INVERTED, THRESHOLDED, write_sigmoid_bundle
 from volseg.cli.main import main
 from volseg.errors import OutputExistsError, UsageError
 from volseg.outcomes import Ledger
+from volseg.planning.augmentations import SmallChanges
+from volseg.verbs.convert import ConvertOptions, convert
 from volseg.verbs.predict import PredictOptions, predict
 from volseg.verbs.trust import trust
 
 if TYPE_CHECKING:
-    from tests.conftest import MakeBundle, WriteImage, WriteSeries
+    from tests.conftest import MakeBundle, MakePlan, WriteImage, WriteSeries
 
 PARTS = [f"pred_{number}" for number in range(3)]
 BITS: tuple[dict[str, Any], ...] = (
@@ -90,6 +94,61 @@ def test_the_likeliest_label_is_that_of_the_mask_and_others_open_the_files(
     chosen = np.take_along_axis(every, mask[None].astype(int), 0)[0]
     assert (every.max(axis=0) - chosen).max() < 4 * HALF_A_STEP
     assert len(np.unique(mask)) > 1
+
+
+def require_likeliest(mask: np.ndarray, p: np.ndarray) -> None:
+    """Each voxel's label is one of the likeliest, and all that labels have (label, i, j, k) is 1 together."""
+    assert np.abs(p.sum(axis=0) - 1).max() < 4 * HALF_A_STEP
+    chosen = np.take_along_axis(p, mask[None].astype(int), 0)[0]
+    assert (p.max(axis=0) - chosen).max() < 3 * HALF_A_STEP
+    assert len(np.unique(mask)) > 1
+
+
+def test_with_mirroring_they_are_of_the_mean(
+    make_bundle: MakeBundle, make_plan: MakePlan, image: Path, tmp_path: Path
+) -> None:
+    bundle = weighed(make_bundle(make_plan(augmentation=SmallChanges((1.0, 1.0, 1.0), (1,)))))
+    every = {"raw": True, "probabilities": ("0", "1", "2")}
+    ran(bundle, image, tmp_path / "out", tta=True, **every)
+    ran(bundle, image, tmp_path / "plain", **every)
+    p, plain = (
+        np.stack([voxels(path) for _, path in sorted(named(tmp_path / out).items())]) for out in ("out", "plain")
+    )
+    require_likeliest(voxels(tmp_path / "out" / "a.nii.gz"), p)
+    assert np.abs(p - plain).max() > 0.01
+
+
+@pytest.mark.parametrize("drift", [(0.0, 0.3), (0.0, 0.0)])
+def test_of_tilted_and_uneven_series_they_lie_on_the_image_and_go_back_to_the_slices(
+    drift: tuple[float, float], bundle: Path, tmp_path: Path
+) -> None:
+    gaps_mm = (2.0,) * 7 if any(drift) else (2.0,) * 4 + (3.5,) * 3
+    write_stack(tmp_path / "dicom", Stack(size=(12, 10), gaps_mm=gaps_mm, drift=drift))
+    out = tmp_path / "out"
+    every = {"raw": True, "probabilities": ("0", "1", "2"), "dicom_fractional": True}
+    (outcome,) = ran(bundle, tmp_path / "dicom", out, **every).outcomes
+    paths = sorted((out / "probabilities" / outcome.case).iterdir())
+    p = np.stack([voxels(path) for path in paths])
+    require_likeliest(voxels(out / f"{outcome.case}.nii.gz"), p)
+    image = nibabel.load(out / "images" / f"{outcome.case}.nii.gz")
+    assert np.array_equal(nibabel.load(paths[0]).affine, image.affine)
+    data = pydicom.dcmread(out / f"{outcome.case}.fractional.dcm")
+    shared = data.SharedFunctionalGroupsSequence[0]
+    right, down = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)).astype(float)
+    between_rows, between_columns = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    rows, columns = np.indices((data.Rows, data.Columns))[..., None]
+    compared = 0
+    for group, frame in zip(data.PerFrameFunctionalGroupsSequence, data.pixel_array, strict=True):
+        corner = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
+        lps = corner + columns * between_columns * right + rows * between_rows * down
+        places = nibabel.affines.apply_affine(np.linalg.inv(image.affine), lps * (-1, -1, 1))
+        sure = (np.abs(places - np.floor(places) - 0.5) > 1e-3).all(axis=-1)  # no pixel between two voxels
+        i, j, k = np.moveaxis(np.rint(places).astype(int), -1, 0)
+        sure &= (i >= 0) & (j >= 0) & (k >= 0) & (i < p.shape[1]) & (j < p.shape[2]) & (k < p.shape[3])
+        label = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        assert np.abs(p[label, i[sure], j[sure], k[sure]] - frame[sure] / 255).max() < 0.5 / 255 + HALF_A_STEP
+        compared += int(sure.sum())
+    assert compared > data.pixel_array.size / 2
 
 
 def test_they_stay_and_are_made_again_without_touching_the_mask(
@@ -239,3 +298,28 @@ def test_a_fractional_segmentation_holds_them(bundle: Path, write_series: WriteS
     ]
     highest = max(float(voxels(path).max()) for path in (out / "probabilities" / outcome.case).iterdir())
     assert data.pixel_array.max() == round(255 * highest)
+
+
+def test_a_fractional_segmentation_holds_regions_that_overlap(write_series: WriteSeries, tmp_path: Path) -> None:
+    bundle = write_sigmoid_bundle(tmp_path / "bundle", steps=(INVERTED, THRESHOLDED, *BITS))
+    trust(bundle)
+    stored = np.random.default_rng(5).integers(1024, 1424, (8, 13, 11)).astype(np.uint16)
+    write_series(tmp_path / "dicom" / "ct", positions=[(0, 0, 2.0 * k) for k in range(8)], array=stored)
+    out, hu = tmp_path / "out", stored.astype(np.float64) - 1024
+    ran(bundle, tmp_path / "dicom", out, regions=True, dicom_fractional=True, probabilities="all")
+    (path,) = out.glob("*.dcm")
+    data = pydicom.dcmread(path)
+    assert [one.SegmentLabel for one in data.SegmentSequence] == ["Tumor core", "Whole tumor", "Enhancing tumor"]
+    for group, frame in zip(data.PerFrameFunctionalGroupsSequence, data.pixel_array, strict=True):
+        above = (200, 100, 300)[group.SegmentIdentificationSequence[0].ReferencedSegmentNumber - 1]
+        k = round(float(group.PlanePositionSequence[0].ImagePositionPatient[2]) / 2)
+        assert np.abs(frame / 255 - 1 / (1 + np.exp(above - hu[k]))).max() < 0.5 / 255 + HALF_A_STEP
+    assert data.NumberOfFrames == 3 * len(hu)
+    # Convert brings all of them back at once.
+    shutil.copy(path, tmp_path / "dicom")
+    back = tmp_path / "back"
+    ledger = convert(tmp_path / "dicom", back, ConvertOptions(spacing=("native",), regions=True, jobs=1))
+    assert "each is whole in regions/" in ledger.outcomes[0].message
+    for folder in ("tumor-core", "whole-tumor", "enhancing-tumor"):
+        (mask,), (found,) = ((root / folder).glob("*.nii.gz") for root in (out, back / "regions"))
+        np.testing.assert_array_equal(voxels(found), voxels(mask))

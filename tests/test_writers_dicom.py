@@ -17,7 +17,7 @@ from tests.dicom_objects import TABLE, blobs, image_grid, read_back, write
 from tests.dicom_traps.stack import AXIAL, CORONAL, OBLIQUE, SAGITTAL, Stack, save, write_stack
 from tests.dicom_traps.volumes import enhanced, mosaic
 from volseg.dataset.listing import read_listing
-from volseg.dicom import scan
+from volseg.dicom import load_values, scan
 from volseg.errors import InputError
 from volseg.grid import LPS_FROM_RAS, Grid
 from volseg.labels import Label, LabelTable
@@ -27,7 +27,7 @@ from volseg.writers.dicom.contours import outlines
 from volseg.writers.dicom.slices import on_slices
 
 if TYPE_CHECKING:
-    from tests.conftest import RealData
+    from tests.conftest import RealData, WriteSeries
     from volseg.dicom import Series
 
 KINDS = ("dicom-seg", "dicom-labelmap", "rtstruct")
@@ -532,3 +532,19 @@ def test_on_real_series(name: str, real_data: RealData, tmp_path: Path) -> None:
         np.testing.assert_array_equal(on_slices(back.array, grid, series.geometry), planes)
     else:
         np.testing.assert_array_equal(back.array, mask)
+
+
+def test_the_retired_byte_order_is_read_and_comes_back(write_series: WriteSeries, tmp_path: Path) -> None:
+    """Explicit VR Big Endian (PS3.5, 2006, A.3)."""
+    write_series(tmp_path / "dicom" / "ct", syntax="1.2.840.10008.1.2.2")
+    write_series(tmp_path / "little" / "ct")
+    (series,), (little,) = (scan(tmp_path / name / "ct").series for name in ("dicom", "little"))
+    np.testing.assert_array_equal(load_values(series).volume.array, load_values(little).volume.array)
+    grid = image_grid(series)
+    mask = blobs(grid.shape)
+    for kind in KINDS:
+        path = write(tmp_path / "dicom", series, mask, grid, kind)
+        assert path.read_bytes() == write(tmp_path / "little", little, mask, grid, kind).read_bytes()
+    _, found = read_back(tmp_path / "dicom", tmp_path / "out")
+    (back,) = found.values()
+    np.testing.assert_array_equal(back.array, mask)

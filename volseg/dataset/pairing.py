@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 TRAINING_IMAGES = "imagesTr"
 TRAINING_LABELS = "labelsTr"
 TEST_IMAGES = "imagesTs"
+REGIONS = "regions"
+"""Masks of structures that may overlap, each in a folder of its own there, as ``predict --regions`` writes them."""
 CONVERSION_JSON = "conversion.json"
 """The ledger of ``convert``, beside ``dataset.json``."""
 

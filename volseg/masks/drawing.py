@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,25 +24,27 @@ from volseg.masks.record import (
     NamedNote,
     image_digest,
     mask_path,
-    mask_record,
     record_path,
+    record_there,
 )
+from volseg.masks.regions import describe_regions, region_files, region_of
 from volseg.outcomes import ALREADY_DONE, FileDigest, Made, Outcome, Status
 from volseg.progress import SILENT, Progress
 from volseg.volume import write_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from volseg.masks.assignment import Assignment, LabelPlan
     from volseg.pseudonyms import Naming
 
+NO_FILE = FileDigest(0, "")
 RULES = "2"
 """Of drawing; a change of them makes other masks, so that a later version doesn't take these for its own."""
 _REFUSALS = {
     State.UNKNOWN: ("exists", "A mask of its image is there that somebody drew. Remove it to have it drawn anew."),
     State.EDITED_STALE: (
-        "mask-changed", "Somebody has changed the mask of its image by hand. Remove it to have it drawn anew.",
+        "mask-changed", "Somebody has changed a mask of its image by hand. Remove it to have it drawn anew.",
     ),
     State.OTHER_METHOD: (
         "exists", "A mask of its image is there, drawn with other options. Give --overwrite to replace it.",
@@ -57,6 +60,8 @@ class _Work:
     table: LabelTable
     made: Made
     overwrite: bool
+    regions: Mapping[int, str]
+    """Where masks of structures by themselves go, relative to the folder, by the numbers of the labels."""
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -77,6 +82,7 @@ def draw_masks(
     naming: Naming,
     *,
     overwrite: bool = False,
+    regions: bool = False,
     jobs: int = 0,
     progress: Progress = SILENT,
 ) -> tuple[Outcome, ...]:
@@ -92,6 +98,7 @@ def draw_masks(
         folder: the data set.
         naming: of the data set.
         overwrite: replace masks of earlier runs that were drawn otherwise.
+        regions: draw a mask of each structure by itself, too, as ``region_files`` names them.
         jobs: how many masks are drawn at once; 0 takes all cores.
         progress: told of each mask.
 
@@ -105,7 +112,9 @@ def draw_masks(
     for one in converted:
         objects = _objects_of(one, plan)
         if objects:
-            work_items.append(_Work(folder, one, objects, plan.table, _made(naming, one, objects), overwrite))
+            made = _made(naming, one, objects)
+            apart = region_files(plan.table, objects, one.case) if regions else {}
+            work_items.append(_Work(folder, one, objects, plan.table, made, overwrite, apart))
     there = {number for one in converted for number in one.series}
     for number, assignments in sorted(plan.by_series.items()):
         if number not in there:
@@ -114,6 +123,7 @@ def draw_masks(
     masked: tuple[Outcome, ...] = ()
     if work_items:
         plan.table.describe(folder / TRAINING_LABELS / LABELS_NAME)
+        describe_regions(folder, plan.table, {index for work in work_items for index in work.regions})
         sizes = (sum(one.voxel_bytes for one in work.converted.series.values()) for work in work_items)
         executor = choose_executor(jobs, sizes)
         masked = run_cases(
@@ -157,7 +167,7 @@ def _made(naming: Naming, converted: Converted, objects: Sequence[Drawn]) -> Mad
     return Made(
         naming.digest("mask", *(made.input for made in converted.made), *files),
         naming.digest("mask", RULES, *(made.method for made in converted.made), *choices),
-        {mask_path(Path(), converted.case).name: FileDigest(0, "")},
+        {mask_path(Path(), converted.case).name: NO_FILE},
     )
 
 
@@ -195,16 +205,20 @@ def _draw_one(work: _Work) -> Outcome:
 def _there(work: _Work) -> Outcome | None:
     """The outcome where a mask is there already that stays; what an earlier run drew otherwise is removed."""
     folder, case = work.folder, work.converted.case
-    path = mask_path(folder, case)
-    if not path.exists():
+    record = record_there(folder, case)
+    mask = mask_path(Path(), case).as_posix()
+    earlier = {} if record is None else {mask: record.made.files.get(Path(mask).name, NO_FILE), **record.regions}
+    there = [name for name in earlier if (folder / name).exists()]
+    wanted = replace(work.made, files=dict.fromkeys((mask, *work.regions.values(), *there), NO_FILE))
+    state = state_of(replace(record.made, files=earlier) if record else None, wanted, folder)
+    if state is State.ABSENT:
         return None
-    record = mask_record(folder, case)
-    state = state_of(record.made if record else None, work.made, path.parent)
     if state in (State.CURRENT, State.EDITED):
         _to_training(work.converted, folder)
         return _Masked(case, Status.DONE, ALREADY_DONE)
     if state is State.STALE or (state is State.OTHER_METHOD and work.overwrite):
-        path.unlink()
+        for name in there:
+            (folder / name).unlink()
         return None
     code, message = _REFUSALS[state]
     return _Masked(case, Status.REFUSED, code, objects=tuple(_told(work.assignments, Status.REFUSED, code, message)))
@@ -221,8 +235,14 @@ def _write(work: _Work, composition: Composition) -> Outcome:
     gone = sorted(set(composition.sizes_mm3) - counts.keys())
     notes = composition.notes + Counter({("structures-gone", index): 1 for index in gone})
     path = mask_path(folder, case)
-    with atomic_path(path) as partial:
+    with ExitStack() as whole:
+        partial = whole.enter_context(atomic_path(path))
         write_mask(partial, mask, work.converted.images[0])
+        regions = {}
+        for index, name in work.regions.items():
+            region = whole.enter_context(atomic_path(folder / name))
+            write_mask(region, region_of(index, work.converted, work.objects, work.table), work.converted.images[0])
+            regions[name] = file_digest(region)
         record = MaskRecord(
             case,
             replace(work.made, files={path.name: file_digest(partial)}),
@@ -232,6 +252,7 @@ def _write(work: _Work, composition: Composition) -> Outcome:
             tuple(sorted(composition.changes)),
             _named_notes(notes, work.table),
             image_digest(work.converted.made[0]),
+            regions=regions,
         )
         # The record first: a mask without one counts as drawn by hand.
         record.write(record_path(folder, case))

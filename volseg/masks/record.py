@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
 from volseg.atomic import write_text
-from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+from volseg.dataset.pairing import REGIONS, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.files import read_bounded
 from volseg.kept import EDITED, file_digest
-from volseg.outcomes import Made
+from volseg.outcomes import FileDigest, Made
 from volseg.volume import nifti_name, split_channel
 from volseg.words import counted, listed
 
@@ -49,6 +50,8 @@ _NOTES = {
     "voxels-outside": "{count} voxels of {names} lie outside the image and were cut off.",
 }
 
+_REGION = re.compile(rf"{REGIONS}/[a-z0-9-]+/[^/]+")
+"""Where the mask of a region lies; a record may be a stranger's, and what it names is removed before it is drawn anew."""
 OTHER_IMAGE = (
     "Its mask was drawn on the image as it was before, and nothing in this input draws it anew: the structures may lie "
     "elsewhere now. Convert the image with its label objects, or remove the mask."
@@ -87,6 +90,7 @@ class MaskRecord:
         changes: stable codes of what was done to the objects' content.
         notes: what else a person should know.
         image: what the image was that it was drawn on, as ``image_digest`` has it.
+        regions: the masks of its structures by themselves, relative to the data set, where they were asked for.
         format: of the record.
     """
 
@@ -98,6 +102,7 @@ class MaskRecord:
     changes: tuple[str, ...] = ()
     notes: tuple[NamedNote, ...] = ()
     image: str = ""
+    regions: Mapping[str, FileDigest] = field(default_factory=dict)
     format: Literal[1] = 1
 
     @property
@@ -107,7 +112,8 @@ class MaskRecord:
         sources = " and ".join(f"{number} {kind}" for kind, number in sorted(self.objects.items()))
         shown = listed([f"{label.name} ({label.voxels} voxels)" for label in self.labels], NAMED_STRUCTURES)
         overlaps = (
-            f" {self.overlaps} times two structures claimed a voxel, and the smaller one got it."
+            f" {self.overlaps} times two structures claimed a voxel, and the smaller one got it"
+            f"{'; each is whole in regions/.' if self.regions else ': --regions writes each of them whole.'}"
             if self.overlaps
             else ""
         )
@@ -156,14 +162,20 @@ def record_path(folder: Path, case: str) -> Path:
 
 def mask_record(folder: Path, case: str) -> MaskRecord | None:
     """The record of a case's mask; None where there is no mask, or where volseg didn't draw it."""
+    return record_there(folder, case) if mask_path(folder, case).exists() else None
+
+
+def record_there(folder: Path, case: str) -> MaskRecord | None:
+    """The record of a case's mask, which may be gone; None where there is none of volseg's."""
     path = record_path(folder, case)
-    if not mask_path(folder, case).exists() or not path.exists():
+    if not path.exists():
         return None
     try:
         record = _adapter().validate_json(read_bounded(path, MAX_RECORD_BYTES, "record of a mask"))
     except (OSError, ValueError):  # not ours
         return None
-    return record if record.case == case else None
+    plain = all(_REGION.fullmatch(name) and name.endswith(f"/{nifti_name(case)}") for name in record.regions)
+    return record if record.case == case and plain else None
 
 
 def with_mask(outcome: Outcome, folder: Path) -> Outcome:
@@ -176,6 +188,7 @@ def with_mask(outcome: Outcome, folder: Path) -> Outcome:
     if record is None:
         return outcome
     mask, beside = mask_path(folder, record.case), record_path(folder, record.case)
+    regions = [name for name in record.regions if (folder / name).is_file()]
 
     def moved(output: str) -> str:
         return output if (folder / output).is_file() else output.replace(TEST_IMAGES, TRAINING_IMAGES, 1)
@@ -191,13 +204,13 @@ def with_mask(outcome: Outcome, folder: Path) -> Outcome:
         if record.image and record.image != image_digest(made):
             warnings.append(OTHER_IMAGE)
         files = {f"{TRAINING_LABELS}/{name}": digest for name, digest in record.made.files.items()}
-        made = replace(made, files={**made.files, **files})
+        made = replace(made, files={**made.files, **files, **{name: record.regions[name] for name in regions}})
     if record.made.files.get(mask.name) != file_digest(mask):
         warnings.append(EDITED)
     return replace(
         outcome,
         message=f"{outcome.message} {record.message}".strip(),
-        outputs=(*outcome.outputs, *(path.relative_to(folder).as_posix() for path in (mask, beside))),
+        outputs=(*outcome.outputs, *(path.relative_to(folder).as_posix() for path in (mask, beside)), *regions),
         warnings=tuple(dict.fromkeys(warnings)),
         made=made,
     )

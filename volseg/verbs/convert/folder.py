@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volseg.atomic import exclusive, remove_partials, require_no_links
-from volseg.dataset.pairing import CONVERSION_JSON, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+from volseg.dataset.pairing import CONVERSION_JSON, REGIONS, TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dicom import Scan
 from volseg.dicom.choice.channels import ChannelPlan, plan_channels
 from volseg.dicom.choice.names import NAME_WARNING, NameFault, case_names, header_text, require_linkage, write_linkage
@@ -77,7 +77,9 @@ def convert(
     options.require_sense()
     require_output(nifti_dir, dicom_dir)
     with private_folder() as scratch, exclusive(nifti_dir):
-        folders = TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
+        folders = [TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS, REGIONS]
+        require_no_links(nifti_dir, folders)
+        folders += [f"{REGIONS}/{place.name}" for place in sorted((nifti_dir / REGIONS).glob("*"))]
         require_no_links(nifti_dir, folders)
         for folder in ("", *folders):
             remove_partials(nifti_dir / folder)
@@ -130,7 +132,14 @@ def _convert(dicom_dir: Path, nifti_dir: Path, options: ConvertOptions, progress
                 dataset = dataset.with_labels(plan.table)
             converted = _converted(found, cases, outcomes)
             refused = draw_masks(
-                plan, converted, nifti_dir, naming, overwrite=options.overwrite, jobs=options.jobs, progress=progress
+                plan,
+                converted,
+                nifti_dir,
+                naming,
+                overwrite=options.overwrite,
+                regions=options.regions,
+                jobs=options.jobs,
+                progress=progress,
             )
             outcomes += [*plan.outcomes, *refused]
             kinds = kinds_of(chosen(found), plan)

@@ -48,6 +48,9 @@ class ConvertOptions(SeriesChoice):
     "Liver=liver,LIVER_1; Spleen=spleen", or a file of such lines. By default all do, as they are spelled. Names of
     structures are the one free text that is kept of the DICOM files."""
 
+    regions: bool = False
+    """Write a mask of each structure by itself, too, in regions/, where those that overlap stay whole."""
+
     masks_from: str = ""
     """Take series of two values for masks of the images whose slices they have, such as
     `liver=*MASKS_DICOM/liver; tumour=*livertumor*`: a name, and what its series are called: their folder in DICOM_DIR,
