@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     """(minutes, value)."""
 
 INCHES = (9.0, 5.0)
+AXIS_INCHES = 0.85
+"""For the numbers of an axis and its name."""
+GAP_INCHES = 0.25
 COLUMN_INCHES = 1.8
 """The picture grows by so much for each column of the legend after the first."""
 LEGEND_CHARACTERS = 24
@@ -42,11 +45,12 @@ def draw_curve(path: Path, loss: Points, score: Points, labels: Mapping[str, Poi
 
     columns = -(-(len(labels) + 2) // LEGEND_ROWS)
     size = INCHES[0] + COLUMN_INCHES * (columns - 1), INCHES[1]
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=size, dpi=110)
+    canvas = FigureCanvasAgg(figure)
     left = figure.subplots()
     lines = left.plot(*_axes(loss), color="0.55", label="training loss", **_marked(loss))
     left.set(xlabel="minutes", ylabel="training loss", xlim=(0, None), ylim=(min(0, left.get_ylim()[0]), None))
+    left.ticklabel_format(axis="y", scilimits=(-3, 3))  # no number is too long for its margin
     validated = [point for point in score if math.isfinite(point[1])]
     if validated:
         right = left.twinx()
@@ -59,9 +63,12 @@ def draw_curve(path: Path, loss: Points, score: Points, labels: Mapping[str, Poi
             )
         mean = right.plot(*_axes(validated), color="black", linewidth=2, label="mean Dice", **_marked(validated))
         lines[1:1] = mean
-    figure.legend(handles=lines, loc="outside right upper", fontsize="small", frameon=False, ncols=columns)
+    legend = figure.legend(handles=lines, loc="upper right", fontsize="small", frameon=False, ncols=columns)
+    # By hand, since matplotlib's own layout takes longer than all the drawing, and this is drawn at each save of a run.
+    right = legend.get_window_extent(canvas.get_renderer()).width / figure.dpi + (AXIS_INCHES if validated else GAP_INCHES)
+    figure.subplots_adjust(AXIS_INCHES / size[0], 0.55 / size[1], 1 - right / size[0], 1 - GAP_INCHES / size[1])
     with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
+        canvas.print_png(partial, metadata={"Software": None})
 
 
 def _axes(points: Points) -> tuple[list[float], list[float]]:

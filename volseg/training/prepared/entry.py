@@ -61,6 +61,10 @@ class Part:
         return math.prod(self.shape) * np.dtype(self.stored).itemsize
 
 
+_HEADER = TypeAdapter(tuple[str, tuple[Part, ...]])
+"""The key of a case, and its arrays."""
+
+
 @dataclass(frozen=True)
 class Array:
     """Numbers that are kept in fewer bytes than they are given back in, where that loses nothing.
@@ -142,7 +146,7 @@ def write_entry(path: Path, key: str, case: Case) -> None:
             parts.append(Part(name, place, array.numbers.dtype.name, array.given, array.numbers.shape, offset))
             arrays.append(array.numbers)
             offset = _aligned(offset + array.numbers.nbytes)
-    header = TypeAdapter(tuple[str, tuple[Part, ...]]).dump_json((key, tuple(parts)))
+    header = _HEADER.dump_json((key, tuple(parts)))
     checksum = xxh3_128()
     with atomic_path(path) as partial, partial.open("xb") as file:
         partial.chmod(0o600)
@@ -189,7 +193,7 @@ def read_entry(path: Path, key: str, *, verify: bool) -> Case | None:
         length = int.from_bytes(data[len(MAGIC) : start], "little")
         if data[: len(MAGIC)] != MAGIC or length > MAX_HEADER_BYTES:
             return None
-        told, parts = TypeAdapter(tuple[str, tuple[Part, ...]]).validate_json(bytes(data[start : start + length]))
+        told, parts = _HEADER.validate_json(bytes(data[start : start + length]))
         begun = _aligned(start + length)
         if told != key:
             return None
