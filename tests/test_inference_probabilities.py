@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from monai.inferers import SlidingWindowInferer
-from monai.transforms import Activationsd, AsDiscreted, CenterSpatialCropd, Compose, MapLabelValued, SpatialPadd
+from monai.transforms import CenterSpatialCropd, Compose, SpatialPadd
 
 from tests.conftest import OBLIQUE
-from tests.test_inference_slabs import AFFINES, PREPROCESSING, SCALED, SHAPE, THIN, Mixed, back, loading
+from tests.slabs import (
+    AFFINES,
+    CPU,
+    PREPROCESSING,
+    SCALED,
+    SHAPE,
+    SLIDING,
+    THIN,
+    Mixed,
+    back,
+    loading,
+    smooth_image,
+    steps_of,
+)
 from volseg.errors import BundleError
 from volseg.inference.choice import Least
 from volseg.inference.probabilities import Certainty, ProbabilityFile
@@ -26,18 +39,12 @@ if TYPE_CHECKING:
 
 ROUNDED = 0.5 / PROBABILITY_ONE + 1e-4
 """Half a step of what is stored, and the rounding of floats by sums in another order."""
-SLIDING = SlidingWindowInferer((8, 10, 8), 3, 0.5, mode="gaussian")
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def image(tmp_path: Path, write_image: WriteImage) -> Any:
-    def write(affine: Any) -> Path:
-        random = np.random.default_rng(0)
-        smooth = torch.nn.functional.avg_pool3d(torch.from_numpy(random.normal(0, 900, (1, *SHAPE))), 5, 1, 2)[0]
-        return write_image(tmp_path / "image.nii.gz", smooth.numpy().astype(np.int16), affine)
-
-    return write
+    """Writes a smooth image with this affine."""
+    return partial(smooth_image, write_image, tmp_path / "image.nii.gz")
 
 
 class Mild(Mixed):
@@ -45,20 +52,6 @@ class Mild(Mixed):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return super().forward(image) / 6
-
-
-def steps_of(words: str, preprocessing: Compose) -> Compose:
-    steps = {
-        "linear": back(preprocessing, nearest=False),
-        "nearest": back(preprocessing, nearest=True),
-        "softmax": Activationsd("pred", softmax=True),
-        "sigmoid": Activationsd("pred", sigmoid=True),
-        "argmax": AsDiscreted("pred", argmax=True),
-        "cut": AsDiscreted("pred", threshold=0.5),
-        "cut at 0": AsDiscreted("pred", threshold=0.0),
-        "numbers": MapLabelValued("pred", [0, 1, 2, 3, 4], [0, 7, 300, 2, 7]),
-    }
-    return Compose([steps[word] for word in words.split(", ")])
 
 
 def on_the_grid(made: Segmenter, path: Path, *, before: Any = None, nearest: bool = False) -> torch.Tensor:
@@ -86,7 +79,7 @@ def test_probabilities_are_those_of_all_values_at_once(image: Any, kind: str, pl
     path = image(AFFINES[place])
     grid = read_header(path).grid
     preprocessing = PREPROCESSING[kind]
-    made = Segmenter(preprocessing, Mild(5), SLIDING, steps_of("linear, argmax", preprocessing), CPU)
+    made = Segmenter(preprocessing, Mild(5), SLIDING, steps_of("linear argmax", preprocessing), CPU)
     plain = made.segment([path], grid)
     with ProbabilityFile(tmp_path) as file:
         mask = made.segment([path], grid, certainty=Certainty(file=file))
@@ -103,11 +96,11 @@ def test_probabilities_are_those_of_all_values_at_once(image: Any, kind: str, pl
 @pytest.mark.parametrize(
     ("words", "before", "after"),
     [
-        ("softmax, linear, argmax", "softmax", None),
-        ("linear, softmax, argmax", None, "softmax"),
-        ("sigmoid, linear, argmax", "sigmoid", None),
-        ("argmax, nearest", None, "softmax"),
-        ("softmax, argmax, nearest", "softmax", None),
+        ("softmax linear argmax", "softmax", None),
+        ("linear softmax argmax", None, "softmax"),
+        ("sigmoid linear argmax", "sigmoid", None),
+        ("argmax nearest", None, "softmax"),
+        ("softmax argmax nearest", "softmax", None),
     ],
 )
 def test_probabilities_are_what_the_config_chooses_by(
@@ -130,7 +123,7 @@ def test_probabilities_are_what_the_config_chooses_by(
 def test_channels_of_one_label_count_together_and_labels_have_their_numbers(image: Any, tmp_path: Path) -> None:
     path = image(OBLIQUE)
     preprocessing = PREPROCESSING["resampled"]
-    made = Segmenter(preprocessing, Mild(5), SLIDING, steps_of("linear, argmax, numbers", preprocessing), CPU)
+    made = Segmenter(preprocessing, Mild(5), SLIDING, steps_of("linear argmax numbers", preprocessing), CPU)
     with ProbabilityFile(tmp_path, (7, 300, 5)) as file:
         made.segment([path], read_header(path).grid, certainty=Certainty(file=file))
         found = read(file, (7, 300, 5, 2))
@@ -145,9 +138,9 @@ def test_ensembles_have_the_mean_of_probabilities(image: Any, tmp_path: Path) ->
     preprocessing = PREPROCESSING["resampled"]
     networks = [Mild(3, seed) for seed in range(3)]
     made = Segmenter(
-        preprocessing, networks[0], SLIDING, steps_of("linear, argmax", preprocessing), CPU, others=(*networks[1:],)
+        preprocessing, networks[0], SLIDING, steps_of("linear argmax", preprocessing), CPU, others=(*networks[1:],)
     )
-    regions = replace(made, averaged_as="sigmoid", postprocessing=steps_of("linear, cut", preprocessing))
+    regions = replace(made, averaged_as="sigmoid", postprocessing=steps_of("linear cut", preprocessing))
     for one, take, numbers in ((made, made.segment, range(3)), (regions, regions.segment_regions, range(1, 4))):
         with ProbabilityFile(tmp_path) as file:
             more = () if one is made else (3,)
@@ -160,7 +153,7 @@ def test_ensembles_have_the_mean_of_probabilities(image: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "words", ["sigmoid, linear, cut", "linear, sigmoid, cut", "linear, cut at 0", "sigmoid, cut, nearest"]
+    "words", ["sigmoid linear cut", "linear sigmoid cut", "linear cut-at-0", "sigmoid cut nearest"]
 )
 def test_regions_have_probabilities_of_their_own(image: Any, words: str, tmp_path: Path) -> None:
     path = image(THIN)
@@ -189,7 +182,7 @@ def test_a_voxel_below_its_threshold_becomes_background_and_never_another_label(
     path = image(THIN)
     grid = read_header(path).grid
     preprocessing = PREPROCESSING["resampled"]
-    made = Segmenter(preprocessing, Mild(5), SLIDING, steps_of("linear, argmax", preprocessing), CPU)
+    made = Segmenter(preprocessing, Mild(5), SLIDING, steps_of("linear argmax", preprocessing), CPU)
     plain, p = made.segment([path], grid), on_the_grid(made, path).softmax(dim=0).numpy()
     certainty = Certainty((Least(None, 0.5), Least(((1,), (2, 3)), 0.7), Least(((4,),), 1.0)))
     mask = made.segment([path], grid, certainty=certainty)
@@ -207,7 +200,7 @@ def test_beside_a_box_and_beside_what_was_cropped_all_is_background(image: Any, 
     path = image(THIN)
     grid = read_header(path).grid
     cropping = loading(SCALED, CenterSpatialCropd("image", (12, 9, 16)), SpatialPadd("image", (14, 8, 8)))
-    made = Segmenter(cropping, Mild(3), SLIDING, steps_of("linear, argmax", cropping), CPU)
+    made = Segmenter(cropping, Mild(3), SLIDING, steps_of("linear argmax", cropping), CPU)
     with ProbabilityFile(tmp_path) as file:
         mask = made.segment([path], grid, certainty=Certainty(file=file))
         whole = read(file, range(3))
@@ -234,7 +227,7 @@ def test_a_config_that_tells_no_probabilities_is_refused(image: Any) -> None:
     turned = Compose([back(preprocessing, nearest=False), lambda item: item | {"pred": item["pred"].argmax(0)[None]}])
     made = Segmenter(preprocessing, Mild(3), SLIDING, turned, CPU)
     cropped = loading(SCALED, CenterSpatialCropd("image", (12, 9, 16)))
-    early = Segmenter(cropped, Mild(3), SLIDING, steps_of("argmax, nearest", cropped), CPU)
+    early = Segmenter(cropped, Mild(3), SLIDING, steps_of("argmax nearest", cropped), CPU)
     for one, why in ((made, "has function"), (early, "before what was cropped is added again")):
         with pytest.raises(BundleError, match=f"no probabilities.*{why}") as refused:
             one.segment([path], grid, certainty=Certainty((Least(None, 0.5),)))

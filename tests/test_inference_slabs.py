@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from monai.inferers import SlidingWindowInferer
-from monai.transforms import (
-    Activationsd,
-    AsDiscreted,
-    Compose,
-    CropForegroundd,
-    EnsureChannelFirstd,
-    EnsureTyped,
-    Invertd,
-    LoadImaged,
-    MapLabelValued,
-    NormalizeIntensityd,
-    Orientationd,
-    ScaleIntensityRanged,
-    Spacingd,
-    SpatialPadd,
-)
+from monai.transforms import AsDiscreted, Compose
 
-from tests.conftest import OBLIQUE
+from tests.slabs import AFFINES, CPU, PREPROCESSING, SHAPE, SLIDING, THIN, Mixed, back, smooth_image, steps_of
 from volseg.errors import BundleError
 from volseg.inference.mirrored import Mirrored
 from volseg.inference.segmenter import Segmenter
@@ -40,24 +26,6 @@ if TYPE_CHECKING:
 
 TIE = 1e-4
 """Values of two classes that differ by less may come out either way: sums of floats depend on their order."""
-SHAPE = (19, 15, 22)
-THIN = np.array([[0.9, 0, 0, 5], [0, -0.8, 0, 7], [0, 0, 1.7, -3], [0, 0, 0, 1]])
-SAGITTAL = np.array([[0, 0, 1.4, 5], [-0.7, 0, 0, 7], [0, 1.1, 0, -3], [0, 0, 0, 1]])
-AFFINES = {"thin": THIN, "sagittal": SAGITTAL, "oblique": OBLIQUE}
-
-
-class Mixed(torch.nn.Module):
-    """Smooth values of several classes that differ from place to place."""
-
-    def __init__(self, classes: int, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.one = torch.nn.Conv3d(1, 4, 3, padding=1)
-        self.two = torch.nn.Conv3d(4, classes, 3, padding=1)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = 20 * self.two(torch.sin(4 * self.one(image)))
-        return found
 
 
 class Layered(torch.nn.Module):
@@ -75,44 +43,8 @@ class Layered(torch.nn.Module):
 
 @pytest.fixture
 def image(tmp_path: Path, write_image: WriteImage) -> Any:
-    def write(affine: Any, shape: tuple[int, ...] = SHAPE) -> Path:
-        random = np.random.default_rng(0)
-        smooth = torch.nn.functional.avg_pool3d(torch.from_numpy(random.normal(0, 900, (1, *shape))), 5, 1, 2)[0]
-        return write_image(tmp_path / "image.nii.gz", smooth.numpy().astype(np.int16), affine)
-
-    return write
-
-
-def loading(*steps: Any, axes: str = "RAS") -> Compose:
-    return Compose(
-        [
-            LoadImaged("image", reader="NibabelReader", image_only=True),
-            EnsureChannelFirstd("image"),
-            Orientationd("image", axes, labels=None),
-            *steps,
-            EnsureTyped("image"),
-        ]
-    )
-
-
-SPACING = Spacingd("image", (1.2, 1.1, 1.3), mode="bilinear")
-SCALED = ScaleIntensityRanged("image", -200, 300, 0, 1, clip=True)
-PREPROCESSING = {
-    "resampled": loading(SPACING, NormalizeIntensityd("image")),
-    "finer": loading(Spacingd("image", (0.6, 0.9, 0.7), mode="bilinear"), NormalizeIntensityd("image")),
-    "other axes, corners aligned": loading(
-        Spacingd("image", (1.2, 1.1, 1.3), mode="bilinear", align_corners=True), SCALED, axes="PLI"
-    ),
-    "cropped, then resampled": loading(SCALED, CropForegroundd("image", "image", margin=1), SPACING),
-    "resampled, then cropped": loading(SPACING, SCALED, CropForegroundd("image", "image", k_divisible=4)),
-    "padded": loading(SPACING, SCALED, SpatialPadd("image", (24, 10, 44))),
-    "padded at the end": loading(SCALED, SpatialPadd("image", (20, 19, 25), method="end")),
-    "as it is": loading(NormalizeIntensityd("image")),
-}
-
-
-def back(preprocessing: Compose, *, nearest: bool) -> Invertd:
-    return Invertd("pred", preprocessing, "image", nearest_interp=nearest, to_tensor=True)
+    """Writes a smooth image with this affine."""
+    return partial(smooth_image, write_image, tmp_path / "image.nii.gz")
 
 
 def whole(made: Segmenter, path: Path) -> tuple[torch.Tensor, np.ndarray]:
@@ -137,7 +69,7 @@ def test_labels_are_those_of_all_values_at_once(image: Any, kind: str, place: st
     preprocessing = PREPROCESSING[kind]
     steps = Compose([back(preprocessing, nearest=False), AsDiscreted("pred", argmax=True)])
     sliding = SlidingWindowInferer((8, 10, 8), 3, 0.5, mode=mode)
-    made = Segmenter(preprocessing, Mixed(7), sliding, steps, torch.device("cpu"))
+    made = Segmenter(preprocessing, Mixed(7), sliding, steps, CPU)
     told: list[str] = []
     shares: list[float] = []
     mask = made.segment([path], read_header(path).grid, shares.append, told.append)
@@ -151,12 +83,12 @@ def test_labels_are_those_of_all_values_at_once(image: Any, kind: str, place: st
     assert len(np.unique(mask)) > 4
 
 
-ORDERS: dict[str, Any] = {
-    "probabilities back": (("softmax", "linear", "argmax"), 5),
-    "labels back": (("argmax", "nearest"), 5),
-    "labels of other numbers": (("linear", "argmax", "numbers"), 4),
-    "one region": (("sigmoid", "linear", "cut"), 1),
-    "one region cut first": (("sigmoid", "cut", "nearest"), 1),
+ORDERS: dict[str, tuple[str, int]] = {
+    "probabilities back": ("softmax linear argmax", 5),
+    "labels back": ("argmax nearest", 5),
+    "labels of other numbers": ("linear argmax numbers", 4),
+    "one region": ("sigmoid linear cut", 1),
+    "one region cut first": ("sigmoid cut nearest", 1),
 }
 
 
@@ -165,11 +97,10 @@ ORDERS: dict[str, Any] = {
 def test_a_last_layer_that_mixes_channels_comes_after_the_mean(image: Any, order: str, kind: str) -> None:
     path = image(THIN)
     preprocessing = PREPROCESSING[kind]
-    sliding = SlidingWindowInferer((8, 10, 8), 3, 0.5, mode="gaussian")
     network = Layered(9).eval()
     assert window_cost(network, 1, (8, 10, 8)).features == 3
-    steps = ordered(tuple(order.split()), preprocessing)
-    made = Segmenter(preprocessing, network, sliding, steps, torch.device("cpu"))
+    steps = steps_of(order, preprocessing)
+    made = Segmenter(preprocessing, network, SLIDING, steps, CPU)
     grid = read_header(path).grid
     masks = made.segment_regions([path], grid, 9) if "cut" in order else made.segment([path], grid)[None]
     _, expected = whole(made, path)
@@ -179,7 +110,7 @@ def test_a_last_layer_that_mixes_channels_comes_after_the_mean(image: Any, order
     if order == "linear argmax":
         item = preprocessing({"image": str(path)})
         with torch.inference_mode():
-            found = [sliding(item["image"][None], one)[0].softmax(dim=0) for one in (network, *several.others)]
+            found = [SLIDING(item["image"][None], one)[0].softmax(dim=0) for one in (network, *several.others)]
             item["pred"] = torch.stack(found).mean(dim=0)
             mean = back(preprocessing, nearest=False)(item)["pred"].argmax(dim=0).numpy()
             mirrored = replace(made, network=Mirrored(network, (0, 2)))
@@ -189,19 +120,6 @@ def test_a_last_layer_that_mixes_channels_comes_after_the_mean(image: Any, order
     assert network.last(torch.ones(1, 3, 2, 2, 2)).shape[1] == 9
 
 
-def ordered(words: tuple[str, ...], preprocessing: Compose) -> Compose:
-    steps = {
-        "linear": back(preprocessing, nearest=False),
-        "nearest": back(preprocessing, nearest=True),
-        "softmax": Activationsd("pred", softmax=True),
-        "sigmoid": Activationsd("pred", sigmoid=True),
-        "argmax": AsDiscreted("pred", argmax=True),
-        "cut": AsDiscreted("pred", threshold=0.5),
-        "numbers": MapLabelValued("pred", [0, 1, 2, 3], [0, 7, 300, 2]),
-    }
-    return Compose([steps[word] for word in words])
-
-
 @pytest.mark.parametrize("kind", ["resampled", "cropped, then resampled"])
 @pytest.mark.parametrize("order", ORDERS)
 def test_steps_are_done_in_the_config_s_order(image: Any, order: str, kind: str) -> None:
@@ -209,7 +127,7 @@ def test_steps_are_done_in_the_config_s_order(image: Any, order: str, kind: str)
     path = image(THIN)
     preprocessing = PREPROCESSING[kind]
     sliding = SlidingWindowInferer((8, 10, 8), 3, 0.25, mode="gaussian")
-    made = Segmenter(preprocessing, Mixed(classes), sliding, ordered(words, preprocessing), torch.device("cpu"))
+    made = Segmenter(preprocessing, Mixed(classes), sliding, steps_of(words, preprocessing), CPU)
     assert not isinstance(made.slab_steps, str)
     mask = made.segment([path], read_header(path).grid)
     _, expected = whole(made, path)
@@ -223,7 +141,7 @@ def test_a_box_changes_nothing_inside_wherever_it_begins(image: Any, order: str)
     path = image(THIN, (16, 14, 60))
     grid, preprocessing = read_header(path).grid, PREPROCESSING["resampled"]
     sliding = SlidingWindowInferer((8, 10, 8), 3, 0.25, mode="gaussian")
-    made = Segmenter(preprocessing, Mixed(classes), sliding, ordered(words, preprocessing), torch.device("cpu"))
+    made = Segmenter(preprocessing, Mixed(classes), sliding, steps_of(words, preprocessing), CPU)
     whole_mask = made.segment([path], grid)
     for begin in (0, 8, 50):
         box = (range(2, 12), range(3, 9), range(begin, begin + 10))
@@ -238,9 +156,8 @@ def test_regions_and_ensembles_go_the_same_way(image: Any) -> None:
     path = image(THIN)
     grid = read_header(path).grid
     preprocessing = PREPROCESSING["resampled"]
-    sliding = SlidingWindowInferer((8, 10, 8), 3, 0.5, mode="gaussian")
-    steps = ordered(("sigmoid", "linear", "cut"), preprocessing)
-    made = Segmenter(preprocessing, Mixed(3), sliding, steps, torch.device("cpu"))
+    steps = steps_of("sigmoid linear cut", preprocessing)
+    made = Segmenter(preprocessing, Mixed(3), SLIDING, steps, CPU)
     masks = made.segment_regions([path], grid, 3)
     assert (masks != whole(made, path)[1]).mean() < 1e-4
     with pytest.raises(BundleError, match="--regions"):
@@ -252,11 +169,11 @@ def test_regions_and_ensembles_go_the_same_way(image: Any) -> None:
         made,
         network=networks[0],
         others=tuple(networks[1:]),
-        postprocessing=ordered(("linear", "argmax"), preprocessing),
+        postprocessing=steps_of("linear argmax", preprocessing),
     )
     item = preprocessing({"image": str(path)})
     with torch.inference_mode():
-        found = [sliding(item["image"][None], one)[0].softmax(dim=0) for one in networks]
+        found = [SLIDING(item["image"][None], one)[0].softmax(dim=0) for one in networks]
         item["pred"] = torch.stack(found).mean(dim=0)
         expected = back(preprocessing, nearest=False)(item)["pred"].argmax(dim=0).numpy()
     assert (several.segment([path], grid) != expected).mean() < 1e-4
@@ -268,10 +185,10 @@ def test_what_does_not_fit_runs_as_its_config_says_and_says_so(image: Any) -> No
     preprocessing = PREPROCESSING["as it is"]
     sliding = SlidingWindowInferer((8, 10, 8), 3, 0.5)
     turned = Compose([back(preprocessing, nearest=False), lambda item: item | {"pred": item["pred"].argmax(0)[None]}])
-    made = Segmenter(preprocessing, Mixed(3), sliding, turned, torch.device("cpu"))
+    made = Segmenter(preprocessing, Mixed(3), sliding, turned, CPU)
     assert made.slab_steps == "its postprocessing has function"
     assert (made.segment([path], grid) == whole(made, path)[1][0]).all()
-    steps = ordered(("linear", "argmax"), preprocessing)
+    steps = steps_of("linear argmax", preprocessing)
     listing = replace(made, network=torch.nn.Sequential(Mixed(3), Listed()), postprocessing=steps)
     told: list[str] = []
     listing.segment([path], grid, tell=told.append)
@@ -298,8 +215,8 @@ def test_values_that_are_not_finite_are_found(image: Any) -> None:
         preprocessing,
         Bad(3),
         SlidingWindowInferer((8, 10, 8), 3, 0.5),
-        ordered(("linear", "argmax"), preprocessing),
-        torch.device("cpu"),
+        steps_of("linear argmax", preprocessing),
+        CPU,
     )
     with pytest.raises(BundleError, match="not finite") as caught:
         made.segment([path], read_header(path).grid)
@@ -328,9 +245,7 @@ def test_where_memory_runs_out_less_is_taken_and_told(image: Any, monkeypatch: p
     grid = read_header(path).grid
     preprocessing = PREPROCESSING["resampled"]
     sliding = SlidingWindowInferer((8, 10, 8), 4, 0.5, mode="gaussian")
-    made = Segmenter(
-        preprocessing, Mixed(3), sliding, ordered(("linear", "argmax"), preprocessing), torch.device("cpu")
-    )
+    made = Segmenter(preprocessing, Mixed(3), sliding, steps_of("linear argmax", preprocessing), CPU)
     expected = made.segment([path], grid)
     told: list[str] = []
     # A device of its own, which is none.
@@ -354,7 +269,7 @@ def test_a_window_without_contents_goes_through_the_network_once(tmp_path: Path,
     preprocessing = PREPROCESSING["as it is"]
     network = Greedy(3, 8)
     sliding = SlidingWindowInferer((8, 10, 8), 2, 0.5, mode="gaussian")
-    made = Segmenter(preprocessing, network, sliding, ordered(("linear", "argmax"), preprocessing), torch.device("cpu"))
+    made = Segmenter(preprocessing, network, sliding, steps_of("linear argmax", preprocessing), CPU)
     shares: list[float] = []
     mask = made.segment([path], read_header(path).grid, shares.append)
     seen = sum(network.sizes)

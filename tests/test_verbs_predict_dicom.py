@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 import volseg
+from tests.nifti import voxels
 from tests.obliques import SLANTED, apart_mm, readings
 from volseg.errors import (
     InputError,
@@ -25,13 +25,7 @@ from volseg.verbs.predict import predict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from tests.conftest import WriteSeries
-
-
-def voxels(path: Path) -> NDArray[Any]:
-    return np.asarray(nibabel.load(path).dataobj)
 
 
 class TestDicom:

@@ -14,7 +14,8 @@ import SimpleITK as sitk
 import yaml
 
 from tests.dicom_traps.stack import Stack, write_stack
-from tests.weighed import weighed
+from tests.nifti import voxels
+from tests.weighed import SHAPE, noise, weighed
 from tests.zoo import INVERTED, THRESHOLDED, write_sigmoid_bundle
 from volseg.cli.main import main
 from volseg.errors import OutputExistsError, UsageError
@@ -46,8 +47,7 @@ def bundle(make_bundle: MakeBundle) -> Path:
 
 @pytest.fixture
 def image(tmp_path: Path, write_image: WriteImage) -> Path:
-    values = np.random.default_rng(0).normal(50, 80, (18, 14, 12)).astype(np.int16)
-    return write_image(tmp_path / "images" / "a.nii.gz", values, np.diag([-1.5, 1.0, 1.25, 1.0]))
+    return noise(write_image, tmp_path / "images" / "a.nii.gz")
 
 
 def ran(bundle: Path, image: Path, out: Path, **options: Any) -> Ledger:
@@ -55,10 +55,6 @@ def ran(bundle: Path, image: Path, out: Path, **options: Any) -> Ledger:
     ledger = predict(bundle, image, out, PredictOptions(**options))
     assert ledger.exit_code == 0, ledger
     return ledger
-
-
-def voxels(path: Path) -> np.ndarray:
-    return np.asarray(nibabel.load(path).dataobj)
 
 
 def files(out: Path) -> list[str]:
@@ -205,7 +201,7 @@ def test_labels_are_named_and_what_makes_no_sense_is_refused(bundle: Path, image
 def test_beside_a_box_they_are_0(bundle: Path, image: Path, tmp_path: Path) -> None:
     ran(bundle, image, tmp_path / "whole", probabilities="all")
     ran(bundle, image, tmp_path / "boxed", probabilities=("0", "1", "2"), roi="2:6,3:9,7:11")
-    inside = np.zeros((18, 14, 12), bool)
+    inside = np.zeros(SHAPE, bool)
     inside[2:6, 3:9, 7:11] = True
     whole, boxed = ({n: voxels(path) for n, path in named(tmp_path / out).items()} for out in ("whole", "boxed"))
     for label in (1, 2):

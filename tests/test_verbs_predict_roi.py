@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel
 import numpy as np
 import pytest
 import yaml
 from scipy.ndimage import distance_transform_edt
 
-from tests.weighed import weighed
+from tests.nifti import voxels
+from tests.weighed import AFFINE, SHAPE, noise, weighed
 from volseg.cli.main import main
 from volseg.errors import GeometryError, InputError, OutputExistsError, TrustError, UsageError
 from volseg.grid import Grid
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from tests.conftest import MakeBundle, WriteImage
     from volseg.outcomes import Ledger
 
-SHAPE = (18, 14, 12)
 SPACING_MM = (1.5, 1.0, 1.25)
-AFFINE = np.diag([-1.5, 1.0, 1.25, 1.0])
 
 
 @pytest.fixture
@@ -42,11 +40,7 @@ def bundle(make_bundle: MakeBundle, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path, write_image: WriteImage) -> Path:
-    random = np.random.default_rng(0)
-    for name in "ab":
-        values = random.normal(50, 80, SHAPE).astype(np.int16)
-        write_image(tmp_path / "images" / f"{name}.nii.gz", values, AFFINE)
-    return tmp_path / "images"
+    return noise(write_image, *(tmp_path / "images" / f"{name}.nii.gz" for name in "ab")).parent
 
 
 def marked(value: int = 1) -> NDArray[np.uint8]:
@@ -70,10 +64,6 @@ def mask_of(bundle: Path, image: Path, out: Path, **options: Any) -> NDArray[Any
     ledger = run(bundle, image, out, **options)
     assert ledger.exit_code == 0, ledger
     return voxels(out / image.name)
-
-
-def voxels(path: Path) -> NDArray[Any]:
-    return np.asarray(nibabel.load(path).dataobj)
 
 
 @pytest.mark.parametrize("margin", [None, 0.0, 2.6])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nibabel
 import numpy as np
 import pytest
 
-from tests.weighed import weighed
+from tests.nifti import voxels
+from tests.weighed import noise, weighed
 from volseg.bundle.folder import open_bundle
 from volseg.errors import InputError, OutputExistsError, UsageError
 from volseg.labels import LabelTable
@@ -30,14 +30,13 @@ def bundle(make_bundle: MakeBundle) -> Path:
 
 @pytest.fixture
 def image(tmp_path: Path, write_image: WriteImage) -> Path:
-    values = np.random.default_rng(0).normal(50, 80, (18, 14, 12)).astype(np.int16)
-    return write_image(tmp_path / "images" / "a.nii.gz", values, np.diag([-1.5, 1.0, 1.25, 1.0]))
+    return noise(write_image, tmp_path / "images" / "a.nii.gz")
 
 
 def mask_of(bundle: Path, image: Path, out: Path, **options: Any) -> np.ndarray:
     ledger = predict(bundle, image, out, PredictOptions(precision="float32", raw=True, **options))
     assert ledger.exit_code == 0, ledger
-    return np.asarray(nibabel.load(out / "a.nii.gz").dataobj)
+    return voxels(out / "a.nii.gz")
 
 
 def test_a_box_is_segmented_as_it_is_in_the_whole(bundle: Path, image: Path, tmp_path: Path) -> None:

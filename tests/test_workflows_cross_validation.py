@@ -19,6 +19,7 @@ from monai.bundle import ConfigParser
 import volseg
 from tests.conftest import _edit_config, adopted
 from tests.heard import Heard
+from tests.nifti import voxels
 from volseg.bundle.ensemble import member_path
 from volseg.bundle.faults import find_faults
 from volseg.bundle.folder import Bundle
@@ -59,10 +60,6 @@ def trained(cohort: Path, planned_bundle: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def bundle(trained: tuple[Path, Heard], tmp_path: Path) -> Path:
     return adopted(shutil.copytree(trained[0], tmp_path / "bundle"))
-
-
-def voxels(path: Path) -> np.ndarray:
-    return np.asarray(nibabel.load(path).dataobj)
 
 
 def test_folds_side_by_side_are_told_apart_and_the_first_is_the_model(trained: tuple[Path, Heard]) -> None:
