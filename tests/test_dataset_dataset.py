@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from tests.listings import write_json
 from volseg.dataset.dataset import count_labels, is_dataset, modality_of, read_dataset, require_cases
 from volseg.errors import DataSetError, UsageError
 
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import MakeDataset, RealData, WriteImage
-
-
-def write_json(folder: Path, **content: object) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dataset.json").write_text(json.dumps(content))
-    return folder
 
 
 def test_reads_the_real_decathlon_layout(real_data: RealData) -> None:
@@ -212,48 +207,6 @@ def test_count_labels_agrees_with_numpy() -> None:
     for array in (mask, np.asfortranarray(mask)):
         values, counts = np.unique(array, return_counts=True)
         assert count_labels(array) == dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-class TestPatients:
-    def test_the_table_goes_before_the_listing_and_that_before_the_sidecar(self, make_dataset: MakeDataset) -> None:
-        folder = write_json(make_dataset(4), patients={"case_0": "listed", "case_1": "listed"})
-        (folder / "patients.csv").write_text("\ufeffcase,patient,age\ncase_0,table,70\n", encoding="utf-8")
-        for name in ("case_1", "case_2"):
-            (folder / "imagesTr" / f"{name}.json").write_text('{"patient": "sidecar", "EchoTime": 0.1}')
-        dataset = read_dataset(folder)
-        assert [case.patient for case in dataset.training] == ["table", "listed", "sidecar", None]
-        assert [(fault.code, fault.is_error) for fault in dataset.faults] == [("patient-unknown", False)]
-        assert "case_3" in dataset.faults[0].message
-
-    def test_the_sidecar_of_a_case_with_several_channels(self, make_dataset: MakeDataset) -> None:
-        folder = make_dataset(1, channels=2)
-        (folder / "imagesTr" / "case_0.json").write_text('{"patient": "p"}')
-        assert read_dataset(folder).training[0].patient == "p"
-
-    def test_a_broken_sidecar_is_a_fault_of_its_case(self, make_dataset: MakeDataset) -> None:
-        folder = make_dataset()
-        (folder / "imagesTr" / "case_1.json").write_text('{"format": 1, "case": "case_1", "mod')
-        dataset = read_dataset(folder)
-        assert [(fault.code, fault.case) for fault in dataset.faults] == [("bad-sidecar", "case_1")]
-        assert str(folder) not in dataset.faults[0].message
-
-    @pytest.mark.parametrize(
-        "content",
-        [
-            b"case,person\na,1\n",
-            b"case,patient\ncase_0,\n",
-            b"case,patient\ncase_0,a\ncase_0,b\n",
-            b"case,patient\n\xff\xfe,a\n",
-            b"case,patient\n" + b'"' + b"x" * 200_000 + b'",a\n',
-        ],
-    )
-    def test_a_table_that_makes_no_sense_is_refused(self, content: bytes, make_dataset: MakeDataset) -> None:
-        folder = make_dataset()
-        (folder / "patients.csv").write_bytes(content)
-        with pytest.raises(DataSetError) as caught:
-            read_dataset(folder)
-        assert caught.value.code == "bad-patients"
-        assert "patients.csv" in caught.value.message
 
 
 class TestSidecarsModality:

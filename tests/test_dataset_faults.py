@@ -457,10 +457,3 @@ def test_a_dataset_json_that_makes_no_sense_is_a_fault(make_dataset: MakeDataset
 def test_no_data_set_is_no_fault_but_bad_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         find_faults(tmp_path)
-
-
-def test_a_fault_is_one_line_whatever_a_file_is_called() -> None:
-    fault = Fault("code", "ca\nse", "a\x1b[2Jb\udc80c")
-    assert str(fault) == "ca\\nse: a\\x1b[2Jb\\udc80c"
-    str(fault).encode("utf-8")
-    assert str(Fault("code", "", "all")) == "all"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import volseg
+from tests.compared import AFFINE, LABELS, box, save, two_sides
 from volseg.cli.main import main
 from volseg.errors import DataSetError, GeometryError, InputError, OutputExistsError, UsageError
 from volseg.grid import Grid
@@ -17,31 +18,10 @@ from volseg.outcomes import Status
 from volseg.verbs.evaluate import EvaluateOptions, evaluate, evaluate_volumes
 from volseg.volume import Volume
 
-AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
-LABELS = '    1   255    0    0        1  1  1    "liver"\n    2     0  255    0        1  1  1    "spleen"\n'
-
-
-def box(start: int, label: int = 1) -> np.ndarray:
-    mask = np.zeros((16, 12, 10), np.uint8)
-    mask[start : start + 5, 2:8, 2:8] = label
-    return mask
-
-
-def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(array, affine), path)
-    return path
-
 
 @pytest.fixture
 def sides(tmp_path: Path) -> tuple[Path, Path]:
-    """Case a is right, b is off by a voxel, c misses label 2."""
-    predicted, reference = tmp_path / "predicted", tmp_path / "reference"
-    for name, start, also in (("a", 3, 2), ("b", 4, 2), ("c", 3, 0)):
-        save(predicted / f"{name}.nii.gz", box(start) + box(10, also))
-        save(reference / f"{name}.nii.gz", box(3) + box(10, 2))
-    (reference / "labels.txt").write_text(LABELS)
-    return predicted, reference
+    return two_sides(tmp_path)
 
 
 def test_cases_are_paired_by_name_and_scored(sides: tuple[Path, Path], tmp_path: Path) -> None:
@@ -266,55 +246,3 @@ def test_an_evaluation_is_not_replaced_unasked(sides: tuple[Path, Path], tmp_pat
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     evaluate(*sides, EvaluateOptions(out=out, overwrite=True))
     assert (out / "evaluation.csv").read_bytes() != before["evaluation.csv"]
-
-
-def test_the_command_line_prints_cases_means_and_what_is_in_no_mean(
-    sides: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    predicted, reference = sides
-    save(reference / "d.nii.gz", box(3))
-    assert main(["evaluate", str(predicted), str(reference), "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr()
-    lines = said.out.splitlines()
-    assert lines[0].split()[:3] == ["case", "label", "Dice"]
-    assert lines[6].split()[:4] == ["c", "spleen", "0.0000", "0.0000"]
-    assert any(line.startswith("mean of 3 cases") for line in lines)
-    assert any(line.startswith("spleen") and "0.00 /2" in line for line in lines)
-    assert "References without a prediction, in no mean: 1 (d)" in lines
-    assert any(line.startswith("Infinite HD95, in no mean: 1.") for line in lines)
-    assert "3 done" in lines
-    assert (tmp_path / "out" / "evaluation.csv").is_file()
-    assert "Comparing masks" in said.err
-
-    assert main(["evaluate", str(predicted), str(reference), "--require-all", "--labels", "1"]) == 1
-    said = capsys.readouterr()
-    assert "d: refused [missing-prediction]" in said.out
-    assert "spleen" not in said.out
-
-
-def test_the_command_line_s_exit_codes(
-    sides: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    predicted, reference = sides
-    save(predicted / "a.nii.gz", box(3)[1:])
-    assert main(["evaluate", str(predicted), str(reference)]) == 1
-    assert "a: refused [grids-differ]" in capsys.readouterr().out
-    for name in "bc":
-        (predicted / f"{name}.nii.gz").unlink()
-    assert main(["evaluate", str(predicted), str(reference)]) == 2
-    (predicted / "a.nii.gz").unlink()
-    assert main(["evaluate", str(predicted), str(reference)]) == 2
-    assert main(["evaluate", str(tmp_path / "absent"), str(reference)]) == 2
-    said = capsys.readouterr()
-    assert "Traceback" not in said.err
-
-
-def test_many_rows_go_to_a_file_and_the_means_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(61):
-        for side in ("predicted", "reference"):
-            save(tmp_path / side / f"case_{number:02d}.nii.gz", box(3)[:9, :9, :9])
-    assert main(["evaluate", str(tmp_path / "predicted"), str(tmp_path / "reference"), "--jobs", "1"]) == 0
-    said = capsys.readouterr().out
-    assert "61 rows of cases and labels are not shown" in said
-    assert "case_00" not in said
-    assert "mean of 61 cases" in said
