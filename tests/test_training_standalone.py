@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,6 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from tests.conftest import uncounted
 from volseg.bundle.folder import open_bundle
 from volseg.bundle.published import Published
 from volseg.bundle.weights import inference_network, read_state_dict
@@ -28,15 +25,12 @@ if TYPE_CHECKING:
     from tests.conftest import CopyBundle
 
 
-def run_with_monai(bundle: Path, *words: str) -> None:
-    command = [
-        sys.executable, "-m", "monai.bundle", "run",
-        "--meta_file", "configs/metadata.json", "--config_file", "configs/train.yaml", *words,
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=bundle, env=uncounted(), capture_output=True, text=True, timeout=500, check=False
-    )
-    assert done.returncode == 0, done.stderr
+def run_with_monai(bundle: Path, epochs: int) -> None:
+    """What ``python -m monai.bundle run`` does in the bundle's folder, which a test of predict runs as a command."""
+    with pytest.MonkeyPatch.context() as inside, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MONAI's own
+        inside.chdir(bundle)
+        monai.bundle.run(meta_file="configs/metadata.json", config_file="configs/train.yaml", max_epochs=epochs)
 
 
 def test_monai_s_runner_trains_a_model_that_inference_loads(
@@ -44,13 +38,9 @@ def test_monai_s_runner_trains_a_model_that_inference_loads(
     cohort: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundle = copy_bundle(learning_rate=0.01)
-    with monkeypatch.context() as inside, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MONAI's own
-        inside.chdir(bundle)
-        monai.bundle.run(meta_file="configs/metadata.json", config_file="configs/train.yaml", max_epochs=12)
+    run_with_monai(bundle, 12)
     described = inference_network(open_bundle(bundle))
     assert described is not None
     assert set(torch.load(bundle / "models" / "model.pt", weights_only=True)) == set(described.state_dict())
@@ -77,7 +67,7 @@ def test_a_model_that_another_program_trained_is_not_taken_for_the_run_s(
     model = bundle / "models" / "model.pt"
     published = model.read_bytes()
     assert not (bundle / "models" / "model_before.pt").exists()  # volseg train leaves the handler out
-    run_with_monai(bundle, "--max_epochs", "1")
+    run_with_monai(bundle, 1)
     assert (bundle / "models" / "model_before.pt").read_bytes() == published
     record = Published.read(open_bundle(bundle))
     assert record is not None

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +13,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from tests.conftest import uncounted
 from tests.heard import Heard
 from tests.zoo import write_zoo_bundle
 from volseg.atomic import exclusive
+from volseg.batch import Processes
 from volseg.cli.main import main
 from volseg.errors import FileError, InputError, OutputExistsError
 from volseg.kept import file_digest
@@ -315,26 +312,13 @@ def test_colours_that_a_person_gave_the_labels_stay(trained_bundle: Path, images
     assert '    2     1    2    3        1  1  1    "core"' in (out / "labels.txt").read_text()
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from volseg.batch import Processes
-from volseg.verbs.predict import predict
-
-bundle, images, out = map(Path, sys.argv[1:])
-predict(bundle, images, out, executor=Processes(2))
-"""
-
-
-def test_workers_of_a_script_give_the_same_as_one_process_and_hear_nothing_of_monai_s_decoders(
-    trained_bundle: Path, images: Path, tmp_path: Path
+def test_workers_give_the_same_as_one_process_and_hear_nothing_of_monai_s_decoders(
+    trained_bundle: Path, images: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     predict(trained_bundle, images, tmp_path / "here")
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, tmp_path / "script.py", trained_bundle, images, tmp_path / "out"]
-    environment = uncounted() | {"PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert (done.stdout, done.stderr) == ("", "")
+    capfd.readouterr()
+    predict(trained_bundle, images, tmp_path / "out", executor=Processes(2))
+    assert capfd.readouterr() == ("", "")
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "here")  # the ledger among them
 
 
