@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
     from pydicom.dataset import Dataset
+    from torch.nn import Module
 
     from volseg.labels import Region
     from volseg.planning.networks import Topology
@@ -38,6 +41,30 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     if isinstance(val, str) and len(val) > 100:  # a name goes to and from the workers several times
         return f"{val[:60]} {len(val)}"
     return argname if isinstance(val, bytes) else None
+
+
+def pytest_runtest_setup() -> None:
+    """What a window costs is found once for all networks that are built alike: each test that predicts builds one."""
+    module = sys.modules.get("volseg.networks.cost")
+    if module is None or hasattr(module._window_cost, "__wrapped__"):
+        return
+    reckon, known = module._window_cost, dict[object, object]()
+
+    @functools.wraps(reckon)
+    def kept(network: Module, shape: tuple[int, ...]) -> object:
+        # All that a layer keeps, what nobody can describe by its address, which no other has.
+        layers = [(name, type(part), vars(part) | _TENSORS) for name, part in network.named_modules()]
+        tensors = [(name, one.shape, one.dtype) for name, one in network.state_dict().items()]
+        key = repr((layers, tensors, shape))
+        if key not in known:
+            known[key] = reckon(network, shape)
+        return known[key]
+
+    module._window_cost = kept
+
+
+_TENSORS = {"_parameters": None, "_buffers": None, "_modules": None}
+"""What a layer has of the shapes and layers that are told beside it."""
 
 
 def uncounted() -> dict[str, str]:
