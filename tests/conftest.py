@@ -43,6 +43,22 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
+LONGEST = (
+    "test_workflows_cross_validation", "test_attacks", "test_safepath", "test_verbs_predict_kept", "test_cli_train",
+    "test_training_standalone", "test_verbs_train", "test_verbs_train_split", "test_batch_strays", "test_cli_trust",
+    "test_training_ranks", "test_networks_cost", "test_verbs_train_networks", "test_verbs_predict",
+    "test_verbs_predict_foreign", "test_api_calling", "test_training_checkpoint", "test_verbs_export",
+    "test_workflows_tune", "test_verbs_plan", "test_dicom_landmarks", "test_verbs_train_publishing",
+)  # fmt: skip
+"""Modules with tests of 5 seconds and more, about by the longest of each."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that no worker is left alone with one at the end."""
+    turns = {name: turn for turn, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: turns.get(item.path.stem, len(turns)))
+
+
 def pytest_runtest_setup() -> None:
     """What a window costs is found once for all networks that are built alike: each test that predicts builds one."""
     module = sys.modules.get("volseg.networks.cost")

@@ -65,10 +65,9 @@ def draw_curve(path: Path, loss: Points, score: Points, labels: Mapping[str, Poi
         lines[1:1] = mean
     legend = figure.legend(handles=lines, loc="upper right", fontsize="small", frameon=False, ncols=columns)
     # By hand, since matplotlib's own layout takes longer than all the drawing, and this is drawn at each save of a run.
-    right = legend.get_window_extent(canvas.get_renderer()).width / figure.dpi + (
-        AXIS_INCHES if validated else GAP_INCHES
-    )
-    figure.subplots_adjust(AXIS_INCHES / size[0], 0.55 / size[1], 1 - right / size[0], 1 - GAP_INCHES / size[1])
+    legend_inches = legend.get_window_extent(canvas.get_renderer()).width / figure.dpi
+    right_inches = legend_inches + (AXIS_INCHES if validated else GAP_INCHES)
+    figure.subplots_adjust(AXIS_INCHES / size[0], 0.55 / size[1], 1 - right_inches / size[0], 1 - GAP_INCHES / size[1])
     with atomic_path(path) as partial:
         canvas.print_png(partial, metadata={"Software": None})
 
