@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -161,12 +162,22 @@ def _plain_options(options: object) -> dict[str, object]:
     return plain
 
 
+@cache
+def installed_version(package: str) -> str:
+    """The version of an installed package, looked up once: that parses its whole description.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    return version(package)
+
+
 def installed_versions() -> dict[str, str]:
     """The versions of the packages that results depend on, and of Python."""
     found = {"python": platform.python_version()}
     for package in RECORDED_PACKAGES:
         try:
-            found[package] = version(package)
+            found[package] = installed_version(package)
         except PackageNotFoundError:
             continue
     return found

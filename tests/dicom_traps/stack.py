@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +120,13 @@ class Stack:
     frame: int = 1
     number: int = 1
 
-    @property
+    @cached_property
     def axes(self) -> np.ndarray:
         """(3, 3) row direction, column direction and normal as rows, LPS."""
         row, column = np.array(self.orientation[:3]), np.array(self.orientation[3:])
         return np.stack((row, column, np.cross(row, column)))
 
-    @property
+    @cached_property
     def positions_mm(self) -> np.ndarray:
         """(n, 3) LPS."""
         along = np.concatenate(([0.0], np.cumsum(self.gaps_mm)))

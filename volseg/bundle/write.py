@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-from importlib.metadata import version
 from typing import TYPE_CHECKING, cast
 
 import yaml
@@ -18,7 +17,7 @@ from volseg.bundle.metadata import LABEL_DETAILS
 from volseg.bundle.targets import described
 from volseg.errors import FileError, InputError, OutputExistsError
 from volseg.files import read_bounded
-from volseg.outcomes import installed_versions
+from volseg.outcomes import installed_version, installed_versions
 from volseg.planning.table import plan_record, readable
 from volseg.words import printable
 
@@ -148,7 +147,9 @@ def bundle_metadata(plan: Plan) -> dict[str, ConfigValue]:
     channels: dict[str, ConfigValue] = {str(number): name for number, name in enumerate(plan.channels)}
     indices: dict[str, ConfigValue] = {str(label.index): label.name for label in table.labels}
     details = cast("ConfigValue", table.details_to_json())
-    required: dict[str, ConfigValue] = {name: version(name) for name in (*RUNNER_PACKAGES, *plan.network.packages)}
+    required: dict[str, ConfigValue] = {
+        name: installed_version(name) for name in (*RUNNER_PACKAGES, *plan.network.packages)
+    }
     return {
         "schema": SCHEMA,
         "version": "0.1.0",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +62,24 @@ class Memory:
         return cls(has, f"{shown(has)}, {share:.0%} of what this {owner} has; --memory states another", half, device)
 
 
+@lru_cache(maxsize=256)
+def patch_cost(network: Network) -> NetworkCost:
+    """What one patch through a network costs, reckoned once on torch's meta device.
+
+    Raises:
+        BundleError: the network doesn't take its own patch.
+    """
+    from volseg.networks.cost import cost_of, on_meta
+
+    with on_meta():
+        return cost_of(build(network), 1, network.in_channels, network.patch)
+
+
 class StepCosts:
-    """What steps of a network take, each reckoned once, on torch's meta device."""
+    """What steps of a network take in a stated memory."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._known: dict[Network, NetworkCost] = {}
 
     def bytes_of(self, network: Network, batch: int) -> int:
         """About what a step of a batch takes at its peak.
@@ -78,12 +91,9 @@ class StepCosts:
         Raises:
             BundleError: the network doesn't take its own patch.
         """
-        from volseg.networks.cost import BFLOAT16_SHARE, FLOAT32_SHARE, GPU_SHARE, cost_of, on_meta
+        from volseg.networks.cost import BFLOAT16_SHARE, FLOAT32_SHARE, GPU_SHARE
 
-        if network not in self._known:
-            with on_meta():
-                self._known[network] = cost_of(build(network), 1, network.in_channels, network.patch)
-        cost = self._known[network]
+        cost = patch_cost(network)
         half = GPU_SHARE if self._memory.device == "cuda" else BFLOAT16_SHARE
         share = half if self._memory.bfloat16 else FLOAT32_SHARE
         output = batch * network.out_channels * math.prod(network.patch) * FLOAT

@@ -8,7 +8,6 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from copy import deepcopy
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from torch.utils.data import Dataset
 from volseg.batch import available_cores, voxel_bytes
 from volseg.device import GIB
 from volseg.errors import DataSetError, FileError
+from volseg.outcomes import installed_version
 from volseg.stamps import content_digest
 from volseg.training.prepared.description import NoDescriptionError, describe
 from volseg.training.prepared.entry import Array, Case, as_case, size_of
@@ -223,7 +223,7 @@ def _files_of(item: Mapping[str, Any]) -> list[Path]:
 
 
 def _versions() -> str:
-    return repr([(name, version(name)) for name in ("volseg", "monai", "torch", "numpy", "nibabel")])
+    return repr([(name, installed_version(name)) for name in ("volseg", "monai", "torch", "numpy", "nibabel")])
 
 
 def _is_finite(array: Array) -> bool:

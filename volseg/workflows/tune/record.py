@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter
@@ -19,6 +18,7 @@ from volseg.atomic import write_bytes, write_error
 from volseg.bundle.trust import remember, remembered
 from volseg.errors import BundleError
 from volseg.files import read_bounded
+from volseg.outcomes import installed_version
 from volseg.workflows.tune.options import Length
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Stamps:
     def of(cls, data: str, configs: str, search: str) -> Stamps:
         """Of texts that tell each from any other."""
         packages = ("volseg", "monai", "torch", "optuna")
-        code = repr([(name, version(name)) for name in packages])
+        code = repr([(name, installed_version(name)) for name in packages])
         return cls(*(digest_of(text) for text in (data, configs, search, code)))
 
 
