@@ -17,7 +17,7 @@ from monai.transforms import (
 )
 
 from tests.conftest import OBLIQUE
-from volseg.inference.reading import QuickReader, Spacing, quick
+from volseg.inference.reading import QuickReader, Spacing, in_rows, quick
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,3 +84,14 @@ def test_voxels_are_read_as_nibabel_reads_them(tmp_path: Path, slope: float) -> 
     for one in (swapped, plain):
         with pytest.raises((RuntimeError, OSError, EOFError)):
             one(path)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.dtype(">i2"), np.float32, np.float64, np.int32])
+@pytest.mark.parametrize("shape", [(17, 5, 9), (1, 1, 1), (6, 7, 3, 2)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_rows_hold_the_same_numbers(kind: Any, shape: tuple[int, ...], order: Any) -> None:
+    values = np.random.default_rng(0).normal(0, 1e4, shape).astype(kind)
+    found = in_rows(np.asarray(values, order=order))
+    assert found.flags.c_contiguous
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, values.astype(np.float32))

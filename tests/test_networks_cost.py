@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from tests.conftest import uncounted
-from volseg.networks.cost import BFLOAT16_SHARE, FLOAT32_SHARE, cost_of
+from volseg.inference import fit
+from volseg.inference.fit import HALF_SHARE
+from volseg.networks.cost import BFLOAT16_SHARE, FLOAT32_SHARE, cost_of, window_cost
 from volseg.training.autocast import cpu_has_bfloat16
 
 STEP = """
@@ -26,12 +28,17 @@ def step(side):
     loss(logits.float(), torch.zeros(2, 1, side, side, side)).backward()
     optimizer.step()
     optimizer.zero_grad()
-step(8)
-began = resident()
-step(40)
+def window(side):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        built.eval()(torch.zeros(1, 1, side, side, side))
+    built.train()
 # Not ru_maxrss, which begins with what the process took that started this one.
-peak = 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
-print(peak - began)
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+for run, side in ((window, 48), (step, 40)):
+    run(8)
+    began = resident()
+    run(side)
+    print(peak() - began)
 """
 
 
@@ -43,7 +50,7 @@ def network():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells a process's memory while it runs")
-def test_a_step_takes_about_what_is_reckoned() -> None:
+def test_a_window_and_a_step_take_about_what_is_reckoned() -> None:
     half = cpu_has_bfloat16()
     done = subprocess.run(
         [sys.executable, "-c", STEP, str(half)],
@@ -54,8 +61,11 @@ def test_a_step_takes_about_what_is_reckoned() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    window, step = map(int, done.stdout.split())
+    reckoned = window_cost(network().eval(), 1, (48, 48, 48)).peak_bytes * (HALF_SHARE if half else fit.FLOAT32_SHARE)
+    assert 0.6 <= reckoned / window <= 1.5
     output = 2 * 3 * 40**3 * 4
     cost = cost_of(network(), 2, 1, (40, 40, 40))
     # The weights themselves lie there before the step.
     reckoned = cost.step_bytes(output, BFLOAT16_SHARE if half else FLOAT32_SHARE) - cost.weight_bytes
-    assert 0.75 <= reckoned / int(done.stdout) <= 1.8
+    assert 0.75 <= reckoned / step <= 1.8

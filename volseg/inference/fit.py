@@ -27,11 +27,13 @@ LOADING_COPIES = 2
 """Of an image in float32, while it is read and turned."""
 SCALING_COPIES = 3
 """Of an image on the network's grid, while its values are scaled."""
-HALF_SHARE = 1.2
-"""Of what tensors of a window in float32 take, that its network takes in bfloat16: half, and what convolutions reorder;
-measured 1.0 to 1.3 for DynUNet, UNet and SegResNet with 8 to 32 channels and windows of 64 to 128 voxels."""
-FLOAT32_SHARE = 2.2
-"""And in float32; measured 2.1 to 2.3."""
+FLOAT32_SHARE = 1.15
+"""Of what is reckoned for a window in float32, that its network takes; measured 1.0 to 1.5 for DynUNet, UNet, SegResNet and
+others with 8 to 32 channels and windows of 64 to 128 voxels, the most where blocks are small."""
+HALF_SHARE = 0.58
+"""And in bfloat16; measured 0.46 to 0.65."""
+IDLE_BYTES = 5 * 2**24
+"""Of each window at once at most, of what is kept (``heap``) in pieces that are too small for the next layer."""
 LET_GO = 2
 """Windows of one class that are held of a file at once."""
 MIRRORED_COPIES = 3
@@ -102,7 +104,7 @@ def fit(
         return Fit(batch, in_file=False, peak_bytes=0)
     patch = FLOAT * math.prod(windows.size)
     slab = FLOAT * math.prod(windows.slab_shape)
-    window_bytes = int(cost.peak_bytes * (HALF_SHARE if half else FLOAT32_SHARE))
+    window_bytes = min(IDLE_BYTES, cost.peak_bytes) + int(cost.peak_bytes * (HALF_SHARE if half else FLOAT32_SHARE))
     window_bytes += MIRRORED_COPIES * patch * cost.features if plain is not network else 0
     sums = members * cost.features * slab
     free = held + int(USABLE_SHARE * available_bytes())

@@ -21,6 +21,8 @@ from volseg.inference.way_back import ACROSS_VOXELS, UNCHANGED, Taps, places_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
 PLANES = 8
 """Resampled at once."""
 
@@ -41,7 +43,8 @@ def _quick_step(step: Any) -> Any:
         loading = copy(step)
         loading._loader = copy(step._loader)
         loading._loader.readers = [
-            QuickReader(reader) if type(reader) is NibabelReader else reader for reader in step._loader.readers
+            QuickReader(reader, step._loader.dtype) if type(reader) is NibabelReader else reader
+            for reader in step._loader.readers
         ]
         return loading
     if type(step) is Spacingd and not step.lazy and step.spacing_transform.recompute_affine is False:
@@ -54,13 +57,19 @@ class QuickReader(NibabelReader):  # type: ignore[misc]
 
     Args:
         reader: that it stands in for.
+        dtype: that the image is wanted in.
     """
 
-    def __init__(self, reader: NibabelReader) -> None:
+    def __init__(self, reader: NibabelReader, dtype: object) -> None:
         super().__init__()
         self.__dict__.update(reader.__dict__)
+        self._turns = dtype is np.float32
 
     def _get_array_data(self, img: Any, filename: Any) -> Any:
+        array = self._stored(img, filename)
+        return in_rows(array) if self._turns and isinstance(array, np.ndarray) and array.ndim > 2 else array
+
+    def _stored(self, img: Any, filename: Any) -> Any:
         stored = img.dataobj
         plain = not self.to_gpu and getattr(stored, "order", "") == "F" and (stored.slope, stored.inter) == (1, 0)
         if str(filename).endswith(".gz") and plain:
@@ -75,6 +84,21 @@ class QuickReader(NibabelReader):  # type: ignore[misc]
                 array = np.frombuffer(raw, stored.dtype).reshape(stored.shape, order="F")
                 return array.copy(order="F") if array.dtype == np.float32 else array  # others are converted anyway
         return super()._get_array_data(img, filename)
+
+
+def in_rows(array: NDArray[Any]) -> NDArray[np.float32]:
+    """An image (i, j, k, ...) as float32 in C's order, out of any order.
+
+    Plane by plane through a buffer of odd width: strides of whole planes, which are often powers of two, would miss the
+    processor's cache with each voxel.
+    """
+    result = np.empty(array.shape, np.float32)
+    rows = array.shape[0]
+    buffer = np.empty((*array.shape[:1:-1], rows + 16), np.float32)[..., :rows].T
+    for plane in range(array.shape[1]):
+        buffer[...] = array[:, plane]
+        result[:, plane] = buffer
+    return result
 
 
 class Spacing:

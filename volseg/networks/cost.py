@@ -77,11 +77,17 @@ class NetworkCost:
 
 
 class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of tensors that are alive, each storage once."""
+    """Counts the bytes of tensors that are alive, each storage once.
 
-    def __init__(self, known: Sequence[torch.Tensor]) -> None:
+    Args:
+        known: what isn't counted.
+        blocked: whether what convolutions hold on a processor counts: their input and output once more, with channels in blocks.
+    """
+
+    def __init__(self, known: Sequence[torch.Tensor], *, blocked: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
+        self._blocked = blocked
         self._known = {tensor.untyped_storage()._cdata for tensor in known}
 
     def _dispatch(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -89,6 +95,8 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
                 self.add(tensor)
+        if self._blocked and func is torch.ops.aten.convolution.default:
+            self.peak = max(self.peak, self.now + _blocked_bytes(args[0]) + _blocked_bytes(result))
         return result
 
     def add(self, tensor: torch.Tensor) -> None:
@@ -108,15 +116,35 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
 _Living.__torch_dispatch__ = _Living._dispatch  # type: ignore[method-assign, assignment]
 
 
+DRAWING = frozenset(
+    {"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_uniform_", "xavier_normal_"}
+)
+"""What fills a tensor with random numbers, and gives it back."""
+CHANNEL_BLOCK = 16
+"""oneDNN's, with AVX-512: channels in memory are a multiple of it."""
+
+
+def _blocked_bytes(tensor: torch.Tensor) -> int:
+    """Of a copy of a tensor (batch, channel, ...) with its channels in blocks; few are not blocked."""
+    channels = tensor.shape[1]
+    more = -channels % CHANNEL_BLOCK if channels > CHANNEL_BLOCK // 4 else 0
+    return tensor.element_size() * tensor.numel() // channels * (channels + more)
+
+
 SHORT_SERIES = 10_000
 """Numbers of a series that a network may make and read while it is built, such as the rates of its layers."""
 
 
 class _ReadableSeries(TorchFunctionMode):
-    """Makes short series of numbers on the processor, for on the meta device no number can be read."""
+    """Makes short series of numbers on the processor, for on the meta device no number can be read.
+
+    Nor is any drawn there, for which torch would import torch.compile's machinery.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        if getattr(func, "__name__", "") in DRAWING and args and getattr(args[0], "is_meta", False):
+            return args[0]
         if func is torch.linspace:
             steps = kwargs.get("steps", args[2] if len(args) > 2 else None)
             if isinstance(steps, int) and steps <= SHORT_SERIES:
@@ -174,7 +202,8 @@ class WindowCost:
 
     Args:
         classes: channels of the output.
-        peak_bytes: what lives at once at most beside the weights, in float32 and without ``head``; the input counts.
+        peak_bytes: what lives at once at most beside the weights, in float32 and without ``head``; the input counts, and
+            what convolutions hold on a processor.
         head: the name of the layer that gives the output, where all that it does is to mix the channels of each voxel, and it
             takes fewer than it gives. It is linear: what is averaged over windows may be what it takes, which is less.
         features: the channels that it takes; ``classes`` where there is none.
@@ -232,7 +261,7 @@ def _window_cost(network: Module, shape: tuple[int, ...]) -> WindowCost:
         head, features = None, classes
     del output
     calls.clear()
-    return WindowCost(classes, _live(network, weights, (1, *shape))[1], head, features)
+    return WindowCost(classes, _live(network, weights, (1, *shape), blocked=True)[1], head, features)
 
 
 def _mixes_channels(layer: Module) -> bool:
@@ -303,10 +332,12 @@ def _weights_on_meta(network: Module) -> Iterator[list[torch.Tensor]]:
             held[name] = tensor
 
 
-def _live(network: Module, weights: Sequence[torch.Tensor], shape: tuple[int, ...]) -> tuple[int, int]:
-    """The bytes alive after a forward pass, and the most during it."""
+def _live(
+    network: Module, weights: Sequence[torch.Tensor], shape: tuple[int, ...], *, blocked: bool = False
+) -> tuple[int, int]:
+    """The bytes alive after a forward pass, and the most during it; see ``_Living``."""
     image = torch.empty(shape, device="meta")
-    with _Living(weights) as living:
+    with _Living(weights, blocked=blocked) as living:
         living.add(image)
         output = network(image)
         now = living.now
