@@ -134,6 +134,7 @@ ALL_OPTIONS = {
         "--folds all",
         "--device cpu",
         "--overwrite",
+        "--accept-edited",
         "--formats nifti slicer",
         "--series 1 ct_02",
         "--modality CT MR",

@@ -229,6 +229,26 @@ def test_a_running_ledger_lies_on_the_disk_whatever_ends_the_run(folder: Path) -
     assert (again.ledger.exit_code, again.ledger.done_before) == (0, 2)
 
 
+def test_what_is_known_of_an_edited_case_is_not_forgotten_while_it_is_worked_on(folder: Path) -> None:
+    path = folder / "ledger.json"
+    before = ledger_of(done("a", "a.nii.gz", "gone.csv"), done("b", "gone.nii.gz"))
+    with RunningLedger(path, ledger_of(), before, under_way={"a"}) as running:
+        found = Ledger.read(path)
+        assert found is not None
+        assert [one.case for one in found.outcomes] == ["a"]
+        running.add(Outcome("a", Status.REFUSED, "edited", "Somebody has."))
+    (one,) = Ledger.read(path).outcomes  # type: ignore[union-attr]
+    assert (one.status, one.outputs, one.since) == (
+        Status.DONE,
+        ("a.nii.gz", "gone.csv"),
+        "refused [edited] Somebody has.",
+    )
+    with RunningLedger(path, ledger_of(), before, under_way={"a"}) as running:
+        running.add(Outcome("a", Status.REFUSED, "bad-input", "It is."))
+    (one,) = Ledger.read(path).outcomes  # type: ignore[union-attr]
+    assert (one.status, one.outputs) == (Status.REFUSED, ())
+
+
 def test_the_error_that_ends_a_run_is_not_hidden_by_a_ledger_that_can_t_be_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from functools import partial
@@ -17,6 +18,7 @@ from tests.dicom_traps.stack import Stack, write_slices
 from volseg.atomic import TEMPORARY_MARK
 from volseg.cli.main import main
 from volseg.errors import UsageError
+from volseg.kept import file_digest
 from volseg.outcomes import Ledger, Status
 from volseg.verbs.predict import PredictOptions, predict, preview
 
@@ -161,7 +163,8 @@ def test_a_kill_between_image_and_mask_is_no_edit(killed: bool, tmp_path: Path) 
     if killed:
         left = out / f".a{TEMPORARY_MARK}x"
         left.mkdir()
-        (left / ".placing").touch()
+        digest = file_digest(fresh / "images" / "a.nii.gz").xxh3
+        (left / ".placing").write_text(json.dumps({"images/a.nii.gz": digest}))
     (outcome,) = predict(BUNDLE, tmp_path / "new", out).outcomes
     assert outcome.code == ("done" if killed else "edited")
     if killed:

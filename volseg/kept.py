@@ -131,6 +131,7 @@ def merged(
     *,
     origin: str = "",
     aside: Container[str] = (),
+    under_way: Container[str] = (),
 ) -> Ledger:
     """The ledger to write: the record of all that lies in the folder, and what this run says of the rest.
 
@@ -146,14 +147,21 @@ def merged(
         there: what lies there, where it is known from elsewhere than ``before``.
         origin: the keyed mark of this run's input folder; of an input without one, earlier refusals are dropped.
         aside: cases of this input that this run was told to leave out.
+        under_way: cases that this run works on. What is known of one isn't forgotten before its outcome is there, nor where
+            that is ``edited``, even if some of its files are gone: what a person edited is known by it.
     """
+    now = {outcome.case: outcome.code for outcome in ledger.outcomes}
     told = {outcome.case: outcome for outcome in before.outcomes} if before else {}
     how = {case: before.provenance_of(outcome) for case, outcome in told.items()} if before else {}
     unknown = Provenance(ledger.provenance.command, {}, {})
     whole = {
         outcome.case: (replace(outcome, since=_since(told, outcome.case)), how.get(outcome.case, unknown))
         for outcome in (told.values() if there is None else there)
-        if outcome.status is Status.DONE and all((folder / name).is_file() for name in outcome.outputs)
+        if outcome.status is Status.DONE
+        and (
+            all((folder / name).is_file() for name in outcome.outputs)
+            or (outcome.case in under_way and now.get(outcome.case, "edited") == "edited")
+        )
     }
     done_before = len(whole)
     for case, outcome in told.items():
@@ -207,12 +215,20 @@ class RunningLedger:
         before: what earlier runs wrote.
         origin: the keyed mark of the input folder; see ``merged``.
         aside: cases that were left out; see ``merged``.
+        under_way: cases that this run works on; see ``merged``.
     """
 
     def __init__(
-        self, path: Path, ledger: Ledger, before: Ledger | None, origin: str = "", aside: Container[str] = ()
+        self,
+        path: Path,
+        ledger: Ledger,
+        before: Ledger | None,
+        origin: str = "",
+        aside: Container[str] = (),
+        under_way: Container[str] = (),
     ) -> None:
         self._path, self._ledger, self._before, self._origin, self._aside = path, ledger, before, origin, aside
+        self._under_way = under_way
         self._outcomes = list(ledger.outcomes)
         self._write_at = 0.0
 
@@ -242,7 +258,14 @@ class RunningLedger:
         return replace(ledger, done_before=self._merged(ledger).done_before)
 
     def _merged(self, ledger: Ledger) -> Ledger:
-        return merged(ledger, self._before, self._path.parent, origin=self._origin, aside=self._aside)
+        return merged(
+            ledger,
+            self._before,
+            self._path.parent,
+            origin=self._origin,
+            aside=self._aside,
+            under_way=self._under_way,
+        )
 
     def _write(self) -> None:
         began = time.monotonic()

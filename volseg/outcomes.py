@@ -90,6 +90,7 @@ class Outcome:
         since: what the last run said that would not or could not make it anew, such as ``refused [exists] ...``.
         origin: of a case that is not done, the keyed mark of the input folder that it was found in.
         values_outside: values of its mask that the label table doesn't name; 0 is the background and none of them.
+        edited: masks among the outputs that a person edited and had accepted: what else is there was made of them.
     """
 
     case: str
@@ -104,6 +105,7 @@ class Outcome:
     since: str = ""
     origin: str = ""
     values_outside: tuple[int, ...] = ()
+    edited: tuple[str, ...] = ()
 
     @classmethod
     def of_error(cls, case: str, error: VolsegError, *, private: str = "") -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from volseg.volume import Volume, read_volume
 
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What made a mask: the bundle's name and version."""
+    """What made a mask: the bundle's name and version, and whether a person edited it.
+
+    The type is DICOM's (PS3.3, C.8.20.2 and C.8.8.5): ``SEMIAUTOMATIC`` where a person had a hand in the mask.
+    """
 
     name: str = "volseg"
     version: str = "unknown"
+    type: Literal["AUTOMATIC", "SEMIAUTOMATIC"] = "AUTOMATIC"
 
 
 class Probabilities(Protocol):

@@ -4,40 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import shutil
-import tempfile
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from volseg.atomic import TEMPORARY_MARK, require_no_links, write_error
-from volseg.errors import OutputExistsError, VolsegError
+from volseg.errors import InputError, OutputExistsError, VolsegError
 from volseg.kept import ANEW, State, file_digest, kept_outcome, require_replaceable, state_of
-from volseg.labels import Label, LabelTable
 from volseg.outcomes import FileDigest, Made, Outcome, Status
-from volseg.verbs.predict.model import Model, load_model
+from volseg.verbs.predict.edited import (
+    ACCEPTED,
+    ALSO_EDITED,
+    CHANGED,
+    GONE,
+    MAY_BE_TAKEN,
+    NO_PROBABILITIES,
+    NOT_OF_EDITED,
+    OF_BEFORE,
+    PASSING,
+    REMOVED,
+    EditedMask,
+    read_edited,
+    still_true,
+)
+from volseg.verbs.predict.model import load_model
+from volseg.verbs.predict.places import being_placed, hidden_folder, path_in, put_in_place, require_same
 from volseg.verbs.predict.roi import RoiMask
 from volseg.verbs.predict.segmenting import make_ready, segment, segment_regions
-from volseg.volume import nifti_name, read_mask
-from volseg.words import counted
-from volseg.writers import OF_PROBABILITIES, PROBABILITIES, TOGETHER, MaskedImage, ProbabilityWriter, writers_of
+from volseg.volume import read_header, read_mask
+from volseg.words import counted, listed
+from volseg.writers import MaskedImage
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from volseg.grid import Grid
-    from volseg.inference.probabilities import ProbabilityFile
     from volseg.verbs.predict.model_file import ModelFile
+    from volseg.verbs.predict.outputs import Outputs
     from volseg.verbs.predict.segmenting import Ready
     from volseg.verbs.predict.sources import FileSource, SeriesSource
-    from volseg.writers import MaskWriter
 
 
 BYTES_AHEAD = 32
@@ -47,13 +55,6 @@ RECKONED_SHARE = 1.2
 AGAIN = (
     "{} of the mask, which stays as it is, came out otherwise when the network ran again for the probabilities: "
     "another machine or version rounds otherwise."
-)
-PLACING = ".placing"
-"""Lies in the hidden folder of a case from when its files are put in their places."""
-OF_BEFORE = "Its mask was edited, and what was made of it, such as statistics and surfaces, is still of the mask as it was before."
-NOT_OF_EDITED = (
-    "Somebody has changed its files, and other outputs are asked for, which are made of masks as the network gave them. "
-    "Leave these out, or make all anew with --overwrite, which loses what was edited."
 )
 
 
@@ -79,16 +80,20 @@ class Looked:
         now: from what they would be made.
         before: from what those that are there were made, as far as an earlier run told.
         state: of those that are there.
+        outputs: what is written of its masks.
         kept: the outcome of a case that stays as it is.
-        masks: its masks, where they and the image stay and something else is missing.
+        masks: its masks, where they stay and other outputs are made of them.
+        accepts: whether all other outputs are made anew, since a person edited a mask; else those that are missing.
     """
 
     names: tuple[str, ...]
     now: Made
     before: Made | None
     state: State
+    outputs: Outputs
     kept: Outcome | None = None
     masks: tuple[str, ...] = ()
+    accepts: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,19 +102,20 @@ class Prediction:
 
     Args:
         model: the model, loaded at the first case.
-        out_dir: where the masks go.
-        formats: names of the writers.
+        outputs: what is written of its masks.
         overwrite: whether files that are there are replaced, whatever they are.
-        folders: of the regions, where each gets a mask of its own.
-        probabilities: writes those of labels; None where they are not asked for.
+        accept_edited: whether masks that a person edited are taken as they are, and the other outputs made of them.
     """
 
     model: ModelFile
-    out_dir: Path
-    formats: tuple[str, ...]
+    outputs: Outputs
     overwrite: bool = False
-    folders: tuple[str, ...] = ()
-    probabilities: ProbabilityWriter | None = None
+    accept_edited: bool = False
+
+    @property
+    def out_dir(self) -> Path:
+        """Where the masks go."""
+        return self.outputs.out_dir
 
     def __call__(self, case: CaseToPredict) -> Outcome:
         """Predict one case.
@@ -136,31 +142,31 @@ class Prediction:
         source, looked = case.source, self.look(case)
         if looked.kept:
             return looked.kept
-        now, before, state = looked.now, looked.before, looked.state
+        now, before, state, outputs = looked.now, looked.before, looked.state, looked.outputs
         if looked.masks and case.earlier and before:
-            return (yield from self._complete(case.earlier, before, source, looked))
+            return (yield from self._of_masks(case.earlier, before, source, looked))
         model = load_model(self.model)
         with (
-            _folder_of(self.out_dir, source.name) as folder,
-            self._file(folder, (*self._writers, *self._joint)) as file,
+            hidden_folder(self.out_dir, source.name) as folder,
+            outputs.file(folder, (*outputs.writers, *outputs.joint)) as file,
         ):
             prepared = source.prepare(folder)
             ready = make_ready(prepared, source.modality, model)
             yield ready
-            found = (segment_regions if self.folders else segment)(ready, model, file=file)
+            found = (segment_regions if outputs.folders else segment)(ready, model, file=file)
             del ready
             yield None
             made: list[str] = [*source.written()]
-            for place, mask, table in zip(self._places, found.masks, self._tables(model), strict=True):
-                image = self._image(source, prepared.case.images[0], folder, place, model, file)
+            for place, mask, table in zip(outputs.places, found.masks, outputs.tables(model), strict=True):
+                image = outputs.image(source, folder, place, model, file)
                 table = model.rules.table_of(table, found.values_outside)
-                made += self._write(folder, place, self._writers, mask, found.grid, table, image)
-            image = self._image(source, prepared.case.images[0], folder, "", model, file)
-            made += self._write_together(folder, found.masks, found.grid, model, image, self._joint)
+                made += outputs.write(folder, place, outputs.writers, mask, found.grid, table, image)
+            image = outputs.image(source, folder, "", model, file)
+            made += outputs.write_together(folder, found.masks, found.grid, model, image, outputs.joint)
             files = {name: file_digest(folder / name) for name in made}
             if state is State.UNKNOWN:
-                self._require_same(files, files)
-            self._put_in_place(folder, tuple(made), before)
+                require_same(self.out_dir, files, files)
+            put_in_place(self.out_dir, folder, files, before.files if before else {}, masks_too=True)
         warnings = found.warnings
         if state is State.STALE and before and before.input != now.input:
             warnings = (ANEW, *warnings)
@@ -204,80 +210,71 @@ class Prediction:
             InputError, FileError: it can't be read.
             OutputExistsError: what is there is not to be replaced.
         """
-        source, before = case.source, case.earlier.made if case.earlier else None
-        names = self._names(source, before)
+        source, earlier = case.source, case.earlier
+        before = earlier.made if earlier else None
+        masks, written = self.outputs.masks(source.name), source.written()
         method, roi = self.model.method, self.model.roi
         for more in (source.origin, roi.digest(source.name) if isinstance(roi, RoiMask) else ""):
             method = hashlib.sha256(f"{method}\n{more}".encode()).hexdigest() if more else method
-        now = Made(source.digest(), method, dict.fromkeys(names, FileDigest(0, "")))
-        masks = tuple(_path(place, nifti_name(source.name)) for place in self._places)
+        now = Made(source.digest(), method)
+        is_same = before is not None and (before.input, before.method) == (now.input, now.method)
+        recorded = tuple(name for name in masks if before and name in before.files)
+        accepted: tuple[str, ...] = ()
+        edited: tuple[str, ...] = ()
+        if earlier and before and not self.overwrite:
+            accepted = tuple(name for name in earlier.edited if (self.out_dir / name).is_file())
+            if self.accept_edited and is_same:
+                edited = self._edited(recorded, before)
+                edited = edited and self._edited(edited, before, being_placed(self.out_dir, source.name))
+        outputs = self.outputs.of_edited(tuple(dict.fromkeys((*accepted, *edited))))
+        names = outputs.names(source, before)
+        now = replace(now, files=dict.fromkeys(names, FileDigest(0, "")))
+
+        def looked(
+            state: State, kept: Outcome | None = None, masks: tuple[str, ...] = (), *, accepts: bool = False
+        ) -> Looked:
+            return Looked(names, now, before, state, outputs, kept, masks, accepts)
+
         # A run that was killed may have left files that it had not recorded yet.
         missing = before and not all(name in before.files and (self.out_dir / name).exists() for name in names)
-        if before and missing and not self.overwrite and self._has_mask(before, now, (*source.written(), *masks)):
-            return Looked(names, now, before, State.STALE, masks=masks)
+        if before and missing and not self.overwrite and self._has_mask(before, now, (*written, *masks)):
+            return looked(State.STALE, masks=masks)
         # Nobody's edited mask gets other outputs, nor loses those that it has, where it isn't asked for itself.
         watched = {**now.files} | {name: FileDigest(0, "") for name in masks if before and name in before.files}
         state = State.ABSENT if self.overwrite else state_of(before, replace(now, files=watched), self.out_dir)
-        if state is State.EDITED_STALE and any((left / PLACING).exists() for left in _left(self.out_dir, source.name)):
-            state = State.STALE  # nobody edited them: a run was killed while it put them there
-        if case.earlier and state in (State.CURRENT, State.EDITED):
-            kept = kept_outcome(case.earlier, state)
-            warnings = tuple(warning for warning in kept.warnings if warning != OF_BEFORE)
-            if state is State.EDITED and before and self._is_edited(masks, before):
-                warnings += (OF_BEFORE,) if set(names) - {*masks, *source.written()} else ()
-            return Looked(names, now, before, state, replace(kept, warnings=warnings))
-        if state is State.EDITED_STALE and before and (before.input, before.method) == (now.input, now.method):
+        if edited or (accepted and self.accept_edited and is_same and state in (State.STALE, State.EDITED_STALE)):
+            if not all(name in recorded and (self.out_dir / name).is_file() for name in masks):
+                raise OutputExistsError(GONE, code="edited")
+            return looked(State.EDITED, masks=masks, accepts=True)
+        if state is State.EDITED_STALE and before:
+            placed = being_placed(self.out_dir, source.name)
+            if placed is not None and not self._edited(watched, before, placed):
+                state = State.STALE  # nobody edited them: a run was killed while it put them there
+        if state is State.STALE and accepted:
+            state = State.EDITED_STALE
+        if earlier and before and state in (State.CURRENT, State.EDITED):
+            kept = kept_outcome(earlier, state)
+            warnings = tuple(warning for warning in kept.warnings if warning not in PASSING)
+            if state is State.EDITED and self._edited(recorded, before):
+                warnings += (OF_BEFORE if {*names}.difference(masks, written) else MAY_BE_TAKEN,)
+            if accepted and self.outputs.has_probabilities:
+                warnings += (NO_PROBABILITIES,)
+            return looked(state, replace(kept, warnings=warnings))
+        if state is State.EDITED_STALE and is_same:
             raise OutputExistsError(NOT_OF_EDITED, code="edited")
         if state is not State.UNKNOWN:
             otherwise = "by another model, with other rules or in another precision"
             require_replaceable(state, f"{otherwise}, or of another series" if source.origin else otherwise)
-        return Looked(names, now, before, state)
+        return looked(state)
 
-    def _is_edited(self, masks: tuple[str, ...], before: Made) -> bool:
-        return any(before.files.get(name) != file_digest(self.out_dir / name) for name in masks if name in before.files)
-
-    def _file(self, folder: Path, writers: Iterable[MaskWriter]) -> AbstractContextManager[ProbabilityFile | None]:
-        """A file for the probabilities that some writers need; None where none does."""
-        needy = [writer for writer in writers if isinstance(writer, OF_PROBABILITIES)]
-        if not needy:
-            return nullcontext()
-        from volseg.inference.probabilities import ProbabilityFile
-
-        some = all(isinstance(writer, ProbabilityWriter) for writer in needy) and self.probabilities
-        return ProbabilityFile(folder, [number for number, _ in some.labels] or None if some else None)
-
-    @property
-    def _places(self) -> tuple[str, ...]:
-        return self.folders or ("",)
-
-    @property
-    def _writers(self) -> tuple[MaskWriter, ...]:
-        """Of the masks in each place."""
-        formats = tuple(name for name in self.formats if not (self.folders and name in TOGETHER))
-        return (*(writers_of(formats) if formats else ()), *([self.probabilities] if self.probabilities else ()))
-
-    @property
-    def _joint(self) -> tuple[MaskWriter, ...]:
-        """Of what holds the masks of all regions in one file."""
-        return tuple(writer for name, writer in TOGETHER.items() if self.folders and name in self.formats)
-
-    def _tables(self, model: Model) -> list[LabelTable]:
-        return [region.table for region in model.regions.values()] if self.folders else [model.table]
-
-    def _names(self, source: FileSource | SeriesSource, before: Made | None) -> tuple[str, ...]:
-        """The files of a case, as far as they are known before its mask."""
-        image = MaskedImage(source.name, self.out_dir, source.series)
-        each = [name for writer in self._writers for name in writer.names(image)]
-        names = [*source.written(), *(_path(place, name) for place in self._places for name in each)]
-        names += [name for writer in self._joint for name in writer.names(image)]
-        return self._with_own(names, source.name, before)
-
-    def _with_own(self, names: list[str], case: str, before: Made | None) -> tuple[str, ...]:
-        """Files of a case, and of those in a folder of its name, as many as it has labels, what an earlier run made."""
-        own = {PurePosixPath(name).parent for name in names} - {PurePosixPath(place) for place in self._places}
-        own = {folder for folder in own if folder.name == case and folder.parent.name != PROBABILITIES}
-        there = (name for name in (before.files if before else ()) if PurePosixPath(name).parent in own)
-        return tuple(dict.fromkeys((*names, *there)))
+    def _edited(self, names: Iterable[str], before: Made, placed: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """Those of some files that are there and hold something else than an earlier run recorded, or was placing."""
+        there = [name for name in names if (self.out_dir / name).is_file()]
+        digests = {name: file_digest(self.out_dir / name) for name in there}
+        placed = placed or {}
+        return tuple(
+            name for name in there if digests[name] != before.files.get(name) and digests[name].xxh3 != placed.get(name)
+        )
 
     def _has_mask(self, before: Made, now: Made, needed: tuple[str, ...]) -> bool:
         """Whether image and mask are there as an earlier run wrote them, of this input and by this method."""
@@ -286,180 +283,115 @@ class Prediction:
         is_same = before.input == now.input and state is State.CURRENT
         return is_same and all(name in known for name in needed)
 
-    def _complete(
+    def _of_masks(
         self, earlier: Outcome, before: Made, source: FileSource | SeriesSource, looked: Looked
     ) -> Generator[Ready | None, None, Outcome]:
-        """Make what is missing of a case from the mask that is there, and probabilities alone by the network."""
-        missing = {name for name in looked.names if name not in before.files or not (self.out_dir / name).exists()}
+        """Make other outputs of a case from the masks that are there, and probabilities alone by the network.
+
+        Those that are missing; of masks that a person edited since they were recorded, all.
+        """
+        outputs, masks, written = looked.outputs, looked.masks, source.written()
+        there = {name: file_digest(self.out_dir / name) for name in before.files if (self.out_dir / name).is_file()}
+        absent = [name for name in written if name not in there]
+        named = MaskedImage(source.name, self.out_dir, source.series)
+        # A workspace names files and labels, and ITK-SNAP writes it anew when a person saves it.
+        own = [name for name in outputs.workspaces(named) if name in there and there[name] != before.files[name]]
+        missing = {*looked.names} - ({*masks, *own} if looked.accepts else there.keys())
         model = load_model(self.model)
-        tables = self._tables(model)
-        (path, *_) = source.images(self.out_dir)
-        named = MaskedImage(source.name, path, source.series)
         writers = {
             place: [
                 writer
-                for writer in self._writers
+                for writer in outputs.writers
                 if missing.intersection(
-                    self._with_own([_path(place, one) for one in writer.names(named)], named.case, before)
+                    outputs.with_own([path_in(place, one) for one in writer.names(named)], named.case, before)
                 )
             ]
-            for place in self._places
+            for place in outputs.places
         }
-        joint = [writer for writer in self._joint if missing.intersection(writer.names(named))]
+        joint = [writer for writer in outputs.joint if missing.intersection(writer.names(named))]
         again: tuple[NDArray[np.unsignedinteger], ...] = ()
-        told: tuple[str, ...] = ()
         with (
-            _folder_of(self.out_dir, source.name) as folder,
-            self._file(folder, chain(joint, *writers.values())) as file,
+            hidden_folder(self.out_dir, source.name) as folder,
+            outputs.file(folder, chain(joint, *writers.values())) as file,
         ):
             if file is not None:
                 ready = make_ready(source.prepare(folder), source.modality, model)
                 yield ready
-                again = (segment_regions if self.folders else segment)(ready, model, file=file).masks
+                again = (segment_regions if outputs.folders else segment)(ready, model, file=file).masks
                 del ready
                 yield None
             made: list[str] = []
-            apart, masks = 0, []
-            for number, (place, name, table) in enumerate(zip(self._places, looked.masks, tables, strict=True)):
-                table = model.rules.table_of(table, earlier.values_outside)
-                image = self._image(source, path, self.out_dir, place, model, file)
-                volume = read_mask(self.out_dir / name)
-                mask = cast("NDArray[np.unsignedinteger]", volume.array)
-                apart += int(np.count_nonzero(mask != again[number])) if again else 0
-                made += self._write(folder, place, writers[place], mask, volume.grid, table, image)
-                masks.append(mask)
+            images = self.out_dir
+            if absent:
+                source.prepare(folder)
+                images, made = folder, [*written]
+            taken = self.masks_of(earlier, source, looked, images)
+            grid = read_header(source.images(images)[0]).grid
+            apart = sum(int(np.count_nonzero(one.array != other)) for one, other in zip(taken, again, strict=False))
+            beyond = tuple(sorted({value for one in taken for value in one.values_outside}))
+            for place, one, table in zip(outputs.places, taken, outputs.tables(model), strict=True):
+                table = model.rules.table_of(table, beyond)
+                image = outputs.image(source, images, place, model, file)
+                made += outputs.write(folder, place, writers[place], one.array, grid, table, image)
             if joint:
-                image = self._image(source, path, self.out_dir, "", model, file)
-                made += self._write_together(folder, masks, volume.grid, model, image, joint)
-            if apart:
-                told = (AGAIN.format(counted(apart, "voxel")),)
+                image = outputs.image(source, images, "", model, file)
+                made += outputs.write_together(folder, [one.array for one in taken], grid, model, image, joint)
             files = {name: file_digest(folder / name) for name in made}
-            self._require_same(files, [name for name in made if name not in before.files])
-            self._put_in_place(folder, tuple(made), None)
-        kept = kept_outcome(earlier, State.CURRENT)
-        outputs = tuple(dict.fromkeys((*earlier.outputs, *made)))
-        warnings = tuple(dict.fromkeys((*kept.warnings, *told)))
-        return replace(kept, outputs=outputs, warnings=warnings, made=replace(before, files={**before.files, **files}))
-
-    def _image(
-        self,
-        source: FileSource | SeriesSource,
-        path: Path,
-        folder: Path,
-        place: str,
-        model: Model,
-        file: ProbabilityFile | None,
-    ) -> MaskedImage:
-        """The image of a case, which may still lie in a folder for what is not yet whole."""
-        will_lie = self.out_dir / path.relative_to(folder) if path.is_relative_to(folder) else path
-        link = os.path.relpath(will_lie.parent.resolve() / will_lie.name, (self.out_dir / place).resolve())
-        return MaskedImage(
-            source.name,
-            path,
-            source.series,
-            model.algorithm,
-            link=Path(link).as_posix(),
-            modality=source.modality,
-            others=source.images(folder)[1:],
-            channels=model.channel_names,
-            probabilities=file.only(self.folders.index(place) + 1) if file and place else file,
+            require_same(self.out_dir, files, [name for name in made if name not in before.files])
+            expected = there if looked.accepts else before.files
+            if any(file_digest(self.out_dir / name) != expected[name] for name in masks):
+                raise InputError(CHANGED, code="edited")
+            old = {
+                name: digest for name, digest in before.files.items() if looked.accepts and name not in (*masks, *own)
+            }
+            changed = [name for name in old if name in there and there[name] not in (old[name], files.get(name))]
+            if changed:
+                raise OutputExistsError(ALSO_EDITED.format(listed(changed)), code="edited")
+            gone = {name: digest for name, digest in old.items() if name not in written}
+            put_in_place(self.out_dir, folder, files, gone, masks_too=False)
+        told: tuple[str, ...] = (AGAIN.format(counted(apart, "voxel")),) if apart else ()
+        left_out = (NO_PROBABILITIES,) if outputs.edited and self.outputs.has_probabilities else ()
+        outcome = kept_outcome(earlier, State.CURRENT)
+        if not looked.accepts:
+            names = tuple(dict.fromkeys((*earlier.outputs, *made)))
+            warnings = tuple(
+                dict.fromkeys((*(one for one in outcome.warnings if one not in PASSING), *told, *left_out))
+            )
+            made_of = replace(before, files={**before.files, **files})
+            return replace(outcome, outputs=names, warnings=warnings, made=made_of)
+        stay = {name: there[name] for name in (*written, *masks, *own) if name in there}
+        told = (ACCEPTED, *(warning for one in taken for warning in one.warnings))
+        removed = [name for name in gone if name in there and name not in files]
+        told += (REMOVED.format(listed(removed)),) if removed else ()
+        return replace(
+            outcome,
+            code="done",
+            outputs=tuple(dict.fromkeys((*written, *masks, *own, *made))),
+            warnings=tuple(dict.fromkeys((*still_true(outcome.warnings), *told, *left_out))),
+            made=replace(before, files={**stay, **files}),
+            values_outside=beyond,
+            edited=outputs.edited,
         )
 
-    def _write(
-        self,
-        folder: Path,
-        place: str,
-        writers: Sequence[MaskWriter],
-        mask: NDArray[np.unsignedinteger],
-        grid: Grid,
-        table: LabelTable,
-        image: MaskedImage,
-    ) -> list[str]:
-        """Write a mask in some formats; the files, relative to the folder."""
-        (folder / place).mkdir(exist_ok=True)
-        paths = [path for writer in writers for path in writer.write(folder / place, mask, grid, table, image)]
-        return [path.relative_to(folder).as_posix() for path in paths]
+    def masks_of(
+        self, earlier: Outcome, source: FileSource | SeriesSource, looked: Looked, images: Path
+    ) -> tuple[EditedMask, ...]:
+        """The masks of a case that are there, on the grid of its image.
 
-    def _write_together(
-        self,
-        folder: Path,
-        masks: Sequence[NDArray[np.unsignedinteger]],
-        grid: Grid,
-        model: Model,
-        image: MaskedImage,
-        writers: Sequence[MaskWriter],
-    ) -> list[str]:
-        """Write the masks of all regions into one file each format that holds regions which overlap."""
-        if not writers:
-            return []
-        from volseg.writers.dicom.slices import together
-
-        table = LabelTable(tuple(Label(number, one.name) for number, one in enumerate(model.regions.values(), 1)))
-        return self._write(folder, "", writers, together(masks), grid, table, image)
-
-    def _require_same(self, files: Mapping[str, FileDigest], names: Iterable[str]) -> None:
-        """Refuse to replace files that nobody recorded, unless they are what a run that was killed had just written.
+        Args:
+            earlier: what an earlier run told of the case.
+            source: the case.
+            looked: what there is of it.
+            images: the folder in which the images lie that were made for it.
 
         Raises:
-            OutputExistsError: there are others.
+            FileError, InputError: as ``read_edited``.
         """
-        for name in names:
-            if (self.out_dir / name).exists() and file_digest(self.out_dir / name) != files[name]:
-                require_replaceable(State.UNKNOWN)
-
-    def _put_in_place(self, folder: Path, names: tuple[str, ...], before: Made | None) -> None:
-        """Move a case's files to their places all at once, so that a mask never lies beside another's image.
-
-        What is replaced goes first: a run that is killed in between leaves no mask beside an image that it is not of.
-        """
-        paths = [PurePosixPath(name) for name in (*names, *(before.files if before else ()))]
-        require_no_links(self.out_dir, dict.fromkeys(str(parent) for path in paths for parent in path.parents[:-1]))
-        (folder / PLACING).touch()
-        for name, digest in before.files.items() if before else ():
-            # Such as the image of a series in whose place a file was given now.
-            if name not in names and (self.out_dir / name).is_file() and file_digest(self.out_dir / name) == digest:
-                (self.out_dir / name).unlink()
-        for name in reversed(names):
-            try:
-                (self.out_dir / name).unlink(missing_ok=True)
-            except OSError as error:
-                raise write_error(self.out_dir / name, error) from error
-        for name in names:
-            target = self.out_dir / name
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).replace(target)
-            except OSError as error:
-                raise write_error(target, error) from error
-
-
-def _left(out_dir: Path, name: str) -> list[Path]:
-    """The hidden folders that killed runs left of a case."""
-    return list(out_dir.glob(f"{_hidden(name)}*"))
-
-
-@contextmanager
-def _folder_of(out_dir: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the results for what is not yet whole; one that a killed run left is removed."""
-    for left in _left(out_dir, name):
-        shutil.rmtree(left, ignore_errors=True)
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=_hidden(name), dir=out_dir))
-    except OSError as error:
-        raise write_error(out_dir, error) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _path(place: str, name: str) -> str:
-    return str(PurePosixPath(place, name))
-
-
-def _hidden(name: str) -> str:
-    """How the hidden folders of a case begin; those of no other case do, for neighbours are in work at once."""
-    plain = "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
-    apart = "" if plain == name else f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
-    return f".{plain}{apart}{TEMPORARY_MARK}"
+        model, grid = load_model(self.model), read_header(source.images(images)[0]).grid
+        known, is_region = earlier.values_outside, bool(looked.outputs.folders)
+        return tuple(
+            read_edited(self.out_dir / name, grid, model, known, is_region=is_region)
+            if name in looked.outputs.edited
+            else EditedMask(cast("NDArray[np.unsignedinteger]", read_mask(self.out_dir / name).array), (), known)
+            for name in looked.masks
+        )

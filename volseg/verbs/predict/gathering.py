@@ -88,6 +88,10 @@ def opened(bundle_dir: Path, source: Path, out_dir: Path, options: PredictOption
     from volseg.verbs.predict.roi import RoiMask
 
     options.require_sense()
+    if options.accept_edited and options.overwrite:
+        raise UsageError(
+            "--overwrite makes all masks anew, and --accept-edited keeps those that somebody edited. Choose one of them."
+        )
     writers_of(options.writers)
     bundle = open_bundle(find_bundle(bundle_dir))
     require_segmentation(bundle)
@@ -223,6 +227,7 @@ def gather(
     from volseg.verbs.predict.case import CaseToPredict, Prediction
     from volseg.verbs.predict.inputs import Search
     from volseg.verbs.predict.model import require_regions
+    from volseg.verbs.predict.outputs import Outputs
     from volseg.verbs.predict.probabilities import probability_writer
     from volseg.verbs.predict.roi import RoiMask
     from volseg.verbs.predict.sources import SeriesSource
@@ -272,7 +277,8 @@ def gather(
             f"{listed(otherwise)}, which the masks of this run don't have by that name. Name another folder."
         )
     chances = probability_writer(model, options)
-    work = Prediction(asked.file, out_dir, options.writers, options.overwrite, tuple(regions), chances)
+    outputs = Outputs(out_dir, options.writers, tuple(regions), chances)
+    work = Prediction(asked.file, outputs, options.overwrite, options.accept_edited)
     return Gathered(regions, found, there, inputs, cases, work)
 
 

@@ -58,6 +58,10 @@ class PredictOptions(RuleOptions, SeriesChoice):
     overwrite: bool = False
     """Make masks anew that are there already, also those of another model or that somebody edited."""
 
+    accept_edited: bool = False
+    """Take masks in OUT_DIR that somebody edited or replaced as they are, and make all other outputs anew of them; the
+    network makes none of these again."""
+
     formats: Many[str] = (NIFTI,)
     """Formats that the masks are written in: nifti, and slicer for 3D Slicer's .seg.nrrd."""
 

@@ -14,6 +14,7 @@ from volseg.pseudonyms import KEY_BYTES, Naming
 from volseg.verbs.predict.gathering import gather, opened
 from volseg.verbs.predict.options import PredictOptions
 from volseg.verbs.predict.sources import SeriesSource
+from volseg.words import listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from volseg.verbs.predict.sources import FileSource
 
 WOULD = "predicted"
+TAKEN = "its edited mask is taken as it is; made of it: {}"
+TAKEN_ALONE = "its edited mask is taken as it is"
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ def _planned(work: Prediction, case: CaseToPredict, model: Model) -> Outcome:
         looked = work.look(case)
         if looked.kept:
             return looked.kept
+        if looked.accepts and case.earlier:
+            if all(image.exists() for image in source.images(work.out_dir)):
+                work.masks_of(case.earlier, source, looked, work.out_dir)  # says what is wrong with them
+            made = [name for name in looked.names if name not in (*looked.masks, *source.written())]
+            return Outcome(source.name, Status.DONE, WOULD, TAKEN.format(listed(made)) if made else TAKEN_ALONE)
         if isinstance(source, SeriesSource):
             channels, grid = len(source.members), source.series.grid
         else:

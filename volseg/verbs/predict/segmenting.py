@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from volseg.verbs.predict.sources import Prepared
 
 OUTSIDE = "values-outside: The mask has the values {}, which the bundle's labels don't name."
+OF_VALUES = (
+    "values-outside:", "The mask is empty", "Thresholds left nothing", "The rules removed all", "The network found nothing",
+)  # fmt: skip
+"""How warnings begin that are about the values of a mask."""
 UNNAMED = "The values of the mask have neutral names, such as label 1: {}."
 UNNAMED_REGIONS = "The regions have neutral names, such as region 1: {}."
 RULES_LEFT_OUT = "The bundle's rules are for its merged labels, so they were not applied to the regions."

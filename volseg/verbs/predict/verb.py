@@ -124,7 +124,8 @@ def _predict(
             # Both before the work: masks of a run that is interrupted are not to lie there without a word on them.
             ledger = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
             origin = inputs.naming.origin(source) if inputs.naming else ""
-            with RunningLedger(out_dir / LEDGER, ledger, found, origin, inputs.aside) as running:
+            under_way = {case.name for case in cases}
+            with RunningLedger(out_dir / LEDGER, ledger, found, origin, inputs.aside, under_way) as running:
                 described = Described(out_dir, model, gathered.regions, found.outcomes if found else (), progress.say)
 
                 def add(outcome: Outcome) -> None:

@@ -196,7 +196,7 @@ def _described(series: Series, algorithm: Algorithm, labels: tuple[Label, ...], 
     segments = [_segment(label, number, algorithm) for label, number in numbered]
     if is_map:
         data.PixelPaddingValue = 0
-        segments.insert(0, _background())
+        segments.insert(0, _background(algorithm))
     data.SegmentSequence = segments
     one = Dataset()
     one.SeriesInstanceUID, one.ReferencedInstanceSequence = series.identity.series_uid, references(series)
@@ -231,7 +231,7 @@ def _segment(label: Label, number: int, algorithm: Algorithm) -> Dataset:
     """The description of a segment (PS3.3, C.8.20.4)."""
     item = Dataset()
     item.SegmentNumber, item.SegmentLabel = number, text(label.name) or f"label {label.index}"
-    item.SegmentAlgorithmType, item.SegmentAlgorithmName = "AUTOMATIC", text(algorithm.name)
+    item.SegmentAlgorithmType, item.SegmentAlgorithmName = algorithm.type, text(algorithm.name)
     concept = concept_of(label)
     if label.code is None:
         item.SegmentDescription = UNCODED
@@ -245,10 +245,10 @@ def _segment(label: Label, number: int, algorithm: Algorithm) -> Dataset:
     return item
 
 
-def _background() -> Dataset:
+def _background(algorithm: Algorithm) -> Dataset:
     """What a label map calls the value of no segment (PS3.3, C.8.20.2)."""
     item = Dataset()
-    item.SegmentNumber, item.SegmentLabel, item.SegmentAlgorithmType = 0, "Background", "AUTOMATIC"
+    item.SegmentNumber, item.SegmentLabel, item.SegmentAlgorithmType = 0, "Background", algorithm.type
     item.SegmentAlgorithmName = "Background"
     background = coded(_BACKGROUND)
     item.SegmentedPropertyCategoryCodeSequence = item.SegmentedPropertyTypeCodeSequence = [background]

@@ -82,7 +82,7 @@ def write_structure_set(
     data.StructureSetDate, data.StructureSetTime = date_of(source)
     data.ReferencedFrameOfReferenceSequence = [_frame_of_reference(series, data)]
     contours = _Contours(series, planes, found)
-    data.StructureSetROISequence = [_structure(label, data.FrameOfReferenceUID) for label in drawn]
+    data.StructureSetROISequence = [_structure(label, data.FrameOfReferenceUID, algorithm) for label in drawn]
     data.ROIContourSequence = [contours.of(label) for label in drawn]
     data.RTROIObservationsSequence = [_observation(label) for label in drawn]
     digest = content_digest(data)
@@ -103,10 +103,10 @@ def _frame_of_reference(series: Series, data: Dataset) -> Dataset:
     return item
 
 
-def _structure(label: Label, frame_uid: str) -> Dataset:
+def _structure(label: Label, frame_uid: str, algorithm: Algorithm) -> Dataset:
     item = Dataset()
     item.ROINumber, item.ReferencedFrameOfReferenceUID = label.index, frame_uid
-    item.ROIName, item.ROIGenerationAlgorithm = text(label.name) or f"label {label.index}", "AUTOMATIC"
+    item.ROIName, item.ROIGenerationAlgorithm = text(label.name) or f"label {label.index}", algorithm.type
     return item
 
 
