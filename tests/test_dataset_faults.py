@@ -155,17 +155,37 @@ def test_labels_outside_the_table(make_dataset: MakeDataset, write_mask) -> None
     assert "7 (3 voxels)" in faults[0].message
 
 
+def write_segments(folder: Path, number: int, names: tuple[str, ...]) -> None:
+    """The mask of a case as 3D Slicer writes it, with segments 1, 2 and so on of these names."""
+    image = sitk.ReadImage(next((folder / "labelsTr").glob(f"case_{number}.*")))
+    (folder / "labelsTr" / f"case_{number}.nii.gz").unlink(missing_ok=True)
+    for place, name in enumerate(names):
+        for key, value in {"Name": name, "LabelValue": str(place + 1), "Layer": "0"}.items():
+            image.SetMetaData(f"Segment{place}_{key}", value)
+    sitk.WriteImage(image, folder / "labelsTr" / f"case_{number}.seg.nrrd", useCompression=True)
+
+
 def test_segments_that_are_called_otherwise_than_the_labels(make_dataset: MakeDataset) -> None:
     folder = make_dataset()
     (folder / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "liver", "2": "spleen"}}))
-    image = sitk.ReadImage(folder / "labelsTr" / "case_1.nii.gz")
-    (folder / "labelsTr" / "case_1.nii.gz").unlink()
     for names, faults in ((("Liver", "Spleen"), []), (("Spleen", "Liver"), [("labels-differ", "case_1", True)])):
-        for number, name in enumerate(names):
-            for key, value in {"Name": name, "LabelValue": str(number + 1), "Layer": "0"}.items():
-                image.SetMetaData(f"Segment{number}_{key}", value)
-        sitk.WriteImage(image, folder / "labelsTr" / "case_1.seg.nrrd", useCompression=True)
+        write_segments(folder, 1, names)
         assert told(find_faults(folder)) == faults
+
+
+def test_segments_name_the_labels_where_nothing_else_does(make_dataset: MakeDataset) -> None:
+    folder = make_dataset()
+    for number in range(3):
+        write_segments(folder, number, ("liver", "spleen"))
+    assert read_dataset(folder).labels.names == ("liver", "spleen")
+    assert told(find_faults(folder)) == []
+    for names in (("spleen", "liver"), ("liver", "ignore")):
+        write_segments(folder, 2, names)
+        assert told(find_faults(folder)) == [("labels-differ", "case_2", True)]
+    for number in range(3):
+        write_segments(folder, number, ("liver", "ignore"))
+    assert (read_dataset(folder).labels.names, read_dataset(folder).labels.ignore) == (("liver",), 2)
+    assert told(find_faults(folder)) == []
 
 
 def test_labels_between_whole_numbers(make_dataset: MakeDataset, write_mask) -> None:

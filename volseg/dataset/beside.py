@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from volseg.errors import InputError
-from volseg.labels import LABELS_NAME, LabelTable
+from volseg.labels import IGNORE_NAME, LABELS_NAME, LabelTable
 from volseg.nomenclature import key_of
 from volseg.volume import is_segmentation, list_images, segments_in
 
@@ -51,6 +51,8 @@ def disagreement(told: LabelTable, segments: LabelTable) -> str | None:
         key = key_of(label.name)
         if names.get(label.index, key) != key or numbers.get(key, label.index) != label.index:
             return f"calls {label.index} {label.name!r}, which is another label elsewhere"
+    if segments.ignore in told.indices:
+        return f"calls {segments.ignore} {IGNORE_NAME!r}, which is a label elsewhere"
     return None
 
 

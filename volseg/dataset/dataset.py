@@ -15,8 +15,8 @@ from volseg.dataset.pairing import TEST_IMAGES, TRAINING_IMAGES, TRAINING_LABELS
 from volseg.dataset.patients import PATIENTS_CSV, read_patients
 from volseg.dataset.sidecar import Origin, read_origin, sidecar_path
 from volseg.errors import DataSetError, UsageError, VolsegError
-from volseg.labels import BACKGROUND, LabelTable, Region
-from volseg.volume import read_header, read_mask
+from volseg.labels import BACKGROUND, Label, LabelTable, Region
+from volseg.volume import is_segmentation, read_header, read_mask, segments_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -165,16 +165,30 @@ def count_labels(mask: NDArray[np.generic]) -> dict[int, int]:
 
 
 def _discovered_labels(training: Iterable[Case], ignore: int | None) -> LabelTable:
-    """The numbers that occur in any mask, with default names. Masks that can't be read are for ``find_faults``."""
+    """The numbers that occur in any mask, with the names that the first segmentation of 3D Slicer gives them, else default ones.
+
+    Masks that can't be read, and segmentations that differ in names, are for ``find_faults``.
+    """
     found: set[int] = set()
+    named: dict[int, Label] = {}
+    unjudged: set[int] = set()
     for case in training:
         if case.label is None:
             continue
         try:
             found.update(count_labels(read_mask(case.label).array))
+            segments = segments_in(case.label) if is_segmentation(case.label) else None
         except VolsegError:
             continue
-    return LabelTable(LabelTable.from_indices(sorted(found - {BACKGROUND, ignore})).labels, ignore)
+        if segments is not None:
+            unjudged.update(() if segments.ignore is None else (segments.ignore,))
+            for label in segments.labels:
+                if label.name not in (one.name for one in named.values()):
+                    named.setdefault(label.index, label)
+    if ignore is None:
+        ignore = max(unjudged.difference(named), default=None)
+    defaults = LabelTable.from_indices(sorted(found - {BACKGROUND, ignore}))
+    return LabelTable(tuple(named.get(label.index, label) for label in defaults.labels), ignore)
 
 
 def _discovered_channels(cases: Sequence[Case], origins: Mapping[str, Origin]) -> tuple[str, ...]:
