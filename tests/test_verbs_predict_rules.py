@@ -71,9 +71,11 @@ def test_holes_that_are_left_between_labels_are_told_as_postprocess_tells_them(
 ) -> None:
     bundle, values = weighed(make_bundle()), np.random.default_rng(0).normal(50, 80, (18, 14, 12))
     image = write_image(tmp_path / "a.nii.gz", values.astype(np.int16), np.diag([-1.5, 1.0, 1.25, 1.0]))
-    predict(bundle, image, tmp_path / "plain", PredictOptions(raw=True))
+    predict(bundle, image, tmp_path / "plain", PredictOptions(raw=True, precision="float32"))
     rules = {"fill_holes": ("all",), "connectivity": 6}
-    (told,) = postprocess(tmp_path / "plain", tmp_path / "clean", PostprocessOptions(**rules)).outcomes
+    (told,) = postprocess(tmp_path / "plain", tmp_path / "clean", PostprocessOptions(jobs=1, **rules)).outcomes
     assert "between several labels stayed" in told.warnings[-1]
-    (outcome,) = predict(bundle, image, tmp_path / "ruled", PredictOptions(raw=True, **rules)).outcomes
+    (outcome,) = predict(
+        bundle, image, tmp_path / "ruled", PredictOptions(raw=True, precision="float32", **rules)
+    ).outcomes
     assert told.warnings[-1] in outcome.warnings

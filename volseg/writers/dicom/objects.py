@@ -89,10 +89,8 @@ def object_of(
         number: what is added to the source's SeriesNumber.
 
     Raises:
-        InputError: ``no-study``, the images name no study; ``unreadable-patient``, their character set doesn't fit; or
-            ``patients-differ``.
+        InputError: ``no-study``, the images name no study, or ``unreadable-patient``, their character set doesn't fit.
     """
-    _require_one_patient(series)
     data = Dataset()
     data.SpecificCharacterSet = UTF_8
     data.SOPClassUID = sop_class
@@ -121,7 +119,7 @@ def object_of(
     return data
 
 
-def _require_one_patient(series: Series) -> None:
+def require_one_patient(series: Series) -> None:
     """Refuse a series whose images don't agree whose they are, PatientID apart, by which they are taken for volumes.
 
     Raises:

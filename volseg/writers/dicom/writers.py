@@ -38,9 +38,11 @@ class ObjectWriter(ABC):
         """One file.
 
         Raises:
-            InputError: the image was not made from DICOM.
+            InputError: the image was not made from DICOM, or from images of several patients (``patients-differ``).
         """
-        _source(image)
+        from volseg.writers.dicom.objects import require_one_patient
+
+        require_one_patient(_source(image))
         return (f"{image.case}.{self.ending}.dcm",)
 
     @abstractmethod
