@@ -21,11 +21,15 @@ from volseg.errors import UsageError
 from volseg.kept import file_digest
 from volseg.outcomes import Ledger, Status
 from volseg.verbs.predict import PredictOptions, predict, preview
+from volseg.verbs.predict.segmenting import Segmented
+from volseg.volume import read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydicom import Dataset
+
+    from volseg.verbs.predict.segmenting import Ready
 
 BUNDLE = Path("hippocampus_mr")
 
@@ -170,6 +174,42 @@ def test_a_kill_between_image_and_mask_is_no_edit(killed: bool, tmp_path: Path) 
     if killed:
         assert (out / "a.nii.gz").read_bytes() == (fresh / "a.nii.gz").read_bytes()
         assert not left.exists()
+
+
+@pytest.mark.parametrize("when", ["in the network", "before the ledger knew"])
+def test_another_kill_forgets_no_file_of_its_own(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image and mask are replaced; one run ends when they are half in place or not recorded, and the next one early."""
+    mask = np.zeros((20, 24, 20), np.uint8)
+
+    def segment(ready: Ready, *_: object, **__: object) -> Segmented:
+        return Segmented((mask,), ready.checked.grid, ())
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("volseg.verbs.predict.case.segment", segment)
+    random, image, out = np.random.default_rng(0), tmp_path / "a.mha", tmp_path / "out"
+    for value in (1, 2):
+        sitk.WriteImage(sitk.GetImageFromArray(random.normal(100, 30, mask.shape).astype(np.float32)), str(image))
+        mask[5:9] = value
+        if value == 1:
+            assert predict(BUNDLE, image, out).exit_code == 0
+    ledger = (out / "prediction.json").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("volseg.kept.RunningLedger.add", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            predict(BUNDLE, image, out)
+    (out / "prediction.json").write_bytes(ledger)
+    if when == "in the network":
+        (out / "a.nii.gz").unlink()
+        with monkeypatch.context() as patched:
+            patched.setattr("volseg.verbs.predict.case.segment", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                predict(BUNDLE, image, out)
+    (outcome,) = predict(BUNDLE, image, out).outcomes
+    assert outcome.code == "done", outcome
+    np.testing.assert_array_equal(read_mask(out / "a.nii.gz").array, mask)
+    assert not [path for path in out.iterdir() if TEMPORARY_MARK in path.name]
 
 
 @pytest.mark.parametrize("given", [{"series": ("1",)}, {"modality": ("MR",)}, {"name": "{PatientID}"}])

@@ -37,7 +37,7 @@ from volseg.words import counted, listed
 from volseg.writers import MaskedImage
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Collection, Generator, Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -267,13 +267,15 @@ class Prediction:
             require_replaceable(state, f"{otherwise}, or of another series" if source.origin else otherwise)
         return looked(state)
 
-    def _edited(self, names: Iterable[str], before: Made, placed: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    def _edited(
+        self, names: Iterable[str], before: Made, placed: Collection[tuple[str, str]] | None = None
+    ) -> tuple[str, ...]:
         """Those of some files that are there and hold something else than an earlier run recorded, or was placing."""
-        there = [name for name in names if (self.out_dir / name).is_file()]
-        digests = {name: file_digest(self.out_dir / name) for name in there}
-        placed = placed or {}
+        digests = {name: file_digest(self.out_dir / name) for name in names if (self.out_dir / name).is_file()}
         return tuple(
-            name for name in there if digests[name] != before.files.get(name) and digests[name].xxh3 != placed.get(name)
+            name
+            for name, digest in digests.items()
+            if digest != before.files.get(name) and (name, digest.xxh3) not in (placed or ())
         )
 
     def _has_mask(self, before: Made, now: Made, needed: tuple[str, ...]) -> bool:

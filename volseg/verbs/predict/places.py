@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from volseg.outcomes import FileDigest
 
 PLACING = ".placing"
-"""Lies in the hidden folder of a case from when its files are put in their places, and holds their digests."""
+"""Lies in the hidden folder of a case from when its files are put in their places until the ledger knows of them, and holds
+their digests: by these a run after a kill knows its own files."""
 MAX_PLACING_BYTES = 2**22
 """A case has at most some hundred files."""
 
@@ -33,13 +34,13 @@ def path_in(place: str, name: str) -> str:
 
 @contextmanager
 def hidden_folder(out_dir: Path, case: str) -> Iterator[Path]:
-    """A hidden folder beside the results for what is not yet whole; one that a killed run left is removed.
+    """A hidden folder beside the results for what is not yet whole; what a killed run left in one is removed.
 
     Raises:
         FileError: it can't be made.
     """
     for left in _left(out_dir, case):
-        shutil.rmtree(left, ignore_errors=True)
+        _clear(left)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=_hidden(case), dir=out_dir))
@@ -48,19 +49,40 @@ def hidden_folder(out_dir: Path, case: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
+        _clear(folder)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a hidden folder, or all in it but for the digests of files that were put in their places."""
+    if not (folder / PLACING).is_file():
         shutil.rmtree(folder, ignore_errors=True)
+        return
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != PLACING:
+                path.unlink(missing_ok=True)
 
 
-def being_placed(out_dir: Path, case: str) -> Mapping[str, str] | None:
-    """The digests of the files that a killed run was putting in their places; None where none was killed at that."""
+def forget_placed(out_dir: Path, cases: Iterable[str]) -> None:
+    """Remove the hidden folders of cases that the ledger knows."""
+    known = set(map(_hidden, cases))
+    for left in out_dir.glob(f".*{TEMPORARY_MARK}*"):
+        if left.name[: left.name.rindex(TEMPORARY_MARK) + len(TEMPORARY_MARK)] in known:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def being_placed(out_dir: Path, case: str) -> frozenset[tuple[str, str]] | None:
+    """Names and digests of the files that killed runs were putting in their places; None where none was killed at that."""
+    found: set[tuple[str, str]] | None = None
     for left in _left(out_dir, case):
         try:
             content = json.loads(read_bounded(left / PLACING, MAX_PLACING_BYTES, "file", follow=False))
-        except (OSError, ValueError, RecursionError):  # VolsegErrors among them
+            found = (found or set()) | {(str(name), str(digest)) for name, digest in content.items()}
+        except (OSError, ValueError, AttributeError, RecursionError):  # VolsegErrors among them
             continue
-        if isinstance(content, dict):
-            return content
-    return None
+    return None if found is None else frozenset(found)
 
 
 def put_in_place(

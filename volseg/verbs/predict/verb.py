@@ -17,6 +17,7 @@ from volseg.pseudonyms import NAMES, Naming
 from volseg.verbs.predict.described import Described
 from volseg.verbs.predict.gathering import LEDGER, gather, opened
 from volseg.verbs.predict.options import PredictOptions
+from volseg.verbs.predict.places import forget_placed
 from volseg.writers import DICOM_FORMATS, FOLDERS, NO_SOURCE, STATISTICS
 from volseg.writers.statistics import require_own_table, write_statistics
 
@@ -154,6 +155,7 @@ def _predict(
                         progress=progress,
                         on_outcome=add,
                     )
+            forget_placed(out_dir, [one.case for one in outcomes if one.status is Status.DONE])
             if linkage is not None:
                 done = {one.case for one in outcomes if one.status is Status.DONE}
                 rows = [
