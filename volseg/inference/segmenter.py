@@ -345,7 +345,10 @@ class Segmenter:
         return Slabs(image, sliding, networks, tell, wanted=wanted, scratch=scratch, batch=fitted.batch)
 
     def _fitted(self, shape: Sequence[int], voxels: int) -> Fit:
-        """How a preprocessed image (channel, i, j, k) is worked on; ``voxels`` are those of its mask."""
+        """How a preprocessed image (channel, i, j, k) is worked on; ``voxels`` are those of its mask.
+
+        Never kept: what is free differs between a look ahead and the work, and to reckon anew takes milliseconds.
+        """
         sliding = sliding_of(self.inferer)
         assert sliding is not None, "slab_steps are those of a sliding window"
         return fit(
