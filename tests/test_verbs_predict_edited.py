@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tests.conftest import MakeBundle, WriteImage, WriteSeries
+    from tests.conftest import MakeBundle, MakePlan, WriteImage, WriteSeries
     from volseg.verbs.predict.segmenting import Ready
 
 AFFINE = np.diag([-1.5, 1.0, 1.25, 1.0])
@@ -465,3 +465,23 @@ def test_the_mask_of_one_region_is_edited(tmp_path: Path, write_series: WriteSer
     other.unlink()
     assert accepted(bundle, tmp_path / "dicom", out, **asked).code == "edited"
     assert not other.exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_box_of_a_case_of_two_channels(
+    make_bundle: MakeBundle, make_plan: MakePlan, tmp_path: Path, write_image: WriteImage
+) -> None:
+    bundle, out = weighed(make_bundle(make_plan(channels=("T1", "T2")))), tmp_path / "out"
+    random = np.random.default_rng(2)
+    channels = [random.normal(100, 20, SHAPE).astype(np.float32) for _ in range(2)]
+    for number, values in enumerate(channels):
+        write_image(tmp_path / "images" / f"a_000{number}.nii.gz", values, AFFINE)
+    asked = {"roi": "1:12,1:12,1:9", "statistics": True}
+    ran(bundle, tmp_path / "images", out, **asked)
+    mask = drawn()
+    mask[15:17, 12, 10] = 2  # also beside the box
+    save(out / "a.nii.gz", mask)
+    assert accepted(bundle, tmp_path / "images", out, **asked).code == "done"
+    for label, row in rows(out).items():
+        for name, values in zip(("t1", "t2"), channels, strict=True):
+            assert float(row[f"{name}_mean"]) == pytest.approx(values[mask == label].mean(), rel=1e-5)

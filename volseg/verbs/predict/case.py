@@ -29,7 +29,7 @@ from volseg.verbs.predict.edited import (
     still_true,
 )
 from volseg.verbs.predict.model import load_model
-from volseg.verbs.predict.places import being_placed, hidden_folder, path_in, put_in_place, require_same
+from volseg.verbs.predict.places import being_placed, hidden_folder, put_in_place, require_same
 from volseg.verbs.predict.roi import RoiMask
 from volseg.verbs.predict.segmenting import make_ready, segment, segment_regions
 from volseg.volume import read_header, read_mask
@@ -300,17 +300,7 @@ class Prediction:
         own = [name for name in outputs.workspaces(named) if name in there and there[name] != before.files[name]]
         missing = {*looked.names} - ({*masks, *own} if looked.accepts else there.keys())
         model = load_model(self.model)
-        writers = {
-            place: [
-                writer
-                for writer in outputs.writers
-                if missing.intersection(
-                    outputs.with_own([path_in(place, one) for one in writer.names(named)], named.case, before)
-                )
-            ]
-            for place in outputs.places
-        }
-        joint = [writer for writer in outputs.joint if missing.intersection(writer.names(named))]
+        writers, joint = outputs.making(missing, named, before)
         again: tuple[NDArray[np.unsignedinteger], ...] = ()
         with (
             hidden_folder(self.out_dir, source.name) as folder,

@@ -23,7 +23,7 @@ from volseg.writers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -109,6 +109,18 @@ class Outputs:
         own = {folder for folder in own if folder.name == case and folder.parent.name != PROBABILITIES}
         there = (name for name in (before.files if before else ()) if PurePosixPath(name).parent in own)
         return tuple(dict.fromkeys((*names, *there)))
+
+    def making(
+        self, missing: Collection[str], image: MaskedImage, before: Made
+    ) -> tuple[dict[str, list[MaskWriter]], list[MaskWriter]]:
+        """The writers that some files of a case come from: those in each place, and those of all regions together."""
+
+        def makes(writer: MaskWriter, place: str) -> bool:
+            names = (path_in(place, name) for name in writer.names(image))
+            return not {*missing}.isdisjoint(self.with_own(names, image.case, before))
+
+        each = {place: [writer for writer in self.writers if makes(writer, place)] for place in self.places}
+        return each, [writer for writer in self.joint if not {*missing}.isdisjoint(writer.names(image))]
 
     def file(self, folder: Path, writers: Iterable[MaskWriter]) -> AbstractContextManager[ProbabilityFile | None]:
         """A file for the probabilities that some writers need; None where none does."""
