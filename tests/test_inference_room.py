@@ -10,7 +10,12 @@ from monai.transforms import Compose, Orientationd, Spacingd
 from volseg import device
 from volseg.errors import InputError
 from volseg.grid import Grid
-from volseg.inference.room import require_room_for_classes, require_room_to_resample, window_count
+from volseg.inference.room import (
+    require_room_for_classes,
+    require_room_to_prepare,
+    require_room_to_resample,
+    window_count,
+)
 
 GRID = Grid((100, 90, 80), np.diag([1.0, 1.0, 2.0, 1.0]))
 
@@ -59,3 +64,13 @@ def test_windows_are_counted_as_monai_places_them() -> None:
     assert window_count(SimpleInferer(), (50, 41, 33)) is None
     with pytest.raises(InputError, match="larger window"):
         window_count(SlidingWindowInferer((1, 1, 1), 1, 0.0), (512, 512, 512))
+
+
+def test_a_limit_below_what_the_process_holds_is_not_blamed_on_the_image() -> None:
+    grid = Grid((20, 20, 20), np.eye(4))
+    with pytest.raises(InputError, match=r"by the programs and the bundle, and --memory allows 1e-06\. Allow more\.$"):
+        require_room_to_prepare(Compose([]), grid, 1, 1000)
+    large = Grid((4000, 4000, 4000), np.eye(4))
+    with pytest.raises(InputError, match="or cut the image"):
+        require_room_to_prepare(Compose([]), large, 1, 2**37)
+    require_room_to_prepare(Compose([]), grid, 1, 2**37)

@@ -57,11 +57,13 @@ def require_room_to_prepare(preprocessing: Any, grid: Grid, channels: int, limit
     Raises:
         InputError: with the code ``too-large``.
     """
-    need = resident_bytes() + bytes_to_prepare(preprocessing, grid, channels)
+    held = resident_bytes()
+    need = held + bytes_to_prepare(preprocessing, grid, channels)
     if need > limit:
+        remedy = "Allow more." if held > limit else "Allow more, or cut the image."
         raise InputError(
-            f"The image takes about {need / 1e9:.2g} GB of memory before the network sees it, and --memory allows "
-            f"{limit / 1e9:.2g}. Allow more, or cut the image.",
+            f"Before the network sees the image about {need / 1e9:.2g} GB of memory are taken, {held / 1e9:.2g} of them by the "
+            f"programs and the bundle, and --memory allows {limit / 1e9:.2g}. {remedy}",
             code="too-large",
         )
 
