@@ -120,6 +120,15 @@ def test_a_last_layer_that_mixes_channels_comes_after_the_mean(image: Any, order
     assert network.last(torch.ones(1, 3, 2, 2, 2)).shape[1] == 9
 
 
+def test_a_last_layer_whose_values_are_changed_in_place_stays_where_it_is(image: Any) -> None:
+    path, preprocessing, network = image(THIN), PREPROCESSING["resampled"], Layered(9)
+    network.last.append(torch.nn.ELU(inplace=True))
+    made = Segmenter(preprocessing, network.eval(), SLIDING, steps_of("linear argmax", preprocessing), CPU)
+    mask = made.segment([path], read_header(path).grid)
+    assert (mask != whole(made, path)[1][0]).mean() < 1e-4
+    assert len(np.unique(mask)) > 4
+
+
 @pytest.mark.parametrize("kind", ["resampled", "cropped, then resampled"])
 @pytest.mark.parametrize("order", ORDERS)
 def test_steps_are_done_in_the_config_s_order(image: Any, order: str, kind: str) -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -127,6 +127,42 @@ def test_channels_of_slim_convolutions_lie_last_while_a_network_learns(monkeypat
         AutocastInferer()(image, network)
     assert not any(layouts.values())
     assert not any("forward" in vars(one) for one in network)
+
+
+@pytest.mark.parametrize("side", [2, 6])
+def test_convolutions_are_called_as_networks_call_them(side: int) -> None:
+    class Child(torch.nn.Conv3d):
+        def forward(self, input: torch.Tensor, factor: float = 1.0) -> Any:  # type: ignore[override]
+            return super().forward(input) * factor, factor
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.three = (
+                Child(1, 2, 3, padding=1),
+                *(torch.nn.Conv3d(2, 2, 3, padding=1) for _ in range(2)),
+            )
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            found, _ = self.one(image, factor=2.0)
+            return torch.stack([self.three(item) for item in self.two(input=found)])
+
+    image = torch.randn(2, 1, side, side, 2)
+    for network in (Network(), Network().double()):
+        given = image.to(next(network.parameters()).dtype)
+        found = AutocastInferer(AutocastInferer(anywhere=True), anywhere=True)(given, network)
+        assert isinstance(found, torch.Tensor)
+        torch.testing.assert_close(found, network(given).float(), atol=0.1, rtol=0.1)
+        assert not any("forward" in vars(one) for one in network.modules())
+
+
+def test_a_forward_that_somebody_gave_a_convolution_stays() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 1, 3, padding=1))
+    network[0].forward = lambda image: image + 7  # type: ignore[method-assign]
+    for _ in range(2):
+        found = AutocastInferer(anywhere=True)(torch.zeros(1, 1, 2, 4, 4), network)
+        assert isinstance(found, torch.Tensor)
+        assert (found == 7).all()
 
 
 def test_gradients_come_of_the_data_and_not_of_what_lay_in_memory() -> None:

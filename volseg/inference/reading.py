@@ -72,7 +72,7 @@ class QuickReader(NibabelReader):  # type: ignore[misc]
     def _stored(self, img: Any, filename: Any) -> Any:
         stored = img.dataobj
         plain = not self.to_gpu and getattr(stored, "order", "") == "F" and (stored.slope, stored.inter) == (1, 0)
-        if str(filename).endswith(".gz") and plain:
+        if str(filename).endswith(".nii.gz") and plain:
             size = int(np.prod(stored.shape, dtype=np.int64)) * stored.dtype.itemsize
             try:
                 with igzip.open(filename, "rb") as file:

@@ -234,7 +234,7 @@ def window_cost(network: Module, channels: int, patch: Sequence[int]) -> WindowC
     known, shape = _KNOWN.setdefault(network, {}), (channels, *patch)
     if shape not in known:
         try:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():  # tensors of an inference have no versions
                 known[shape] = _window_cost(_copy_on_meta(network), shape)
         except Exception as error:  # a third party's network may raise any
             raise BundleError(
@@ -246,14 +246,15 @@ def window_cost(network: Module, channels: int, patch: Sequence[int]) -> WindowC
 def _window_cost(network: Module, shape: tuple[int, ...]) -> WindowCost:
     """Of a network on the meta device, which is changed."""
     weights = [*network.parameters(), *network.buffers()]
-    calls: list[tuple[str, torch.Tensor]] = []
+    calls: list[tuple[str, torch.Tensor, int]] = []
     for name, layer in network.named_modules():
         if _mixes_channels(layer):
-            layer.register_forward_hook(lambda _, __, found, name=name: calls.append((name, found)))
+            layer.register_forward_hook(lambda _, __, found, name=name: calls.append((name, found, found._version)))
     output = network(torch.empty((1, *shape), device="meta"))
     classes = int(output.shape[1])
-    named = [name for name, found in calls if found is output]
-    head = named[0] if named and [name for name, _ in calls].count(named[0]) == 1 else None
+    # What was changed in place after its layer gave it has another version.
+    named = [name for name, found, version in calls if found is output and found._version == version]
+    head = named[0] if named and [name for name, *_ in calls].count(named[0]) == 1 else None
     features = classes if head is None else network.get_submodule(head).get_parameter("weight").shape[1]
     if features < classes and head:
         network.get_submodule(head).forward = _same
@@ -272,6 +273,7 @@ def _mixes_channels(layer: Module) -> bool:
         and (layer.kernel_size, layer.stride, layer.padding, layer.groups) == (ones, ones, zeros, 1)
         and not layer._forward_pre_hooks
         and not layer._forward_hooks
+        and "forward" not in vars(layer)
     )
 
 

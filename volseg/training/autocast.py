@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,21 +77,45 @@ def sound_gradients(network: object) -> Iterator[None]:
     laid last in memory, see ``SLIM_CHANNELS``. Where nothing learns, nothing is changed.
     """
     learns = isinstance(network, torch.nn.Module) and torch.is_grad_enabled()
-    with ExitStack() as changed:
+    changed: list[tuple[torch.nn.Module, Any]] = []
+    try:
         for one in network.modules() if isinstance(network, torch.nn.Module) and learns else ():
-            if isinstance(one, torch.nn.Conv3d) and max(one.kernel_size) > 1:
-                one.forward = partial(_forward, one)  # type: ignore[method-assign]
-                changed.callback(delattr, one, "forward")
+            own = vars(one).get("forward")  # that somebody gave this one instead of its class's
+            if isinstance(one, torch.nn.Conv3d) and max(one.kernel_size) > 1 and not _is_sound(own):
+                one.forward = partial(_forward, one, one.forward)  # type: ignore[method-assign]
+                changed.append((one, own))
         yield
+    finally:
+        for one, own in changed:
+            vars(one).pop("forward", None)
+            if own is not None:
+                one.forward = own
 
 
-def _forward(convolution: torch.nn.Conv3d, image: torch.Tensor) -> torch.Tensor:
-    """What a convolution gives (batch, channel, i, j, k)."""
-    plain: Callable[[torch.Tensor], torch.Tensor] = partial(type(convolution).forward, convolution)
-    kernel = zip(convolution.kernel_size, convolution.dilation, image.shape[2:], strict=True)
+def _is_sound(forward: object) -> bool:
+    return isinstance(forward, partial) and forward.func is _forward
+
+
+def _forward(convolution: torch.nn.Conv3d, plain: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """What a convolution gives.
+
+    Args:
+        convolution: or a child of it, which may take and give what it likes.
+        plain: what it does otherwise.
+        given: its image, (batch, channel, i, j, k), and what else it takes.
+        named: the same.
+    """
+    if not given and "input" in named:  # as the image is called
+        given = (named.pop("input"),)
+    image, *others = given or (None,)
+    if not isinstance(image, torch.Tensor) or image.ndim < 4:
+        return plain(*given, **named)
+    kernel = zip(convolution.kernel_size, convolution.dilation, image.shape[-3:], strict=True)
     if any((length - 1) * dilation >= voxels for length, dilation, voxels in kernel):
         with torch.autocast(image.device.type, enabled=False):
-            return plain(image.float())
-    if max(convolution.in_channels, convolution.out_channels) < SLIM_CHANNELS:
-        return plain(image.contiguous(memory_format=torch.channels_last_3d)).contiguous()
-    return plain(image)
+            return plain(image.to(next(convolution.parameters()).dtype), *others, **named)
+    slim = max(convolution.in_channels, convolution.out_channels) < SLIM_CHANNELS
+    if slim and image.ndim == 5:
+        found = plain(image.contiguous(memory_format=torch.channels_last_3d), *others, **named)
+        return found.contiguous() if isinstance(found, torch.Tensor) else found
+    return plain(*given, **named)
