@@ -171,10 +171,12 @@ def test_gradients_come_of_the_data_and_not_of_what_lay_in_memory() -> None:
         import torch
         from volseg.training.autocast import AutocastInferer
         torch.manual_seed(0)
-        for kernel, stride, size in [
-            (3, 1, (2, 2, 2)), (3, 1, (2, 8, 8)), (3, (1, 2, 2), (8, 2, 1)), (5, 1, (4, 4, 4)), (2, 1, (1, 4, 4)),
+        plain, transposed = torch.nn.Conv3d, torch.nn.ConvTranspose3d
+        for kind, kernel, stride, size in [
+            (plain, 3, 1, (2, 2, 2)), (plain, 3, 1, (2, 8, 8)), (plain, 3, (1, 2, 2), (8, 2, 1)), (plain, 5, 1, (4, 4, 4)),
+            (plain, 2, 1, (1, 4, 4)), (transposed, 3, 2, (4, 4, 1)), (transposed, 3, 1, (2, 2, 2)),
         ]:
-            convolution = torch.nn.Conv3d(17, 32, kernel, stride, padding=kernel // 2)
+            convolution = kind(17, 32, kernel, stride, padding=kernel // 2)
             image = torch.randn(2, 17, *size)
             found = []
             for inferer in (AutocastInferer(anywhere=True), lambda image, network: network(image)):
@@ -191,5 +193,5 @@ def test_gradients_come_of_the_data_and_not_of_what_lay_in_memory() -> None:
         check=True,
     )
     away = [float(one) for one in ran.stdout.split()]
-    assert len(away) == 5
+    assert len(away) == 7
     assert all(one < 0.02 for one in away)

@@ -19,6 +19,7 @@ SLIM_CHANNELS = 16
 """With fewer channels in and out a convolution's gradient in bfloat16 takes a CPU five times as long (oneDNN 3.12 with
 AVX512-BF16, 0.14 seconds of one core for 3 channels of 2 x 56 x 112 x 64), unless the channels lie last in memory (0.03);
 with two threads on a busy machine 2.4 and 0.08, for they wait for each other often."""
+CONVOLUTIONS = (torch.nn.Conv3d, torch.nn.ConvTranspose3d)
 
 
 @cache
@@ -72,16 +73,16 @@ class AutocastInferer(Inferer):  # type: ignore[misc]
 def sound_gradients(network: object) -> Iterator[None]:
     """Have the convolutions of a network compute, as far as needed, otherwise than autocast on a processor lets them.
 
-    Those with a kernel longer than what they get, along any axis, go through float32: oneDNN 3.12 makes their gradient in
-    bfloat16 out of memory that it never wrote (``scripts/fuzz/gradients`` shows it). Those with few channels get these
-    laid last in memory, see ``SLIM_CHANNELS``. Where nothing learns, nothing is changed.
+    Those with a kernel longer than what they get, or give where they are transposed, along any axis, go through float32:
+    oneDNN 3.12 makes their gradient in bfloat16 out of memory that it never wrote (``scripts/fuzz/gradients`` shows it).
+    Those with few channels get these laid last in memory, see ``SLIM_CHANNELS``. Where nothing learns, nothing is changed.
     """
     learns = isinstance(network, torch.nn.Module) and torch.is_grad_enabled()
     changed: list[tuple[torch.nn.Module, Any]] = []
     try:
         for one in network.modules() if isinstance(network, torch.nn.Module) and learns else ():
             own = vars(one).get("forward")  # that somebody gave this one instead of its class's
-            if isinstance(one, torch.nn.Conv3d) and max(one.kernel_size) > 1 and not _is_sound(own):
+            if isinstance(one, CONVOLUTIONS) and max(one.kernel_size) > 1 and not _is_sound(own):
                 one.forward = partial(_forward, one, one.forward)  # type: ignore[method-assign]
                 changed.append((one, own))
         yield
@@ -96,7 +97,9 @@ def _is_sound(forward: object) -> bool:
     return isinstance(forward, partial) and forward.func is _forward
 
 
-def _forward(convolution: torch.nn.Conv3d, plain: Callable[..., Any], *given: Any, **named: Any) -> Any:
+def _forward(
+    convolution: torch.nn.Conv3d | torch.nn.ConvTranspose3d, plain: Callable[..., Any], *given: Any, **named: Any
+) -> Any:
     """What a convolution gives.
 
     Args:
@@ -110,12 +113,24 @@ def _forward(convolution: torch.nn.Conv3d, plain: Callable[..., Any], *given: An
     image, *others = given or (None,)
     if not isinstance(image, torch.Tensor) or image.ndim < 4:
         return plain(*given, **named)
-    kernel = zip(convolution.kernel_size, convolution.dilation, image.shape[-3:], strict=True)
+    kernel = zip(convolution.kernel_size, convolution.dilation, _gone_over(convolution, image), strict=True)
     if any((length - 1) * dilation >= voxels for length, dilation, voxels in kernel):
         with torch.autocast(image.device.type, enabled=False):
             return plain(image.to(next(convolution.parameters()).dtype), *others, **named)
     slim = max(convolution.in_channels, convolution.out_channels) < SLIM_CHANNELS
-    if slim and image.ndim == 5:
+    if slim and image.ndim == 5 and isinstance(convolution, torch.nn.Conv3d):
         found = plain(image.contiguous(memory_format=torch.channels_last_3d), *others, **named)
         return found.contiguous() if isinstance(found, torch.Tensor) else found
     return plain(*given, **named)
+
+
+def _gone_over(convolution: torch.nn.Conv3d | torch.nn.ConvTranspose3d, image: torch.Tensor) -> tuple[int, ...]:
+    """The voxels that a kernel goes over along each axis: of what a transposed convolution gives, else of what it gets."""
+    sides = tuple(image.shape[-3:])
+    if isinstance(convolution, torch.nn.Conv3d):
+        return sides
+    at = convolution.stride, convolution.kernel_size, convolution.dilation, convolution.output_padding
+    return tuple(
+        (side - 1) * stride + (length - 1) * dilation + 1 + more - 2 * int(padding)
+        for side, stride, length, dilation, more, padding in zip(sides, *at, convolution.padding, strict=True)
+    )
