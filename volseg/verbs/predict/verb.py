@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ from volseg.writers import DICOM_FORMATS, FOLDERS, NO_SOURCE, STATISTICS
 from volseg.writers.statistics import require_own_table, write_statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from volseg.outcomes import Outcome
 
 CARRIES_PATIENT = (
@@ -126,12 +129,16 @@ def _predict(
             ledger = Ledger(inputs.outcomes, provenance, inputs.skipped_kinds)
             origin = inputs.naming.origin(source) if inputs.naming else ""
             under_way = {case.name for case in cases}
-            with RunningLedger(out_dir / LEDGER, ledger, found, origin, inputs.aside, under_way) as running:
+            with (
+                _forgetting_placed(out_dir) as ended,
+                RunningLedger(out_dir / LEDGER, ledger, found, origin, inputs.aside, under_way) as running,
+            ):
                 described = Described(out_dir, model, gathered.regions, found.outcomes if found else (), progress.say)
 
                 def add(outcome: Outcome) -> None:
                     running.add(outcome)
                     described.add(outcome)
+                    ended.append(outcome)
 
                 if executor.is_here and len(cases) > 1:
                     outcomes = run_overlapping(
@@ -155,7 +162,6 @@ def _predict(
                         progress=progress,
                         on_outcome=add,
                     )
-            forget_placed(out_dir, [one.case for one in outcomes if one.status is Status.DONE])
             if linkage is not None:
                 done = {one.case for one in outcomes if one.status is Status.DONE}
                 rows = [
@@ -172,3 +178,15 @@ def _predict(
             return replace(running.ledger, outcomes=inputs.outcomes + outcomes)
     finally:
         load_model.cache_clear()
+
+
+@contextmanager
+def _forgetting_placed(out_dir: Path) -> Iterator[list[Outcome]]:
+    """Take the outcomes of a run; at its end, an interrupted one's too, forget what was placed of cases that the ledger tells."""
+    ended: list[Outcome] = []
+    try:
+        yield ended
+    finally:
+        ledger = Ledger.read(out_dir / LEDGER)
+        made = {one.case: one.made for one in ledger.outcomes} if ledger else {}
+        forget_placed(out_dir, [one.case for one in ended if one.made and one.made == made.get(one.case)])
