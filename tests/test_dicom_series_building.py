@@ -21,6 +21,19 @@ MR = "1.2.840.10008.5.1.4.1.1.4"
 PLACES = [(-30.0, -40.0, 2.5 * number) for number in range(4)]
 
 
+def having(keyword: str, value: object) -> Callable[[Dataset, int], None]:
+    """An edit that gives each file an element another value; without one it is taken out."""
+
+    def edit(ds: Dataset, number: int) -> None:
+        del number
+        if value is None:
+            delattr(ds, keyword)
+        else:
+            setattr(ds, keyword, value)
+
+    return edit
+
+
 def parts(found: Scan) -> list[str]:
     return [series.identity.part for series in found.series]
 
@@ -185,14 +198,7 @@ def test_the_same_pixels_under_two_identifiers_count_once(write_series: WriteSer
 def test_headers_that_do_not_place_or_hold_their_pixels(
     keyword: str, value: object, code: str, write_series: WriteSeries, tmp_path: Path
 ) -> None:
-    def edit(ds: Dataset, number: int) -> None:
-        del number
-        if value is None:
-            delattr(ds, keyword)
-        else:
-            setattr(ds, keyword, value)
-
-    write_series(tmp_path, edit=edit)
+    write_series(tmp_path, edit=having(keyword, value))
     assert only_rejected(scan(tmp_path)).code == code
 
 
@@ -214,14 +220,7 @@ def test_headers_that_do_not_place_or_hold_their_pixels(
 def test_what_is_no_slice_is_counted_by_kind(
     keyword: str, value: object, kind: str, write_series: WriteSeries, tmp_path: Path
 ) -> None:
-    def edit(ds: Dataset, number: int) -> None:
-        del number
-        if value is None:
-            delattr(ds, keyword)
-        else:
-            setattr(ds, keyword, value)
-
-    write_series(tmp_path, edit=edit)
+    write_series(tmp_path, edit=having(keyword, value))
     found = scan(tmp_path)
     assert found.skipped_kinds == {kind: 5}
     assert not found.series

@@ -77,10 +77,9 @@ def sound_gradients(network: object) -> Iterator[None]:
     oneDNN 3.12 makes their gradient in bfloat16 out of memory that it never wrote (``scripts/fuzz/gradients`` shows it).
     Those with few channels get these laid last in memory, see ``SLIM_CHANNELS``. Where nothing learns, nothing is changed.
     """
-    learns = isinstance(network, torch.nn.Module) and torch.is_grad_enabled()
     changed: list[tuple[torch.nn.Module, Any]] = []
     try:
-        for one in network.modules() if isinstance(network, torch.nn.Module) and learns else ():
+        for one in network.modules() if isinstance(network, torch.nn.Module) and torch.is_grad_enabled() else ():
             own = vars(one).get("forward")  # that somebody gave this one instead of its class's
             if isinstance(one, CONVOLUTIONS) and max(one.kernel_size) > 1 and not _is_sound(own):
                 one.forward = partial(_forward, one, one.forward)  # type: ignore[method-assign]
